@@ -1,0 +1,35 @@
+"""simhw: how much faster and cheaper does training get on which hardware, and why?
+
+A trace-driven, value-exact, cycle-level simulator of hardware that trains neural networks.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Resolved on first use, so that `simhw --help` and capture pay for no import that they do not need.
+_PUBLIC = {
+    "Layer": "simhw.trace.layer",
+    "Trace": "simhw.trace.trace",
+    "load_trace": "simhw.trace.format",
+    "load_machine": "simhw.machine",
+    "simulate_gemm": "simhw.simulate",
+    "simulate_layer": "simhw.simulate",
+    "simulate": "simhw.simulate",
+    "compare": "simhw.simulate",
+}
+__all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate", "simulate_gemm", "simulate_layer"]
+
+if TYPE_CHECKING:
+    from simhw.machine import load_machine
+    from simhw.simulate import compare, simulate, simulate_gemm, simulate_layer
+    from simhw.trace.format import load_trace
+    from simhw.trace.layer import Layer
+    from simhw.trace.trace import Trace
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'simhw' has no attribute {name!r}")

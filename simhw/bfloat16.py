@@ -1,0 +1,117 @@
+"""bfloat16 numbers: rounding to them, splitting them, and the signed powers of two that a significand is made of.
+
+A bfloat16 value is a uint16 bit pattern: sign, 8-bit exponent (bias 127), 7 fraction bits with a hidden one.  The
+machines flush subnormals to zero, so a value counts as zero when its exponent field is 0.  Source: spec page
+fpraker.md, section 1.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.errors import ShapeError
+
+BF16Array = npt.NDArray[np.uint16]
+Encoder = Literal["naf", "booth4", "binary"]
+ENCODERS: tuple[Encoder, ...] = ("naf", "booth4", "binary")
+
+EXPONENT_MASK = np.uint16(0x7F80)
+FRACTION_BITS = 7
+
+
+def from_float32(values: npt.NDArray[np.float32], rounding: Literal["rne", "truncate"] = "rne") -> BF16Array:
+    """Round float32 values to bfloat16 bit patterns.
+
+    Parameters
+    ----------
+    values : float32 array of any shape
+    rounding : {"rne", "truncate"}
+        Round to nearest even (default), or drop the low 16 bits as the FPRaker authors' own code does.
+
+    Returns
+    -------
+    uint16 array of the same shape
+        A NaN stays a NaN; a finite value beyond the largest bfloat16 rounds to infinity under ``rne``.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    if rounding == "truncate":
+        kept = bits >> 16
+    else:
+        kept = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
+    # A NaN whose payload sits in the dropped half must not turn into an infinity, nor overflow into a zero.
+    nan = (bits & 0x7FFFFFFF) > 0x7F800000
+    return np.where(nan, (bits >> 16) | 0x40, kept).astype(np.uint16)
+
+
+def to_float32(bits: BF16Array) -> npt.NDArray[np.float32]:
+    """The exact float32 values of bfloat16 bit patterns, same shape."""
+    return (np.asarray(bits, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def as_bfloat16(values: npt.NDArray[np.generic], what: str = "operand") -> BF16Array:
+    """Accept bfloat16 bit patterns (uint16) or floating-point values, and give bit patterns.
+
+    Raises
+    ------
+    ShapeError
+        The array is neither uint16 nor floating point.
+    """
+    array = np.asarray(values)
+    if array.dtype == np.uint16:
+        return array
+    if array.dtype in (np.float16, np.float32, np.float64):
+        return from_float32(array.astype(np.float32, copy=False))
+    raise ShapeError(f"{what} is {array.dtype}: give uint16 bfloat16 bit patterns or float32 values")
+
+
+def is_zero(bits: BF16Array) -> npt.NDArray[np.bool_]:
+    """True where the machines see a zero: +0, -0 and subnormals."""
+    return (bits & EXPONENT_MASK) == 0
+
+
+def is_nonfinite(bits: BF16Array) -> npt.NDArray[np.bool_]:
+    """True for NaN and infinity."""
+    return (bits & EXPONENT_MASK) == EXPONENT_MASK
+
+
+def significand_terms(fraction: int, encoder: Encoder = "naf") -> list[tuple[int, int]]:
+    """Signed powers of two of the significand 1.fraction, most significant first.
+
+    Parameters
+    ----------
+    fraction : int in 0..127
+        The seven stored bits.
+    encoder : {"naf", "booth4", "binary"}
+        Canonical signed digits (non-adjacent form), radix-4 Booth digits, or the plain set bits.
+
+    Returns
+    -------
+    list of (sign, position)
+        ``sum(sign * 2**position) == 1 + fraction / 128``; position runs from +1 down to -7.
+        Mean lengths over the 128 significands are 3.4453, 4.000 and 4.500 (spec page fpraker.md, section 1).
+    """
+    value = 128 + fraction
+    if encoder == "binary":
+        return [(1, bit - FRACTION_BITS) for bit in range(7, -1, -1) if value >> bit & 1]
+    terms: list[tuple[int, int]] = []
+    if encoder == "naf":
+        # The non-zero positions of the non-adjacent form of x are ((3x) xor x) >> 1; a digit is negative where 3x has a 0.
+        triple = 3 * value
+        for bit in range(9, 0, -1):
+            if (triple ^ value) >> bit & 1:
+                terms.append((1 if triple >> bit & 1 else -1, bit - 1 - FRACTION_BITS))
+        return terms
+    for digit_index in range(4, -1, -1):
+        low = 2 * digit_index
+        # Booth digit: -2 b(2i+1) + b(2i) + b(2i-1), one of -2..2, hence at most one signed power of two.
+        below = value >> (low - 1) & 1 if low else 0
+        digit = -2 * (value >> (low + 1) & 1) + (value >> low & 1) + below
+        if digit:
+            terms.append((1 if digit > 0 else -1, low + (abs(digit) == 2) - FRACTION_BITS))
+    return terms
+
+
+def term_counts(encoder: Encoder = "naf") -> npt.NDArray[np.int64]:
+    """Number of terms of each of the 128 significands, indexed by fraction; shape (128,)."""
+    return np.array([len(significand_terms(fraction, encoder)) for fraction in range(128)], dtype=np.int64)

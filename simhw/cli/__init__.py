@@ -1,0 +1,43 @@
+"""The command line: one module per command, each adding its parser and doing its heavy imports only when it runs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from simhw import __version__
+from simhw.cli import capture, compare, machine, run, trace
+from simhw.errors import SimhwError
+
+COMMANDS = (run, compare, capture, trace, machine)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line's parser."""
+    top = argparse.ArgumentParser(
+        prog="simhw",
+        description="How much faster and cheaper does a training step get on which hardware, and why?",
+        epilog="Example: simhw run --trace resnet50.npz --pe fpraker",
+    )
+    top.add_argument("--version", action="version", version=f"simhw {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0, or 2 where the user's input cannot be used."""
+    arguments = parser().parse_args(argv)
+    try:
+        result: int = arguments.execute(arguments)
+    except SimhwError as error:
+        print(f"simhw: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("simhw: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has left: not an error of ours, and nothing more can be said to it.
+        sys.stderr.close()
+        return 0
+    return result

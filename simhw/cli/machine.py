@@ -1,0 +1,15 @@
+"""`simhw machine`."""
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to the top parser."""
+    parser = commands.add_parser("machine")
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    raise SystemExit(2)

@@ -1,0 +1,330 @@
+"""One multiply-accumulate layer instance of a training step: what it is, its tensors, and what was measured of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.bfloat16 import BF16Array, as_bfloat16, term_counts
+from simhw.errors import ShapeError
+
+Operation = Literal["forward", "input_grad", "weight_grad"]
+OPERATIONS: tuple[Operation, ...] = ("forward", "input_grad", "weight_grad")
+TensorName = Literal["a", "w", "g"]
+TENSORS: tuple[TensorName, ...] = ("a", "w", "g")
+
+# The tensors on the two sides (X, Y) of each operation's product, before the serial or scheduled side is chosen.
+OPERANDS: dict[Operation, tuple[TensorName, TensorName]] = {
+    "forward": ("a", "w"),
+    "input_grad": ("g", "w"),
+    "weight_grad": ("a", "g"),
+}
+
+CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
+RECURRENT = ("lstm", "gru")
+KINDS = (*CONVOLUTIONS, "linear", "matmul", *RECURRENT)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Stride, padding and dilation per spatial dimension, and groups; all empty (groups 1) for kinds that are not convolutions."""
+
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+
+
+class TensorSource(Protocol):
+    """A tensor that may still lie in a file: its shape is known, its values are read when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def read(self) -> BF16Array: ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A tensor source that holds its values."""
+
+    values: BF16Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    def read(self) -> BF16Array:
+        return self.values
+
+
+@dataclass(frozen=True)
+class TensorStatistics:
+    """Whole-tensor statistics, recorded at capture so that a sample keeps them.
+
+    Attributes
+    ----------
+    size : int
+        Number of values.
+    zeros : int
+        Values the machines see as zero (+-0 and subnormals).
+    exponents : (256,) int64
+        Histogram of the exponent field over all values.
+    fractions : (128,) int64
+        Histogram of the fraction field over the non-zero values; every encoder's term count follows from it.
+    zeros_per_image : (images,) int64
+        Zeros of each index of the leading axis (one entry for weights).
+    terms_per_image : (images,) int64
+        NAF terms of each index of the leading axis.
+    compressed_bytes : dict
+        Size under ``"bdc"`` (exponent base-delta, groups of 32 along channels) and ``"zero"`` (a bit mask and the non-zeros).
+    """
+
+    size: int
+    zeros: int
+    exponents: npt.NDArray[np.int64]
+    fractions: npt.NDArray[np.int64]
+    zeros_per_image: npt.NDArray[np.int64]
+    terms_per_image: npt.NDArray[np.int64]
+    compressed_bytes: dict[str, int]
+
+    @property
+    def zero_fraction(self) -> float:
+        return self.zeros / self.size if self.size else 0.0
+
+    def terms_per_value(self, encoder: Literal["naf", "booth4", "binary"] = "naf") -> float:
+        """Mean signed powers of two per value; a zero counts 0."""
+        return float(self.fractions @ term_counts(encoder)) / self.size if self.size else 0.0
+
+
+@dataclass(frozen=True)
+class ProductBlock:
+    """A random cell of one operation's product: up to 16 consecutive rows of X and of Y, each over the whole reduction.
+
+    ``family`` and ``product`` index what `simhw.lowering.lower` gives for the layer; ``x_start`` and ``y_start`` are
+    multiples of 16.  ``x`` and ``y`` have shape (rows, K) with K the reduction before any padding to sets.
+    """
+
+    family: int
+    product: int
+    x_start: int
+    y_start: int
+    x: TensorSource
+    y: TensorSource
+
+
+def _tuple(value: object, dims: int, name: str) -> tuple[int, ...]:
+    if isinstance(value, (int, np.integer)):
+        return (int(value),) * dims
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == dims:
+        return tuple(int(item) for item in value)
+    raise ShapeError(f"geometry {name}={value!r}: give an integer or {dims} integers")
+
+
+def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geometry:
+    fields: Mapping[str, object] = vars(given) if isinstance(given, Geometry) else (given or {})
+    unknown = set(fields) - {"stride", "padding", "dilation", "groups"}
+    if unknown:
+        raise ShapeError(f"geometry has unknown keys {sorted(unknown)}: known are stride, padding, dilation, groups")
+    dims = CONVOLUTIONS.get(kind, 0)
+    if not dims:
+        return Geometry()
+    geometry = Geometry(
+        stride=_tuple(fields.get("stride", 1), dims, "stride"),
+        padding=_tuple(fields.get("padding", 0), dims, "padding"),
+        dilation=_tuple(fields.get("dilation", 1), dims, "dilation"),
+        groups=int(fields.get("groups", 1)),  # type: ignore[call-overload]  # checked just below
+    )
+    if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0 or geometry.groups < 1:
+        raise ShapeError(f"geometry {geometry}: stride, dilation and groups start at 1, padding at 0")
+    return geometry
+
+
+@dataclass(init=False, eq=False)
+class Layer:
+    """A layer instance and its tensors A (input), W (weights or second operand) and G (gradient of the output).
+
+    Parameters
+    ----------
+    name : str
+        Module path, made unique per instance.
+    kind : {"conv1d", "conv2d", "conv3d", "linear", "matmul", "lstm", "gru"}
+        ``"conv"`` takes its dimensions from the tensors.
+    geometry : Geometry or mapping or None
+        ``stride``, ``padding``, ``dilation`` (integers or one per spatial dimension) and ``groups`` of a convolution.
+    a, w, g : uint16 bit patterns, floating-point arrays, TensorSource or None
+        Shapes as PyTorch has them.  Convolution: (N, C, spatial...), (out, C / groups, kernel...), (N, out, spatial...).
+        Linear: (samples..., in), (out, in), (samples..., out).  Matmul: (batch..., M, K), (batch..., K, N), (batch..., M, N).
+        LSTM and GRU gate products: (time, batch, in), (out, in), (time, batch, out).
+        Floating-point values are rounded to bfloat16, nearest even.
+    operations : sequence of str, optional
+        The operations that training ran; by default those whose tensors are there.
+    shapes : mapping, optional
+        Shapes of tensors that are not held (a sampled layer).
+    statistics : mapping of tensor name to TensorStatistics, optional
+    blocks : mapping of operation to sequence of ProductBlock, optional
+        The sampled product cells of a layer whose tensors are not held whole.
+
+    Raises
+    ------
+    ShapeError
+        The kind is unknown, or shapes, types and geometry do not fit each other.
+    """
+
+    name: str
+    kind: str
+    geometry: Geometry
+    shapes: dict[TensorName, tuple[int, ...]]
+    operations: tuple[Operation, ...]
+    statistics: dict[TensorName, TensorStatistics] = field(repr=False)
+    blocks: dict[Operation, tuple[ProductBlock, ...]] = field(repr=False)
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        geometry: Geometry | Mapping[str, object] | None = None,
+        a: npt.NDArray[np.generic] | TensorSource | None = None,
+        w: npt.NDArray[np.generic] | TensorSource | None = None,
+        g: npt.NDArray[np.generic] | TensorSource | None = None,
+        operations: Sequence[str] | None = None,
+        shapes: Mapping[TensorName, tuple[int, ...]] | None = None,
+        statistics: Mapping[TensorName, TensorStatistics] | None = None,
+        blocks: Mapping[Operation, Sequence[ProductBlock]] | None = None,
+    ) -> None:
+        self.name = name
+        self._sources: dict[TensorName, TensorSource] = {}
+        for tensor, values in zip(TENSORS, (a, w, g), strict=True):
+            if isinstance(values, np.ndarray):
+                self._sources[tensor] = InMemory(as_bfloat16(values, f"layer {name!r}, tensor {tensor.upper()}"))
+            elif values is not None:
+                self._sources[tensor] = values  # type: ignore[assignment]  # an ndarray was taken above
+        self.shapes = {t: tuple(int(n) for n in shape) for t, shape in (shapes or {}).items()}
+        self.shapes |= {t: source.shape for t, source in self._sources.items()}
+        if kind == "conv" and "w" in self.shapes:
+            kind = f"conv{len(self.shapes['w']) - 2}d"
+        if kind not in KINDS:
+            raise ShapeError(f"layer {name!r}: unknown kind {kind!r}; known are {', '.join(KINDS)}")
+        self.kind = kind
+        self.geometry = _geometry(kind, geometry)
+        self.statistics = dict(statistics or {})
+        self.blocks = {operation: tuple(cells) for operation, cells in (blocks or {}).items()}
+        possible = [o for o in OPERATIONS if all(t in self.shapes for t in OPERANDS[o])]
+        wanted = possible if operations is None else list(operations)
+        for operation in wanted:
+            if operation not in OPERATIONS:
+                raise ShapeError(f"layer {name!r}: unknown operation {operation!r}; known are {', '.join(OPERATIONS)}")
+            if operation not in possible:
+                missing = [t.upper() for t in OPERANDS[operation] if t not in self.shapes]
+                raise ShapeError(f"layer {name!r}: operation {operation} needs tensor {' and '.join(missing)}")
+        self.operations = tuple(o for o in OPERATIONS if o in wanted)
+        check_shapes(self)
+
+    @property
+    def sampled(self) -> bool:
+        """True where the layer holds product blocks instead of whole tensors."""
+        return bool(self.blocks)
+
+    def holds(self, tensor: TensorName) -> bool:
+        """True where the whole tensor can be read."""
+        return tensor in self._sources
+
+    def source(self, tensor: TensorName) -> TensorSource:
+        """The tensor's source, unread.
+
+        Raises
+        ------
+        ShapeError
+            The layer does not hold this tensor.
+        """
+        if tensor not in self._sources:
+            raise ShapeError(f"layer {self.name!r} does not hold tensor {tensor.upper()} whole")
+        return self._sources[tensor]
+
+    @property
+    def a(self) -> BF16Array:
+        """Input activations, read now."""
+        return self.source("a").read()
+
+    @property
+    def w(self) -> BF16Array:
+        """Weights or second operand, read now."""
+        return self.source("w").read()
+
+    @property
+    def g(self) -> BF16Array:
+        """Gradient of the output, read now."""
+        return self.source("g").read()
+
+
+def output_spatial(layer: Layer) -> tuple[int, ...]:
+    """Spatial extent of a convolution's output, from A, W and the geometry."""
+    geometry = layer.geometry
+    inputs, kernel = layer.shapes["a"][2:], layer.shapes["w"][2:]
+    return tuple(
+        (size + 2 * pad - dil * (taps - 1) - 1) // step + 1
+        for size, pad, dil, taps, step in zip(inputs, geometry.padding, geometry.dilation, kernel, geometry.stride, strict=True)
+    )
+
+
+def check_shapes(layer: Layer) -> None:
+    """Check that the tensors' shapes fit each other, the kind and the geometry.
+
+    Raises
+    ------
+    ShapeError
+        Names the layer, the tensor, and what was expected.
+    """
+
+    def fail(tensor: str, problem: str) -> None:
+        raise ShapeError(f"layer {layer.name!r}, tensor {tensor.upper()}: shape {layer.shapes.get(tensor)} {problem}")  # type: ignore[call-overload]
+
+    shapes = layer.shapes
+    for tensor, shape in shapes.items():
+        if not shape or any(n < 1 for n in shape):
+            fail(tensor, "has an empty axis")
+    if layer.kind in CONVOLUTIONS:
+        rank = CONVOLUTIONS[layer.kind] + 2
+        for tensor, shape in shapes.items():
+            if len(shape) != rank:
+                fail(tensor, f"needs {rank} axes for {layer.kind}")
+        groups = layer.geometry.groups
+        if "w" in shapes and shapes["w"][0] % groups:
+            fail("w", f"has output channels that {groups} groups do not divide")
+        if "a" in shapes and shapes["a"][1] % groups:
+            fail("a", f"has channels that {groups} groups do not divide")
+        if "a" in shapes and "w" in shapes:
+            if shapes["a"][1] != shapes["w"][1] * groups:
+                fail("w", f"does not fit {shapes['a'][1]} input channels in {groups} groups")
+            out = output_spatial(layer)
+            if min(out) < 1:
+                fail("w", f"is larger than the padded input {shapes['a'][2:]}")
+            expected = (shapes["a"][0], shapes["w"][0], *out)
+            if "g" in shapes and shapes["g"] != expected:
+                fail("g", f"should be {expected} for A {shapes['a']}, W {shapes['w']} and {layer.geometry}")
+        return
+    if layer.kind in RECURRENT:
+        for tensor in ("a", "g"):
+            if tensor in shapes and len(shapes[tensor]) != 3:  # type: ignore[index]
+                fail(tensor, "needs the axes (time, batch, features)")
+    if "w" in shapes and layer.kind != "matmul" and len(shapes["w"]) != 2:
+        fail("w", "needs the axes (out, in)")
+    # A matmul's second operand is (batch..., K, N); the others keep W as (out, in), like PyTorch.
+    batched = layer.kind == "matmul"
+    for tensor, shape in shapes.items():
+        if len(shape) < 2:
+            fail(tensor, "needs at least two axes")
+    if batched and len({shape[:-2] for shape in shapes.values()}) > 1:
+        fail("w", f"and A {shapes.get('a')}, G {shapes.get('g')} differ in their batch axes")
+    if "a" in shapes and "w" in shapes:
+        reduction = shapes["w"][-2] if batched else shapes["w"][1]
+        if shapes["a"][-1] != reduction:
+            fail("w", f"does not fit the {shapes['a'][-1]} features of A")
+    if "g" in shapes and "w" in shapes:
+        outputs = shapes["w"][-1] if batched else shapes["w"][0]
+        if shapes["g"][-1] != outputs:
+            fail("g", f"does not fit the {outputs} outputs of W")
+    if "g" in shapes and "a" in shapes and shapes["g"][:-1] != shapes["a"][:-1]:
+        fail("g", f"does not fit the leading axes of A {shapes['a']}")
