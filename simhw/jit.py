@@ -1,0 +1,57 @@
+"""Compiling kernels: Numba without the GIL, cached on disk where that is safe.
+
+Numba's own cache looks only at the file that defines a function, so a kernel keeps stale code when a file that it
+imports from changes.  The cache folder is therefore named after a hash of every Python source of the package, and
+after the versions of simhw and Numba.  Where no folder can be written, kernels compile anew in each process.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def source_hash() -> str:
+    """Hash of every Python source of the package."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(package.rglob("*.py")):
+        digest.update(str(source.relative_to(package)).encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _cache_folder() -> str | None:
+    roots = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), "~/.cache", tempfile.gettempdir()]
+    for root in filter(None, roots):
+        folder = Path(root).expanduser() / "simhw" / source_hash()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return str(folder)
+        except OSError:
+            continue
+    return None
+
+
+def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile with Numba on first call, releasing the GIL while it runs, and cache on disk where possible."""
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    folder = _cache_folder()
+    if folder is not None:
+        previous = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder
+        try:
+            dispatcher.enable_caching()
+        finally:
+            numba.config.CACHE_DIR = previous
+    return cast(Callable[Parameters, Result], dispatcher)
