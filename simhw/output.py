@@ -1,0 +1,69 @@
+"""Writing files whole or not at all, and tables in the format that a file's name asks for."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simhw.errors import SimhwError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_SUFFIXES = (".csv", ".json", ".parquet")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path in the same folder that takes the place of ``path`` when the block ends well.
+
+    When the block raises, an interrupt included, the temporary file is removed and ``path`` stays as it was.
+
+    Raises
+    ------
+    SimhwError
+        The file cannot be written there.
+    """
+    target = Path(path)
+    # The suffix stays at the end: pandas and matplotlib choose their format by it.
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise SimhwError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
+    """The path's suffix in lower case, once it is one of those allowed; call it before any long work.
+
+    Raises
+    ------
+    SimhwError
+        The suffix is not one of them; the message lists them.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in suffixes:
+        raise SimhwError(f"{path}: the name must end in one of {', '.join(suffixes)}")
+    return suffix
+
+
+def write_frame(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
+    """Write a table as CSV, JSON (a list of records) or Parquet, by the suffix of ``path``.
+
+    Raises
+    ------
+    SimhwError
+        Another suffix, or a place that cannot be written.
+    """
+    suffix = check_suffix(path, TABLE_SUFFIXES)
+    with replacing(path) as temporary:
+        if suffix == ".csv":
+            frame.to_csv(temporary, index=False)
+        elif suffix == ".json":
+            frame.to_json(temporary, orient="records", indent=1)
+        else:
+            frame.to_parquet(temporary, index=False)
