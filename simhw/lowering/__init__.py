@@ -1,0 +1,11 @@
+"""Lowering: from a layer and an operation to the operand streams that a machine consumes.
+
+Every operation of every kind of layer becomes a set of products ``X Y^T`` whose reduction runs in sets of `lanes`
+values in a documented order.  Source: spec page lowering.md.
+"""
+
+from simhw.lowering.family import Block, Family
+from simhw.lowering.lower import lower
+from simhw.lowering.operand import LanePadding, Operand, Padding, Reduction
+
+__all__ = ["Block", "Family", "LanePadding", "Operand", "Padding", "Reduction", "lower"]

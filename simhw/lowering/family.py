@@ -1,0 +1,155 @@
+"""The products of one shape within an operation, and the sampled blocks of those that a trace does not hold whole."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.bfloat16 import BF16Array
+from simhw.errors import TraceError
+from simhw.lowering.operand import Border, Columns, Offsets, Operand, Reduction
+from simhw.trace.layer import ProductBlock
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of all products of a family: element (r, k) of product p lies at ``bases[p] + rows[r] + columns.offsets[k]``."""
+
+    values: Callable[[], BF16Array]
+    bases: Offsets
+    rows: Offsets
+    columns: Columns
+    border: Border | None = None
+
+    def operand(self, index: int, reduction: Reduction) -> Operand:
+        return Operand(self.values(), self.rows + self.bases[index], self.columns, reduction, self.border)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A sampled cell of a product: consecutive rows of X and of Y over the whole reduction, read and padded to sets when asked.
+
+    Attributes
+    ----------
+    product : int
+        Index of the product within its family.
+    x_start, y_start : int
+        First row of X and of Y.
+    """
+
+    source: ProductBlock
+    reduction: Reduction
+    border: Border | None = None
+
+    @property
+    def product(self) -> int:
+        return self.source.product
+
+    @property
+    def x_start(self) -> int:
+        return self.source.x_start
+
+    @property
+    def y_start(self) -> int:
+        return self.source.y_start
+
+    @property
+    def x(self) -> BF16Array:
+        """Rows of X, (rows, K) contiguous uint16, K padded to sets; read now."""
+        return np.ascontiguousarray(self.reduction.padded(self.source.x.read(), 0), dtype=np.uint16)
+
+    @property
+    def y(self) -> BF16Array:
+        """Rows of Y, (rows, K) contiguous uint16, K padded to sets; read now."""
+        return np.ascontiguousarray(self.reduction.padded(self.source.y.read(), 0), dtype=np.uint16)
+
+    def live_sets(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """As `Operand.live_sets`, for rows of X counted from the block's first."""
+        if self.border is None:
+            return np.ones(self.reduction.size // self.reduction.lanes, dtype=np.bool_)
+        rows = self.source.x.shape[0]
+        return self.border.live_sets(self.x_start + start, self.x_start + min(stop, rows), self.reduction)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The products of one shape within an operation: `count` products of (m, K) by (n, K).
+
+    Attributes
+    ----------
+    name : str
+        Layer and operation, for messages.
+    count, m, n : int
+        Products, rows of X (windows side), rows of Y (filters side).
+    reduction : Reduction
+        K before and after padding to sets.
+    macs : int
+        Multiply-accumulates of all products, padding to sets and partial tiles excluded: ``count * m * n * segments *
+        segment_length``.  Under ``padding="skip"`` also without those that read the convolution's spatial padding.
+    blocks : list of Block
+        The sampled cells, where the layer does not hold its tensors whole.
+    sampled : bool
+        True where only `blocks` can be had.
+    """
+
+    name: str
+    number: int
+    count: int
+    m: int
+    n: int
+    reduction: Reduction
+    macs: int
+    blocks: list[Block]
+    sampled: bool
+    _x: Side
+    _y: Side
+    _images: Offsets | None
+
+    @property
+    def segments(self) -> int:
+        """Kernel positions, or images in weight_grad: the pieces of the reduction."""
+        return self.reduction.segments
+
+    @property
+    def segment_length(self) -> int:
+        """Values of a segment before padding to sets."""
+        return self.reduction.segment_length
+
+    def k(self, lanes: int | None = None) -> int:
+        """Reduction length padded to sets of `lanes` (default: those that the family was lowered for)."""
+        size = self.reduction.lanes if lanes is None else lanes
+        return Reduction(self.segments, self.segment_length, size, self.reduction.lane_padding).size
+
+    def population(self, tile_x: int, tile_y: int) -> int:
+        """Number of tile passes when a tile takes `tile_x` rows of X and `tile_y` rows of Y."""
+        return self.count * -(-self.m // tile_x) * -(-self.n // tile_y)
+
+    def product(self, index: int) -> tuple[Operand, Operand]:
+        """Operands X and Y of a product.
+
+        The tensors are read, padded and transposed on the first call and shared by all families of the same `lower`;
+        they are held as long as any of these families or its operands lives.
+
+        Raises
+        ------
+        TraceError
+            The layer holds only a sample, or there is no such product.
+        """
+        if self.sampled:
+            raise TraceError(f"{self.name}: the trace holds only a sample of this layer; simulate its blocks")
+        if not 0 <= index < self.count:
+            raise TraceError(f"{self.name}: product {index} does not exist; there are {self.count}")
+        return self._x.operand(index, self.reduction), self._y.operand(index, self.reduction)
+
+    def x_key(self, index: int) -> Hashable:
+        """Equal keys mean the same X operand, within all families of one `lower`."""
+        return ("x", self.number, int(self._x.bases[index]))
+
+    def y_key(self, index: int) -> Hashable:
+        """Equal keys mean the same Y operand, within all families of one `lower`."""
+        return ("y", self.number, int(self._y.bases[index]))
+
+    def image(self, index: int) -> int | None:
+        """Index along the leading axis of A and G that the product comes from, or None where it covers all."""
+        return None if self._images is None else int(self._images[index])

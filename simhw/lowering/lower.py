@@ -1,0 +1,336 @@
+"""From a layer and an operation to families of products, lazily: only shapes are looked at until an operand is asked for."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import product
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from simhw.bfloat16 import BF16Array
+from simhw.errors import TraceError
+from simhw.lowering.family import Block, Family, Side
+from simhw.lowering.operand import Border, Columns, LanePadding, Offsets, Padding, Reduction
+from simhw.lowering.view import View, view_layer
+from simhw.trace.layer import Layer, Operation, TensorName
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def lower(
+    layer: Layer,
+    operation: Operation,
+    lanes: int,
+    *,
+    fc_windows: Literal["batch", "image"] = "batch",
+    lane_padding: LanePadding = "stream",
+    padding: Padding = "stream",
+) -> list[Family]:
+    """The products of an operation, as families of one shape each.
+
+    One family, except in the input gradient of a strided convolution: one per phase that has kernel positions, so
+    that the zeros which stride inserts are executed by no machine.  X and Y are A and W in forward, G and W in
+    input_grad, A and G in weight_grad.  Source: spec page lowering.md.
+
+    Parameters
+    ----------
+    layer : Layer
+    operation : {"forward", "input_grad", "weight_grad"}
+    lanes : int
+        Set size of the processing element.
+    fc_windows : {"batch", "image"}
+        Whether the windows side of a linear layer holds all samples, or each index of the leading axis is a product of
+        its own (forward and input_grad; the weight gradient reduces over all samples either way).
+    lane_padding : {"stream", "pack"}
+        Whether each segment of the reduction is padded to whole sets, or only its end.
+    padding : {"stream", "skip"}
+        Whether the zeros of a convolution's spatial padding are executed.  Under ``skip`` forward and input_grad leave
+        out, pass by pass, the sets that are padding for all rows of the pass (`Operand.live_sets`), and weight_grad
+        leaves out the output positions whose input is padding (a family per kernel position, each with its own K).
+
+    Returns
+    -------
+    list of Family
+
+    Raises
+    ------
+    TraceError
+        Training did not run the operation, a needed shape is not known, or the layer is a sample that was not taken
+        in the way these switches ask for.
+    """
+    where = f"layer {layer.name!r}, operation {operation}"
+    if operation not in layer.operations:
+        raise TraceError(f"{where}: training did not run it; the layer has {', '.join(layer.operations) or 'none'}")
+    view = view_layer(layer, operation, fc_windows == "image" and operation != "weight_grad")
+    if operation in layer.blocks and layer.kind == "linear" and view.leads is not None:
+        raise TraceError(f"{where}: a sampled layer has its samples in one product; use fc_windows batch or a whole trace")
+    lowering = _Lowering(layer, operation, view, where, lanes, lane_padding, padding == "skip")
+    return {"forward": _forward, "input_grad": _input_grad, "weight_grad": _weight_grad}[operation](lowering)
+
+
+def _forward(to: "_Lowering") -> list[Family]:
+    """One product per image and group; the kernel positions are the segments of its reduction."""
+    view, geometry = to.view, to.view.geometry
+    pads = tuple((pad, pad) for pad in geometry.padding)
+    grid = _padded(view.spatial, pads)
+    batch, image, *position, channel = _strides((view.batch, view.images, *grid, view.inputs))
+    weight_batch, output, *tap, weight_channel = _strides(
+        (1 if view.shared_weights else view.batch, view.outputs, *view.kernel, to.group_in)
+    )
+    groups, taps = geometry.groups, [np.arange(n) for n in view.kernel]
+    rows = [np.arange(n) * step for n, step in zip(view.out, geometry.stride, strict=True)]
+    segments = [k * dilation for k, dilation in zip(taps, geometry.dilation, strict=True)]
+    family = to.family(
+        x_values=to.tensor("a", pads, channels_last=True),
+        x_bases=_outer(batch * np.arange(view.batch), image * np.arange(view.images), to.group_in * np.arange(groups)),
+        x_rows=_spread(rows, position),
+        x_columns=_outer(_spread(segments, position), channel * np.arange(to.group_in)),
+        y_values=to.tensor("w", (), channels_last=True),
+        y_bases=_outer(to.weight_batch(weight_batch), np.zeros(view.images, np.int64), to.group_out * output * np.arange(groups)),
+        y_rows=output * np.arange(to.group_out),
+        y_columns=_outer(_spread(taps, tap), weight_channel * np.arange(to.group_in)),
+        segment_length=to.group_in,
+        images=view.product_images(groups),
+        border=to.border(grid, pads, rows, segments),
+    )
+    return [family]
+
+
+def _input_grad(to: "_Lowering") -> list[Family]:
+    """Input position i gets output position (i + padding - dilation k) / stride of each kernel position k that divides.
+
+    With i + padding = stride q + phase and dilation k = stride t + phase that is q - t: per phase a dense convolution.
+    """
+    view, geometry = to.view, to.view.geometry
+    extents = zip(geometry.stride, geometry.padding, geometry.dilation, view.kernel, view.spatial, strict=True)
+    axes = [[phase for r in range(dim[0]) if (phase := _phase(r, *dim)) is not None] for dim in extents]
+    if not all(axes):
+        return []
+    pads = tuple(
+        (max(0, *(t[0] - q[0] for q, t, _ in phases)), max(0, *(q[-1] - t[-1] - size + 1 for q, t, _ in phases)))
+        for phases, size in zip(axes, view.out, strict=True)
+    )
+    grid = _padded(view.out, pads)
+    batch, image, *position, channel = _strides((view.batch, view.images, *grid, view.outputs))
+    groups = geometry.groups
+    weight_batch, group, row, *tap, weight_channel = _strides(
+        (1 if view.shared_weights else view.batch, groups, to.group_in, *view.kernel, to.group_out)
+    )
+    x_values = to.tensor("g", pads, channels_last=True)
+    y_values = to.tensor("w", (), channels_last=True, grouped=True)
+    families: list[Family] = []
+    for phases in product(*axes):
+        # Counting rows from the phase's first keeps both offsets from being negative.
+        rows = [q - q[0] for q, _, _ in phases]
+        segments = [before + q[0] - t for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
+        family = to.family(
+            x_values=x_values,
+            x_bases=_outer(batch * np.arange(view.batch), image * np.arange(view.images), to.group_out * np.arange(groups)),
+            x_rows=_spread(rows, position),
+            x_columns=_outer(_spread(segments, position), channel * np.arange(to.group_out)),
+            y_values=y_values,
+            y_bases=_outer(to.weight_batch(weight_batch), np.zeros(view.images, np.int64), group * np.arange(groups)),
+            y_rows=row * np.arange(to.group_in),
+            y_columns=_outer(_spread([k for _, _, k in phases], tap), weight_channel * np.arange(to.group_out)),
+            segment_length=to.group_out,
+            images=view.product_images(groups),
+            border=to.border(grid, pads, rows, segments),
+            number=len(families),
+        )
+        families.append(family)
+    return families
+
+
+def _phase(r: int, stride: int, padding: int, dilation: int, kernel: int, size: int) -> tuple[Offsets, Offsets, Offsets] | None:
+    """One dimension's phase: q of its input positions, t of its kernel positions and those positions, rotated; None if empty."""
+    positions = np.arange((r - padding) % stride, size, stride)
+    taps = np.arange(kernel)[::-1]
+    taps = taps[(taps * dilation - r) % stride == 0]
+    if not positions.size or not taps.size:
+        return None
+    return (positions + padding - r) // stride, (taps * dilation - r) // stride, taps
+
+
+def _weight_grad(to: "_Lowering") -> list[Family]:
+    """One product per kernel position and group; the images are the segments of its reduction."""
+    view, geometry = to.view, to.view.geometry
+    pads = tuple((pad, pad) for pad in geometry.padding)
+    batch, image, channel, *position = _strides((view.batch, view.images, view.inputs, *_padded(view.spatial, pads)))
+    g_batch, g_image, g_channel, *g_position = _strides((view.batch, view.images, view.outputs, *view.out))
+    groups = geometry.groups
+    x_values, y_values = to.tensor("a", pads, channels_last=False), to.tensor("g", (), channels_last=False)
+
+    def over(taps: Sequence[Offsets], outputs: Sequence[Offsets], number: int) -> Family:
+        """The products of some kernel positions over some output positions of each image."""
+        inputs = [o * step for o, step in zip(outputs, geometry.stride, strict=True)]
+        shifts = _spread([k * dilation for k, dilation in zip(taps, geometry.dilation, strict=True)], position)
+        g_positions = _spread(outputs, g_position)
+        return to.family(
+            x_values=x_values,
+            x_bases=_outer(batch * np.arange(view.batch), shifts, to.group_in * channel * np.arange(groups)),
+            x_rows=channel * np.arange(to.group_in),
+            x_columns=_outer(image * np.arange(view.images), _spread(inputs, position)),
+            y_values=y_values,
+            y_bases=_outer(g_batch * np.arange(view.batch), np.zeros_like(shifts), to.group_out * g_channel * np.arange(groups)),
+            y_rows=g_channel * np.arange(to.group_out),
+            y_columns=_outer(g_image * np.arange(view.images), g_positions),
+            segment_length=g_positions.size,
+            images=view.product_images(shifts.size * groups, summed=True),
+            number=number,
+        )
+
+    all_outputs = [np.arange(n) for n in view.out]
+    if not to.skip or not any(geometry.padding):
+        return [over([np.arange(n) for n in view.kernel], all_outputs, 0)]
+    if to.operation in to.layer.blocks:
+        raise TraceError(f"{to.where}: padding skip changes the products that were sampled; use padding stream or a whole trace")
+    families: list[Family] = []
+    for tap in product(*(range(n) for n in view.kernel)):
+        live = [
+            outputs[(first := outputs * step + k * dilation - pad) >= 0][first[first >= 0] < size]
+            for k, outputs, step, pad, dilation, size in zip(
+                tap, all_outputs, geometry.stride, geometry.padding, geometry.dilation, view.spatial, strict=True
+            )
+        ]
+        if all(outputs.size for outputs in live):
+            families.append(over([np.array([k]) for k in tap], live, len(families)))
+    return families
+
+
+class _Lowering:
+    """What the three operations share: the layer and the switches, its tensors, and how families are put together."""
+
+    def __init__(
+        self, layer: Layer, operation: Operation, view: View, where: str, lanes: int, lane_padding: LanePadding, skip: bool
+    ) -> None:
+        self.layer = layer
+        self.operation = operation
+        self.view = view
+        self.where = where
+        self.lanes = lanes
+        self.lane_padding = lane_padding
+        self.skip = skip
+        self.group_in = view.inputs // view.geometry.groups
+        self.group_out = view.outputs // view.geometry.groups
+
+    def weight_batch(self, stride: int) -> Offsets:
+        """Offset of each batch's weights."""
+        return np.arange(self.view.batch) * (0 if self.view.shared_weights else stride)
+
+    def tensor(self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False) -> Callable[[], BF16Array]:
+        """The tensor's values in the order that its operand wants, padded, 1-D; read and copied on the first call only."""
+        layer, view = self.layer, self.view
+
+        def prepare() -> BF16Array:
+            array = view.array(name, layer.source(name).read())
+            if grouped:
+                # (batch, outputs, channels, kernel...) -> (batch, groups, channels, kernel..., outputs of the group)
+                array = array.reshape(array.shape[0], view.geometry.groups, self.group_out, *array.shape[2:])
+            if channels_last:
+                array = np.moveaxis(array, 2, -1)
+            if any(before or after for before, after in pads):
+                first = 2 if channels_last else 3
+                shape, inside = list(array.shape), [slice(None)] * array.ndim
+                for axis, (before, after) in enumerate(pads, first):
+                    inside[axis] = slice(before, before + shape[axis])
+                    shape[axis] += before + after
+                padded = np.zeros(shape, dtype=np.uint16)
+                padded[tuple(inside)] = array
+                array = padded
+            # A tensor mapped from a file may start at an odd address, which compiled code must not meet.
+            return np.require(array, np.uint16, ["C", "A"]).view(np.ndarray).reshape(-1)
+
+        return _Once(prepare)
+
+    def border(self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Offsets], segments: Sequence[Offsets]) -> Border | None:
+        """Where an operand reads padding, under ``padding="skip"``."""
+        if not self.skip or not any(before or after for before, after in pads):
+            return None
+        inside = np.zeros(grid, dtype=np.bool_)
+        inside[tuple(slice(before, size - after) for (before, after), size in zip(pads, grid, strict=True))] = True
+        position = _strides(grid)
+        return Border(inside.reshape(-1), _spread(rows, position), _spread(segments, position))
+
+    def family(
+        self,
+        *,
+        x_values: Callable[[], BF16Array],
+        x_bases: Offsets,
+        x_rows: Offsets,
+        x_columns: Offsets,
+        y_values: Callable[[], BF16Array],
+        y_bases: Offsets,
+        y_rows: Offsets,
+        y_columns: Offsets,
+        segment_length: int,
+        images: Offsets | None,
+        border: Border | None = None,
+        number: int = 0,
+    ) -> Family:
+        """The family of these offsets, padded to sets, with its sampled blocks."""
+        reduction = Reduction(x_columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
+        live_pairs = x_rows.size * reduction.segments if border is None else border.live_pairs
+        return Family(
+            name=self.where,
+            number=number,
+            count=x_bases.size,
+            m=x_rows.size,
+            n=y_rows.size,
+            reduction=reduction,
+            macs=x_bases.size * y_rows.size * segment_length * live_pairs,
+            blocks=self._blocks(number, x_bases.size, x_rows.size, y_rows.size, reduction, border),
+            sampled=self.operation in self.layer.blocks,
+            _x=Side(x_values, x_bases, x_rows, Columns(reduction.padded(x_columns, -1)), border),
+            _y=Side(y_values, y_bases, y_rows, Columns(reduction.padded(y_columns, -1))),
+            _images=images,
+        )
+
+    def _blocks(self, number: int, count: int, m: int, n: int, reduction: Reduction, border: Border | None) -> list[Block]:
+        raw_k = reduction.segments * reduction.segment_length
+        cells = [cell for cell in self.layer.blocks.get(self.operation, ()) if cell.family == number]
+        for cell in cells:
+            ends = (cell.x_start + cell.x.shape[0], cell.y_start + cell.y.shape[0])
+            if not (0 <= cell.product < count and 0 <= cell.x_start < ends[0] <= m and 0 <= cell.y_start < ends[1] <= n):
+                at = f"product {cell.product}, rows {cell.x_start} to {ends[0]} of X and {cell.y_start} to {ends[1]} of Y"
+                raise TraceError(f"{self.where}: a block at {at} lies outside its {count} products of {m} x {n} rows; sample it again")
+            if cell.x.shape[1:] != (raw_k,) or cell.y.shape[1:] != (raw_k,):
+                raise TraceError(
+                    f"{self.where}: a block of shapes {cell.x.shape} and {cell.y.shape} has not the reduction of {raw_k}; sample it again"
+                )
+        return [Block(cell, reduction, border) for cell in cells]
+
+
+class _Once:
+    """A value made on the first call and kept, also when several threads ask at the same time."""
+
+    def __init__(self, make: Callable[[], BF16Array]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._value: BF16Array | None = None
+
+    def __call__(self) -> BF16Array:
+        with self._lock:
+            if self._value is None:
+                self._value = self._make()
+            return self._value
+
+
+def _padded(extents: Sequence[int], pads: Pads) -> tuple[int, ...]:
+    return tuple(extent + before + after for extent, (before, after) in zip(extents, pads, strict=True))
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    """Elements from one index to the next along each axis of a contiguous array."""
+    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def _outer(*axes: Offsets) -> Offsets:
+    """Sums of one offset of each axis, the first axis outermost; flat int64."""
+    return np.asarray(reduce(np.add.outer, axes), dtype=np.int64).reshape(-1)
+
+
+def _spread(axes: Sequence[Offsets], strides: Sequence[int]) -> Offsets:
+    """Flat offsets of a grid of positions given per dimension."""
+    return _outer(*(axis * stride for axis, stride in zip(axes, strides, strict=True)))

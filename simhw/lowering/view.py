@@ -1,0 +1,102 @@
+"""Every kind of layer seen as one: a batched, grouped convolution.
+
+A linear layer is a convolution with a kernel of one position over its samples, a matmul or a gate product of an LSTM
+or GRU a batch of those.  The axes of the common form are A (batch, images, channels, spatial...), W (batch or 1,
+outputs, channels of a group, kernel...) and G (batch, images, outputs, spatial...).
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from simhw.bfloat16 import BF16Array
+from simhw.errors import TraceError
+from simhw.lowering.operand import Offsets
+from simhw.trace.layer import CONVOLUTIONS, Geometry, Layer, Operation, TensorName, output_spatial
+
+
+@dataclass(frozen=True)
+class View:
+    """Extents of a layer in the common form.
+
+    Attributes
+    ----------
+    batch : int
+        Products that share nothing but, where `shared_weights`, W: batch x heads of a matmul, time steps of a gate product.
+    images : int
+        Images of a convolution: they share W and, in weight_grad, add up.
+    inputs, outputs : int
+        Channels of A and of G, all groups together.
+    leads : {"batch", "images"} or None
+        What runs along the leading axis of A and G.
+    heads : int
+        Members of the batch for each index of the leading axis.
+    """
+
+    kind: str
+    batch: int
+    images: int
+    inputs: int
+    outputs: int
+    spatial: tuple[int, ...]
+    kernel: tuple[int, ...]
+    out: tuple[int, ...]
+    geometry: Geometry
+    shared_weights: bool
+    leads: Literal["batch", "images"] | None
+    heads: int = 1
+
+    def array(self, tensor: TensorName, raw: BF16Array) -> BF16Array:
+        """The tensor's values in the common form, a view of `raw`."""
+        if tensor == "w":
+            if self.kind in CONVOLUTIONS:
+                return raw[None]
+            if self.kind == "matmul":
+                return raw.reshape(self.batch, self.inputs, self.outputs).swapaxes(1, 2)[..., None]
+            return raw[None, :, :, None]
+        if self.kind in CONVOLUTIONS:
+            return raw[None]
+        return raw.reshape(self.batch, self.images, -1, raw.shape[-1]).swapaxes(2, 3)
+
+    def product_images(self, rest: int, summed: bool = False) -> Offsets | None:
+        """Leading-axis index of each product, for products over (batch, images, the rest) or, where `summed`, (batch, the rest)."""
+        if self.leads == "batch":
+            return np.repeat(np.arange(self.batch, dtype=np.int64) // self.heads, rest)
+        return np.repeat(np.arange(self.images, dtype=np.int64), rest) if self.leads == "images" and not summed else None
+
+
+def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
+    """The common form of a layer for an operation; `per_image` keeps the samples of a linear layer's leading axis apart.
+
+    Raises
+    ------
+    TraceError
+        A shape that the operation needs is not known.
+    """
+    shapes = layer.shapes
+
+    def known(*tensors: TensorName) -> TensorName:
+        for tensor in tensors:
+            if tensor in shapes:
+                return tensor
+        names = " or ".join(t.upper() for t in tensors)
+        raise TraceError(f"layer {layer.name!r}, operation {operation}: the shape of {names} is not known; add it to the trace")
+
+    if layer.kind in CONVOLUTIONS:
+        a, w = shapes[known("a")], shapes[known("w")]
+        return View(layer.kind, 1, a[0], a[1], w[0], a[2:], w[2:], output_spatial(layer), layer.geometry, True, "images")
+    samples = shapes[known("a", "g")]
+    inputs = shapes["a"][-1] if "a" in shapes else shapes[known("w")][-2 if layer.kind == "matmul" else -1]
+    outputs = shapes["g"][-1] if "g" in shapes else shapes[known("w")][-1 if layer.kind == "matmul" else 0]
+    geometry = Geometry(stride=(1,), padding=(0,), dilation=(1,))
+    if layer.kind == "linear":
+        images, positions = (samples[0], prod(samples[1:-1])) if per_image else (1, prod(samples[:-1]))
+        leads: Literal["images"] | None = "images" if per_image else None
+        return View(layer.kind, 1, images, inputs, outputs, (positions,), (1,), (positions,), geometry, True, leads)
+    batch, windows = prod(samples[:-2]), (samples[-2],)
+    heads = batch // samples[0] if len(samples) > 2 else 1
+    leads_batch: Literal["batch"] | None = "batch" if len(samples) > 2 else None
+    shared = layer.kind != "matmul"
+    return View(layer.kind, batch, 1, inputs, outputs, windows, (1,), windows, geometry, shared, leads_batch, heads)

@@ -1,0 +1,562 @@
+"""Lowering: the products of every operation add up to it, in the documented order, and nothing else is executed."""
+
+import threading
+from itertools import product
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simhw.bfloat16 import from_float32, to_float32
+from simhw.errors import TraceError
+from simhw.lowering import lower
+from simhw.trace.layer import InMemory, Layer, ProductBlock
+from tests.oracles import lowering as oracle
+
+
+def integers(rng, *shape):
+    """Small integers: exact in bfloat16 and in any order of summation, so results compare with ==."""
+    return rng.integers(-3, 4, size=shape).astype(np.float32)
+
+
+def numbered(*shape):
+    """Bit patterns that name their place: element i of the flat tensor is i + 1 (0 is left for padding)."""
+    return np.arange(1, prod(shape) + 1, dtype=np.uint16).reshape(shape)
+
+
+def conv_layer(seed, images, group_in, group_out, sizes, kernel, stride, padding, dilation, groups):
+    rng = np.random.default_rng(seed)
+    a = integers(rng, images, groups * group_in, *sizes)
+    w = integers(rng, groups * group_out, group_in, *kernel)
+    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)]
+    g = integers(rng, images, groups * group_out, *out)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Layer("conv", "conv", geometry, a=a, w=w, g=g)
+
+
+def values(bits):
+    return to_float32(bits).astype(np.float64)
+
+
+def products(families):
+    """(family, product index, X Y^T in float64) of every product."""
+    for family in families:
+        for index in range(family.count):
+            x, y = family.product(index)
+            assert x.shape == (family.m, family.k())
+            assert y.shape == (family.n, family.k())
+            yield family, index, values(x.rows(0, family.m)) @ values(y.rows(0, family.n)).T
+
+
+def assemble_forward(layer, families):
+    images, outputs, *out = layer.shapes["g"]
+    groups = layer.geometry.groups
+    result = np.full((images, groups, prod(out), outputs // groups), np.nan)
+    for _, index, values_ in products(families):
+        result[divmod(index, groups)] = values_
+    return np.moveaxis(result, 2, 3).reshape(layer.shapes["g"])
+
+
+def assemble_input_grad(layer, families):
+    images, channels, *sizes = layer.shapes["a"]
+    kernel, geometry = layer.shapes["w"][2:], layer.geometry
+    groups = geometry.groups
+    result = np.zeros((images, groups, channels // groups, *sizes))
+    remaining = list(families)
+    for phase in product(*map(range, geometry.stride)):
+        grid, taps = [], []
+        for r, s, p, d, k, n in zip(phase, geometry.stride, geometry.padding, geometry.dilation, kernel, sizes, strict=True):
+            grid.append([i for i in range(n) if (i + p) % s == r])
+            taps.append([j for j in range(k) if (j * d) % s == r])
+        if not all(grid) or not all(taps):
+            continue
+        family = remaining.pop(0)
+        assert family.segments == prod(map(len, taps))
+        for _, index, block in products([family]):
+            image, group = divmod(index, groups)
+            for row, place in enumerate(product(*grid)):
+                result[(image, group, slice(None), *place)] = block[row]
+    assert not remaining
+    return result.reshape(layer.shapes["a"])
+
+
+def assemble_weight_grad(layer, families):
+    outputs, group_in, *kernel = layer.shapes["w"]
+    groups = layer.geometry.groups
+    result = np.full((groups, outputs // groups, group_in, prod(kernel)), np.nan)
+    for _, index, block in products(families):
+        tap, group = divmod(index, groups)
+        result[group, :, :, tap] = block.T
+    return result.reshape(layer.shapes["w"])
+
+
+def check_against_definition(layer, lanes, lane_padding="stream"):
+    a, w, g = (values(layer.source(t).read()) for t in "awg")
+    geo = layer.geometry
+    geometry = (geo.stride, geo.padding, geo.dilation, geo.groups)
+    families = {o: lower(layer, o, lanes, lane_padding=lane_padding) for o in layer.operations}
+    np.testing.assert_array_equal(assemble_forward(layer, families["forward"]), oracle.forward(a, w, geometry, g.shape))
+    np.testing.assert_array_equal(assemble_input_grad(layer, families["input_grad"]), oracle.input_grad(a, w, g, geometry))
+    np.testing.assert_array_equal(assemble_weight_grad(layer, families["weight_grad"]), oracle.weight_grad(a, w, g, geometry))
+
+
+# images, channels and outputs of a group, sizes, kernel, stride, padding, dilation, groups
+GEOMETRIES = {
+    "3x3 same": (2, 3, 2, (5, 6), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "3x3 stride 2": (2, 3, 2, (6, 7), (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    "1x1 stride 2": (2, 5, 3, (4, 5), (1, 1), (2, 2), (0, 0), (1, 1), 1),
+    "even kernel stride 2": (1, 2, 2, (7, 6), (4, 2), (2, 2), (1, 0), (1, 1), 1),
+    "unused tail": (1, 2, 2, (8, 9), (3, 3), (3, 3), (0, 0), (1, 1), 1),
+    "7x7 stride 2 padding 3": (1, 3, 2, (9, 9), (7, 7), (2, 2), (3, 3), (1, 1), 1),
+    "stride 2 dilation 2": (1, 2, 2, (9, 8), (3, 3), (2, 2), (2, 1), (2, 2), 1),
+    "stride 2 dilation 3": (1, 2, 2, (10, 9), (3, 2), (2, 2), (1, 2), (3, 3), 1),
+    "unequal per dimension": (2, 2, 3, (6, 9), (2, 3), (1, 3), (0, 2), (2, 1), 1),
+    "grouped": (2, 2, 3, (5, 4), (3, 3), (1, 2), (1, 1), (1, 1), 3),
+    "depthwise": (2, 1, 1, (5, 5), (3, 3), (2, 2), (1, 1), (1, 1), 4),
+    "depthwise multiplier": (1, 1, 2, (4, 5), (3, 3), (1, 1), (1, 1), (1, 1), 3),
+    "1d": (2, 3, 2, (11,), (3,), (2,), (1,), (2,), 1),
+    "3d": (1, 2, 2, (4, 3, 5), (2, 3, 2), (2, 1, 2), (1, 0, 1), (1, 1, 2), 1),
+    "padding beyond the kernel": (1, 2, 2, (2, 2), (1, 1), (1, 1), (2, 2), (1, 1), 1),
+    "stride beyond the input": (1, 2, 2, (2, 2), (2, 2), (5, 5), (0, 0), (1, 1), 1),
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_products_add_up_to_the_convolution_and_its_gradients(name, lanes):
+    layer = conv_layer(1, *GEOMETRIES[name])
+    check_against_definition(layer, lanes)
+
+
+@pytest.mark.parametrize("name", ["3x3 stride 2", "grouped", "3d"])
+def test_packed_reduction_gives_the_same_sums(name):
+    layer = conv_layer(2, *GEOMETRIES[name])
+    check_against_definition(layer, 8, lane_padding="pack")
+
+
+@st.composite
+def geometries(draw):
+    dims = draw(st.integers(1, 2))
+
+    def each(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(dims))
+
+    kernel, stride, padding, dilation = each(1, 4), each(1, 3), each(0, 2), each(1, 2)
+    extra = each(0, 3)
+    sizes = tuple(max(1, d * (k - 1) + 1 - 2 * p) + e for d, k, p, e in zip(dilation, kernel, padding, extra, strict=True))
+    one_to_two = st.integers(1, 2)
+    return (draw(one_to_two), draw(one_to_two), draw(one_to_two), sizes, kernel, stride, padding, dilation, draw(one_to_two))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(geometry=geometries(), lanes=st.sampled_from([1, 3, 8]))
+def test_any_geometry_adds_up(geometry, lanes):
+    check_against_definition(conv_layer(3, *geometry), lanes)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_torch_autograd_agrees(name):
+    torch = pytest.importorskip("torch")
+    layer = conv_layer(4, *GEOMETRIES[name])
+    a, w, g = (torch.tensor(values(layer.source(t).read()), requires_grad=True) for t in "awg")
+    geo = layer.geometry
+    convolution = getattr(torch.nn.functional, layer.kind)
+    o = convolution(a, w, stride=geo.stride, padding=geo.padding, dilation=geo.dilation, groups=geo.groups)
+    o.backward(g)
+    np.testing.assert_array_equal(assemble_forward(layer, lower(layer, "forward", 8)), o.detach().numpy())
+    np.testing.assert_array_equal(assemble_input_grad(layer, lower(layer, "input_grad", 8)), a.grad.numpy())
+    np.testing.assert_array_equal(assemble_weight_grad(layer, lower(layer, "weight_grad", 8)), w.grad.numpy())
+
+
+# --- order of the reduction, against the table of spec page lowering.md ---
+
+
+def test_forward_runs_kernel_rows_then_columns_then_channels_each_position_padded_to_sets():
+    layer = Layer("c", "conv", {"padding": 1}, a=numbered(1, 3, 4, 5), w=numbered(2, 3, 2, 3))
+    (family,) = lower(layer, "forward", 4)
+    assert (family.count, family.m, family.n, family.segments, family.segment_length) == (1, 5 * 5, 2, 6, 3)
+    x, y = (operand.rows(0, 99) for operand in family.product(0))
+    padded = np.zeros((3, 6, 7), np.uint16)
+    padded[:, 1:-1, 1:-1] = layer.a[0]
+    for row, (oy, ox) in enumerate(product(range(5), range(5))):  # x fastest
+        expected = [[*padded[:, oy + ky, ox + kx], 0] for ky in range(2) for kx in range(3)]
+        np.testing.assert_array_equal(x[row], np.concatenate(expected))
+    for row in range(2):
+        expected = [[*layer.w[row, :, ky, kx], 0] for ky in range(2) for kx in range(3)]
+        np.testing.assert_array_equal(y[row], np.concatenate(expected))
+
+
+def test_forward_packed_pads_only_the_end():
+    layer = Layer("c", "conv", a=numbered(1, 3, 4, 5), w=numbered(2, 3, 2, 3))
+    (family,) = lower(layer, "forward", 4, lane_padding="pack")
+    assert family.k() == 20  # 6 positions x 3 channels = 18, to a multiple of 4
+    _, y = family.product(0)
+    np.testing.assert_array_equal(y.rows(1, 2)[0], [*layer.w[1].transpose(1, 2, 0).ravel(), 0, 0])
+
+
+def test_input_grad_runs_the_rotated_kernel_then_output_channels():
+    layer = Layer("c", "conv", a=numbered(1, 2, 4, 4), w=numbered(3, 2, 2, 2), g=numbered(1, 3, 3, 3))
+    (family,) = lower(layer, "input_grad", 4)
+    assert (family.m, family.n, family.segments, family.segment_length, family.k()) == (16, 2, 4, 3, 16)
+    x, y = (operand.rows(0, 99) for operand in family.product(0))
+    padded = np.zeros((3, 5, 5), np.uint16)
+    padded[:, 1:-1, 1:-1] = layer.g[0]
+    for row, (iy, ix) in enumerate(product(range(4), range(4))):
+        expected = [[*padded[:, iy + ky, ix + kx], 0] for ky in range(2) for kx in range(2)]
+        np.testing.assert_array_equal(x[row], np.concatenate(expected))
+    for row in range(2):
+        expected = [[*layer.w[:, row, 1 - ky, 1 - kx], 0] for ky in range(2) for kx in range(2)]
+        np.testing.assert_array_equal(y[row], np.concatenate(expected))
+
+
+def test_weight_grad_runs_output_positions_of_one_image_after_another_per_kernel_position():
+    layer = Layer("c", "conv", {"stride": (1, 2)}, a=numbered(2, 3, 3, 5), w=numbered(2, 3, 2, 3), g=numbered(2, 2, 2, 2))
+    (family,) = lower(layer, "weight_grad", 8)
+    assert (family.count, family.m, family.n, family.segments, family.segment_length, family.k()) == (6, 3, 2, 2, 4, 16)
+    for index, (ky, kx) in enumerate(product(range(2), range(3))):
+        x, y = (operand.rows(0, 99) for operand in family.product(index))
+        for c in range(3):
+            expected = [[*layer.a[n, c, ky : ky + 2, kx : kx + 3 : 2].ravel(), 0, 0, 0, 0] for n in range(2)]
+            np.testing.assert_array_equal(x[c], np.concatenate(expected))
+        for o in range(2):
+            np.testing.assert_array_equal(y[o], np.concatenate([[*layer.g[n, o].ravel(), 0, 0, 0, 0] for n in range(2)]))
+
+
+def test_stride_two_pointwise_gradient_has_one_phase_of_one_tap():
+    layer = conv_layer(5, *GEOMETRIES["1x1 stride 2"])
+    (family,) = lower(layer, "input_grad", 8)  # of the four phases only (0, 0) has a kernel position
+    assert (family.m, family.segments) == (2 * 3, 1)
+
+
+def test_depthwise_reduction_is_one_channel_per_kernel_position_padded_to_a_set():
+    layer = conv_layer(6, *GEOMETRIES["depthwise"])
+    (family,) = lower(layer, "forward", 16)
+    assert (family.count, family.n, family.segments, family.segment_length, family.k()) == (2 * 4, 1, 9, 1, 9 * 16)
+
+
+# --- dense layers ---
+
+
+def test_linear_fills_the_windows_with_all_leading_axes():
+    rng = np.random.default_rng(7)
+    a, w, g = integers(rng, 2, 3, 5), integers(rng, 4, 5), integers(rng, 2, 3, 4)
+    layer = Layer("fc", "linear", a=a, w=w, g=g)
+    results = {}
+    for operation in layer.operations:
+        ((family, _, results[operation]),) = products(lower(layer, operation, 8))
+        assert family.image(0) is None
+    np.testing.assert_array_equal(results["forward"], a.reshape(6, 5) @ w.T)
+    np.testing.assert_array_equal(results["input_grad"], g.reshape(6, 4) @ w)
+    np.testing.assert_array_equal(results["weight_grad"], a.reshape(6, 5).T @ g.reshape(6, 4))
+
+
+def test_linear_per_image_keeps_the_leading_axis_apart_but_not_in_the_weight_gradient():
+    rng = np.random.default_rng(8)
+    a, w, g = integers(rng, 2, 3, 5), integers(rng, 4, 5), integers(rng, 2, 3, 4)
+    layer = Layer("fc", "linear", a=a, w=w, g=g)
+    for operation, expected in (("forward", a @ w.T), ("input_grad", g @ w)):
+        found = list(products(lower(layer, operation, 8, fc_windows="image")))
+        assert [(f.m, f.image(i)) for f, i, _ in found] == [(3, 0), (3, 1)]
+        np.testing.assert_array_equal([block for *_, block in found], expected)
+    ((family, _, block),) = products(lower(layer, "weight_grad", 8, fc_windows="image"))
+    assert (family.segments, family.segment_length) == (1, 6)
+    np.testing.assert_array_equal(block, a.reshape(6, 5).T @ g.reshape(6, 4))
+
+
+def test_linear_of_single_samples_per_image_is_one_window_each():
+    layer = Layer("fc", "linear", a=numbered(3, 5), w=numbered(4, 5))
+    (family,) = lower(layer, "forward", 8, fc_windows="image")
+    assert (family.count, family.m) == (3, 1)
+
+
+def test_matmul_is_a_product_per_batch_and_head():
+    rng = np.random.default_rng(9)
+    a, w, g = integers(rng, 2, 3, 4, 5), integers(rng, 2, 3, 5, 6), integers(rng, 2, 3, 4, 6)
+    layer = Layer("attention", "matmul", a=a, w=w, g=g)
+    expected = {"forward": a @ w, "input_grad": g @ w.swapaxes(2, 3), "weight_grad": a.swapaxes(2, 3) @ g}
+    for operation in layer.operations:
+        found = list(products(lower(layer, operation, 8)))
+        assert [f.image(i) for f, i, _ in found] == [0, 0, 0, 1, 1, 1]
+        np.testing.assert_array_equal(np.reshape([block for *_, block in found], expected[operation].shape), expected[operation])
+
+
+def test_matmul_without_batch_axes_is_one_product():
+    rng = np.random.default_rng(10)
+    a, w = integers(rng, 4, 5), integers(rng, 5, 6)
+    ((family, index, block),) = products(lower(Layer("mm", "matmul", a=a, w=w), "forward", 8))
+    assert family.image(index) is None
+    np.testing.assert_array_equal(block, a @ w)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_gate_products_are_one_product_per_time_step_with_shared_weights(kind):
+    rng = np.random.default_rng(11)
+    a, w, g = integers(rng, 3, 2, 5), integers(rng, 8, 5), integers(rng, 3, 2, 8)
+    layer = Layer("cell", kind, a=a, w=w, g=g)
+    expected = {"forward": a @ w.T, "input_grad": g @ w, "weight_grad": a.swapaxes(1, 2) @ g}
+    for operation in layer.operations:
+        found = list(products(lower(layer, operation, 8)))
+        assert [f.image(i) for f, i, _ in found] == [0, 1, 2]
+        np.testing.assert_array_equal([block for *_, block in found], expected[operation])
+    (family,) = lower(layer, "forward", 8)
+    assert len({family.y_key(i) for i in range(3)}) == 1
+    assert len({family.x_key(i) for i in range(3)}) == 3
+
+
+# --- sharing, counting, images ---
+
+
+@pytest.mark.parametrize("name", ["3x3 stride 2", "grouped", "depthwise", "3d"])
+def test_equal_keys_mean_equal_operands_and_different_keys_different_ones(name):
+    *head, groups = GEOMETRIES[name]
+    shape = conv_layer(0, *head, groups).shapes
+    geo = {"stride": head[5], "padding": head[6], "dilation": head[7], "groups": groups}
+    layer = Layer("c", "conv", geo, **{t: numbered(*shape[t]) for t in "awg"})
+    for operation in layer.operations:
+        families = lower(layer, operation, 8)
+        for side, keys in (
+            (0, [[f.x_key(i) for i in range(f.count)] for f in families]),
+            (1, [[f.y_key(i) for i in range(f.count)] for f in families]),
+        ):
+            seen = {}
+            for family, family_keys in zip(families, keys, strict=True):
+                for index, key in enumerate(family_keys):
+                    rows = family.product(index)[side].rows(0, 999).tobytes()
+                    assert seen.setdefault(key, rows) == rows
+    images, sides = shape["a"][0], prod(shape["w"][2:])
+    (forward,), (weight,) = lower(layer, "forward", 8), lower(layer, "weight_grad", 8)
+    # W is shared by the images of a group, G by the kernel positions of a group.
+    assert len({forward.y_key(i) for i in range(forward.count)}) == groups == forward.count // images
+    assert len({weight.y_key(i) for i in range(weight.count)}) == groups == weight.count // sides
+    assert len({forward.x_key(i) for i in range(forward.count)}) == forward.count
+
+
+def test_convolution_products_name_their_image_and_the_weight_gradient_covers_all():
+    layer = conv_layer(12, *GEOMETRIES["grouped"])
+    (forward,), (weight,) = lower(layer, "forward", 8), lower(layer, "weight_grad", 8)
+    assert [forward.image(i) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert {weight.image(i) for i in range(weight.count)} == {None}
+    for family in lower(layer, "input_grad", 8):
+        assert [family.image(i) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+
+
+def test_macs_of_the_three_operations_follow_their_closed_forms():
+    layer = conv_layer(13, *GEOMETRIES["3x3 same"])
+    images, channels, outputs, size = 2, 3, 2, 5 * 6
+    for operation in layer.operations:  # stride 1, output as large as input: all three the same, whatever the set size
+        for lanes in (8, 16):
+            assert sum(f.macs for f in lower(layer, operation, lanes)) == images * channels * outputs * size * 9
+
+
+def test_stride_phases_execute_no_inserted_zeros():
+    # Kernel = stride and no padding: each input belongs to one output position, so both directions cost the same.
+    layer = conv_layer(14, 2, 3, 4, (6, 8), (2, 2), (2, 2), (0, 0), (1, 1), 1)
+    macs = {o: sum(f.macs for f in lower(layer, o, 8)) for o in layer.operations}
+    assert macs == dict.fromkeys(layer.operations, 2 * 3 * 4 * (3 * 4) * 4)
+    families = lower(layer, "input_grad", 8)
+    assert [(f.m, f.segments) for f in families] == [(12, 1)] * 4
+
+
+def test_strided_gradient_costs_one_kernel_spread_over_its_phases():
+    layer = conv_layer(15, 1, 2, 2, (8, 8), (3, 3), (2, 2), (1, 1), (1, 1), 1)
+    # 3 taps a side split 1 + 2 over the two phases of 4 positions each: (4 + 8)^2 pairs against (8 * 3)^2 with inserted zeros.
+    assert sum(f.macs for f in lower(layer, "input_grad", 8)) == 2 * 2 * (4 + 8) ** 2
+
+
+def test_population_counts_partial_tiles():
+    layer = conv_layer(16, *GEOMETRIES["3x3 same"])  # 2 images of 30 windows by 2 filters
+    (family,) = lower(layer, "forward", 8)
+    assert family.population(8, 8) == 2 * 4 * 1
+    assert family.population(16, 1) == 2 * 2 * 2
+    assert family.k(16) == 9 * 16
+
+
+# --- padding: skip ---
+
+
+def skipped_product(family, index):
+    """X Y^T by tile passes of 4 x 3 rows that leave out the sets which are not live."""
+    x, y = family.product(index)
+    result, sets = np.zeros((family.m, family.n)), 0
+    for top in range(0, family.m, 4):
+        for left in range(0, family.n, 3):
+            live = np.repeat(x.live_sets(top, top + 4) & y.live_sets(left, left + 3), family.reduction.lanes)
+            block = values(x.rows(top, top + 4)[:, live]) @ values(y.rows(left, left + 3)[:, live]).T
+            result[top : top + 4, left : left + 3] = block
+            sets += int(live.sum()) // family.reduction.lanes
+    return result, sets
+
+
+@pytest.mark.parametrize("lane_padding", ["stream", "pack"])
+@pytest.mark.parametrize(
+    "name", ["3x3 same", "7x7 stride 2 padding 3", "stride 2 dilation 3", "grouped", "3d", "padding beyond the kernel"]
+)
+def test_skipping_padding_leaves_every_result_as_it_was(name, lane_padding):
+    layer = conv_layer(17, *GEOMETRIES[name])
+    for operation in ("forward", "input_grad"):
+        for stream, skip in zip(
+            lower(layer, operation, 4), lower(layer, operation, 4, lane_padding=lane_padding, padding="skip"), strict=True
+        ):
+            for index in range(stream.count):
+                x, y = stream.product(index)
+                found, sets = skipped_product(skip, index)
+                np.testing.assert_array_equal(found, values(x.rows(0, 999)) @ values(y.rows(0, 999)).T)
+                assert sets <= skip.population(4, 3) // skip.count * skip.k() // 4
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_without_padding_all_three_operations_count_the_products_of_the_definition(name):
+    layer = conv_layer(18, *GEOMETRIES[name])
+    geo = layer.geometry
+    expected = sum(
+        1 for _ in oracle.contributions(layer.shapes["a"], layer.shapes["w"], (geo.stride, geo.padding, geo.dilation, geo.groups))
+    )
+    for operation in layer.operations:
+        assert sum(f.macs for f in lower(layer, operation, 8, padding="skip")) == expected
+
+
+def test_skip_leaves_out_the_kernel_row_above_the_image_for_the_top_rows_only():
+    layer = Layer("c", "conv", {"padding": 1}, a=numbered(1, 8, 4, 4), w=numbered(2, 8, 3, 3))
+    (family,) = lower(layer, "forward", 8, padding="skip")
+    x, y = family.product(0)
+    np.testing.assert_array_equal(x.live_sets(0, 4), [False] * 3 + [True] * 6)  # top row of windows: ky = 0 is padding
+    np.testing.assert_array_equal(x.live_sets(0, 1), [False] * 4 + [True, True, False, True, True])  # corner: kx = 0 as well
+    assert x.live_sets(0, 8).all()
+    assert y.live_sets(0, 2).all()
+    assert lower(layer, "forward", 8)[0].product(0)[0].live_sets(0, 4).all()
+
+
+@pytest.mark.parametrize("name", ["3x3 same", "7x7 stride 2 padding 3", "grouped", "3d"])
+def test_weight_gradient_without_padding_reduces_over_the_positions_that_exist(name):
+    layer = conv_layer(19, *GEOMETRIES[name])
+    groups = layer.geometry.groups
+    stream = [block for *_, block in products(lower(layer, "weight_grad", 4))]
+    families = lower(layer, "weight_grad", 4, padding="skip")
+    skip = [block for *_, block in products(families)]
+    assert len(families) == len(stream) // groups
+    np.testing.assert_array_equal(skip, stream)
+
+
+def test_kernel_positions_that_only_meet_padding_have_no_weight_gradient():
+    layer = conv_layer(20, 1, 2, 2, (1, 1), (3, 3), (1, 1), (1, 1), (1, 1), 1)
+    (family,) = lower(layer, "weight_grad", 8, padding="skip")
+    assert (family.segments, family.segment_length) == (1, 1)
+
+
+# --- laziness and memory ---
+
+
+class CountingSource:
+    def __init__(self, array):
+        self.array, self.reads = array, 0
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+    def read(self):
+        self.reads += 1
+        return self.array
+
+
+def test_tensors_are_read_once_and_only_when_an_operand_is_asked_for():
+    sources = {
+        t: CountingSource(array) for t, array in (("a", numbered(2, 3, 6, 6)), ("w", numbered(4, 3, 3, 3)), ("g", numbered(2, 4, 3, 3)))
+    }
+    layer = Layer("c", "conv", {"stride": 2, "padding": 1}, **sources)
+    families = lower(layer, "input_grad", 8)
+    assert [s.reads for s in sources.values()] == [0, 0, 0]
+    threads = [threading.Thread(target=family.product, args=(0,)) for family in families for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [s.reads for s in sources.values()] == [0, 1, 1]
+    assert len({id(family.product(i)[0].values.base) for family in families for i in range(2)}) == 1
+
+
+def test_values_hold_one_padded_copy_of_each_tensor():
+    layer = Layer("c", "conv", {"padding": 1}, a=numbered(2, 8, 6, 6), w=numbered(8, 8, 3, 3), g=numbered(2, 8, 6, 6))
+    for operation in layer.operations:
+        x, y = lower(layer, operation, 8)[0].product(0)
+        assert x.values.size == 2 * 8 * 8 * 8  # one ring of padding
+        assert y.values.size in (8 * 8 * 9, 2 * 8 * 6 * 6)
+
+
+def test_unaligned_read_only_tensors_are_taken():
+    raw = np.zeros(2 * 12 + 1, np.uint8)
+    raw[1:].view(np.uint16)[:] = np.arange(1, 13)
+    odd = raw[1:].view(np.uint16).reshape(3, 4)
+    odd.flags.writeable = False
+    layer = Layer("fc", "linear", a=odd, w=numbered(2, 4))
+    x, _ = lower(layer, "forward", 8)[0].product(0)
+    np.testing.assert_array_equal(x.rows(0, 3)[:, :4], np.arange(1, 13).reshape(3, 4))
+
+
+def test_rows_beyond_the_last_are_left_off():
+    layer = Layer("fc", "linear", a=numbered(5, 4), w=numbered(2, 4))
+    x, _ = lower(layer, "forward", 8)[0].product(0)
+    assert x.rows(4, 12).shape == (1, 8)
+
+
+# --- sampled layers ---
+
+
+def sampled_layer(**changes):
+    a, w = numbered(2, 3, 4, 4), numbered(4, 3, 3, 3)
+    whole = Layer("c", "conv", {"padding": 1}, a=a, w=w)
+    x, y = lower(whole, "forward", 1)[0].product(1)
+    cell = {"family": 0, "product": 1, "x_start": 0, "y_start": 0, "x": InMemory(x.rows(0, 16)), "y": InMemory(y.rows(0, 16))} | changes
+    return whole, Layer("c", "conv", {"padding": 1}, shapes=whole.shapes, blocks={"forward": [ProductBlock(**cell)]})
+
+
+@pytest.mark.parametrize("lane_padding", ["stream", "pack"])
+def test_sampled_blocks_come_padded_to_sets_like_whole_operands(lane_padding):
+    whole, layer = sampled_layer()
+    (family,), (reference,) = (lower(each, "forward", 8, lane_padding=lane_padding, padding="skip") for each in (layer, whole))
+    assert (family.count, family.m, family.n, family.k(), family.macs) == (2, 16, 4, reference.k(), reference.macs)
+    (block,) = family.blocks
+    x, y = reference.product(block.product)
+    np.testing.assert_array_equal(block.x, x.rows(0, 16))
+    np.testing.assert_array_equal(block.y, y.rows(0, 16))
+    assert (block.x_start, block.y_start) == (0, 0)
+    np.testing.assert_array_equal(block.live_sets(0, 2), x.live_sets(0, 2))
+
+
+def test_sampled_layer_has_no_whole_products():
+    with pytest.raises(TraceError, match="'c', operation forward: the trace holds only a sample"):
+        lower(sampled_layer()[1], "forward", 8)[0].product(0)
+
+
+@pytest.mark.parametrize("change", [{"product": 2}, {"x_start": 16}, {"y_start": 1}, {"y": InMemory(numbered(4, 26))}])
+def test_blocks_that_do_not_fit_the_shapes_are_refused(change):
+    with pytest.raises(TraceError, match="sample it again"):
+        lower(sampled_layer(**change)[1], "forward", 8)
+
+
+def test_operation_that_training_did_not_run_is_refused():
+    layer = Layer(
+        "conv1", "conv", a=numbered(1, 3, 4, 4), w=numbered(4, 3, 3, 3), g=numbered(1, 4, 2, 2), operations=["forward", "weight_grad"]
+    )
+    with pytest.raises(TraceError, match="'conv1', operation input_grad: training did not run it"):
+        lower(layer, "input_grad", 8)
+
+
+def test_product_that_does_not_exist_is_refused():
+    (family,) = lower(Layer("fc", "linear", a=numbered(5, 4), w=numbered(2, 4)), "forward", 8)
+    with pytest.raises(TraceError, match="product 1 does not exist"):
+        family.product(1)
+
+
+def test_convolution_without_its_input_shape_is_refused():
+    layer = Layer("c", "conv", w=numbered(4, 3, 3, 3), g=numbered(1, 4, 2, 2))
+    with pytest.raises(TraceError, match="shape of A is not known"):
+        lower(layer, "input_grad", 8)
+
+
+def test_bit_patterns_pass_through_untouched():
+    bits = np.array([[0x8000, 0x0001, 0x7F80, 0xFFC0]], np.uint16)  # -0, subnormal, infinity, NaN
+    x, _ = lower(Layer("fc", "linear", a=bits, w=from_float32(np.ones((1, 4), np.float32))), "forward", 4)[0].product(0)
+    np.testing.assert_array_equal(x.rows(0, 1), bits)
