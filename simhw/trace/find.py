@@ -1,0 +1,58 @@
+"""Where a trace lies: a path, a folder of ``$SIMHW_TRACES``, or among the traces that come with simhw."""
+
+import os
+from pathlib import Path
+
+from simhw.errors import TraceError
+
+SUFFIX = ".npz"
+ENVIRONMENT = "SIMHW_TRACES"
+
+
+def bundled_folder() -> Path | None:
+    """The folder of bundled traces: inside an installed package, beside the package in a checkout, or None."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "bundled_traces"
+    if installed.is_dir():
+        return installed
+    checkout = package.parent
+    # Only a checkout has a project file here: an unrelated `traces` folder in site-packages is not ours.
+    if (checkout / "pyproject.toml").is_file() and (checkout / "traces").is_dir():
+        return checkout / "traces"
+    return None
+
+
+def _folders() -> list[Path]:
+    given = [Path(folder) for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder]
+    bundled = bundled_folder()
+    return given + ([bundled] if bundled else [])
+
+
+def find_trace(name: str | os.PathLike[str]) -> Path:
+    """Find a trace file by path or name.
+
+    Parameters
+    ----------
+    name : str or path
+        Looked up as a path (relative to the current folder), then in the folders of ``$SIMHW_TRACES``, then among the
+        bundled traces; the suffix ``.npz`` may be left out.
+
+    Raises
+    ------
+    TraceError
+        There is no such file; the message says where it was looked for and which traces there are.
+    """
+    wanted = Path(name)
+    names = [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
+    folders = [] if wanted.is_absolute() else _folders()
+    for place in [Path(), *folders]:
+        for candidate in names:
+            if (place / candidate).is_file():
+                return place / candidate
+    if wanted.is_dir():
+        raise TraceError(f"{wanted}: is a folder, not a trace file")
+    looked = ", ".join(["the current folder", *map(str, folders)]) if folders else "that place"
+    known = sorted({file.stem for folder in [Path(), *folders] if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
+    listed = f"{', '.join(known[:20])}{', ...' if len(known) > 20 else ''}" if known else "none"
+    hint = "" if os.environ.get(ENVIRONMENT) else f"; ${ENVIRONMENT} may name more folders"
+    raise TraceError(f"{name}: no such trace; looked in {looked}; traces found: {listed}{hint}")

@@ -1,0 +1,286 @@
+"""The trace file: a zip of ``.npy`` tensors and one JSON page that says what they are.
+
+Tensors lie in the order of the layers, little-endian uint16, by default uncompressed and aligned to 64 bytes so that
+they are mapped instead of read.  Reading is lazy: loading looks at the directory and the metadata, and a tensor's bytes
+are touched when it is asked for.  The format is described in docs/trace-format.md.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
+from simhw.errors import ShapeError, TraceError
+from simhw.output import replacing
+from simhw.trace.archive import LOCAL_HEADER, Archive, Limits
+from simhw.trace.find import find_trace
+from simhw.trace.layer import OPERATIONS, TENSORS, Layer, Operation, ProductBlock, TensorName, TensorSource
+from simhw.trace.metadata import MEMBER, LayerRecord, first_problem, layer_record, parse, statistics_of, trace_record
+from simhw.trace.statistics import layer_statistics
+from simhw.trace.trace import Trace
+
+__all__ = ["NonFinite", "find_trace", "load_trace", "trace_hash", "write_trace"]
+
+NonFinite = Literal["error", "zero"]
+ALIGNMENT = 64
+# The zip extra field that other tools also use to align data: an id, its length, and filling.
+ALIGNMENT_ID = 0xD935
+ZIP64_EXTRA_BYTES = 20
+SCAN_VALUES = 1 << 20
+
+
+def tensor_member(index: int, tensor: TensorName) -> str:
+    """Name of the member that holds a whole tensor of a layer."""
+    return f"layers/{index:04d}/{tensor}.npy"
+
+
+def block_member(index: int, operation: Operation, block: int, side: Literal["x", "y"]) -> str:
+    """Name of the member that holds one side of a sampled block."""
+    return f"layers/{index:04d}/{operation}/{block:04d}.{side}.npy"
+
+
+class FileTensor:
+    """A tensor that lies in a trace file; every `read` reads it, and only it."""
+
+    def __init__(self, archive: Archive, member: str, shape: tuple[int, ...], where: str, nonfinite: NonFinite) -> None:
+        self._archive = archive
+        self._member = member
+        self._shape = shape
+        self._where = where
+        self._nonfinite = nonfinite
+        self._finite = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the metadata gives."""
+        return self._shape
+
+    def read(self) -> BF16Array:
+        """The values, checked; a mapping of the file where it is stored uncompressed.
+
+        Raises
+        ------
+        TraceError
+            The member is damaged or not what the metadata says, or holds NaN or infinity and was not to be zeroed.
+        """
+        values = self._archive.array(self._member, self._shape, self._where)
+        if self._finite:
+            return values
+        flat = values.reshape(-1)
+        pieces = range(0, flat.size, SCAN_VALUES)
+        bad = [start for start in pieces if is_nonfinite(flat[start : start + SCAN_VALUES]).any()]
+        if not bad:
+            self._finite = True
+        elif self._nonfinite == "zero":
+            values = values.copy()
+            flat = values.reshape(-1)
+            for start in bad:
+                piece = flat[start : start + SCAN_VALUES]
+                piece[is_nonfinite(piece)] = 0
+        else:
+            raise self._archive.error(f"{self._where}: {_count_nonfinite(values, bad)}")
+        return values
+
+
+def _count_nonfinite(values: BF16Array, pieces: list[int]) -> str:
+    flat = values.reshape(-1)
+    nan = infinite = 0
+    for start in pieces:
+        piece = to_float32(flat[start : start + SCAN_VALUES])
+        nan += int(np.isnan(piece).sum())
+        infinite += int(np.isinf(piece).sum())
+    first = pieces[0] + int(np.argmax(is_nonfinite(flat[pieces[0] : pieces[0] + SCAN_VALUES])))
+    index = tuple(int(axis) for axis in np.unravel_index(first, values.shape))
+    counts = " and ".join(f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "Inf")) if count)
+    return f"{counts} (first at index {index}); training diverged? use --nonfinite zero to treat them as 0"
+
+
+def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", limits: Limits | None = None) -> Trace:
+    """Open a trace file; its tensors are read when they are asked for.
+
+    Parameters
+    ----------
+    path : str or path
+        A path, or a name that `find_trace` finds.
+    nonfinite : {"error", "zero"}
+        What reading a tensor does with NaN and infinity: refuse the tensor, or take them as 0.
+    limits : Limits, optional
+        What a compressed trace may unpack to; by default 4 GiB a tensor and 64 GiB in all.
+
+    Raises
+    ------
+    TraceError
+        The file is not there, or its directory or metadata cannot be trusted.  Reading a tensor raises it for that tensor.
+    """
+    if nonfinite not in ("error", "zero"):
+        raise TraceError(f"nonfinite={nonfinite!r}: give 'error' or 'zero'")
+    found = find_trace(path)
+    archive = Archive(found, limits or Limits.from_environment())
+    record = parse(_metadata_bytes(archive), found.name)
+    expected = {MEMBER}
+    layers = [_layer(archive, index, layer, nonfinite, expected) for index, layer in enumerate(record.layers)]
+    extra = sorted(set(archive.members) - expected)
+    if extra:
+        raise archive.error(f"holds {len(extra)} members that its metadata does not name, the first {extra[0]!r}")
+    return Trace(layers, record.metadata(), str(found))
+
+
+def _metadata_bytes(archive: Archive) -> bytes:
+    if MEMBER not in archive.members:
+        raise archive.error(f"has no {MEMBER}: a zip file, but not a trace")
+    return archive.read(MEMBER, MEMBER)
+
+
+def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFinite, expected: set[str]) -> Layer:
+    """A layer whose tensors stay in the file; the members it needs are added to ``expected``."""
+
+    def source(member: str, shape: tuple[int, ...], where: str) -> FileTensor:
+        archive.check_array_size(member, shape, where)
+        expected.add(member)
+        return FileTensor(archive, member, shape, where, nonfinite)
+
+    held: dict[TensorName, TensorSource] = {
+        tensor: source(tensor_member(index, tensor), tuple(entry.shape), f"layer {record.name!r}, tensor {tensor.upper()}")
+        for tensor, entry in record.tensors.items()
+        if entry.held
+    }
+    blocks: dict[Operation, list[ProductBlock]] = {}
+    for operation, entries in record.blocks.items():
+        blocks[operation] = []
+        for number, entry in enumerate(entries):
+            where = f"layer {record.name!r}, {operation} block {number}"
+            x = source(block_member(index, operation, number, "x"), (entry.x_rows, entry.reduction), f"{where}, X")
+            y = source(block_member(index, operation, number, "y"), (entry.y_rows, entry.reduction), f"{where}, Y")
+            blocks[operation].append(ProductBlock(entry.family, entry.product, entry.x_start, entry.y_start, x, y))
+    try:
+        return Layer(
+            record.name,
+            record.kind,
+            record.geometry.model_dump(),
+            a=held.get("a"),
+            w=held.get("w"),
+            g=held.get("g"),
+            operations=record.operations,
+            shapes={tensor: tuple(entry.shape) for tensor, entry in record.tensors.items()},
+            statistics={t: statistics_of(entry.statistics) for t, entry in record.tensors.items() if entry.statistics is not None},
+            blocks=blocks,
+        )
+    except ShapeError as error:
+        problem = str(error)
+        raise archive.error(problem if problem.startswith("layer ") else f"layer {record.name!r}: {problem}") from error
+
+
+def trace_hash(path: str | os.PathLike[str]) -> str:
+    """Hash of a trace file's whole content, for the provenance of results.
+
+    It covers the metadata and every tensor's name, size and checksum as the directory has them, so it costs no reading
+    of tensors, and a compressed copy has the hash of the uncompressed original.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Raises
+    ------
+    TraceError
+        The file is not there or is no trace.
+    """
+    archive = Archive(find_trace(path), Limits.from_environment())
+    digest = sha256(_metadata_bytes(archive))
+    for name in sorted(archive.members):
+        member = archive.members[name]
+        digest.update(f"\n{name} {member.bytes} {member.crc:08x}".encode())
+    return digest.hexdigest()[:16]
+
+
+def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = False) -> None:
+    """Write a trace file, whole or not at all.
+
+    Statistics that a whole tensor lacks are measured on the way.  One tensor is in memory at a time.
+
+    Parameters
+    ----------
+    trace : Trace
+    path : str or path
+        Should end in ``.npz``; replaced when it exists.
+    compress : bool
+        Deflate the tensors: a smaller file that cannot be mapped, for bundled samples.
+
+    Raises
+    ------
+    TraceError
+        The trace cannot be represented: two layers of one name, a block whose sides differ in K, metadata beyond JSON.
+    SimhwError
+        The file cannot be written.
+    """
+    try:
+        json.dumps(trace.metadata.extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TraceError(f"{path}: metadata.extra cannot be written as JSON: {error}") from error
+    with replacing(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        try:
+            records = [_write_layer(archive, file, index, layer, compress) for index, layer in enumerate(trace.layers)]
+            text = trace_record(trace.metadata, records).model_dump_json().encode()
+        except ValidationError as error:
+            raise TraceError(f"{Path(path).name}: {first_problem(error)}") from error
+        # Always deflated: histograms are mostly zeros, and nothing maps this member.
+        with archive.open(_info(MEMBER, len(text), compress=True), "w") as member:
+            member.write(text)
+
+
+def _write_layer(archive: zipfile.ZipFile, file: BinaryIO, index: int, layer: Layer, compress: bool) -> LayerRecord:
+    statistics = dict(layer.statistics)
+    for tensor in TENSORS:
+        if layer.holds(tensor):
+            where = f"layer {layer.name!r}, tensor {tensor.upper()}"
+            bits = _write_array(archive, file, tensor_member(index, tensor), layer.source(tensor), compress, where)
+            if tensor not in statistics:
+                statistics[tensor] = layer_statistics(layer, tensor, bits)
+    for operation in OPERATIONS:
+        for number, block in enumerate(layer.blocks.get(operation, ())):
+            where = f"layer {layer.name!r}, {operation} block {number}"
+            if len(block.x.shape) != 2 or len(block.y.shape) != 2 or block.x.shape[1] != block.y.shape[1]:
+                raise TraceError(f"{where}: X {block.x.shape} and Y {block.y.shape} must be (rows, K) with one K")
+            for side, source in _sides(block):
+                _write_array(archive, file, block_member(index, operation, number, side), source, compress, where)
+    return layer_record(layer, statistics)
+
+
+def _sides(block: ProductBlock) -> Iterator[tuple[Literal["x", "y"], TensorSource]]:
+    yield "x", block.x
+    yield "y", block.y
+
+
+def _info(name: str, size: int, compress: bool) -> zipfile.ZipInfo:
+    # The fixed date that ZipInfo has by default keeps files of equal content equal.
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    info.external_attr = 0o644 << 16
+    info.file_size = size
+    return info
+
+
+def _write_array(archive: zipfile.ZipFile, file: BinaryIO, name: str, source: TensorSource, compress: bool, where: str) -> BF16Array:
+    values = source.read()
+    if values.dtype != np.uint16 or values.shape != source.shape:
+        raise TraceError(f"{where}: its source gives {values.dtype} {values.shape}, not uint16 {source.shape}")
+    # No third memory order in a file: a transposed view is copied, one tensor at a time.
+    bits = np.ascontiguousarray(values, dtype="<u2")
+    # The header is padded to a multiple of 64 bytes (numpy's own rule); 128 is its length for up to a dozen axes.
+    info = _info(name, bits.nbytes + 128, compress)
+    if not compress:
+        zip64 = ZIP64_EXTRA_BYTES if info.file_size * 1.05 > zipfile.ZIP64_LIMIT else 0
+        begin = file.tell() + LOCAL_HEADER.size + len(name) + zip64 + 4
+        filling = -begin % ALIGNMENT
+        info.extra = ALIGNMENT_ID.to_bytes(2, "little") + filling.to_bytes(2, "little") + bytes(filling)
+    with archive.open(info, "w") as member:
+        np.lib.format.write_array(member, bits, version=(1, 0), allow_pickle=False)
+    return bits

@@ -1,0 +1,237 @@
+"""What a trace file's ``metadata.json`` says: its schema, checked strictly, and its way from and to layers.
+
+The page docs/trace-format.md describes every field for readers of the file.
+"""
+
+from math import prod
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from simhw import __version__
+from simhw.bfloat16 import term_counts
+from simhw.errors import TraceError
+from simhw.trace.layer import Layer, Operation, TensorName, TensorStatistics
+from simhw.trace.trace import Metadata
+
+FORMAT = "simhw-trace"
+READABLE_VERSIONS = (1,)
+MEMBER = "metadata.json"
+
+# Every count fits int64, and every float64 on the way.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Extent = Annotated[int, Field(ge=1, le=2**40)]
+Rows = Annotated[int, Field(ge=1, le=16)]
+RowStart = Annotated[int, Field(ge=0, le=2**53, multiple_of=16)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StatisticsRecord(_Record):
+    size: Count
+    zeros: Count
+    exponents: Annotated[list[Count], Field(min_length=256, max_length=256)]
+    fractions: Annotated[list[Count], Field(min_length=128, max_length=128)]
+    zeros_per_image: Annotated[list[Count], Field(min_length=1)]
+    terms_per_image: Annotated[list[Count], Field(min_length=1)]
+    compressed_bytes: dict[str, Count]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        terms = int(np.array(self.fractions, dtype=np.int64) @ term_counts("naf"))
+        if not (
+            self.size == sum(self.exponents)
+            and self.zeros == self.exponents[0] == sum(self.zeros_per_image)
+            and self.size - self.zeros == sum(self.fractions)
+            and terms == sum(self.terms_per_image)
+            and len(self.zeros_per_image) == len(self.terms_per_image)
+        ):
+            raise ValueError("its sums do not agree with each other")
+        return self
+
+
+class TensorRecord(_Record):
+    shape: Annotated[list[Extent], Field(min_length=1, max_length=16)]
+    held: bool
+    statistics: StatisticsRecord | None = None
+
+    @model_validator(mode="after")
+    def _statistics_are_of_this_shape(self) -> Self:
+        if self.statistics is not None:
+            if self.statistics.size != prod(self.shape):
+                raise ValueError(f"its statistics count {self.statistics.size} values, its shape {prod(self.shape)}")
+            if len(self.statistics.zeros_per_image) not in (1, self.shape[0]):
+                raise ValueError("its statistics have neither one entry nor one per index of the leading axis")
+        return self
+
+
+class BlockRecord(_Record):
+    family: Count
+    product: Count
+    x_start: RowStart
+    y_start: RowStart
+    x_rows: Rows
+    y_rows: Rows
+    reduction: Extent
+
+
+class GeometryRecord(_Record):
+    stride: list[Extent] = []
+    padding: list[Count] = []
+    dilation: list[Extent] = []
+    groups: Extent = 1
+
+
+class LayerRecord(_Record):
+    name: Name
+    kind: Name
+    geometry: GeometryRecord
+    tensors: dict[TensorName, TensorRecord]
+    operations: list[Operation]
+    blocks: dict[Operation, list[BlockRecord]] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_printed(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("a layer's name must consist of printable characters")
+        return name
+
+
+class TraceRecord(_Record):
+    format: Literal["simhw-trace"]
+    format_version: Literal[1]
+    simhw_version: str
+    model: str
+    dataset: str
+    technique: str
+    framework: str
+    step: int | None
+    batch: int | None
+    seed: int | None
+    capture_command: str
+    extra: dict[str, Any]
+    layers: Annotated[list[LayerRecord], Field(min_length=1)]
+
+    @field_validator("layers")
+    @classmethod
+    def _names_are_unique(cls, layers: list[LayerRecord]) -> list[LayerRecord]:
+        seen: set[str] = set()
+        for layer in layers:
+            if layer.name in seen:
+                raise ValueError(f"two layers have the name {layer.name!r}")
+            seen.add(layer.name)
+        return layers
+
+    def metadata(self) -> Metadata:
+        """The part that `Metadata` keeps."""
+        return Metadata(**{name: getattr(self, name) for name in Metadata.__dataclass_fields__})
+
+
+class _Version(BaseModel):
+    """The two fields that every version has, so that a newer file gets a better message than a list of odd fields."""
+
+    format: str = ""
+    format_version: int | None = None
+
+
+def statistics_record(statistics: TensorStatistics) -> StatisticsRecord:
+    """Statistics as the file keeps them."""
+    return StatisticsRecord(
+        size=statistics.size,
+        zeros=statistics.zeros,
+        exponents=statistics.exponents.tolist(),
+        fractions=statistics.fractions.tolist(),
+        zeros_per_image=statistics.zeros_per_image.tolist(),
+        terms_per_image=statistics.terms_per_image.tolist(),
+        compressed_bytes=dict(statistics.compressed_bytes),
+    )
+
+
+def statistics_of(record: StatisticsRecord) -> TensorStatistics:
+    """Statistics as the file had them."""
+    return TensorStatistics(
+        size=record.size,
+        zeros=record.zeros,
+        exponents=np.array(record.exponents, np.int64),
+        fractions=np.array(record.fractions, np.int64),
+        zeros_per_image=np.array(record.zeros_per_image, np.int64),
+        terms_per_image=np.array(record.terms_per_image, np.int64),
+        compressed_bytes=dict(record.compressed_bytes),
+    )
+
+
+def layer_record(layer: Layer, statistics: dict[TensorName, TensorStatistics]) -> LayerRecord:
+    """What the file says of a layer, with these statistics."""
+    geometry = layer.geometry
+    return LayerRecord(
+        name=layer.name,
+        kind=layer.kind,
+        geometry=GeometryRecord(
+            stride=list(geometry.stride), padding=list(geometry.padding), dilation=list(geometry.dilation), groups=geometry.groups
+        ),
+        tensors={
+            tensor: TensorRecord(
+                shape=list(shape),
+                held=layer.holds(tensor),
+                statistics=statistics_record(statistics[tensor]) if tensor in statistics else None,
+            )
+            for tensor, shape in layer.shapes.items()
+        },
+        operations=list(layer.operations),
+        blocks={
+            operation: [
+                BlockRecord(
+                    family=block.family,
+                    product=block.product,
+                    x_start=block.x_start,
+                    y_start=block.y_start,
+                    x_rows=block.x.shape[0],
+                    y_rows=block.y.shape[0],
+                    reduction=block.x.shape[1],
+                )
+                for block in blocks
+            ]
+            for operation, blocks in layer.blocks.items()
+        },
+    )
+
+
+def trace_record(metadata: Metadata, layers: list[LayerRecord]) -> TraceRecord:
+    """What the file says as a whole."""
+    return TraceRecord(format="simhw-trace", format_version=1, simhw_version=__version__, layers=layers, **vars(metadata))
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of a schema's complaints in one line: where and what."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def parse(text: bytes, file_name: str) -> TraceRecord:
+    """Read ``metadata.json``.
+
+    Raises
+    ------
+    TraceError
+        It is not JSON, not of this format or a readable version, or a field is missing, unknown, of another type or absurd.
+    """
+    where = f"{file_name}: {MEMBER}"
+    try:
+        version = _Version.model_validate_json(text)
+        if version.format != FORMAT:
+            raise TraceError(f"{where}: format is {version.format!r}, not {FORMAT!r}; this is no trace")
+        if version.format_version not in READABLE_VERSIONS:
+            readable = ", ".join(map(str, READABLE_VERSIONS))
+            raise TraceError(
+                f"{where}: format version {version.format_version} is unknown; simhw {__version__} reads version {readable}: "
+                "upgrade simhw, or capture anew"
+            )
+        return TraceRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise TraceError(f"{where}: {first_problem(error)}") from error
