@@ -16,7 +16,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 Offsets = npt.NDArray[np.int64]
 
 # Below this mean length, copying run by run costs more than one index per value (measured: about 3 ns to start a run).
-SHORT_RUN = 4
+SHORT_RUN = 8
 
 
 @kernel

@@ -7,7 +7,7 @@ import numpy as np
 
 def contributions(a_shape, w_shape, geometry):
     """Every (output, input, weight) index triple with ``O[output] += A[input] * W[weight]``, padding left out."""
-    images, channels, *sizes = a_shape
+    images, _, *sizes = a_shape
     outputs, group_channels, *kernel = w_shape
     stride, padding, dilation, groups = geometry
     out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)]
