@@ -1,8 +1,9 @@
 """Compiling kernels: Numba without the GIL, cached on disk where that is safe.
 
 Numba's own cache looks only at the file that defines a function, so a kernel keeps stale code when a file that it
-imports from changes.  The cache folder is therefore named after a hash of every Python source of the package, and
-after the versions of simhw and Numba.  Where no folder can be written, kernels compile anew in each process.
+imports from changes.  The cache folder is therefore named after a hash of Numba's version and of every source that a
+kernel can come from: the processing elements, and whatever imports this module.  Cached code is pickled, so only a
+folder of the user's own will do; where there is none to write to, kernels compile anew in each process.
 """
 
 import hashlib
@@ -20,18 +21,20 @@ Result = TypeVar("Result")
 
 
 def source_hash() -> str:
-    """Hash of every Python source of the package."""
+    """Hash of Numba's version and of every Python source that a kernel can come from."""
     package = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(package.rglob("*.py")):
-        digest.update(str(source.relative_to(package)).encode())
-        digest.update(source.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_bytes()
+        if path.parent.name == "pe" or b"simhw.jit" in source:
+            digest.update(str(path.relative_to(package)).encode())
+            digest.update(source)
     return digest.hexdigest()[:16]
 
 
 @cache
 def _cache_folder() -> str | None:
-    roots = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), "~/.cache", tempfile.gettempdir()]
+    roots = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), "~/.cache"]
     for root in filter(None, roots):
         folder = Path(root).expanduser() / "simhw" / source_hash()
         try:

@@ -1,0 +1,1 @@
+"""Processing elements: for each kind its parameters, its kernel and its counters."""

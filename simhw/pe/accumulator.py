@@ -1,0 +1,107 @@
+"""The PE's accumulator: an integer S at exponent E worth S * 2**(E - F), kept with F fraction bits.
+
+S is normalised, so that 2**F <= |S| < 2**(F + 1), or zero.  Exponents are stored with `EXPONENT_OFFSET` added, which
+keeps every exponent of a non-zero accumulator positive; a cleared accumulator has exponent 0.  The functions on
+vectors are for kernels; `read_out` and `fold_chunk` see one PE at a time.  Source: spec page fpraker.md, section 2.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from simhw.pe.vector import lane_bits, leading_zeros, magnitude, narrow, signed_max, spread, unsigned_min, where_zero, widen
+
+EXPONENT_OFFSET = 64
+"""Added to the sum of two biased exponents, so that cancellation down to the last fraction bit stays above zero."""
+NO_EXPONENT = -8192
+"""Stands for the exponent of a zero operand: its lane never sets the maximum, and all its terms are out of bounds."""
+_TRUE_EXPONENT = 2 * 127 + EXPONENT_OFFSET
+
+
+@numba.njit(inline="always")
+def shift_right_rne(x, count):  # type: ignore[no-untyped-def]
+    """x / 2**count, rounded to nearest even, lane by lane; counts from 0 up to less than the lane's width - 1."""
+    one = spread(1, x)
+    quotient = x >> count
+    odd = quotient & one
+    remainder = x - (quotient << count)
+    # Round up where 2 * remainder + odd > 2**count: the difference is then negative, and its sign is -1.
+    return quotient - (((one << count) - remainder - remainder - odd) >> spread(lane_bits(x) - 1, x))
+
+
+
+
+@numba.njit(inline="always")
+def align(s, exponent, emax):  # type: ignore[no-untyped-def]
+    """S moved to exponent ``emax``; beyond F + 2 positions nothing is left, so the distance saturates."""
+    distance = unsigned_min(emax - exponent, spread(lane_bits(emax) - 1, emax))
+    return shift_right_rne(s, widen(distance))
+
+
+@numba.njit(inline="always")
+def add_rounded(s, addend, extra_bits):  # type: ignore[no-untyped-def]
+    """S plus an exact sum that has ``extra_bits`` more fraction bits than S, rounded once to S's; negative: fewer."""
+    more = spread(max(extra_bits, 0), s)
+    return shift_right_rne((s << more) + (addend << spread(max(-extra_bits, 0), s)), more)
+
+
+@numba.njit(inline="always")
+def round_addend(addend, extra_bits):  # type: ignore[no-untyped-def]
+    """An exact sum with ``extra_bits`` more fraction bits than S (negative: fewer), rounded to S's fraction bits."""
+    return shift_right_rne(addend << spread(max(-extra_bits, 0), addend), spread(max(extra_bits, 0), addend))
+
+
+@numba.njit(inline="always")
+def normalise(s, emax, fraction_bits):  # type: ignore[no-untyped-def]
+    """Normalised (S, exponent) of S at exponent ``emax``: right shifts round to nearest even, left shifts are exact."""
+    up = spread(lane_bits(s) - 1 - fraction_bits, s) - leading_zeros(magnitude(s))
+    zero = spread(0, s)
+    s = shift_right_rne(s, signed_max(up, zero)) << signed_max(-up, zero)
+    carry = magnitude(s) >> spread(fraction_bits + 1, s)  # rounding up to the next power of two: one exact shift more
+    s = s >> carry
+    return s, narrow(where_zero(s, zero, widen(emax) + up + carry))
+
+
+@numba.njit
+def read_out(s, exponent, fraction_bits):  # type: ignore[no-untyped-def]
+    """One accumulator rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
+    if s == 0:
+        return np.uint16(0)
+    size = abs(s)
+    if fraction_bits > 7:
+        drop = fraction_bits - 7
+        kept = size >> drop
+        remainder = size - (kept << drop)
+        half = 1 << (drop - 1)
+        if remainder > half or (remainder == half and kept & 1):
+            kept += 1
+    else:
+        kept = size << (7 - fraction_bits)
+    field = exponent - _TRUE_EXPONENT + 127
+    if kept == 256:
+        kept = 128
+        field += 1
+    sign = 0x8000 if s < 0 else 0
+    if field >= 255:
+        return np.uint16(sign | 0x7F80)
+    if field <= 0:
+        return np.uint16(0)
+    return np.uint16(sign | (field << 7) | (kept & 0x7F))
+
+
+@numba.njit
+def fold_chunk(s, exponent, fraction_bits, running_sum):  # type: ignore[no-untyped-def]
+    """The float32 running sum plus the exact value of an accumulator, rounded once to nearest even.
+
+    A float64 holds two float32 operands' sum closely enough that rounding it again to float32 is innocuous.
+    """
+    return np.float32(np.float64(running_sum) + math.ldexp(np.float64(s), exponent - _TRUE_EXPONENT - fraction_bits))
+
+
+@numba.njit
+def round_to_bfloat16(value):  # type: ignore[no-untyped-def]
+    """A float32 rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
+    bits = np.int64(np.float32(value).view(np.uint32))
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.uint16(rounded if rounded & 0x7F80 else 0)

@@ -1,0 +1,276 @@
+"""Vectors of processing elements as Numba values: one machine operation works on `WIDTH` PEs side by side.
+
+Numba promotes 16-bit integers to 64 bits and leaves it to LLVM to find the vectors again.  These types say it
+directly: `Words` is WIDTH unsigned 16-bit words and `Sums` WIDTH signed 32-bit integers; `LongWords` and `LongSums`
+are their twins of twice the width, for configurations that need more bits.  Operators work lane by lane and wrap
+around.  They are plain LLVM vector types, which LLVM lowers to whatever the processor has (two registers of AVX-512
+for one `Sums`, more of AVX2 or NEON), so there is one portable kernel and no second path to keep equal.
+
+Kernels use `load` and `store`, `spread` (one integer to every lane), the operators + - * & | ^ ~ << >> and the
+functions below.  A shift amount must be smaller than the lane's width, as in LLVM.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+WIDTH = 32
+"""PEs in a vector: a multiple of the tile's rows or columns, and one AVX-512 register of 16-bit words."""
+
+
+class VectorType(types.Type):  # type: ignore[misc]  # Numba has no type hints
+    """WIDTH integers of one kind."""
+
+    def __init__(self, name: str, bits: int, signed: bool) -> None:
+        self.bits, self.signed = bits, signed
+        super().__init__(name=name)
+
+
+Words = VectorType("Words", 16, signed=False)
+LongWords = VectorType("LongWords", 32, signed=False)
+Sums = VectorType("Sums", 32, signed=True)
+LongSums = VectorType("LongSums", 64, signed=True)
+VECTORS = (Words, LongWords, Sums, LongSums)
+_OF_ELEMENT = {types.uint16: Words, types.uint32: LongWords, types.int32: Sums, types.int64: LongSums}
+_SUM_OF = {Words: Sums, LongWords: LongSums}
+_INDEX = ir.IntType(32)
+
+
+def _llvm(vector: VectorType) -> ir.VectorType:
+    return ir.VectorType(ir.IntType(vector.bits), WIDTH)
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, vector: VectorType) -> None:
+        super().__init__(manager, vector, _llvm(vector))
+
+
+def _splat(builder: Any, vector: VectorType, scalar: Any) -> Any:
+    undefined = ir.Constant(_llvm(vector), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INDEX, WIDTH), [0] * WIDTH))
+
+
+def _llvm_intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Call an overloaded LLVM intrinsic such as ``llvm.ctpop`` on vectors."""
+    lanes = arguments[0].type
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    full = f"llvm.{name}.v{WIDTH}i{lanes.element.width}"
+    module = builder.module
+    function = module.globals.get(full) or ir.Function(module, kind, full)
+    return builder.call(function, arguments)
+
+
+# ---- operators ------------------------------------------------------------------------------------------------------
+
+_INSTRUCTIONS: dict[Callable[..., Any], tuple[str, str]] = {  # the operator's instruction on unsigned and on signed lanes
+    operator.add: ("add", "add"),
+    operator.sub: ("sub", "sub"),
+    operator.mul: ("mul", "mul"),
+    operator.and_: ("and_", "and_"),
+    operator.or_: ("or_", "or_"),
+    operator.xor: ("xor", "xor"),
+    operator.lshift: ("shl", "shl"),
+    operator.rshift: ("lshr", "ashr"),
+    operator.invert: ("not_", "not_"),
+    operator.neg: ("neg", "neg"),
+}
+
+
+def _register(function: Callable[..., Any], vector: VectorType, instruction: str, operands: int) -> None:
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001  # Numba fixes the parameters
+        return getattr(builder, instruction)(*args)
+
+    lower_builtin(function, *[vector] * operands)(lower)
+
+
+for _function, _names in _INSTRUCTIONS.items():
+    _operands = 1 if _function in (operator.invert, operator.neg) else 2
+    _cases = [signature(vector, *[vector] * _operands) for vector in VECTORS]
+    infer_global(_function)(type("VectorOperator", (ConcreteTemplate,), {"cases": _cases}))
+    for _vector in VECTORS:
+        _register(_function, _vector, _names[_vector.signed], _operands)
+
+
+# ---- memory and scalars ---------------------------------------------------------------------------------------------
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, vector: VectorType) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _llvm(vector).as_pointer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
+    """The WIDTH elements from ``index`` of a 1-D contiguous integer array."""
+    vector = _OF_ELEMENT[array.dtype]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, sig.args[0], *args, vector)
+        return builder.load(pointer, align=vector.bits // 8)
+
+    return vector(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(typing: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
+    """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
+    if _OF_ELEMENT.get(array.dtype) is not value:
+        return None
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], value)
+        builder.store(args[2], pointer, align=value.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def spread(typing: Any, scalar: Any, like: Any) -> Any:  # noqa: ARG001
+    """A vector of ``like``'s type with ``scalar``, cut to the lane's width, in every lane."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lane = context.cast(builder, args[0], sig.args[0], types.int64)
+        return _splat(builder, like, lane if like.bits == 64 else builder.trunc(lane, ir.IntType(like.bits)))
+
+    return like(scalar, like), generate
+
+
+# ---- lane by lane ---------------------------------------------------------------------------------------------------
+
+
+def _lanewise(name: str, operands: int, flag: bool = False) -> Any:
+    """An intrinsic on ``operands`` vectors of one type; ``flag`` adds LLVM's trailing "zero is poison" argument, false."""
+
+    def build(vector: Any, *others: Any) -> Any:
+        if not isinstance(vector, VectorType) or any(other is not vector for other in others):
+            return None
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+            extra = [ir.Constant(ir.IntType(1), 0)] if flag else []
+            return _llvm_intrinsic(builder, name, _llvm(vector), [*args, *extra])
+
+        return vector(vector, *others), generate
+
+    if operands == 1:
+        return intrinsic(lambda typing, x: build(x))  # noqa: ARG005
+    return intrinsic(lambda typing, x, y: build(x, y))  # noqa: ARG005
+
+
+popcount = _lanewise("ctpop", 1)
+reverse_bits = _lanewise("bitreverse", 1)
+leading_zeros = _lanewise("ctlz", 1, flag=True)
+signed_max = _lanewise("smax", 2)
+unsigned_min = _lanewise("umin", 2)
+magnitude = _lanewise("abs", 1, flag=True)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
+    """``yes`` in the lanes where ``condition`` is zero, ``no`` elsewhere."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        zero = ir.Constant(args[0].type, None)
+        return builder.select(builder.icmp_unsigned("==", args[0], zero), args[1], args[2])
+
+    return yes(condition, yes, no), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
+    """``yes`` in the lanes where ``condition``, taken as signed, is negative, ``no`` elsewhere."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        zero = ir.Constant(args[0].type, None)
+        return builder.select(builder.icmp_signed("<", args[0], zero), args[1], args[2])
+
+    return yes(condition, yes, no), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def any_lane(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+    """True where any lane is not zero."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        lane = args[0].type.element
+        together = _llvm_intrinsic(builder, "vector.reduce.or", lane, [args[0]])
+        return builder.icmp_unsigned("!=", together, ir.Constant(lane, 0))
+
+    return types.boolean(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def total(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+    """The sum over the lanes, wrapping around at the lane's width, as int64 (unsigned lanes count as unsigned)."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        together = _llvm_intrinsic(builder, "vector.reduce.add", args[0].type.element, [args[0]])
+        if vector.bits == 64:
+            return together
+        return (builder.sext if vector.signed else builder.zext)(together, ir.IntType(64))
+
+    return types.int64(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def widen(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+    """Words, taken as signed, as sums of twice the width."""
+    target = _SUM_OF[vector]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.sext(args[0], _llvm(target))
+
+    return target(vector), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def exchange(typing: Any, vector: Any, distance: Any) -> Any:  # noqa: ARG001
+    """Lane ``i`` gets the value of lane ``i ^ distance``; ``distance`` is a literal power of two below WIDTH."""
+    if not isinstance(distance, types.IntegerLiteral):
+        return None
+    order = [lane ^ distance.literal_value for lane in range(WIDTH)]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(_INDEX, WIDTH), order))
+
+    return vector(vector, distance), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_nonzero(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+    """How many lanes are not zero, as int64."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        flags = builder.icmp_unsigned("!=", args[0], ir.Constant(args[0].type, None))
+        together = builder.bitcast(flags, ir.IntType(WIDTH))
+        return builder.zext(builder.ctpop(together), ir.IntType(64))
+
+    return types.int64(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def narrow(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+    """Sums as words of half the width: the low bits of each lane."""
+    target = next(half for half, double in _SUM_OF.items() if double is vector)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.trunc(args[0], _llvm(target))
+
+    return target(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lane_bits(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+    """Bits of a lane, a constant of the vector's type."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        return ir.Constant(ir.IntType(64), vector.bits)
+
+    return types.int64(vector), generate

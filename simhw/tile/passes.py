@@ -1,0 +1,89 @@
+"""What every tile can do: take rows of X and rows of Y, run the tile passes that they make, and count.
+
+X is the serial (FPRaker) or scheduled (TensorDash) side.  Rows of Y are laid out once by `prepare` and then met by any
+number of rows of X, since laying out costs about as much as four products a value.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.bfloat16 import BF16Array
+from simhw.jit import kernel
+
+
+@dataclass(frozen=True)
+class TilePasses:
+    """Tile passes that ran, one after another, on one tile.
+
+    Attributes
+    ----------
+    passes : int
+    cycles : int
+        Sum over the passes.
+    counters : Counter
+        Lane-cycles by class, which add up to ``lanes of the tile * cycles``, and the tile's other counts.
+    outputs : (rows of X, real rows of Y) uint16 or None
+        The bfloat16 read-out of every product, where asked for.
+    """
+
+    passes: int
+    cycles: int
+    counters: Counter[str]
+    outputs: BF16Array | None = None
+
+
+@dataclass(frozen=True)
+class ParallelRows:
+    """Rows of Y in whole tiles: `rows` (tiles * tile_y, K) with rows of zeros where `real` is False."""
+
+    rows: BF16Array
+    real: npt.NDArray[np.bool_]
+
+
+class Tile(Protocol):
+    """A tile of one machine."""
+
+    lanes: int
+    """Values of K in a set or step."""
+    tile_x: int
+    """Rows of X in a tile pass."""
+    tile_y: int
+    """Rows of Y in a tile pass."""
+    needs_y: bool
+    """False where cycles and counters depend on X and the number of rows of Y alone."""
+    lane_cycle_classes: tuple[str, ...]
+    """The counters that add up to lanes * PEs * cycles."""
+
+    def prepare(self, parallel: ParallelRows) -> Any:
+        """Lay out rows of Y for `run`; independent of X."""
+
+    def run(self, x: BF16Array, prepared: Any, outputs: bool = False) -> TilePasses:
+        """Run every row of X (n, K) against the prepared rows of Y, a tile pass at a time."""
+
+
+def whole_tiles(blocks: Sequence[BF16Array], tile_y: int) -> ParallelRows:
+    """Stack blocks of rows (each from one product), every one filled up with rows of zeros to whole tiles of ``tile_y``."""
+    sizes = [-(-len(block) // tile_y) * tile_y for block in blocks]
+    rows = np.zeros((sum(sizes), blocks[0].shape[1]), dtype=np.uint16)
+    real = np.zeros(len(rows), dtype=np.bool_)
+    start = 0
+    for block, size in zip(blocks, sizes, strict=True):
+        rows[start : start + len(block)] = block
+        real[start : start + len(block)] = True
+        start += size
+    return ParallelRows(rows, real)
+
+
+@kernel
+def nonzero_per_k(rows: BF16Array) -> npt.NDArray[np.int64]:
+    """How many rows (n, K) have a non-zero value at each k."""
+    nonzero = np.zeros(rows.shape[1], np.int64)
+    for row in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            nonzero[k] += (rows[row, k] & 0x7F80) != 0
+    return nonzero
