@@ -141,9 +141,8 @@ def tile_pass(
     a_numbers, b_numbers = decode_rows(a, LANES), decode_rows(b, LANES)
     a_masks, b_masks = operand_masks(a), operand_masks(b)
     cols = len(b_numbers)
-    if sides == "one":
-        masks = a_masks
-    else:
+    masks = a_masks
+    if sides == "two":
         masks = [[x & y for x, y in zip(a_row, b_row, strict=True)] for a_row in a_masks for b_row in b_masks]
     schedule = tile_schedule(masks, depth, order)
     pairs = [replay(schedule, row) for row in range(len(masks))]
