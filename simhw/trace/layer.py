@@ -200,7 +200,7 @@ class Layer:
             if isinstance(values, np.ndarray):
                 self._sources[tensor] = InMemory(as_bfloat16(values, f"layer {name!r}, tensor {tensor.upper()}"))
             elif values is not None:
-                self._sources[tensor] = values  # type: ignore[assignment]  # an ndarray was taken above
+                self._sources[tensor] = values
         self.shapes = {t: tuple(int(n) for n in shape) for t, shape in (shapes or {}).items()}
         self.shapes |= {t: source.shape for t, source in self._sources.items()}
         if kind == "conv" and "w" in self.shapes:
@@ -307,7 +307,7 @@ def check_shapes(layer: Layer) -> None:
         return
     if layer.kind in RECURRENT:
         for tensor in ("a", "g"):
-            if tensor in shapes and len(shapes[tensor]) != 3:  # type: ignore[index]
+            if tensor in shapes and len(shapes[tensor]) != 3:
                 fail(tensor, "needs the axes (time, batch, features)")
     if "w" in shapes and layer.kind != "matmul" and len(shapes["w"]) != 2:
         fail("w", "needs the axes (out, in)")
