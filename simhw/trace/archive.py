@@ -142,8 +142,8 @@ class Archive:
             )
         return members
 
-    def _overlap(self, member: Member) -> TraceError:
-        return self.error(f"member {member.name!r} reaches into what follows it; the file is damaged or forged")
+    def _overlap(self, member: Member, where: str = "directory") -> TraceError:
+        return self.error(f"{where}: member {member.name!r} reaches into what follows it; the file is damaged or forged")
 
     def _check_size(self, member: Member) -> None:
         if not member.deflated:
@@ -196,7 +196,7 @@ class Archive:
             raise self.error(f"{where}: the local header of member {member.name!r} differs from the directory")
         begin: int = member.offset + LOCAL_HEADER.size + name_bytes + extra_bytes
         if begin + member.stored_bytes > member.end:
-            raise self._overlap(member)
+            raise self._overlap(member, where)
         return begin
 
     def _damaged(self, member: Member, where: str, problem: str) -> TraceError:

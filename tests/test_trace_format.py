@@ -1,0 +1,308 @@
+"""Trace files: what is written comes back bit by bit, lazily, and NaN and infinity do not pass unseen."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from simhw import Layer, Trace, load_trace
+from simhw.bfloat16 import BF16Array
+from simhw.errors import SimhwError, TraceError
+from simhw.trace.format import trace_hash, write_trace
+from simhw.trace.layer import InMemory, ProductBlock
+from simhw.trace.statistics import layer_statistics
+from simhw.trace.trace import Metadata
+from tests.trace_files import convolution, large_trace, patched, sampled_trace, small_trace, values, with_metadata
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.npz"
+    write_trace(small_trace(), path)
+    return path
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_trace_comes_back_as_it_was(tmp_path: Path, compress: bool) -> None:
+    original = small_trace()
+    original.save(tmp_path / "t.npz", compress=compress)
+    back = load_trace(tmp_path / "t.npz")
+    assert back.metadata == original.metadata
+    assert back.path == str(tmp_path / "t.npz")
+    assert [layer.name for layer in back.layers] == ["conv", "fc"]
+    for layer, source in zip(back.layers, original.layers, strict=True):
+        assert (layer.kind, layer.geometry, layer.shapes, layer.operations) == (
+            source.kind,
+            source.geometry,
+            source.shapes,
+            source.operations,
+        )
+        for tensor in ("a", "w", "g"):
+            np.testing.assert_array_equal(layer.source(tensor).read(), source.source(tensor).read())
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lead=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    inputs=st.integers(1, 40),
+    outputs=st.integers(1, 9),
+    seed=st.integers(0, 2**31),
+)
+def test_any_finite_bit_pattern_comes_back(tmp_path: Path, compress: bool, lead: list[int], inputs: int, outputs: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # All patterns but NaN and infinity: -0, subnormals and the extremes among them.
+    finite = np.array([bits for bits in range(1 << 16) if bits & 0x7F80 != 0x7F80], np.uint16)
+    a, w, g = (rng.choice(finite, shape) for shape in ((*lead, inputs), (outputs, inputs), (*lead, outputs)))
+    a.flat[0] = 0x8000
+    write_trace(Trace([Layer("l", "linear", a=a, w=w, g=g)]), tmp_path / "t.npz", compress)
+    layer = load_trace(tmp_path / "t.npz").layers[0]
+    for back, original in ((layer.a, a), (layer.w, w), (layer.g, g)):
+        assert back.dtype == np.uint16
+        np.testing.assert_array_equal(back, original)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_tensor_of_several_megabytes_comes_back(tmp_path: Path, compress: bool) -> None:
+    # Larger than a piece of the reader, and large enough to be mapped where it is stored.
+    a = np.random.default_rng(0).integers(0, 0x4000, (3, 700_001)).astype(np.uint16)
+    write_trace(Trace([Layer("l", "linear", a=a, w=values(1, 2, 700_001))]), tmp_path / "t.npz", compress)
+    np.testing.assert_array_equal(load_trace(tmp_path / "t.npz").layers[0].a, a)
+
+
+def test_views_of_any_memory_order_come_back(tmp_path: Path) -> None:
+    a = values(0, 6, 6, 3, 2).transpose(3, 2, 1, 0)
+    w = np.asfortranarray(values(1, 4, 3, 3, 3))
+    write_trace(Trace([Layer("l", "conv2d", a=a, w=w)]), tmp_path / "t.npz")
+    layer = load_trace(tmp_path / "t.npz").layers[0]
+    np.testing.assert_array_equal(layer.a, a)
+    np.testing.assert_array_equal(layer.w, w)
+
+
+def test_sampled_layer_keeps_its_blocks_population_and_statistics(tmp_path: Path) -> None:
+    original = sampled_trace()
+    write_trace(original, tmp_path / "s.npz", compress=True)
+    back = load_trace(tmp_path / "s.npz")
+    assert back.sampled
+    layer, source = back.layers[0], original.layers[0]
+    assert layer.shapes == source.shapes
+    assert layer.operations == ("forward",)
+    assert not layer.holds("a")
+    for block, first in zip(layer.blocks["forward"], source.blocks["forward"], strict=True):
+        assert (block.family, block.product, block.x_start, block.y_start) == (0, 0, first.x_start, first.y_start)
+        np.testing.assert_array_equal(block.x.read(), first.x.read())
+        np.testing.assert_array_equal(block.y.read(), first.y.read())
+    np.testing.assert_array_equal(layer.statistics["a"].exponents, source.statistics["a"].exponents)
+    assert layer.statistics["g"].compressed_bytes == source.statistics["g"].compressed_bytes
+
+
+def test_statistics_are_measured_on_writing(good: Path) -> None:
+    layer, source = load_trace(good).layers[0], small_trace().layers[0]
+    expected = layer_statistics(source, "g")
+    np.testing.assert_array_equal(layer.statistics["g"].terms_per_image, expected.terms_per_image)
+    np.testing.assert_array_equal(layer.statistics["g"].exponents, expected.exponents)
+    assert set(layer.statistics) == {"a", "w", "g"}
+
+
+def test_statistics_of_capture_are_kept(tmp_path: Path) -> None:
+    layer = convolution()
+    recorded = layer_statistics(layer, "a")
+    recorded.compressed_bytes["bdc"] = 12345  # a value that measuring would not give
+    layer.statistics["a"] = recorded
+    write_trace(Trace([layer]), tmp_path / "t.npz")
+    assert load_trace(tmp_path / "t.npz").layers[0].statistics["a"].compressed_bytes["bdc"] == 12345
+
+
+def test_file_is_an_ordinary_npz_for_other_tools(good: Path) -> None:
+    with np.load(good, allow_pickle=False) as archive:
+        np.testing.assert_array_equal(archive["layers/0000/a"], small_trace().layers[0].a)
+
+
+def test_equal_traces_give_equal_files(tmp_path: Path) -> None:
+    write_trace(small_trace(), tmp_path / "1.npz")
+    write_trace(small_trace(), tmp_path / "2.npz")
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+
+
+# Laziness
+
+
+def test_stored_tensor_is_mapped_aligned_and_private(tmp_path: Path) -> None:
+    path = large_trace(tmp_path / "t.npz")
+    before = path.read_bytes()
+    a = load_trace(path).layers[0].a
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert str(path) in maps.read_text()
+    assert a.ctypes.data % 64 == 0
+    a[:] = 0  # the mapping is copy-on-write: the file is not touched
+    assert path.read_bytes() == before
+
+
+def test_tensors_lie_at_multiples_of_64_bytes(good: Path) -> None:
+    for layer in small_trace().layers:
+        for tensor in ("a", "w", "g"):
+            assert good.read_bytes().index(layer.source(tensor).read().tobytes()) % 64 == 0
+
+
+def test_damaged_tensor_does_not_hinder_reading_the_others(good: Path) -> None:
+    at = good.read_bytes().index(small_trace().layers[1].a.tobytes())
+    bad = patched(good, (at, b"\x01\x02\x03\x04"))
+    first, second = load_trace(bad).layers
+    np.testing.assert_array_equal(first.a, small_trace().layers[0].a)
+    np.testing.assert_array_equal(second.w, small_trace().layers[1].w)
+    with pytest.raises(TraceError, match=r"layer 'fc', tensor A: member 'layers/0001/a\.npy' is damaged: its checksum is wrong"):
+        _ = second.a
+
+
+def test_nothing_is_kept_between_reads(tmp_path: Path) -> None:
+    layer = load_trace(large_trace(tmp_path / "t.npz")).layers[0]
+    first = layer.a
+    first[:] = 0
+    assert layer.a.any()
+
+
+def test_trace_travels_to_another_process(good: Path) -> None:
+    layer = pickle.loads(pickle.dumps(load_trace(good).layers[0]))
+    np.testing.assert_array_equal(layer.a, small_trace().layers[0].a)
+
+
+def test_file_that_changes_after_loading_is_noticed(good: Path) -> None:
+    trace = load_trace(good)
+    write_trace(Trace([convolution("other")]), good)
+    with pytest.raises(TraceError, match="changed since it was opened"):
+        _ = trace.layers[0].a
+
+
+def test_file_that_vanishes_after_loading_is_noticed(good: Path) -> None:
+    trace = load_trace(good)
+    good.unlink()
+    with pytest.raises(TraceError, match="cannot be read: No such file"):
+        _ = trace.layers[0].a
+
+
+def test_trace_can_be_written_over_the_file_it_is_read_from(good: Path) -> None:
+    trace = load_trace(good)
+    trace.save(good, compress=True)
+    np.testing.assert_array_equal(load_trace(good).layers[1].g, small_trace().layers[1].g)
+
+
+# Writing
+
+
+class Interrupting:
+    shape = (2, 5)
+
+    def read(self) -> BF16Array:
+        raise KeyboardInterrupt
+
+
+def test_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
+    layers = [convolution(), Layer("fc", "linear", a=Interrupting(), w=values(1, 3, 5))]
+    with pytest.raises(KeyboardInterrupt):
+        write_trace(Trace(layers), tmp_path / "t.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_write_leaves_the_older_file_alone(good: Path) -> None:
+    before = good.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        write_trace(Trace([convolution(), Layer("fc", "linear", a=Interrupting(), w=values(1, 3, 5))]), good)
+    assert good.read_bytes() == before
+    assert [file.name for file in good.parent.iterdir()] == ["good.npz"]
+
+
+def test_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(SimhwError, match="cannot be written: No such file or directory"):
+        write_trace(small_trace(), tmp_path / "missing" / "t.npz")
+
+
+def one_block(x_start: int, x: BF16Array, y: BF16Array) -> Trace:
+    blocks = {"forward": [ProductBlock(0, 0, x_start, 0, InMemory(x), InMemory(y))]}
+    return Trace([Layer("l", "linear", shapes={"a": (4, 8), "w": (3, 8)}, blocks=blocks)])
+
+
+@pytest.mark.parametrize(
+    ("trace", "message"),
+    [
+        (Trace([convolution(), convolution()]), "two layers have the name 'conv'"),
+        (Trace([]), "at least 1 item"),
+        (Trace([convolution("a\nb")]), "printable"),
+        (Trace([convolution()], Metadata(extra={"array": object()})), "metadata.extra cannot be written as JSON"),
+        (Trace([convolution()], Metadata(extra={"loss": float("nan")})), "metadata.extra cannot be written as JSON"),
+        (one_block(0, values(0, 4, 8), values(0, 3, 7)), "one K"),
+        (one_block(8, values(0, 4, 8), values(0, 3, 8)), "multiple of 16"),
+    ],
+)
+def test_trace_that_no_file_can_hold_is_refused(tmp_path: Path, trace: Trace, message: str) -> None:
+    with pytest.raises(TraceError, match=message):
+        write_trace(trace, tmp_path / "t.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Content hash
+
+
+def test_hash_is_the_same_for_a_compressed_copy_and_differs_for_other_values(tmp_path: Path) -> None:
+    other = small_trace()
+    bits = other.layers[1].w.copy()
+    bits[0, 0] ^= 1
+    other.layers[1] = Layer("fc", "linear", a=other.layers[1].a, w=bits, g=other.layers[1].g, operations=other.layers[1].operations)
+    write_trace(small_trace(), tmp_path / "stored.npz")
+    write_trace(small_trace(), tmp_path / "deflated.npz", compress=True)
+    write_trace(other, tmp_path / "other.npz")
+    stored, deflated, changed = (trace_hash(tmp_path / f"{name}.npz") for name in ("stored", "deflated", "other"))
+    assert stored == deflated
+    assert stored != changed
+    assert len(stored) == 16
+
+
+def test_hash_covers_the_metadata(good: Path) -> None:
+    assert trace_hash(with_metadata(good, lambda record: record.update(seed=1))) != trace_hash(good)
+
+
+# NaN and infinity
+
+
+def with_nonfinite(path: Path, compress: bool, size: int = 0) -> Path:
+    g = values(3, 2, 4, 3, 3) if not size else values(3, 1, 4, size, size)
+    g[0, 1, 2, 1] = 0x7FC0  # NaN
+    g[-1, 2, 0, 0] = 0xFFC1  # NaN
+    g[-1, 3, 2, 2] = 0xFF80  # -Inf
+    a = values(1, g.shape[0], 3, g.shape[2] + 2, g.shape[3] + 2)
+    write_trace(Trace([Layer("layer3.1.conv2", "conv2d", a=a, w=values(2, 4, 3, 3, 3), g=g)]), path, compress)
+    return path
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_nonfinite_values_are_refused_with_count_and_first_index(tmp_path: Path, compress: bool) -> None:
+    path = with_nonfinite(tmp_path / "resnet50.npz", compress)
+    layer = load_trace(path).layers[0]
+    assert layer.a.shape == (2, 3, 5, 5)  # the other tensors are fine
+    with pytest.raises(TraceError) as caught:
+        _ = layer.g
+    assert str(caught.value) == (
+        "resnet50.npz: layer 'layer3.1.conv2', tensor G: 2 NaN and 1 Inf (first at index (0, 1, 2, 1)); "
+        "training diverged? use --nonfinite zero to treat them as 0"
+    )
+
+
+@pytest.mark.parametrize("size", [0, 600])  # 600 x 600 x 4 values take several pieces and are mapped
+@pytest.mark.parametrize("compress", [False, True])
+def test_nonfinite_values_become_zero_on_request(tmp_path: Path, compress: bool, size: int) -> None:
+    path = with_nonfinite(tmp_path / "t.npz", compress, size)
+    g = load_trace(path, nonfinite="zero").layers[0].g
+    expected = values(3, 2, 4, 3, 3) if not size else values(3, 1, 4, size, size)
+    expected[0, 1, 2, 1] = expected[-1, 2, 0, 0] = expected[-1, 3, 2, 2] = 0
+    np.testing.assert_array_equal(g, expected)
+
+
+def test_unknown_word_for_nonfinite_is_refused(good: Path) -> None:
+    with pytest.raises(TraceError, match="give 'error' or 'zero'"):
+        load_trace(good, nonfinite="ignore")  # type: ignore[arg-type]
