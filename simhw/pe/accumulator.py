@@ -10,6 +10,7 @@ import math
 import numba
 import numpy as np
 
+from simhw.jit import kernel
 from simhw.pe.vector import lane_bits, leading_zeros, magnitude, narrow, signed_max, spread, unsigned_min, where_zero, widen
 
 EXPONENT_OFFSET = 64
@@ -103,5 +104,22 @@ def fold_chunk(s, exponent, fraction_bits, running_sum):  # type: ignore[no-unty
 def round_to_bfloat16(value):  # type: ignore[no-untyped-def]
     """A float32 rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
     bits = np.int64(np.float32(value).view(np.uint32))
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.uint16(rounded if rounded & 0x7F80 else 0)
+    if bits & 0x7FFFFFFF < 0x00800000:
+        # Eight significant bits reach the smallest normal number from half their last bit below it, and not from less.
+        return np.uint16((bits >> 16 & 0x8000) | 0x0080 if bits & 0x7FFFFFFF >= 0x007FC000 else 0)
+    return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+
+
+@kernel
+def read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):  # type: ignore[no-untyped-def]
+    """Read every accumulator (or running sum) out as bfloat16 bit patterns (n, WIDTH); gives the number of overflows."""
+    overflows = 0
+    for row in range(outputs.shape[0]):
+        for lane in range(outputs.shape[1]):
+            if chunked:
+                bits = round_to_bfloat16(sums[row, lane])
+            else:
+                bits = read_out(s[row, lane], np.int64(exponent[row, lane]), fraction_bits)
+            outputs[row, lane] = bits
+            overflows += (bits & 0x7FFF) == 0x7F80
+    return overflows

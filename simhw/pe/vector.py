@@ -274,3 +274,15 @@ def lane_bits(typing: Any, vector: Any) -> Any:  # noqa: ARG001
         return ir.Constant(ir.IntType(64), vector.bits)
 
     return types.int64(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def rotate_left(typing: Any, vector: Any, count: Any) -> Any:  # noqa: ARG001
+    """Each lane's bits rotated towards the high end by the same count, taken modulo the lane's width."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        amount = context.cast(builder, args[1], sig.args[1], types.int64)
+        counts = _splat(builder, vector, builder.trunc(amount, ir.IntType(vector.bits)) if vector.bits < 64 else amount)
+        return _llvm_intrinsic(builder, "fshl", _llvm(vector), [args[0], args[0], counts])
+
+    return vector(vector, count), generate

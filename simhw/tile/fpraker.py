@@ -6,7 +6,6 @@ of sets, since a row of PEs shares each set of Y.  Source: MICRO 2021, section 3
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Literal
 
 import numba
@@ -16,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
-from simhw.pe.accumulator import fold_chunk, read_out, round_to_bfloat16
-from simhw.pe.fpraker import LANES, Counts, FPRakerPE, Setup, encode_parallel, independent_sets, recoding, serial_code
+from simhw.pe.accumulator import fold_chunk, read_out_all
+from simhw.pe.fpraker import LANES, Counts, FPRakerPE, Setup, independent_sets, recoding, serial_code
 from simhw.pe.fpraker_coupled import coupled_sets
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, widen
-from simhw.tile.passes import ParallelRows, TilePasses, nonzero_per_k
+from simhw.tile.layout import Prepared, lay_out
+from simhw.tile.passes import ParallelRows, TilePasses
 
 BIT_SLOTS = 8
 """Bits of a significand: what a bit-serial PE would step through, against which skipped terms are counted."""
@@ -120,40 +120,6 @@ def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead,
     return Counts(useful, shift_range, no_term, short)
 
 
-@kernel
-def _read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):  # type: ignore[no-untyped-def]
-    """Read every accumulator (or running sum) out as bfloat16 bit patterns (n, WIDTH); gives the number of overflows."""
-    overflows = 0
-    for row in range(outputs.shape[0]):
-        for lane in range(outputs.shape[1]):
-            if chunked:
-                bits = round_to_bfloat16(sums[row, lane])
-            else:
-                bits = read_out(s[row, lane], np.int64(exponent[row, lane]), fraction_bits)
-            outputs[row, lane] = bits
-            overflows += (bits & 0x7FFF) == 0x7F80
-    return overflows
-
-
-@dataclass(frozen=True)
-class _Group:
-    """WIDTH parallel rows laid out for the kernel; the last `WIDTH - lanes` belong to no tile."""
-
-    exponents: npt.NDArray[np.unsignedinteger]
-    significands: npt.NDArray[np.unsignedinteger]
-    lanes: int
-    real: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows of Y laid out for the kernel, and how many real rows have a non-zero value at each k."""
-
-    groups: list[_Group]
-    nonzero_rows: npt.NDArray[np.int64]
-    real_rows: int
-
-
 class FPRakerTile:
     """An FPRaker tile; see `simhw.tile.passes.Tile`.
 
@@ -188,14 +154,7 @@ class FPRakerTile:
 
     def prepare(self, parallel: ParallelRows) -> Prepared:
         """Lay out rows of Y, WIDTH side by side."""
-        rows, word = parallel.rows, self._tables.terms.dtype
-        groups = []
-        for start in range(0, len(rows), WIDTH):
-            part = rows[start : start + WIDTH]
-            exponents, significands = np.empty(part.shape[1] * WIDTH, word), np.empty(part.shape[1] * WIDTH, word)
-            encode_parallel(part, exponents, significands)
-            groups.append(_Group(exponents, significands, len(part), parallel.real[start : start + WIDTH]))
-        return Prepared(groups, nonzero_per_k(rows), int(parallel.real.sum()))
+        return lay_out(parallel, self._tables.terms.dtype)
 
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
@@ -223,7 +182,7 @@ class FPRakerTile:
             counters["no_term"] += counts.no_term
             counters["exponent"] += counts.exponent + missing * sets * setup.floor * LANES
             kept = np.empty((len(x), WIDTH), np.uint16)
-            counters["overflows"] += _read_out_all(s, exponent, sums, bool(setup.chunk_sets), setup.fraction_bits, kept)
+            counters["overflows"] += read_out_all(s, exponent, sums, bool(setup.chunk_sets), setup.fraction_bits, kept)
             if outputs:
                 read.append(kept[:, : group.lanes][:, group.real])
         busy = sum(counters[name] for name in ("useful", "shift_range", "no_term", "exponent"))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
@@ -43,6 +44,15 @@ class ParallelRows:
 
     rows: BF16Array
     real: npt.NDArray[np.bool_]
+
+
+class GridTileParameters(BaseModel):
+    """Rows and columns of a tile whose rows or columns need no further switches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: int = Field(ge=1, le=64)
+    cols: int = Field(ge=1, le=64)
 
 
 class Tile(Protocol):

@@ -1,0 +1,58 @@
+"""A bit-parallel tile: every PE takes one set a cycle whatever its values, so cycles follow from the shapes.
+
+Source: spec pages fpraker.md, section 4, and tensordash.md, section 3 (the dense machine).
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from simhw.bfloat16 import BF16Array
+from simhw.pe.accumulator import read_out_all
+from simhw.pe.bitparallel import BitParallelPE, count_useful, multiply_rows
+from simhw.pe.vector import WIDTH
+from simhw.tile.layout import Prepared, lay_out
+from simhw.tile.passes import GridTileParameters, ParallelRows, TilePasses
+
+
+class BitParallelTile:
+    """A bit-parallel tile; see `simhw.tile.passes.Tile`.
+
+    ``useful`` counts lanes whose both operands are not zero, ``idle`` the other lane slots of all PEs.
+    """
+
+    needs_y = True
+    lane_cycle_classes = ("useful", "idle")
+
+    def __init__(self, pe: BitParallelPE, tile: GridTileParameters) -> None:
+        self.pe, self.tile = pe, tile
+        self.lanes: int = pe.lanes
+        self.tile_x, self.tile_y = tile.cols, tile.rows
+
+    def prepare(self, parallel: ParallelRows) -> Prepared:
+        """Lay out rows of Y, WIDTH side by side."""
+        return lay_out(parallel, np.uint32)
+
+    def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
+        """Run every row of X against the prepared rows of Y."""
+        pe = self.pe
+        y_rows = sum(group.lanes for group in prepared.groups)
+        passes = -(-len(x) // self.tile_x) * (y_rows // self.tile_y)
+        cycles = passes * (x.shape[1] // self.lanes)
+        useful = count_useful(x, prepared.nonzero_rows)
+        counters: Counter[str] = Counter(useful=useful, idle=self.tile_x * self.tile_y * self.lanes * cycles - useful)
+        if not outputs:
+            return TilePasses(passes, cycles, counters)
+        read: list[BF16Array] = []
+        for group in prepared.groups:
+            s, exponent = np.zeros((len(x), WIDTH), np.int64), np.zeros((len(x), WIDTH), np.uint32)
+            sums = np.zeros((len(x), WIDTH), np.float32)
+            chunk_sets = 0 if pe.chunk == "off" else pe.chunk // self.lanes
+            multiply_rows(
+                x, group.exponents, group.significands, self.lanes, pe.accumulator_fraction_bits, pe.align_range,
+                chunk_sets, s, exponent, sums,
+            )  # fmt: skip
+            kept = np.empty((len(x), WIDTH), np.uint16)
+            counters["overflows"] += read_out_all(s, exponent, sums, bool(chunk_sets), pe.accumulator_fraction_bits, kept)
+            read.append(kept[:, : group.lanes][:, group.real])
+        return TilePasses(passes, cycles, counters, np.concatenate(read, axis=1))
