@@ -505,10 +505,10 @@ def test_rows_beyond_the_last_are_left_off():
 
 
 def sampled_layer(**changes):
-    a, w = numbered(2, 3, 4, 4), numbered(4, 3, 3, 3)
+    a, w = numbered(2, 3, 6, 4), numbered(4, 3, 3, 3)
     whole = Layer("c", "conv", {"padding": 1}, a=a, w=w)
     x, y = lower(whole, "forward", 1)[0].product(1)
-    cell = {"family": 0, "product": 1, "x_start": 0, "y_start": 0, "x": InMemory(x.rows(0, 16)), "y": InMemory(y.rows(0, 16))} | changes
+    cell = {"family": 0, "product": 1, "x_start": 16, "y_start": 0, "x": InMemory(x.rows(16, 32)), "y": InMemory(y.rows(0, 16))} | changes
     return whole, Layer("c", "conv", {"padding": 1}, shapes=whole.shapes, blocks={"forward": [ProductBlock(**cell)]})
 
 
@@ -516,13 +516,15 @@ def sampled_layer(**changes):
 def test_sampled_blocks_come_padded_to_sets_like_whole_operands(lane_padding):
     whole, layer = sampled_layer()
     (family,), (reference,) = (lower(each, "forward", 8, lane_padding=lane_padding, padding="skip") for each in (layer, whole))
-    assert (family.count, family.m, family.n, family.k(), family.macs) == (2, 16, 4, reference.k(), reference.macs)
+    assert (family.count, family.m, family.n, family.k(), family.macs) == (2, 24, 4, reference.k(), reference.macs)
     (block,) = family.blocks
     x, y = reference.product(block.product)
-    np.testing.assert_array_equal(block.x, x.rows(0, 16))
-    np.testing.assert_array_equal(block.y, y.rows(0, 16))
-    assert (block.x_start, block.y_start) == (0, 0)
-    np.testing.assert_array_equal(block.live_sets(0, 2), x.live_sets(0, 2))
+    np.testing.assert_array_equal(block.x, x.rows(16, 24))
+    np.testing.assert_array_equal(block.y, y.rows(0, 4))
+    assert (block.x_start, block.y_start) == (16, 0)
+    for start, stop in ((0, 2), (4, 8), (7, 16)):
+        np.testing.assert_array_equal(block.live_sets(start, stop), x.live_sets(16 + start, 16 + stop))
+    assert not block.live_sets(4, 8).all()  # the bottom row of the image: its last kernel row is padding
 
 
 def test_sampled_layer_has_no_whole_products():
@@ -530,10 +532,23 @@ def test_sampled_layer_has_no_whole_products():
         lower(sampled_layer()[1], "forward", 8)[0].product(0)
 
 
-@pytest.mark.parametrize("change", [{"product": 2}, {"x_start": 16}, {"y_start": 1}, {"y": InMemory(numbered(4, 26))}])
+@pytest.mark.parametrize("change", [{"product": 2}, {"x_start": 32}, {"y_start": 1}, {"y": InMemory(numbered(4, 26))}])
 def test_blocks_that_do_not_fit_the_shapes_are_refused(change):
     with pytest.raises(TraceError, match="sample it again"):
         lower(sampled_layer(**change)[1], "forward", 8)
+
+
+def test_switches_that_change_the_products_are_refused_for_a_sample():
+    block = ProductBlock(0, 0, 0, 0, InMemory(numbered(4, 8)), InMemory(numbered(2, 8)))
+    fc = Layer("fc", "linear", shapes={"a": (4, 8), "w": (2, 8)}, blocks={"forward": [block]})
+    with pytest.raises(TraceError, match="use fc_windows batch"):
+        lower(fc, "forward", 8, fc_windows="image")
+    shapes = {"a": (1, 3, 4, 4), "w": (2, 3, 3, 3), "g": (1, 2, 4, 4)}
+    block = ProductBlock(0, 0, 0, 0, InMemory(numbered(3, 16)), InMemory(numbered(2, 16)))
+    conv = Layer("c", "conv", {"padding": 1}, shapes=shapes, blocks={"weight_grad": [block]})
+    assert len(lower(conv, "weight_grad", 8)[0].blocks) == 1
+    with pytest.raises(TraceError, match="use padding stream"):
+        lower(conv, "weight_grad", 8, padding="skip")
 
 
 def test_operation_that_training_did_not_run_is_refused():

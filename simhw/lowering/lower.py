@@ -239,7 +239,7 @@ class _Lowering:
                 padded = np.zeros(shape, dtype=np.uint16)
                 padded[tuple(inside)] = array
                 array = padded
-            # A tensor mapped from a file may start at an odd address, which compiled code must not meet.
+            # A tensor mapped from a file may start at an odd address, for which the kernels would be compiled once more.
             return np.require(array, np.uint16, ["C", "A"]).view(np.ndarray).reshape(-1)
 
         return _Once(prepare)
