@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE_SUFFIXES = (".csv", ".json", ".parquet")
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @contextmanager

@@ -1,15 +1,230 @@
-"""`simhw trace`."""
+"""`simhw trace`: look into a trace file, check it, measure its values, take a sample of it."""
 
 import argparse
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
+
+from simhw.errors import SimhwError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from simhw.trace.layer import Geometry, Layer
+    from simhw.trace.trace import Trace
+
+SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def size_in_bytes(text: str) -> int:
+    """A size such as ``12MB`` (decimal), ``12MiB`` (binary) or ``12000000``, in bytes; raises ArgumentTypeError for others."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    if not match or match[2].upper() not in SIZE_UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 12MB, 12MiB or a number of bytes")
+    size = int(float(match[1]) * SIZE_UNITS[match[2].upper()])
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than a byte")
+    return size
 
 
 def add_parser(commands: Any) -> None:
     """Add this command to the top parser."""
-    parser = commands.add_parser("trace")
-    parser.set_defaults(execute=execute)
+    parser = commands.add_parser("trace", help="look into, check, measure or sample a trace file", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("trace", metavar="TRACE", help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces")
+    common.add_argument(
+        "--nonfinite", choices=("error", "zero"), default="error", help="what reading does with NaN and infinity (default: error)"
+    )
+
+    info = actions.add_parser("info", parents=[common], help="where the trace comes from, and its layers")
+    info.set_defaults(execute=_info)
+
+    validate = actions.add_parser("validate", parents=[common], help="read everything and check it")
+    validate.set_defaults(execute=_validate)
+
+    stats = actions.add_parser("stats", parents=[common], help="zeros, terms, exponents and compressed sizes of every tensor")
+    stats.add_argument("--out", metavar="FILE", help="write the table to a .csv, .json or .parquet file")
+    stats.add_argument("--plot", metavar="FILE", help="draw it to a .png, .svg or .pdf file")
+    stats.set_defaults(execute=_stats)
+
+    sample = actions.add_parser("sample", parents=[common], help="write a small trace of random blocks of each operation's product")
+    sample.add_argument("--out", metavar="FILE", required=True, help="the .npz file to write, compressed")
+    sample.add_argument(
+        "--max-bytes", metavar="SIZE", type=size_in_bytes, default="12MB", help="largest size of the sample (default: 12MB)"
+    )
+    sample.add_argument("--seed", type=int, default=0, help="which random sample (default: 0)")
+    sample.set_defaults(execute=_sample)
 
 
-def execute(arguments: argparse.Namespace) -> int:
-    """Run the command."""
-    raise SystemExit(2)
+def _load(arguments: argparse.Namespace) -> "Trace":
+    from simhw.trace.format import load_trace
+
+    return load_trace(arguments.trace, nonfinite=arguments.nonfinite)
+
+
+def _print(*what: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe or a file has no width: rows stay whole, for grep and for eyes.
+        console = Console(highlight=False, width=200)
+    for item in what:
+        console.print(item)
+
+
+def _table(columns: list[tuple[str, bool]], rows: list[list[str]], caption: str | None = None) -> "Table":
+    """A rich table; columns are (heading, is a number), and only those of text give way where the terminal is narrow."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, caption=caption, caption_justify="left")
+    for heading, number in columns:
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=len(heading))
+    for row in rows:
+        # Text, not markup: a layer's name may hold brackets.
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _printable(value: object) -> str:
+    """A trace's free text without what could steer the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in str(value))
+
+
+def _size(number_of_bytes: float) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number_of_bytes >= factor:
+            return f"{number_of_bytes / factor:.1f} {unit}"
+    return f"{number_of_bytes:.0f} B"
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    """Print the metadata and one line per layer."""
+    from dataclasses import fields
+    from pathlib import Path
+
+    from rich.text import Text
+
+    from simhw.trace.format import trace_hash
+    from simhw.trace.layer import OPERATIONS
+
+    trace = _load(arguments)
+    values = {field.name: getattr(trace.metadata, field.name) for field in fields(trace.metadata) if field.name != "extra"}
+    facts: dict[str, object] = {"file": trace.path, "size": _size(Path(trace.path).stat().st_size), "hash": trace_hash(trace.path)}
+    facts |= {name.replace("_", " "): value for name, value in values.items() if value not in ("", None)}
+    facts |= trace.metadata.extra
+    facts["layers"] = f"{len(trace.layers)}, {'sampled' if trace.sampled else 'whole tensors'}"
+    width = max(map(len, facts))
+    rows = []
+    for layer in trace.layers:
+        operations = "all three" if layer.operations == OPERATIONS else ", ".join(layer.operations)
+        rows.append([layer.name, layer.kind, _geometry(layer.geometry), *_shapes(layer), operations, _held(layer)])
+    headings = ["layer", "kind", "geometry", "A", "W", "G", "operations", "held"]
+    _print(
+        *(Text(f"{_printable(name):{width}}  {_printable(value)}") for name, value in facts.items()),
+        _table([(heading, False) for heading in headings], rows),
+    )
+    return 0
+
+
+def _geometry(geometry: "Geometry") -> str:
+    """What differs from the plain case: stride 1, no padding, dilation 1, one group."""
+    told = [
+        f"{name} {'x'.join(map(str, values))}"
+        for name, values, plain in (("stride", geometry.stride, 1), ("padding", geometry.padding, 0), ("dilation", geometry.dilation, 1))
+        if any(value != plain for value in values)
+    ]
+    return ", ".join(told + ([f"groups {geometry.groups}"] if geometry.groups > 1 else []))
+
+
+def _shapes(layer: "Layer") -> list[str]:
+    from simhw.trace.layer import TENSORS
+
+    return ["x".join(map(str, layer.shapes[tensor])) if tensor in layer.shapes else "-" for tensor in TENSORS]
+
+
+def _held(layer: "Layer") -> str:
+    if layer.sampled:
+        return f"{sum(map(len, layer.blocks.values()))} blocks"
+    held = "".join(tensor.upper() for tensor in layer.shapes if layer.holds(tensor))
+    return held or "shapes only"
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    """Read every tensor and compare whole tensors with their recorded statistics."""
+    from simhw.trace.validate import validate_trace
+
+    trace = _load(arguments)
+    # Zeroed values no longer have the statistics that capture recorded of them.
+    values = validate_trace(trace, check_statistics=arguments.nonfinite == "error")
+    _print(f"{_printable(trace.path)}: OK: {len(trace.layers)} layers, {values} values read")
+    return 0
+
+
+def _stats(arguments: argparse.Namespace) -> int:
+    """Print, write and draw the statistics of every tensor."""
+    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_suffix, write_frame
+    from simhw.report.trace_tables import statistics_frame
+
+    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
+        if path:
+            check_suffix(path, suffixes)
+    trace = _load(arguments)
+    frame = statistics_frame(trace)
+    if frame.empty:
+        raise SimhwError(f"{trace.path}: has neither statistics nor whole tensors")
+    _print(_statistics_table(frame))
+    if arguments.out:
+        write_frame(frame, arguments.out)
+        _print(f"table written to {arguments.out}")
+    if arguments.plot:
+        from simhw.report.trace_plots import plot_trace_statistics
+
+        plot_trace_statistics(trace, arguments.plot)
+        _print(f"plot written to {arguments.plot}")
+    return 0
+
+
+def _statistics_table(frame: "pd.DataFrame") -> "Table":
+    import pandas as pd
+
+    compressed = {"BDC": "bdc_bytes", "mask": "zero_bytes"}
+    exponents = {
+        f"e {name}": f"exponent_{column}"
+        for name, column in (("min", "min"), ("1%", "p01"), ("50%", "p50"), ("99%", "p99"), ("max", "max"))
+    }
+    rows = []
+    for row in frame.to_dict("records"):
+        sizes = ["-" if row[key] is pd.NA else f"{row[key] / row['bytes']:.1%}" for key in compressed.values()]
+        percentiles = ["-" if row[key] is pd.NA else str(row[key]) for key in exponents.values()]
+        numbers = [f"{row['zero_fraction']:.1%}", f"{row['terms_per_value']:.2f}", *sizes, *percentiles, str(row["nonfinite"])]
+        rows.append([row["layer"], row["tensor"], row["shape"], *numbers])
+    columns = [("layer", False), ("", True), ("shape", False)]
+    columns += [(heading, True) for heading in ("zeros", "terms", *compressed, *exponents, "NaN/Inf")]
+    caption = (
+        "terms: signed powers of two per value (NAF; zeros count 0).  BDC, mask: size after exponent base-delta or zero-mask "
+        "compression.  e: exponents of the finite non-zero values (power of two)."
+    )
+    return _table(columns, rows, caption)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    """Take a sample and write it compressed."""
+    from pathlib import Path
+
+    from simhw.output import check_suffix
+    from simhw.trace.format import write_trace
+    from simhw.trace.sampling import sample_trace
+
+    check_suffix(arguments.out, (".npz",))
+    trace = _load(arguments)
+    sample = sample_trace(trace, arguments.max_bytes, arguments.seed)
+    write_trace(sample, arguments.out, compress=True)
+    blocks = sum(len(cells) for layer in sample.layers for cells in layer.blocks.values())
+    what = f"{blocks} blocks of {len(sample.layers)} layers" if sample.sampled else "the whole trace, which is small enough"
+    _print(f"{_printable(arguments.out)}: {_size(Path(arguments.out).stat().st_size)}, {what}")
+    return 0

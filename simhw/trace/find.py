@@ -43,15 +43,18 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
         There is no such file; the message says where it was looked for and which traces there are.
     """
     wanted = Path(name)
+    # Joining an absolute path to a folder gives the path itself, so it is looked up as it is.
     names = [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
-    folders = [] if wanted.is_absolute() else _folders()
+    folders = _folders()
     for place in [Path(), *folders]:
         for candidate in names:
             if (place / candidate).is_file():
                 return place / candidate
     if wanted.is_dir():
         raise TraceError(f"{wanted}: is a folder, not a trace file")
-    looked = ", ".join(["the current folder", *map(str, folders)]) if folders else "that place"
+    if wanted.is_absolute():
+        raise TraceError(f"{wanted}: no such file")
+    looked = ", ".join(["the current folder", *map(str, folders)])
     known = sorted({file.stem for folder in [Path(), *folders] if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
     listed = f"{', '.join(known[:20])}{', ...' if len(known) > 20 else ''}" if known else "none"
     hint = "" if os.environ.get(ENVIRONMENT) else f"; ${ENVIRONMENT} may name more folders"
