@@ -7,7 +7,6 @@ whatever is totalled.  Statistics of the whole tensors stay beside the sample.
 """
 
 import heapq
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import Family, lower
+from simhw.progress import track
 from simhw.trace.layer import OPERATIONS, TENSORS, InMemory, Layer, Operation, ProductBlock
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
@@ -63,7 +63,7 @@ class Stratum:
         return self.cells * self.reduction
 
 
-def sample_trace(trace: Trace, max_bytes: int, seed: int, progress: bool = True) -> Trace:
+def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
     """A trace of random product cells whose compressed file is at most `max_bytes` long.
 
     Every stratum gets two cells (all, where it has fewer; one, where the budget is too small for two everywhere), and
@@ -79,8 +79,6 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int, progress: bool = True)
         Limit on the file that ``save(path, compress=True)`` writes.
     seed : int
         Not negative; the same seed gives the same sample.
-    progress : bool
-        Show a progress bar on a terminal.
 
     Returns
     -------
@@ -98,7 +96,7 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int, progress: bool = True)
     for layer in trace.layers:
         if layer.sampled:
             raise TraceError(f"{trace.path or 'trace'}: layer {layer.name!r} is already a sample; sample the whole trace instead")
-    layers = [_with_statistics(layer) for layer in _tracked(trace.layers, "measuring tensors", progress)]
+    layers = [_with_statistics(layer) for layer in track(trace.layers, "measuring tensors", len(trace.layers))]
     whole = Trace(layers, trace.metadata, trace.path)
     # The estimate only tells whether writing the whole trace to see is worth the time.
     held = ((layer.source(t).read() for t in TENSORS if layer.holds(t)) for layer in layers)
@@ -107,13 +105,13 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int, progress: bool = True)
     extra = {**trace.metadata.extra, "sample": {"seed": seed, "max_bytes": max_bytes, "block_rows": BLOCK_ROWS}}
     metadata = replace(trace.metadata, extra=extra)
     fixed = _file_bytes(Trace([_sampled(layer, {}) for layer in layers], metadata))
-    strata = [s for i, layer in enumerate(_tracked(layers, "pilot", progress)) for s in _strata(layer, i, seed)]
+    strata = [s for i, layer in enumerate(track(layers, "sizing the sample", len(layers))) for s in _strata(layer, i, seed)]
     budget = FILL * (max_bytes - fixed)
     drawn: list[dict[Operation, list[list[ProductBlock]]]] = []
     while True:
         counts = dict(zip((s.key for s in strata), allocate(strata, budget), strict=True))
         if not drawn:
-            drawn = [_draw(layer, i, counts, seed) for i, layer in enumerate(_tracked(layers, "drawing", progress))]
+            drawn = [_draw(layer, i, counts, seed) for i, layer in enumerate(track(layers, "drawing the sample", len(layers)))]
         blocks = [_prefixes(families, i, counts) for i, families in enumerate(drawn)]
         sample = Trace([_sampled(layer, cells) for layer, cells in zip(layers, blocks, strict=True)], metadata, trace.path)
         size = _file_bytes(sample)
@@ -248,14 +246,3 @@ def _file_bytes(trace: Trace) -> int:
         path = Path(folder) / "sample.npz"
         trace.save(path, compress=True)
         return path.stat().st_size
-
-
-def _tracked(layers: Sequence[Layer], what: str, progress: bool) -> Iterator[Layer]:
-    """The layers, with a progress bar where a terminal shows one."""
-    if not progress or not sys.stderr.isatty():
-        yield from layers
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(layers, what, console=Console(stderr=True), transient=True)
