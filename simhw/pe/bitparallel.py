@@ -10,11 +10,11 @@ from typing import Literal
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
-from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, fold_chunk, normalise
+from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, check_chunk, fold_chunk, normalise
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, unsigned_min, where_negative, widen
 
 
@@ -28,6 +28,11 @@ class BitParallelPE(BaseModel):
     accumulator_fraction_bits: int = Field(ge=4, le=29)
     align_range: int = Field(ge=8, le=32)
     chunk: Literal["off", 64]
+
+    @model_validator(mode="after")
+    def _chunk_fits_float32(self) -> "BitParallelPE":
+        check_chunk(self.chunk, self.accumulator_fraction_bits)
+        return self
 
 
 @numba.njit(inline="always")

@@ -17,11 +17,11 @@ from typing import Literal, NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.bfloat16 import BF16Array, Encoder, significand_terms
 from simhw.jit import kernel
-from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT, add_rounded, align, normalise, round_addend
+from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT, add_rounded, align, check_chunk, normalise, round_addend
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
@@ -64,6 +64,11 @@ class FPRakerPE(BaseModel):
     accumulator_fraction_bits: int = Field(ge=4, le=29)
     rounding: Literal["set", "cycle"]
     chunk: Literal["off", 64]
+
+    @model_validator(mode="after")
+    def _chunk_fits_float32(self) -> "FPRakerPE":
+        check_chunk(self.chunk, self.accumulator_fraction_bits)
+        return self
 
     @property
     def threshold(self) -> int:

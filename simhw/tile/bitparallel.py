@@ -22,6 +22,8 @@ class BitParallelTile:
     """
 
     needs_y = True
+    y_group: int | None = None
+    fixed_time = True
     lane_cycle_classes = ("useful", "idle")
 
     def __init__(self, pe: BitParallelPE, tile: GridTileParameters) -> None:
@@ -38,11 +40,11 @@ class BitParallelTile:
         pe = self.pe
         y_rows = sum(group.lanes for group in prepared.groups)
         passes = -(-len(x) // self.tile_x) * (y_rows // self.tile_y)
-        cycles = passes * (x.shape[1] // self.lanes)
+        durations = np.full(passes, x.shape[1] // self.lanes, np.int64)
         useful = count_useful(x, prepared.nonzero_rows)
-        counters: Counter[str] = Counter(useful=useful, idle=self.tile_x * self.tile_y * self.lanes * cycles - useful)
+        counters: Counter[str] = Counter(useful=useful, idle=self.tile_x * self.tile_y * self.lanes * int(durations.sum()) - useful)
         if not outputs:
-            return TilePasses(passes, cycles, counters)
+            return TilePasses(durations, counters)
         read: list[BF16Array] = []
         for group in prepared.groups:
             s, exponent = np.zeros((len(x), WIDTH), np.int64), np.zeros((len(x), WIDTH), np.uint32)
@@ -55,4 +57,4 @@ class BitParallelTile:
             kept = np.empty((len(x), WIDTH), np.uint16)
             counters["overflows"] += read_out_all(s, exponent, sums, bool(chunk_sets), pe.accumulator_fraction_bits, kept)
             read.append(kept[:, : group.lanes][:, group.real])
-        return TilePasses(passes, cycles, counters, np.concatenate(read, axis=1))
+        return TilePasses(durations, counters, np.concatenate(read, axis=1))

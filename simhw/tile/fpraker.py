@@ -130,6 +130,8 @@ class FPRakerTile:
 
     lanes = LANES
     needs_y = True
+    y_group: int | None = WIDTH
+    fixed_time = False
     lane_cycle_classes = ("useful", "shift_range", "no_term", "exponent", "inter_pe")
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
@@ -163,9 +165,9 @@ class FPRakerTile:
         x_tiles = -(-len(x) // tile.cols)
         word = self._tables.terms.dtype
         sum_type = np.int32 if self.pe.narrow else np.int64
-        passes = cycles = 0
         counters: Counter[str] = Counter()
         read: list[BF16Array] = []
+        durations = []
         for group in prepared.groups:
             s, exponent = np.zeros((len(x), WIDTH), sum_type), np.zeros((len(x), WIDTH), word)
             sums = np.zeros((len(x), WIDTH), np.float32)
@@ -173,8 +175,7 @@ class FPRakerTile:
             counts = _tile_columns(
                 x, group.exponents, group.significands, self._tables, setup, tile.cols, tile.run_ahead, s, exponent, sums, finish
             )
-            passes += x_tiles * (group.lanes // tile.rows)
-            cycles += int(finish[:, : group.lanes : tile.rows].sum())
+            durations.append(finish[:, : group.lanes : tile.rows].reshape(-1))
             # The kernel charged the floor to lanes that belong to no tile, and to no column without a row of X.
             missing = (x_tiles * tile.cols - len(x)) * group.lanes - len(x) * (WIDTH - group.lanes)
             counters["useful"] += counts.useful
@@ -186,13 +187,14 @@ class FPRakerTile:
             if outputs:
                 read.append(kept[:, : group.lanes][:, group.real])
         busy = sum(counters[name] for name in ("useful", "shift_range", "no_term", "exponent"))
-        counters["inter_pe"] = tile.rows * tile.cols * LANES * cycles - busy
+        times = np.concatenate(durations)
+        counters["inter_pe"] = tile.rows * tile.cols * LANES * int(times.sum()) - busy
         pairs = len(x) * prepared.real_rows * sets * LANES
         terms = int(_terms_per_k(x, self._tables.counts) @ prepared.nonzero_rows)
         counters["processed"] = counters["useful"]
         counters["skipped_zero"] = BIT_SLOTS * pairs - terms
         counters["skipped_oob"] = terms - counters["useful"]
-        return TilePasses(passes, cycles, counters, np.concatenate(read, axis=1) if outputs else None)
+        return TilePasses(times, counters, np.concatenate(read, axis=1) if outputs else None)
 
 
 @kernel

@@ -24,18 +24,27 @@ class TilePasses:
     Attributes
     ----------
     passes : int
-    cycles : int
-        Sum over the passes.
+    durations : (passes,) int64
+        Cycles of each pass.
     counters : Counter
         Lane-cycles by class, which add up to ``lanes of the tile * cycles``, and the tile's other counts.
     outputs : (rows of X, real rows of Y) uint16 or None
         The bfloat16 read-out of every product, where asked for.
     """
 
-    passes: int
-    cycles: int
+    durations: npt.NDArray[np.int64]
     counters: Counter[str]
     outputs: BF16Array | None = None
+
+    @property
+    def passes(self) -> int:
+        """Number of passes."""
+        return len(self.durations)
+
+    @property
+    def cycles(self) -> int:
+        """Sum over the passes."""
+        return int(self.durations.sum())
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,10 @@ class Tile(Protocol):
     """False where cycles and counters depend on X and the number of rows of Y alone."""
     lane_cycle_classes: tuple[str, ...]
     """The counters that add up to lanes * PEs * cycles."""
+    y_group: int | None
+    """Rows of Y that cost the simulator as much as one; None where all rows of Y together do."""
+    fixed_time: bool
+    """True where a pass takes one cycle a set whatever the values."""
 
     def prepare(self, parallel: ParallelRows) -> Any:
         """Lay out rows of Y for `run`; independent of X."""

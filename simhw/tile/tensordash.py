@@ -33,6 +33,8 @@ class TensorDashTile:
 
     lanes = LANES
     lane_cycle_classes = ("useful", "idle")
+    y_group: int | None = None
+    fixed_time = False
 
     def __init__(self, pe: TensorDashPE, tile: GridTileParameters) -> None:
         self.pe, self.tile = pe, tile
@@ -50,14 +52,14 @@ class TensorDashTile:
         real = prepared.parallel.real
         masks = effectual_masks(x)
         if self.two_sided:
-            passes, cycles, counters = self._two_sided(masks, prepared)
+            durations, counters = self._two_sided(masks, prepared)
         else:
-            passes, cycles, counters = self._one_sided(masks, len(real) // self.tile.cols, int(real.sum()))
-        counters["idle"] = self.tile.rows * self.tile.cols * LANES * cycles - counters["useful"]
+            durations, counters = self._one_sided(masks, len(real) // self.tile.cols, int(real.sum()))
+        counters["idle"] = self.tile.rows * self.tile.cols * LANES * int(durations.sum()) - counters["useful"]
         read = exact_products(x, prepared.parallel.rows[real]) if outputs else None
         if read is not None:
             counters["overflows"] = overflow_count(read)
-        return TilePasses(passes, cycles, counters, read)
+        return TilePasses(durations, counters, read)
 
     def schedule(self, masks: npt.NDArray[np.uint16], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cycles (tiles,) and row_sync_steps (tiles, rows) of tiles of ``rows`` rows each, from their masks."""
@@ -67,27 +69,26 @@ class TensorDashTile:
         schedule_tiles(masks, rows, steps, self._options, LEVELS, self.pe.depth, cycles, row_sync)
         return cycles, row_sync
 
-    def _one_sided(self, masks: npt.NDArray[np.uint16], y_tiles: int, y_rows: int) -> tuple[int, int, Counter[str]]:
+    def _one_sided(self, masks: npt.NDArray[np.uint16], y_tiles: int, y_rows: int) -> tuple[npt.NDArray[np.int64], Counter[str]]:
         rows, steps = self.tile.rows, masks.shape[1] - MAX_DEPTH
         tiles = -(-len(masks) // rows)
         filled = np.zeros((tiles * rows, masks.shape[1]), np.uint16)
         filled[: len(masks)] = masks
         cycles, row_sync = self.schedule(filled, rows)
-        total = int(cycles.sum()) * y_tiles
         counters: Counter[str] = Counter(
             useful=int(np.bitwise_count(masks).sum(dtype=np.int64)) * y_rows,
             row_sync_steps=int(row_sync.reshape(-1)[: len(masks)].sum()) * y_tiles,
             skipped_steps=int((steps - np.repeat(cycles, rows)[: len(masks)]).sum()) * y_tiles,
         )
-        return tiles * y_tiles, total, counters
+        return np.repeat(cycles, y_tiles), counters
 
-    def _two_sided(self, masks: npt.NDArray[np.uint16], prepared: Prepared) -> tuple[int, int, Counter[str]]:
+    def _two_sided(self, masks: npt.NDArray[np.uint16], prepared: Prepared) -> tuple[npt.NDArray[np.int64], Counter[str]]:
         """Every PE has its own scheduler: the rows that advance together are the PEs of the tile."""
         rows, cols, steps = self.tile.rows, self.tile.cols, masks.shape[1] - MAX_DEPTH
         y_masks, real = prepared.masks, prepared.parallel.real
         assert y_masks is not None
         y_tiles = len(real) // cols
-        passes = total = 0
+        durations = []
         counters: Counter[str] = Counter()
         for start in range(0, len(masks), rows):
             part = np.zeros((rows, masks.shape[1]), np.uint16)
@@ -96,9 +97,8 @@ class TensorDashTile:
             pairs = part[None, :, None, :] & y_masks.reshape(y_tiles, 1, cols, -1)
             cycles, row_sync = self.schedule(np.ascontiguousarray(pairs.reshape(y_tiles * rows * cols, -1)), rows * cols)
             exists = np.logical_and(np.arange(start, start + rows)[None, :, None] < len(masks), real.reshape(y_tiles, 1, cols))
-            passes += y_tiles
-            total += int(cycles.sum())
+            durations.append(cycles)
             counters["useful"] += int(np.bitwise_count(pairs).sum(dtype=np.int64))
             counters["row_sync_steps"] += int(row_sync.reshape(exists.shape)[exists].sum())
             counters["skipped_steps"] += int(((steps - cycles)[:, None, None] * exists).sum())
-        return passes, total, counters
+        return np.concatenate(durations), counters
