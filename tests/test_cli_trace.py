@@ -95,6 +95,25 @@ def test_validate_compares_recorded_statistics_with_the_values(good: Path, capsy
     assert "layer 'conv', tensor W: its recorded exponents differ from its values" in fails(capsys, "validate", "bad.npz")
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"family": 1}, "family 1 does not exist"),
+        ({"product": 1}, "lies outside"),
+        ({"x_start": 48}, "lies outside"),
+        ({"y_start": 32}, "lies outside"),
+    ],
+)
+def test_validate_finds_blocks_outside_their_products(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, int], words: str
+) -> None:
+    write_trace(sampled_trace(), "sample.npz")  # X has 40 rows, Y 20, in one product
+    with_metadata(tmp_path / "sample.npz", lambda record: record["layers"][0]["blocks"]["forward"][0].update(fields))
+    message = fails(capsys, "validate", "bad.npz")
+    assert "bad.npz: layer 'fc'" in message
+    assert words in message
+
+
 def diverged(path: Path) -> None:
     g = values(3, 2, 3)
     g[1, 0] = 0x7FC0

@@ -1,6 +1,7 @@
 """Trace files: what is written comes back bit by bit, lazily, and NaN and infinity do not pass unseen."""
 
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,31 @@ def test_damaged_tensor_does_not_hinder_reading_the_others(good: Path) -> None:
     np.testing.assert_array_equal(second.w, small_trace().layers[1].w)
     with pytest.raises(TraceError, match=r"layer 'fc', tensor A: member 'layers/0001/a\.npy' is damaged: its checksum is wrong"):
         _ = second.a
+
+
+class Generated:
+    """A megabyte that exists only while it is read."""
+
+    shape = (512, 1024)
+
+    def read(self) -> BF16Array:
+        return np.random.default_rng(0).integers(0, 0x4000, self.shape).astype(np.uint16)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_memory_does_not_grow_with_the_number_of_layers(tmp_path: Path, compress: bool) -> None:
+    path = tmp_path / "t.npz"
+    trace = Trace([Layer(f"layer{index}", "linear", a=Generated(), w=values(1, 2, 1024)) for index in range(24)])
+    tracemalloc.start()
+    try:
+        write_trace(trace, path, compress)
+        for layer in load_trace(path).layers:
+            layer.a.sum()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A tensor, its 64-bit random numbers and buffers take some 6 MB; the 24 layers together 24 MB.
+    assert peak < 10_000_000
 
 
 def test_nothing_is_kept_between_reads(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
 from simhw.errors import ShapeError, TraceError
 from simhw.output import replacing
+from simhw.progress import track
 from simhw.trace.archive import LOCAL_HEADER, Archive, Limits
 from simhw.trace.find import find_trace
 from simhw.trace.layer import OPERATIONS, TENSORS, Layer, Operation, ProductBlock, TensorName, TensorSource
@@ -201,7 +202,7 @@ def trace_hash(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = False) -> None:
+def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = False, progress: bool = False) -> None:
     """Write a trace file, whole or not at all.
 
     Statistics that a whole tensor lacks are measured on the way.  One tensor is in memory at a time.
@@ -213,6 +214,8 @@ def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = Fal
         Should end in ``.npz``; replaced when it exists.
     compress : bool
         Deflate the tensors: a smaller file that cannot be mapped, for bundled samples.
+    progress : bool
+        Show a progress bar where standard error is a terminal.
 
     Raises
     ------
@@ -225,9 +228,10 @@ def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = Fal
         json.dumps(trace.metadata.extra, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TraceError(f"{path}: metadata.extra cannot be written as JSON: {error}") from error
+    layers = track(trace.layers, "writing trace", len(trace.layers)) if progress else trace.layers
     with replacing(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
         try:
-            records = [_write_layer(archive, file, index, layer, compress) for index, layer in enumerate(trace.layers)]
+            records = [_write_layer(archive, file, index, layer, compress) for index, layer in enumerate(layers)]
             text = trace_record(trace.metadata, records).model_dump_json().encode()
         except ValidationError as error:
             raise TraceError(f"{Path(path).name}: {first_problem(error)}") from error

@@ -57,7 +57,7 @@ class StatisticsRecord(_Record):
 class TensorRecord(_Record):
     shape: Annotated[list[Extent], Field(min_length=1, max_length=16)]
     held: bool
-    statistics: StatisticsRecord | None = None
+    statistics: StatisticsRecord | None
 
     @model_validator(mode="after")
     def _statistics_are_of_this_shape(self) -> Self:
@@ -80,10 +80,10 @@ class BlockRecord(_Record):
 
 
 class GeometryRecord(_Record):
-    stride: list[Extent] = []
-    padding: list[Count] = []
-    dilation: list[Extent] = []
-    groups: Extent = 1
+    stride: list[Extent]
+    padding: list[Count]
+    dilation: list[Extent]
+    groups: Extent
 
 
 class LayerRecord(_Record):
@@ -92,7 +92,7 @@ class LayerRecord(_Record):
     geometry: GeometryRecord
     tensors: dict[TensorName, TensorRecord]
     operations: list[Operation]
-    blocks: dict[Operation, list[BlockRecord]] = {}
+    blocks: dict[Operation, list[BlockRecord]]
 
     @field_validator("name")
     @classmethod
