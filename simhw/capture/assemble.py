@@ -1,0 +1,75 @@
+"""From the recorded products to the layers of a trace: axes restored, time steps stacked, names made unique."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from simhw.bfloat16 import BF16Array
+from simhw.capture.recorder import Product
+from simhw.errors import CaptureError, ShapeError
+from simhw.trace.layer import OPERATIONS, Layer
+
+
+def layers(products: Sequence[Product]) -> list[Layer]:
+    """The layers of a step, in the order in which they first ran.
+
+    The time steps of a recurrent layer become one layer, as far as they have the same shapes and ran the same
+    operations: with an initial state of zeros that needs no gradient, the first step has no input gradient and stands alone.
+
+    Raises
+    ------
+    CaptureError
+        The parts of a layer do not fit each other: capture has misunderstood the step.
+    """
+    groups: dict[object, list[Product]] = {}
+    for product in products:
+        groups.setdefault(_group(product), []).append(product)
+    seen: Counter[str] = Counter()
+    result = []
+    for group in groups.values():
+        first = group[0]
+        seen[first.name] += 1
+        name = first.name if seen[first.name] == 1 else f"{first.name}#{seen[first.name]}"
+        kind = f"conv{len(_present(first).shape) - 2}d" if first.form == "convolution" else first.form
+        if first.recurrent is not None:
+            kind = first.recurrent.kind
+        a, g = _stacked([p.a for p in group], group), _stacked([p.g for p in group], group)
+        operations = [operation for operation in OPERATIONS if operation in first.operations]
+        try:
+            result.append(Layer(name=name, kind=kind, geometry=first.geometry, a=a, w=first.w, g=g, operations=operations))
+        except ShapeError as error:
+            raise CaptureError(f"{error}; capture has misunderstood this layer") from error
+    return result
+
+
+def _present(product: Product) -> BF16Array:
+    tensor = product.a if product.a is not None else product.w
+    assert tensor is not None  # a product has at least one of its operands
+    return tensor
+
+
+def _group(product: Product) -> object:
+    """Equal for the time steps that are one layer; every other product is its own."""
+    call = product.recurrent
+    if call is None or product.a is None or (call.times > 1 and len(product.a) == call.times * call.batch):
+        return product
+    operations = frozenset(product.operations)
+    return call.kind, call.number, product.name, product.phase, operations, product.a.shape, id(product.w)
+
+
+def _stacked(tensors: list[BF16Array | None], group: list[Product]) -> BF16Array | None:
+    """The tensor of a group with the axes that it has in a trace."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    if not present:
+        return None
+    product, rows, features = group[0], len(present[0]), present[0].shape[-1]
+    call = product.recurrent
+    if call is not None:
+        if len(present) == 1 and call.times > 1 and rows == call.times * call.batch:
+            return present[0].reshape(call.times, call.batch, features)
+        return np.stack(present)
+    if product.form == "linear" and product.leading and math.prod(product.leading) == rows:
+        return present[0].reshape(*product.leading, features)
+    return present[0]

@@ -1,0 +1,167 @@
+"""Capture of chosen steps of a user's own training loop, in three lines of it."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from simhw.capture.assemble import layers
+from simhw.capture.functions import Functions, plain_attention
+from simhw.capture.names import Names
+from simhw.capture.recorder import Recorder
+from simhw.capture.tensors import Copier, Nonfinite, Rounding
+from simhw.errors import CaptureError
+from simhw.trace.trace import Metadata, Trace
+
+
+class Capture:
+    """Writes traces of chosen training steps.
+
+    Parameters
+    ----------
+    model : Module or mapping of name to Module
+        Names the layers; several models, such as a generator and a discriminator, each under its name.
+    path : path
+        Of the trace files; ``{step}`` stands for the step's number and is needed where there are several.
+    steps : iterable of int
+        The steps to capture, counted from 1.
+    dataset, technique, command : str
+        What the trace says of where it came from; `model_name` by default is the model's class.
+    batch, seed : int, optional
+    rounding : {"rne", "truncate"}
+        How float32 becomes bfloat16: to nearest even, or by dropping the low 16 bits.
+    nonfinite : {"error", "zero", "keep"}
+        What becomes of NaN and infinity.
+    max_bytes : int, optional
+        Write a random sample of at most this size, compressed, instead of whole tensors.
+    ignore : iterable of str
+        Operators, as ``"namespace::name"``, that capture refuses but that do no multiply-accumulate work that counts.
+
+    Raises
+    ------
+    CaptureError
+        An option cannot be used, or the trace's folder does not exist.
+
+    Examples
+    --------
+    >>> capture = Capture(model, "trace-{step}.npz", steps={100, 2000})  # doctest: +SKIP
+    >>> for x, y in loader:  # doctest: +SKIP
+    ...     with capture.step():
+    ...         loss = criterion(model(x), y)
+    ...         loss.backward()
+    ...         optimizer.step()
+    ...         optimizer.zero_grad()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        path: str | PathLike[str],
+        steps: Iterable[int] = (1,),
+        *,
+        model_name: str = "",
+        dataset: str = "",
+        technique: str = "",
+        command: str = "",
+        batch: int | None = None,
+        seed: int | None = None,
+        rounding: Rounding = "rne",
+        nonfinite: Nonfinite = "error",
+        max_bytes: int | None = None,
+        ignore: Iterable[str] = (),
+    ) -> None:
+        self._models: Mapping[str, nn.Module] = {"": model} if isinstance(model, nn.Module) else dict(model)
+        self._pattern = str(path)
+        self.steps = frozenset(steps)
+        for option, value, known in (("rounding", rounding, get_args(Rounding)), ("nonfinite", nonfinite, get_args(Nonfinite))):
+            if value not in known:
+                raise CaptureError(f"{option}={value!r}: give one of {', '.join(known)}")
+        if not self.steps or min(self.steps) < 1:
+            raise CaptureError(f"steps={sorted(self.steps)}: give the numbers of the steps to capture, counted from 1")
+        if max_bytes is not None and max_bytes < 1:
+            raise CaptureError(f"max_bytes={max_bytes}: give the largest size of a trace file in bytes")
+        paths = {self.path(step) for step in self.steps}
+        if len(paths) < len(self.steps):
+            raise CaptureError(f"{self._pattern}: {len(self.steps)} steps would be written to one file; put {{step}} into its name")
+        folder = min(paths).parent
+        if not folder.is_dir():
+            raise CaptureError(f"{folder}: no such folder; make it before training, so that the trace can be written")
+        self._rounding: Rounding = rounding
+        self._nonfinite: Nonfinite = nonfinite
+        self._max_bytes = max_bytes
+        self._ignore = frozenset(ignore)
+        # What torch.compile gives is a wrapper: a captured step runs the model within it, uncompiled.
+        names = [type(getattr(m, "_orig_mod", m)).__name__ for m in self._models.values()]
+        self._metadata = Metadata(
+            model=model_name or ", ".join(names),
+            dataset=dataset,
+            technique=technique,
+            framework=f"PyTorch {torch.__version__}",
+            batch=batch,
+            seed=seed,
+            capture_command=command or " ".join(sys.argv),
+        )
+        self._count = 0
+
+    def path(self, step: int) -> Path:
+        """Where the trace of a step is written."""
+        return Path(self._pattern.replace("{step}", str(step)))
+
+    @contextmanager
+    def step(self, number: int | None = None, batch: int | None = None) -> Iterator[None]:
+        """Span one training step: forward, backward and the optimizer's step; write its trace if it is a chosen one.
+
+        On an exception within the step nothing is written, and the exception goes on.
+
+        Parameters
+        ----------
+        number : int, optional
+            The step's number; by default one more than the last.
+        batch : int, optional
+            The batch of this step, where it is not that of the others.
+
+        Raises
+        ------
+        CaptureError
+            The step cannot be captured faithfully: the message names operator or layer.
+        """
+        self._count = self._count + 1 if number is None else number
+        step = self._count
+        if step not in self.steps:
+            yield
+            return
+        copier, functions, names = Copier(self._rounding, self._nonfinite), Functions(), Names(self._models)
+        recorder = Recorder(names, functions, copier, self._ignore)
+        with ExitStack() as around:
+            around.enter_context(plain_attention())
+            for context in (names, functions, recorder):
+                around.enter_context(context)
+            yield
+        self._write(step, recorder, copier, batch)
+
+    def _write(self, step: int, recorder: Recorder, copier: Copier, batch: int | None) -> None:
+        captured = layers(recorder.products)
+        if not captured:
+            raise CaptureError(
+                f"step {step}: no layer ran inside `with capture.step()`; put forward, backward and optimizer step inside it"
+            )
+        extra: dict[str, Any] = {"rounding": self._rounding, "threads": torch.get_num_threads()}
+        if copier.zeroed:
+            extra["nonfinite_zeroed"] = copier.zeroed
+        if recorder.noted:
+            extra["not_captured"] = recorder.noted
+        metadata = replace(self._metadata, step=step, extra=extra)
+        if batch is not None:
+            metadata = replace(metadata, batch=batch)
+        trace = Trace(captured, metadata)
+        if self._max_bytes is not None:
+            from simhw.trace.sampling import sample_trace
+
+            trace = sample_trace(trace, self._max_bytes, seed=self._metadata.seed or 0)
+        trace.save(self.path(step), compress=self._max_bytes is not None)

@@ -1,0 +1,146 @@
+"""Functions that a captured step runs in another form: one whose products the dispatcher can see.
+
+`nn.LSTM` on a CPU is one fused operator; with the fused library off it is the gate products of each time step.  A
+matrix times a vector is one whose gradient is an outer product that no product operator computes; as a matrix of one
+column both are plain.  Attention is run as two batched products.  The results are the same up to the order of sums.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+_MATMUL = {
+    torch.matmul,
+    torch.mv,
+    torch.dot,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+    torch.Tensor.mv,
+    torch.Tensor.dot,
+    torch.linalg.matmul,
+}
+_RMATMUL = torch.Tensor.__rmatmul__
+_RECURRENT: dict[object, str] = {
+    torch.lstm: "lstm",
+    torch.gru: "gru",
+    torch.rnn_tanh: "linear",
+    torch.rnn_relu: "linear",
+}
+_CELLS: dict[object, str] = {
+    torch.lstm_cell: "lstm",
+    torch.gru_cell: "gru",
+    torch.rnn_tanh_cell: "linear",
+    torch.rnn_relu_cell: "linear",
+}
+
+
+@dataclass(frozen=True)
+class RecurrentCall:
+    """A recurrent function that runs now.
+
+    Attributes
+    ----------
+    kind : str
+        Kind of its layers: lstm, gru, or linear for the plain recurrent network.
+    number : int
+        Tells the calls of a step apart; 0 for every cell, whose time steps are separate calls.
+    times, batch : int
+        Extent of its input; times is 0 for packed sequences, whose batch differs from step to step.
+    """
+
+    kind: str
+    number: int
+    times: int
+    batch: int
+
+
+class Functions(TorchFunctionMode):
+    """Rewrites functions as the module says, and notes what the dispatcher cannot know of a running one.
+
+    Attributes
+    ----------
+    leading : tuple of int or None
+        Leading axes of the input of the `linear` that runs now, which the product itself sees flattened.
+    recurrent : RecurrentCall or None
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leading: tuple[int, ...] | None = None
+        self.recurrent: RecurrentCall | None = None
+        self._calls = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run `func`, or its other form."""
+        given = dict(kwargs or {})
+        if func is torch.nn.functional.linear:
+            self.leading = tuple((args[0] if args else given["input"]).shape[:-1])
+            try:
+                return func(*args, **given)
+            finally:
+                self.leading = None
+        if func in _MATMUL and not given and len(args) == 2:
+            return _matmul(func, args[0], args[1])
+        if func is _RMATMUL and len(args) == 2:
+            return _matmul(torch.matmul, args[1], args[0])
+        if func in _RECURRENT:
+            self._calls += 1
+            packed = isinstance(args[1], Tensor) and (func is torch.lstm or isinstance(args[2], Tensor))
+            shape = args[0].shape
+            times, batch = (0, 0) if packed else (shape[1], shape[0]) if args[-1] else (shape[0], shape[1])
+            with self._running(RecurrentCall(_RECURRENT[func], self._calls, times, batch)), _unfused():
+                return func(*args, **given)
+        if func in _CELLS:
+            with self._running(RecurrentCall(_CELLS[func], 0, 1, args[0].shape[0])):
+                return func(*args, **given)
+        return func(*args, **given)
+
+    @contextmanager
+    def _running(self, call: RecurrentCall) -> Iterator[None]:
+        self.recurrent = call
+        try:
+            yield
+        finally:
+            self.recurrent = None
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    # Not `torch.backends.mkldnn.flags`: it sets TF32 as well, which warns where there is no such hardware.
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention and transformer layers as separate products, not as fused operators."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+
+
+def _matmul(func: Callable[..., Any], a: Any, b: Any) -> Any:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or min(a.dim(), b.dim()) != 1:
+        return func(a, b)
+    if a.dim() == 1 and b.dim() == 1:
+        return torch.mm(a[None, :], b[:, None])[0, 0]
+    if b.dim() == 1:
+        return torch.matmul(a, b[:, None]).squeeze(-1)
+    return torch.matmul(a[None, :], b).squeeze(-2)

@@ -1,0 +1,101 @@
+"""Where in the model an operator runs: the module on the stack, and the parameter that is its weight."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from simhw.capture.tensors import storage
+
+
+class Names:
+    """Module paths and parameter names of one or more models, and the modules that run now.
+
+    Used as a context manager around a step: it follows the modules by PyTorch's global forward hooks, so that no
+    model's code needs to know of it.
+    """
+
+    def __init__(self, models: Mapping[str, nn.Module]) -> None:
+        self._paths: dict[int, str] = {}
+        self._weights: dict[int, list[tuple[int, int, list[str]]]] = {}
+        self._casts: list[Tensor] = []
+        self._stack: list[tuple[nn.Module, str]] = []
+        self._hooks: list[Any] = []
+        for prefix, model in models.items():
+            for path, module in model.named_modules(prefix=prefix):
+                # What torch.compile wraps a module in is no part of the path that its author knows.
+                self._paths.setdefault(id(module), path.replace("_orig_mod.", "").removesuffix("_orig_mod").removesuffix("."))
+        named: dict[int, tuple[Tensor, list[str]]] = {}
+        for prefix, model in models.items():
+            for tensors in (
+                model.named_parameters(prefix=prefix, remove_duplicate=False),
+                model.named_buffers(prefix=prefix, remove_duplicate=False),
+            ):
+                for name, tensor in tensors:
+                    named.setdefault(id(tensor), (tensor, []))[1].append(name.replace("_orig_mod.", ""))
+        for tensor, names in named.values():
+            start = int(tensor.storage_offset())
+            self._weights.setdefault(storage(tensor), []).append((start, start + tensor.numel(), names))
+
+    def __enter__(self) -> "Names":
+        self._hooks = [
+            register_module_forward_pre_hook(self._enter_module),
+            register_module_forward_hook(self._leave_module, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _enter_module(self, module: nn.Module, inputs: Any) -> None:  # noqa: ARG002  # the hook's signature
+        path = self._paths.get(id(module))
+        if path is None:
+            # A module that is not part of the model, such as a loss: named by its class, below the module that calls it.
+            above = self.path
+            path = f"{above}.{type(module).__name__}" if above else type(module).__name__
+        self._stack.append((module, path))
+
+    def _leave_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
+        # A module whose own pre-hook failed was never entered.
+        if self._stack and self._stack[-1][0] is module:
+            self._stack.pop()
+
+    @property
+    def path(self) -> str:
+        """Path of the innermost module that runs; empty outside of all."""
+        return self._stack[-1][1] if self._stack else ""
+
+    def cast(self, source: Tensor, result: Tensor) -> None:
+        """Take `result`, a copy or cast of `source`, for the same weight, if `source` is one."""
+        names = self.weight(source)
+        if names and source.numel() == result.numel() and storage(result) != storage(source):
+            start = int(result.storage_offset())
+            self._weights[storage(result)] = [(start, start + result.numel(), names)]
+            # Held to the end of the step, so that no other tensor is given its memory and taken for a weight.
+            self._casts.append(result)
+
+    def weight(self, tensor: Tensor) -> list[str]:
+        """Names of the parameter or buffer that a tensor is (a view, or a cast of); empty if it is none."""
+        start = int(tensor.storage_offset())
+        for first, end, names in self._weights.get(storage(tensor), ()):
+            if first <= start < end:
+                return names
+        return []
+
+    def layer_name(self, weights: list[str], what: str) -> str:
+        """A layer's name: its weight's, without the word; or the running module's path and what the layer is.
+
+        Parameters
+        ----------
+        weights : list of str
+            Names of the layer's parameter, several if modules share it; that of the running module is taken.
+        what : str
+            Kind of layer, for one without a parameter.
+        """
+        path = self.path
+        own = [name for name in weights if not path or name.startswith(path + ".")]
+        if own and own[0] != "weight":
+            return own[0].removesuffix(".weight")
+        return f"{path}.{what}" if path else what

@@ -1,0 +1,413 @@
+"""Watches a training step at the dispatcher: every product it runs, forward and backward, with its real operands.
+
+A gradient's operator is linked to the forward one exactly: a forward operator runs right after autograd has made its
+node, whose sequence number it can read; in the backward pass the running node, and so its number, is known.
+Source: spec page techniques.md, sections 0 and 3.4.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from simhw.bfloat16 import BF16Array
+from simhw.capture.functions import Functions, RecurrentCall
+from simhw.capture.names import Names
+from simhw.capture.operators import Role, role
+from simhw.capture.tensors import Copier, Identity, identity
+from simhw.errors import CaptureError
+from simhw.trace.layer import Geometry, Operation
+
+Form = Literal["convolution", "linear", "matmul"]
+
+_NODES = {
+    "mm": "MmBackward",
+    "addmm": "AddmmBackward",
+    "bmm": "BmmBackward",
+    "baddbmm": "BaddbmmBackward",
+    "convolution": "ConvolutionBackward",
+}
+
+
+@dataclass(eq=False)
+class Product:
+    """A forward operator that multiplies, and what the backward pass did with it.
+
+    Attributes
+    ----------
+    form : {"convolution", "linear", "matmul"}
+    name : str
+        Not yet unique.
+    a, w, g : arrays of bit patterns
+        Convolution as PyTorch has them; linear (M, K), (N, K), (M, N); matmul (batch..., M, K), (batch..., K, N), (batch..., M, N).
+    operations : set of str
+        Those that have run.
+    swapped : bool
+        The weight was the first operand: A, W and G are those of the transposed product.
+    leading : tuple of int or None
+        The axes that a linear layer's M stands for.
+    phase : int
+        How many backward passes had begun before it.
+    """
+
+    form: Form
+    name: str
+    operator: str
+    a: BF16Array | None
+    w: BF16Array | None
+    g: BF16Array | None = None
+    operations: set[Operation] = field(default_factory=set)
+    geometry: Geometry = field(default_factory=Geometry)
+    swapped: bool = False
+    leading: tuple[int, ...] | None = None
+    recurrent: RecurrentCall | None = None
+    phase: int = 0
+    first: "Operand | None" = None
+    second: "Operand | None" = None
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What is remembered of an operand, to know it again in the backward pass.
+
+    An address is only compared where the product's other operand needs a gradient: then autograd keeps this one alive.
+    """
+
+    shape: tuple[int, ...]
+    identity: Identity
+    transposed: Identity
+    needs_grad: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Operand":
+        """That of a matrix or a batch of matrices."""
+        return cls(tuple(tensor.shape), identity(tensor), identity(tensor.mT), tensor.requires_grad)
+
+    @property
+    def column_major(self) -> bool:
+        """True for a plain transposed matrix, for which autograd computes the transposed gradient."""
+        strides, shape = self.identity[3], self.shape
+        return len(shape) == 2 and shape[0] > 1 and strides[0] == 1 and strides[1] in (0, shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What is looked up once of an operator: a step runs thousands.
+
+    Attributes
+    ----------
+    name, plain : str
+        With its name space; without it and without the underscore of an in-place form.
+    role : Role
+    writes, copies : bool
+        It writes into an argument; its result is a copy of its first one.
+    """
+
+    name: str
+    plain: str
+    role: Role
+    writes: bool
+    copies: bool
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class
+    """Records the products of one step.
+
+    Parameters
+    ----------
+    names : Names
+    functions : Functions
+    copier : Copier
+    ignore : set of str
+        Operators, as ``"namespace::name"``, that the user says do no multiply-accumulate work that counts.
+    """
+
+    def __init__(self, names: Names, functions: Functions, copier: Copier, ignore: frozenset[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.products: list[Product] = []
+        self.noted: dict[str, int] = {}
+        self._names = names
+        self._functions = functions
+        self._copier = copier
+        self._ignore = ignore
+        self._known: dict[Any, Operator] = {}
+        self._by_node: dict[int, Product] = {}
+        self._phase = 0
+        self._in_backward = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Record what `func` multiplies, and run it."""
+        given = kwargs or {}
+        known = self._known.get(func) or self._learn(func)
+        if torch.is_inference_mode_enabled() and func._can_decompose():
+            # In inference mode operators arrive whole that otherwise arrive as what they are made of.
+            with self:
+                parts = func.decompose(*args, **given)
+            if parts is not NotImplemented:
+                return parts
+        # Operands are copied before the operator runs: it may write into one of them.
+        if known.role != "harmless":
+            self._record(known, args)
+        result = func(*args, **given)
+        if known.writes:
+            self._copier.forget(_tensors((*args, *given.values())))
+        if known.copies:
+            self._names.cast(args[0], result)
+        return result
+
+    def _learn(self, func: Any) -> "Operator":
+        name = func._schema.name
+        namespace, _, operator = name.partition("::")
+        what = "harmless" if name in self._ignore else role(namespace, operator)
+        known = Operator(name, operator.removesuffix("_"), what, func._schema.is_mutable, operator in ("_to_copy", "clone"))
+        self._known[func] = known
+        return known
+
+    def _record(self, known: "Operator", args: Sequence[Any]) -> None:
+        what = known.role
+        if what == "product":
+            first, second = args[:2] if known.plain in ("mm", "bmm") else args[1:3]
+            self._product(known.plain, first, second)
+        elif what == "convolution":
+            self._convolution(*args[:9])
+        elif what == "convolution_backward":
+            self._convolution_backward(*args[:11])
+        elif what == "refused":
+            self._refuse(known.name)
+        elif what == "noted":
+            self.noted[known.name] = self.noted.get(known.name, 0) + 1
+
+    def _refuse(self, operator: str) -> None:
+        where = f"in module {self._names.path!r}" if self._names.path else "outside of any module"
+        raise CaptureError(
+            f"operator {operator} {where}: it may multiply in a way that capture cannot see into, so the step would be under-counted; "
+            f"use another form of it, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
+        )
+
+    def _node(self, *operands: Tensor) -> int | None:
+        """Sequence number of the node that autograd has just made for a forward operator, if it has."""
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands):
+            number: int = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]  # torch's stubs lack it
+            return number
+        return None
+
+    def _add(self, product: Product, node: int | None) -> None:
+        if self._in_backward and torch._C._current_autograd_node() is None:
+            self._in_backward = False
+            self._phase += 1
+        product.phase = self._phase
+        product.operations.add("forward")
+        self.products.append(product)
+        if node is not None:
+            self._by_node[node] = product
+
+    def _running_node(self, operator: str) -> Product | None:
+        """The product whose gradient is being computed; None where this is no gradient of a product."""
+        node: Any = torch._C._current_autograd_node()
+        if node is None:
+            return None
+        self._in_backward = True
+        product = self._by_node.get(node._sequence_nr())
+        expected = product and _NODES[product.operator]
+        if product is not None and node.name().startswith(str(expected)):
+            return product
+        if not torch.is_grad_enabled() and node.name().startswith(tuple(_NODES.values())):
+            raise CaptureError(
+                f"operator aten::{operator} computes a gradient ({node.name()}) of a forward pass that was not captured; "
+                "put forward, backward and optimizer step all inside `with capture.step()`"
+            )
+        return None
+
+    # Matrix products
+
+    def _product(self, operator: str, first: Tensor, second: Tensor) -> None:
+        if first.numel() == 0 or second.numel() == 0:
+            return
+        forward = self._running_node(operator)
+        if forward is not None and self._matmul_gradient(forward, first, second):
+            return
+        if not first.is_floating_point():
+            self._refuse(f"aten::{operator} of {first.dtype}")
+        # PyTorch says which of two parameters multiplied by each other is the weight no more than we can: both are operands.
+        weights = [self._names.weight(first), self._names.weight(second)]
+        linear = first.dim() == 2 and bool(weights[0]) != bool(weights[1])
+        leading, recurrent = self._functions.leading, self._functions.recurrent
+        # A weight that is computed from parameters is a linear layer's too where it is used as one.
+        linear = linear or (leading is not None and first.dim() == 2)
+        swapped = linear and bool(weights[0]) and not weights[1]
+        kind = recurrent.kind if linear and recurrent else "linear" if linear else "matmul"
+        name = self._names.layer_name(weights[0] or weights[1] if linear else [], kind)
+        if not linear:
+            a, w = first, second
+        else:
+            a, w = (second.mT, first) if swapped else (first, second.mT)
+        product = Product(
+            form="linear" if linear else "matmul",
+            name=name,
+            operator=operator,
+            a=self._copier.bits(a, f"layer {name!r}, tensor A"),
+            w=self._copier.bits(w, f"layer {name!r}, tensor W"),
+            swapped=swapped,
+            leading=leading if linear else None,
+            recurrent=recurrent if linear else None,
+            first=Operand.of(first),
+            second=Operand.of(second),
+        )
+        self._add(product, self._node(first, second))
+
+    def _matmul_gradient(self, product: Product, x: Tensor, y: Tensor) -> bool:
+        """Record a gradient of O = P Q, if this product of x and y is one: dP = G Q^T or its transpose, dQ = P^T G or its transpose."""
+        found = _gradient_form(product, x, y)
+        if found is None:
+            if torch.is_grad_enabled():
+                # Activation checkpointing runs part of the forward pass again inside a node: a product of its own.
+                return False
+            raise CaptureError(f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}")
+        of_first, gradient = found
+        operation: Operation = "input_grad" if of_first != product.swapped else "weight_grad"
+        if operation in product.operations:
+            product = self._again(product)
+        if product.g is None:
+            grad = gradient.mT if product.swapped else gradient
+            product.g = self._copier.bits(grad, f"layer {product.name!r}, tensor G")
+        product.operations.add(operation)
+        return True
+
+    def _again(self, product: Product) -> Product:
+        """The instance that stands for a further backward pass through the same forward operator."""
+        repeated = replace(product, g=None, operations=set(), phase=self._phase)
+        self.products.append(repeated)
+        for node, known in self._by_node.items():
+            if known is product:
+                self._by_node[node] = repeated
+        return repeated
+
+    # Convolutions
+
+    def _convolution(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        transposed: bool,
+        output_padding: Sequence[int],  # noqa: ARG002  # the operator's signature
+        groups: int,
+    ) -> None:
+        if x.numel() == 0 or weight.numel() == 0:
+            return
+        name = self._names.layer_name(self._names.weight(weight), f"conv{weight.dim() - 2}d")
+        if transposed:
+            self._refuse("aten::convolution (transposed)")
+        self._running_node("convolution")
+        product = Product(
+            form="convolution",
+            name=name,
+            operator="convolution",
+            a=self._copier.bits(x, f"layer {name!r}, tensor A"),
+            w=self._copier.bits(weight, f"layer {name!r}, tensor W"),
+            geometry=_geometry(weight, stride, padding, dilation, groups),
+        )
+        self._add(product, self._node(*(t for t in (x, weight, bias) if t is not None)))
+
+    def _convolution_backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        bias_sizes: Any,  # noqa: ARG002  # the operator's signature
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        transposed: bool,
+        output_padding: Sequence[int],  # noqa: ARG002
+        groups: int,
+        mask: Sequence[bool],
+    ) -> None:
+        if transposed:
+            self._refuse("aten::convolution_backward (transposed)")
+        ran: set[Operation] = {operation for operation, wanted in zip(("input_grad", "weight_grad"), mask, strict=False) if wanted}  # type: ignore[misc]
+        if not ran or grad.numel() == 0:
+            return
+        product = self._running_node("convolution_backward")
+        if product is None:
+            # A gradient that a program computes itself (torch.nn.grad, a custom autograd function): it has no forward pass.
+            name = self._names.layer_name(self._names.weight(weight), f"conv{weight.dim() - 2}d")
+            product = Product(
+                form="convolution",
+                name=name,
+                operator="convolution",
+                a=self._copier.bits(x, f"layer {name!r}, tensor A") if "weight_grad" in ran else None,
+                w=self._copier.bits(weight, f"layer {name!r}, tensor W") if "input_grad" in ran else None,
+                geometry=_geometry(weight, stride, padding, dilation, groups),
+                phase=self._phase,
+            )
+            self.products.append(product)
+        elif product.operations & ran:
+            product = self._again(product)
+        product.g = self._copier.bits(grad, f"layer {product.name!r}, tensor G")
+        product.operations |= ran
+
+
+def _geometry(weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Geometry:
+    dims = weight.dim() - 2
+
+    def each(values: Sequence[int]) -> tuple[int, ...]:
+        return tuple(values) * dims if len(values) == 1 else tuple(values)
+
+    return Geometry(each(stride), each(padding), each(dilation), groups)
+
+
+def _gradient_form(product: Product, x: Tensor, y: Tensor) -> tuple[bool, Tensor] | None:
+    """Which gradient of O = P Q a product x y is.
+
+    Returns
+    -------
+    (bool, Tensor) or None
+        True for P's; and G in O's shape.  None where the shapes fit neither.
+    """
+    p, q = product.first, product.second
+    if p is None or q is None or x.dim() != len(p.shape):
+        return None
+    output = (*p.shape[:-1], q.shape[-1])
+    turned = (*p.shape[:-2], q.shape[-1], p.shape[-2])
+    turned_p, turned_q = (*p.shape[:-2], p.shape[-1], p.shape[-2]), (*q.shape[:-2], q.shape[-1], q.shape[-2])
+    xs, ys, xi, yi = tuple(x.shape), tuple(y.shape), identity(x), identity(y)
+    # (of P, transposed form, G, shapes fit, the other operand is the very tensor that the forward operator had)
+    forms: list[tuple[bool, bool, Callable[[], Tensor], bool, bool]] = [
+        (True, False, lambda: x, p.needs_grad and (xs, ys) == (output, turned_q), yi == q.transposed),
+        (True, True, lambda: y.mT, p.needs_grad and (xs, ys) == (q.shape, turned), xi == q.identity),
+        (False, False, lambda: y, q.needs_grad and (xs, ys) == (turned_p, output), xi == p.transposed),
+        (False, True, lambda: x.mT, q.needs_grad and (xs, ys) == (turned, p.shape), yi == p.identity),
+    ]
+    fitting = [form for form in forms if form[3]]
+    same = [form for form in fitting if form[4]]
+    if not same and torch.is_grad_enabled():
+        # Only a tensor that is saved twice tells a second-order gradient from a product that is run again.
+        return None
+    fitting = same or fitting
+    # What is left is ambiguous only for square shapes or P = Q^T.  Autograd's own code then decides: mm and bmm compute dQ before
+    # dP, addmm and baddbmm the other way round, and the transposed form serves column-major operands.
+    if len({form[0] for form in fitting}) == 2:
+        first_is_p = product.operator in ("addmm", "baddbmm")
+        begun = bool(product.operations & {"input_grad", "weight_grad"}) and not {"input_grad", "weight_grad"} <= product.operations
+        fitting = [form for form in fitting if form[0] == (first_is_p != begun)]
+    if len(fitting) == 2:
+        operand = p if fitting[0][0] else q
+        fitting = [form for form in fitting if form[1] == operand.column_major]
+    return (fitting[0][0], fitting[0][2]()) if fitting else None
+
+
+def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)

