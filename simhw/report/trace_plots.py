@@ -73,7 +73,8 @@ def trace_figure(trace: Trace) -> Figure:
     axes[0].xaxis.set_major_formatter(PercentFormatter(1))
     terms = {t: {i: s.terms_per_value() for i, s in rows.items()} for t, rows in found.items()}
     _draw_lines(axes[1], terms, "terms per value (NAF, zeros count 0)")
-    axes[1].set_xlim(left=0)
+    largest = max(value for rows in terms.values() for value in rows.values())
+    axes[1].set_xlim(0, 1.05 * max(largest, 1.0))
     axes[0].set_yticks(range(layers), [_short(layer.name) for layer in trace.layers], fontsize=7)
     axes[0].set_ylim(layers - 0.5, -0.5)
     axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, frameon=False, handletextpad=0.2, columnspacing=0.8)
@@ -123,7 +124,7 @@ def _draw_exponents(figure: Figure, axes: list[Axes], found: dict[TensorName, di
     for panel, tensor in zip(axes, TENSORS, strict=True):
         shares = _shares(found[tensor], layers)
         panel.set_title(NAMES[tensor], fontsize=8)
-        panel.set_xlabel("exponent of non-zero values (power of two)", fontsize=8)
+        panel.set_xlabel("exponent of non-zero values", fontsize=8)
         panel.tick_params(axis="x", labelsize=7)
         panel.set_facecolor("#EEEEEE")
         seen = np.flatnonzero(~np.isnan(shares).all(axis=0))
