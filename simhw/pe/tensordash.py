@@ -113,7 +113,7 @@ def schedule_tiles(masks, rows, steps, choices, levels, depth, cycles, row_sync)
                 start = ((first + lane) * rows + row) * stride
                 for step in range(MAX_DEPTH):
                     window[(row * MAX_DEPTH + step) * WIDTH + lane] = flat[start + step]
-        running = used
+        running = used if steps > 0 else 0
         while running > 0:
             least = spread(depth, load(window, 0))
             one, zero = spread(1, least), spread(0, least)

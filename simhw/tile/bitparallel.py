@@ -24,12 +24,13 @@ class BitParallelTile:
     needs_y = True
     y_group: int | None = None
     fixed_time = True
-    lane_cycle_classes = ("useful", "idle")
+    lane_cycle_classes: tuple[str, ...] = ("useful", "idle")
 
     def __init__(self, pe: BitParallelPE, tile: GridTileParameters) -> None:
         self.pe, self.tile = pe, tile
         self.lanes: int = pe.lanes
-        self.tile_x, self.tile_y = tile.cols, tile.rows
+        self.tile_x: int = tile.cols
+        self.tile_y: int = tile.rows
 
     def prepare(self, parallel: ParallelRows) -> Prepared:
         """Lay out rows of Y, WIDTH side by side."""

@@ -128,15 +128,16 @@ class FPRakerTile:
     PEs with both rows, padding of K included.  `overflows` counts outputs that read as an infinity.
     """
 
-    lanes = LANES
+    lanes: int = LANES
     needs_y = True
     y_group: int | None = WIDTH
     fixed_time = False
-    lane_cycle_classes = ("useful", "shift_range", "no_term", "exponent", "inter_pe")
+    lane_cycle_classes: tuple[str, ...] = ("useful", "shift_range", "no_term", "exponent", "inter_pe")
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
         self.pe, self.tile = pe, tile
-        self.tile_x, self.tile_y = tile.cols, tile.rows
+        self.tile_x: int = tile.cols
+        self.tile_y: int = tile.rows
         self._tables = recoding(pe)
         word = self._tables.terms.dtype
         bits = word.itemsize * 8

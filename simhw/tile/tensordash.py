@@ -31,14 +31,15 @@ class TensorDashTile:
     ``row_sync_steps`` and ``skipped_steps`` are the spec's, per row of real X and pass of Y.
     """
 
-    lanes = LANES
-    lane_cycle_classes = ("useful", "idle")
+    lanes: int = LANES
+    lane_cycle_classes: tuple[str, ...] = ("useful", "idle")
     y_group: int | None = None
     fixed_time = False
 
     def __init__(self, pe: TensorDashPE, tile: GridTileParameters) -> None:
         self.pe, self.tile = pe, tile
-        self.tile_x, self.tile_y = tile.rows, tile.cols
+        self.tile_x: int = tile.rows
+        self.tile_y: int = tile.cols
         self.two_sided = pe.sides == "two"
         self.needs_y = self.two_sided
         self._options = options(pe)

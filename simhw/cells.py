@@ -1,0 +1,262 @@
+"""Cells: the pieces in which an operation's tile passes are simulated, drawn at random, and spread over processor cores.
+
+Products that share an operand form a cluster, in which every tile of X meets every tile of Y; so Y is laid out once for
+all images of a convolution, and tiles of several images fill a vector.  A cell is one tile of X with as many tiles of Y
+as cost no more than one.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.bfloat16 import BF16Array
+from simhw.errors import TraceError
+from simhw.lowering import Block, Family, Operand
+from simhw.tile.passes import ParallelRows, Tile, whole_tiles
+from simhw.trace.sampling import BLOCK_ROWS
+
+UNIT_VALUES = 4_000_000
+"""Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""
+UNIT_MACS = 40_000_000
+"""Multiply-accumulates of a unit of work: some tens of milliseconds, long against Python's share, short against a layer."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Consecutive tiles of one side of one product: tiles `first` up to `last`."""
+
+    product: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The tile passes of some products of a family, with X and Y as the machine takes them.
+
+    Attributes
+    ----------
+    family : Family
+    swapped : bool
+        True where the machine's X is the family's Y.
+    products : tuple of int
+        The family's products that are planned.
+    tile : Tile
+    """
+
+    family: Family
+    swapped: bool
+    products: tuple[int, ...]
+    tile: Tile
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows of X and of Y of one product."""
+        return (self.family.n, self.family.m) if self.swapped else (self.family.m, self.family.n)
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Tiles of X and of Y of one product."""
+        return -(-self.rows[0] // self.tile.tile_x), -(-self.rows[1] // self.tile.tile_y)
+
+    @property
+    def passes(self) -> int:
+        """Tile passes of all planned products."""
+        return len(self.products) * self.tiles[0] * self.tiles[1]
+
+    @property
+    def reduction(self) -> int:
+        """K, padded to sets."""
+        return self.family.reduction.size
+
+    @property
+    def y_tiles_per_group(self) -> int | None:
+        """Tiles of Y in a cell; None where a cell holds all of its cluster's."""
+        return None if self.tile.y_group is None else max(1, self.tile.y_group // self.tile.tile_y)
+
+    def operands(self, product: int) -> tuple[Operand, Operand]:
+        """X and Y of a product as the machine takes them."""
+        x, y = self.family.product(product)
+        return (y, x) if self.swapped else (x, y)
+
+    def clusters(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Clusters as (products that give tiles of X, products that give tiles of Y)."""
+        family = self.family
+        x_key, y_key = (family.y_key, family.x_key) if self.swapped else (family.x_key, family.y_key)
+        by_x: dict[Hashable, list[int]] = {}
+        by_y: dict[Hashable, list[int]] = {}
+        for product in self.products:
+            by_x.setdefault(x_key(product), []).append(product)
+            by_y.setdefault(y_key(product), []).append(product)
+        if len(by_y) <= len(by_x):
+            return [(tuple(products), (products[0],)) for products in by_y.values()]
+        return [((products[0],), tuple(products)) for products in by_x.values()]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Every tile of the X strips against every tile of the Y strips."""
+
+    xs: tuple[Strip, ...]
+    ys: tuple[Strip, ...]
+
+
+def split_strips(products: Sequence[int], tiles: int, size: int) -> Iterator[tuple[Strip, ...]]:
+    """All tiles of the products in order, `size` at a time."""
+    pending: list[Strip] = []
+    room = size
+    for product in products:
+        first = 0
+        while first < tiles:
+            last = min(tiles, first + room)
+            pending.append(Strip(product, first, last))
+            room -= last - first
+            first = last
+            if room == 0:
+                yield tuple(pending)
+                pending, room = [], size
+    if pending:
+        yield tuple(pending)
+
+
+def exact_units(plan: Plan) -> Iterator[Unit]:
+    """Units that cover every tile pass once."""
+    x_tiles, y_tiles = plan.tiles
+    tile, reduction = plan.tile, plan.reduction
+    for xs, ys in plan.clusters():
+        per_group = plan.y_tiles_per_group
+        if per_group is None:
+            y_size = len(ys) * y_tiles
+        else:
+            groups = max(1, min(8, UNIT_VALUES // (per_group * tile.tile_y * reduction)))
+            y_size = groups * per_group
+        y_rows = min(y_size, len(ys) * y_tiles) * tile.tile_y if tile.needs_y else 1
+        x_rows = min(UNIT_VALUES // reduction, UNIT_MACS // (reduction * y_rows))
+        for y_strips in split_strips(ys, y_tiles, y_size):
+            for x_strips in split_strips(xs, x_tiles, max(1, x_rows // tile.tile_x)):
+                yield Unit(x_strips, y_strips)
+
+
+@dataclass(frozen=True, eq=False)
+class CellStratum:
+    """Cells of one plan that hold the same number of passes, so that any of them stands equally well for all."""
+
+    plan: Plan
+    cells: int
+    passes_per_cell: int
+    _clusters: list[tuple[tuple[int, ...], tuple[int, ...]]]
+    _groups: range
+
+    def unit(self, cell: int) -> Unit:
+        """The unit of work of one cell, numbered from 0 to `cells` - 1."""
+        plan = self.plan
+        x_tiles, y_tiles = plan.tiles
+        xs, ys = self._clusters[0]
+        per_cluster = len(xs) * x_tiles * len(self._groups)
+        xs, ys = self._clusters[cell // per_cluster]
+        x_index, group = divmod(cell % per_cluster, len(self._groups))
+        product, x_tile = divmod(x_index, x_tiles)
+        per_group = plan.y_tiles_per_group or len(ys) * y_tiles
+        first = self._groups[group] * per_group
+        strips = []
+        for index in range(first, min(first + per_group, len(ys) * y_tiles)):
+            y_product, y_tile = divmod(index, y_tiles)
+            if strips and strips[-1].product == ys[y_product]:
+                strips[-1] = Strip(ys[y_product], strips[-1].first, y_tile + 1)
+            else:
+                strips.append(Strip(ys[y_product], y_tile, y_tile + 1))
+        return Unit((Strip(xs[product], x_tile, x_tile + 1),), tuple(strips))
+
+
+def cell_strata(plan: Plan) -> list[CellStratum]:
+    """The plan's cells: those with a full group of Y, and those with the rest of one."""
+    clusters = plan.clusters()
+    x_tiles, y_tiles = plan.tiles
+    strata = []
+    by_shape: dict[tuple[int, int], list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+    for xs, ys in clusters:
+        by_shape.setdefault((len(xs), len(ys)), []).append((xs, ys))
+    for (x_count, y_count), alike in by_shape.items():
+        total = y_count * y_tiles
+        per_group = plan.y_tiles_per_group or total
+        full, rest = divmod(total, per_group)
+        for groups, passes in ((range(full), per_group), (range(full, full + (rest > 0)), rest)):
+            if groups:
+                strata.append(CellStratum(plan, len(alike) * x_count * x_tiles * len(groups), passes, alike, groups))
+    return strata
+
+
+def _tile_groups(operand: Operand, strips: Sequence[Strip], tile_rows: int) -> list[tuple[npt.NDArray[np.bool_] | None, list[Strip]]]:
+    """The strips, split where passes leave out different sets; (None, strips) where none leaves out any."""
+    if operand.border is None:
+        return [(None, list(strips))]
+    groups: dict[bytes, tuple[npt.NDArray[np.bool_], list[Strip]]] = {}
+    for strip in strips:
+        for index in range(strip.first, strip.last):
+            live = operand.live_sets(index * tile_rows, (index + 1) * tile_rows)
+            groups.setdefault(live.tobytes(), (live, []))[1].append(Strip(strip.product, index, index + 1))
+    return list(groups.values())
+
+
+def unit_rows(plan: Plan, unit: Unit, y_values: bool) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
+    """What a unit runs: rows of Y, each with the rows of X (one product's or tile's at a time) that meet them.
+
+    Without `y_values` the rows of Y are only counted: they have no columns.
+    """
+    tile, lanes = plan.tile, plan.family.reduction.lanes
+    sample_x, _ = plan.operands(unit.xs[0].product)
+    _, sample_y = plan.operands(unit.ys[0].product)
+    for y_live, y_strips in _tile_groups(sample_y, unit.ys, tile.tile_y):
+        for x_live, x_strips in _tile_groups(sample_x, unit.xs, tile.tile_x):
+            live = x_live if y_live is None else y_live  # at most one side reads a convolution's padding
+            blocks = []
+            for strip in y_strips:
+                operand = plan.operands(strip.product)[1]
+                first, last = strip.first * tile.tile_y, min(strip.last * tile.tile_y, plan.rows[1])
+                rows = operand.rows(first, last) if y_values else np.zeros((last - first, 0), np.uint16)
+                blocks.append(_executed(rows, live, lanes))
+
+            def x_rows(strips: list[Strip] = x_strips, live: npt.NDArray[np.bool_] | None = live) -> Iterator[BF16Array]:
+                for strip in strips:
+                    rows = plan.operands(strip.product)[0].rows(strip.first * tile.tile_x, strip.last * tile.tile_x)
+                    yield _executed(rows, live, lanes)
+
+            yield whole_tiles(blocks, tile.tile_y), x_rows()
+
+
+def _executed(rows: BF16Array, live: npt.NDArray[np.bool_] | None, lanes: int) -> BF16Array:
+    """The columns of the sets that a pass executes."""
+    if live is None or live.all() or not rows.shape[1]:
+        return rows
+    return np.ascontiguousarray(rows.reshape(len(rows), -1, lanes)[:, live].reshape(len(rows), -1))
+
+
+def block_rows(plan: Plan, block: Block) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
+    """What a sampled block runs, in the form of `unit_rows`.
+
+    Raises
+    ------
+    TraceError
+        The tile takes more rows at a time than the block's are consecutive.
+    """
+    tile, lanes = plan.tile, plan.family.reduction.lanes
+    for rows in (tile.tile_x, tile.tile_y):
+        if BLOCK_ROWS % rows:
+            raise TraceError(
+                f"{plan.family.name}: the trace holds blocks of {BLOCK_ROWS} rows, which tiles of {rows} rows do not divide; "
+                f"use a tile of 1, 2, 4, 8 or 16, or a trace of whole tensors"
+            )
+    family_x, family_y = block.x, block.y
+    if block.border is None:
+        x, y = (family_y, family_x) if plan.swapped else (family_x, family_y)
+        yield whole_tiles([y], tile.tile_y), iter([x])
+        return
+    # Only the family's X can read padding; its tiles run one by one, each with the sets that it executes.
+    size = tile.tile_y if plan.swapped else tile.tile_x
+    for start in range(0, len(family_x), size):
+        live = block.live_sets(start, start + size)
+        mine, other = _executed(family_x[start : start + size], live, lanes), _executed(family_y, live, lanes)
+        x, y = (other, mine) if plan.swapped else (mine, other)
+        yield whole_tiles([y], tile.tile_y), iter([x])

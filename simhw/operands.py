@@ -1,0 +1,85 @@
+"""Which tensor of an operation takes the machine's X side: the serial (FPRaker) or scheduled (TensorDash) operand."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.lowering import Family
+from simhw.machine import Machine
+from simhw.pe.fpraker import FPRakerPE
+from simhw.pe.tensordash import TensorDashPE
+from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName, TensorStatistics
+from simhw.trace.statistics import layer_statistics, per_image
+
+
+@dataclass(frozen=True)
+class OperandChoice:
+    """The X operand of an operation, one choice for all products or one per image.
+
+    `swapped` is True where the machine's X is the lowering's Y; an array has an entry per image of the batch.
+    """
+
+    label: str
+    swapped: bool | npt.NDArray[np.bool_]
+
+    def split(self, family: Family) -> list[tuple[bool, tuple[int, ...]]]:
+        """The family's products by what they choose, as (swapped, products)."""
+        products = range(family.count)
+        if isinstance(self.swapped, bool):
+            return [(self.swapped, tuple(products))]
+        chosen: dict[bool, list[int]] = {}
+        for product in products:
+            image = family.image(product)
+            choice = self.swapped.mean() > 0.5 if image is None else self.swapped[image]
+            chosen.setdefault(bool(choice), []).append(product)
+        return [(swapped, tuple(group)) for swapped, group in chosen.items()]
+
+
+def statistics_of(layer: Layer, tensor: TensorName) -> TensorStatistics:
+    """A tensor's statistics: those recorded, or measured now and kept with the layer."""
+    if tensor not in layer.statistics:
+        layer.statistics[tensor] = layer_statistics(layer, tensor)
+    return layer.statistics[tensor]
+
+
+def choose_operands(layer: Layer, operation: Operation, machine: Machine) -> list[OperandChoice]:
+    """What the machine's file asks for: one choice, or for ``oracle`` both.
+
+    ``auto`` takes for FPRaker the operand with fewer terms per value of its encoder, layer by layer; for TensorDash the
+    one with the larger fraction of zeros, image by image where both operation and tensor have images.  A tensor that
+    the operation does not have falls back to ``auto``.  Source: spec pages fpraker.md section 4, tensordash.md section 2.
+    """
+    x, y = OPERANDS[operation]
+    canonical, other = OperandChoice(x, False), OperandChoice(y, True)
+    wanted = machine.values.lowering.x_operand
+    if wanted == "oracle":
+        return [canonical, other]
+    if wanted in (x, y):
+        return [canonical if wanted == x else other]
+    pe = machine.values.pe
+    if isinstance(pe, FPRakerPE):
+        fewer = statistics_of(layer, y).terms_per_value(pe.encoder) < statistics_of(layer, x).terms_per_value(pe.encoder)
+        return [other if fewer else canonical]
+    if isinstance(pe, TensorDashPE):
+        return [_by_zeros(layer, operation)]
+    return [canonical]
+
+
+def _by_zeros(layer: Layer, operation: Operation) -> OperandChoice:
+    """The operand with the larger fraction of zeros, the first of the two where they are equal."""
+    x, y = OPERANDS[operation]
+    if operation == "weight_grad" or not (per_image(layer.kind, x) or per_image(layer.kind, y)):
+        # The reduction runs over all images, so one operand is scheduled for the whole layer.
+        more = statistics_of(layer, y).zero_fraction > statistics_of(layer, x).zero_fraction
+        return OperandChoice(y if more else x, more)
+    swapped = _zero_fractions(layer, y) > _zero_fractions(layer, x)
+    if swapped.all() or not swapped.any():
+        return OperandChoice(y if swapped.all() else x, bool(swapped.all()))
+    return OperandChoice(f"{x}/{y}", swapped)
+
+
+def _zero_fractions(layer: Layer, tensor: TensorName) -> npt.NDArray[np.float64]:
+    """Fraction of zeros of each image; a single entry for a tensor without images."""
+    statistics = statistics_of(layer, tensor)
+    return statistics.zeros_per_image * (len(statistics.zeros_per_image) / statistics.size)
