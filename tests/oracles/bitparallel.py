@@ -1,4 +1,4 @@
-"""The baseline tile: every PE multiplies one set of 8 bfloat16 pairs a cycle into the same accumulator as FPRaker's.
+"""The baseline tile: every PE multiplies one set of 8 (TensorDash's baseline: 16) bfloat16 pairs a cycle into the same accumulator as FPRaker's.
 
 Source: spec page fpraker.md, section 4 (one set per PE per cycle); the arithmetic is decided: exact products, aligned to
 emax, summed exactly with S and rounded once; a product more than `align_range` positions below emax is lost.
@@ -18,7 +18,7 @@ LANES = 8
 
 @dataclass(frozen=True)
 class BitParallelPass:
-    """One tile pass. `useful + idle == rows * cols * 8 * cycles`; `outputs` is (rows of a, rows of b) float32."""
+    """One tile pass. `useful + idle == rows * cols * lanes * cycles`; `outputs` is (rows of a, rows of b) float32."""
 
     cycles: int
     outputs: npt.NDArray[np.float32]
@@ -36,9 +36,10 @@ def tile_pass(
     chunk: int | None = None,
     rows: int = 8,
     cols: int = 8,
+    lanes: int = LANES,
 ) -> BitParallelPass:
-    """`a` (at most cols, K) and `b` (at most rows, K) bit patterns; K is padded with zeros to whole sets of 8."""
-    a_rows, b_rows = decode_rows(a, LANES), decode_rows(b, LANES)
+    """`a` (at most cols, K) and `b` (at most rows, K) bit patterns; K is padded with zeros to whole sets of `lanes`."""
+    a_rows, b_rows = decode_rows(a, lanes), decode_rows(b, lanes)
     if len(a_rows) > cols or len(b_rows) > rows:
         raise ValueError("more operand rows than the tile holds")
     outputs = np.zeros((len(a_rows), len(b_rows)), dtype=np.float32)
@@ -60,9 +61,9 @@ def tile_pass(
                             addends.append((sign * x.significand * y.significand, -14 - below))
                     accumulator.add(addends)
                     accumulator.normalise()
-                accumulator.end_set(LANES)
+                accumulator.end_set(lanes)
             result = accumulator.read_out()
             overflows += math.isinf(result)
             outputs[column, row] = result
     cycles = len(a_rows[0])
-    return BitParallelPass(cycles, outputs, overflows, useful, rows * cols * LANES * cycles - useful)
+    return BitParallelPass(cycles, outputs, overflows, useful, rows * cols * lanes * cycles - useful)
