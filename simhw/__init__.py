@@ -14,16 +14,16 @@ _PUBLIC = {
     "Trace": "simhw.trace.trace",
     "load_trace": "simhw.trace.format",
     "load_machine": "simhw.machine",
-    "simulate_gemm": "simhw.simulate",
-    "simulate_layer": "simhw.simulate",
-    "simulate": "simhw.simulate",
-    "compare": "simhw.simulate",
+    "simulate_gemm": "simhw.simulator",
+    "simulate_layer": "simhw.simulator",
+    "simulate": "simhw.simulator",
+    "compare": "simhw.simulator",
 }
 __all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate", "simulate_gemm", "simulate_layer"]
 
 if TYPE_CHECKING:
     from simhw.machine import load_machine
-    from simhw.simulate import compare, simulate, simulate_gemm, simulate_layer
+    from simhw.simulator import compare, simulate, simulate_gemm, simulate_layer
     from simhw.trace.format import load_trace
     from simhw.trace.layer import Layer
     from simhw.trace.trace import Trace

@@ -10,29 +10,36 @@ from simhw.machine import Machine
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
 from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName, TensorStatistics
-from simhw.trace.statistics import layer_statistics, per_image
+from simhw.trace.statistics import layer_statistics
 
 
 @dataclass(frozen=True)
 class OperandChoice:
-    """The X operand of an operation, one choice for all products or one per image.
+    """The X operand of an operation: `tensor` for all products, or one per image.
 
-    `swapped` is True where the machine's X is the lowering's Y; an array has an entry per image of the batch.
+    `swapped` is True where the machine's X is the lowering's Y; `per_image` overrules it, image by image of the batch,
+    for products that come from one image.
     """
 
-    label: str
-    swapped: bool | npt.NDArray[np.bool_]
+    tensor: TensorName
+    swapped: bool
+    per_image: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def label(self) -> str:
+        """The tensor, or "mixed" where images differ."""
+        return self.tensor if self.per_image is None else "mixed"
 
     def split(self, family: Family) -> list[tuple[bool, tuple[int, ...]]]:
         """The family's products by what they choose, as (swapped, products)."""
         products = range(family.count)
-        if isinstance(self.swapped, bool):
+        if self.per_image is None:
             return [(self.swapped, tuple(products))]
         chosen: dict[bool, list[int]] = {}
         for product in products:
             image = family.image(product)
-            choice = self.swapped.mean() > 0.5 if image is None else self.swapped[image]
-            chosen.setdefault(bool(choice), []).append(product)
+            choice = self.swapped if image is None else bool(self.per_image[image])
+            chosen.setdefault(choice, []).append(product)
         return [(swapped, tuple(group)) for swapped, group in chosen.items()]
 
 
@@ -69,14 +76,15 @@ def choose_operands(layer: Layer, operation: Operation, machine: Machine) -> lis
 def _by_zeros(layer: Layer, operation: Operation) -> OperandChoice:
     """The operand with the larger fraction of zeros, the first of the two where they are equal."""
     x, y = OPERANDS[operation]
-    if operation == "weight_grad" or not (per_image(layer.kind, x) or per_image(layer.kind, y)):
-        # The reduction runs over all images, so one operand is scheduled for the whole layer.
-        more = statistics_of(layer, y).zero_fraction > statistics_of(layer, x).zero_fraction
-        return OperandChoice(y if more else x, more)
+    # Where the reduction runs over all images, one operand is scheduled for the whole layer.
+    more = statistics_of(layer, y).zero_fraction > statistics_of(layer, x).zero_fraction
+    whole = OperandChoice(y if more else x, more)
+    if operation == "weight_grad" or layer.kind == "linear":
+        return whole
     swapped = _zero_fractions(layer, y) > _zero_fractions(layer, x)
     if swapped.all() or not swapped.any():
         return OperandChoice(y if swapped.all() else x, bool(swapped.all()))
-    return OperandChoice(f"{x}/{y}", swapped)
+    return OperandChoice(whole.tensor, more, swapped)
 
 
 def _zero_fractions(layer: Layer, tensor: TensorName) -> npt.NDArray[np.float64]:

@@ -116,6 +116,11 @@ class Family:
         """Values of a segment before padding to sets."""
         return self.reduction.segment_length
 
+    @property
+    def border(self) -> Border | None:
+        """Where X reads the convolution's spatial padding, under ``padding="skip"``."""
+        return self._x.border
+
     def k(self, lanes: int | None = None) -> int:
         """Reduction length padded to sets of `lanes` (default: those that the family was lowered for)."""
         size = self.reduction.lanes if lanes is None else lanes

@@ -1,0 +1,204 @@
+"""A trace on one machine: which passes are simulated, exactly or by random cells, and every operation's figures."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simhw.accelerator import makespan
+from simhw.bfloat16 import from_float32
+from simhw.engine import (
+    Candidate,
+    Check,
+    OperationRun,
+    Stratum,
+    Task,
+    cell_tasks,
+    closed_form_durations,
+    cores,
+    cost,
+    exact_tasks,
+    lower_for,
+    plan_operation,
+    run_tasks,
+)
+from simhw.cells import Plan
+from simhw.machine import Machine
+from simhw.operands import statistics_of
+from simhw.pe.tensordash import TensorDashPE
+from simhw.progress import track
+from simhw.results import Cost, OperationResult
+from simhw.sampling import Estimate, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
+from simhw.tile.passes import whole_tiles
+from simhw.trace.layer import OPERANDS, Operation
+from simhw.trace.trace import Trace
+
+EXACT_SECONDS = 60.0
+"""By default a trace is simulated exactly where that is expected to take no longer."""
+PRECISION = 0.01
+"""Else a sample is drawn that reaches this relative half-width of the total."""
+PILOT_FRACTION = 0.002
+"""Share of the cells in the pilot sample, from which the final sample's size follows."""
+
+Place = tuple[int, Operation]
+
+
+@dataclass
+class Simulation:
+    """One trace on one machine; see `simhw.simulator.simulate` for the parameters.
+
+    Attributes
+    ----------
+    baseline_costs : mapping or None
+        What each operation takes on a baseline whose time depends on values; None where shapes alone tell.
+    description : str
+        How the passes were chosen, once `run` has decided it.
+    """
+
+    trace: Trace
+    machine: Machine
+    sample: float | None
+    seed: int
+    progress: bool
+    check: Check | None
+    workers: int | None
+    baseline: Machine | None
+    baseline_costs: Mapping[Place, Cost] | None
+    description: str = ""
+
+    def run(self) -> dict[Place, OperationResult]:
+        """Every operation's result, by layer index and operation."""
+        if self.sample is None and not self.trace.sampled and self._exact_seconds() > EXACT_SECONDS:
+            self.description = f"random, to {PRECISION:.0%} of the total"
+            pilot = {stratum.key: stratum.tally for run in self._runs(PILOT_FRACTION, {}) for stratum in _strata(run)}
+            wanted = dict(zip(pilot, cells_for_precision(list(pilot.values()), PRECISION), strict=True))
+            runs = self._runs(None, wanted)
+        else:
+            fraction = 1.0 if self.sample is None else self.sample
+            self.description = "of the trace" if self.trace.sampled else "exact" if fraction == 1 else f"random, {fraction:g} of all passes"
+            runs = self._runs(fraction, {})
+        return {run.place: self._result(run) for run in runs}
+
+    def _exact_seconds(self) -> float:
+        """How long simulating everything is expected to take, from the time that a small product takes now."""
+        work = sum(cost(stratum.plan) for run in self._plans(exact=True) for stratum in _strata(run))
+        tile = self.machine.tile
+        rng = np.random.default_rng(0)
+        x = from_float32(np.maximum(rng.standard_normal((4 * tile.tile_x, 1024), np.float32), 0))
+        rows = whole_tiles([from_float32(rng.standard_normal((tile.y_group or tile.tile_y, 1024), np.float32))], tile.tile_y)
+        prepared = tile.prepare(rows)
+        tile.run(x, prepared)
+        started = time.perf_counter()
+        tile.run(x, prepared)
+        trial = x.size if tile.fixed_time or not tile.needs_y else x.size * len(rows.rows)
+        # Gathering and laying out rows come on top of the kernel: at most as much again.
+        return 2 * work * (time.perf_counter() - started) / trial / (self.workers or cores())
+
+    def _plans(self, exact: bool) -> Iterator[OperationRun]:
+        for index, layer in enumerate(self.trace.layers):
+            for operation in layer.operations:
+                yield plan_operation(layer, operation, self.machine, exact, index)
+
+    def _runs(self, fraction: float | None, wanted: Mapping[tuple[int, ...], int]) -> Iterator[OperationRun]:
+        """Simulate every operation and give it once it is complete; `wanted` cells per stratum, else a fraction."""
+        open_runs: dict[tuple[int, ...], OperationRun] = {}
+
+        def tasks() -> Iterator[Task]:
+            for run in self._plans(exact=fraction == 1):
+                open_runs[run.key] = run
+                for stratum in _strata(run):
+                    if stratum.cells is None:
+                        yield from exact_tasks(stratum)
+                    else:
+                        cells, size = stratum.cells.cells, stratum.cells.passes_per_cell
+                        number = wanted[stratum.key] if fraction is None else cells_for_fraction(cells, size, fraction)
+                        drawn = np.random.default_rng([self.seed, *stratum.key]).choice(cells, number, replace=False)
+                        yield from cell_tasks(stratum, np.sort(drawn))
+
+        total = sum(len(layer.operations) for layer in self.trace.layers)
+
+        def completed() -> Iterator[OperationRun]:
+            # Tasks end in order, so an operation is complete when one of a later operation ends.
+            for stratum in run_tasks(tasks(), self.check, self.workers):
+                for key in list(open_runs):
+                    if key == stratum.key[: len(key)]:
+                        break
+                    yield open_runs.pop(key)
+            yield from open_runs.values()
+
+        return track(completed(), self.machine.name, total) if self.progress else completed()
+
+    def _result(self, run: OperationRun) -> OperationResult:
+        """The operation's figures; of an oracle's candidates, those of the faster."""
+        candidate, cycles = min(((each, self._cycles(each)) for each in run.candidates), key=lambda pair: pair[1].value)
+        tallies = candidate.tallies
+        tile_cycles = Estimate.total(estimate_cycles(tallies))
+        names = sorted({name for tally in tallies for counters in tally.counters for name in counters})
+        classes = self.machine.tile.lane_cycle_classes
+        counters = {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *(n for n in names if n not in classes))}
+        plans = [stratum.plan for stratum in {stratum.plan: stratum for stratum in candidate.strata}.values()]
+        dense_sets = sum(int(closed_form_durations(plan).sum()) for plan in plans)
+        base = None
+        if self.baseline_costs is not None:
+            base = self.baseline_costs[run.place]
+        elif self.baseline is not None:
+            base = _fixed_cost(run, self.baseline)
+        return OperationResult(
+            layer=run.layer.name,
+            kind=run.layer.kind,
+            operation=run.operation,
+            operand=candidate.choice.label,
+            macs=run.macs,
+            passes=sum(tally.passes for tally in tallies),
+            simulated=sum(t.simulated_passes for t in tallies) / max(1, sum(t.passes for t in tallies)),
+            cost=_cost(run, self.machine, cycles, tile_cycles, dense_sets, _gated(run, candidate, self.machine)),
+            baseline=base,
+            counters=counters,
+            classes=classes,
+            dense_sets=dense_sets,
+        )
+
+    def _cycles(self, candidate: Candidate) -> Estimate:
+        """Cycles on all tiles, as uncertain as the sum over the passes."""
+        durations = [tally.population_durations() for tally in candidate.tallies]
+        value = makespan(np.concatenate(durations) if durations else np.zeros(0, np.int64), self.machine.values.tiles)
+        total = Estimate.total(estimate_cycles(candidate.tallies))
+        return replace(total, value=float(value), variance=total.variance * (value / total.value) ** 2 if total.value else 0.0)
+
+
+def _strata(run: OperationRun) -> Iterator[Stratum]:
+    for candidate in run.candidates:
+        yield from candidate.strata
+
+
+def _gated(run: OperationRun, candidate: Candidate, machine: Machine) -> bool:
+    """True where a TensorDash operation has no zeros to skip, so that its schedulers are bypassed and power-gated."""
+    pe = machine.values.pe
+    if not isinstance(pe, TensorDashPE) or pe.gate == "off":
+        return False
+    tensors = OPERANDS[run.operation] if pe.sides == "two" or candidate.choice.per_image is not None else (candidate.choice.tensor,)
+    return all(statistics_of(run.layer, tensor).zeros == 0 for tensor in tensors)
+
+
+def _cost(run: OperationRun, machine: Machine, cycles: Estimate, tile_cycles: Estimate, dense_sets: int, gated: bool = False) -> Cost:
+    values, tile = machine.values, machine.tile
+    milliwatts = sum(power for part, power in values.tile_power_mw.items() if not (gated and part in values.gated_power))
+    slots = dense_sets * tile.lanes * tile.tile_x * tile.tile_y
+    return Cost(
+        cycles=cycles,
+        tile_cycles=tile_cycles,
+        busy=tile_cycles.value / (values.tiles * cycles.value) if cycles.value else 0.0,
+        occupancy=run.macs / slots if slots else 0.0,
+        clock_hz=values.clock_hz,
+        power_w=values.tiles * milliwatts / 1e3,
+    )
+
+
+def _fixed_cost(run: OperationRun, machine: Machine) -> Cost:
+    """What the operation takes on a machine whose passes take one cycle a set."""
+    families = lower_for(run.layer, run.operation, machine)
+    parts = [closed_form_durations(Plan(family, False, tuple(range(family.count)), machine.tile)) for family in families]
+    durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    sets = int(durations.sum())
+    return _cost(run, machine, Estimate(float(makespan(durations, machine.values.tiles))), Estimate(float(sets)), sets)

@@ -1,0 +1,251 @@
+"""Simulating products, layers and whole traces on machines: the public calls behind ``simhw run`` and ``simhw compare``."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw import __version__
+from simhw.bfloat16 import BF16Array, from_float32, is_nonfinite, to_float32
+from simhw.engine import Check
+from simhw.errors import ShapeError, SimhwError, TraceError
+from simhw.machine import Machine, load_machine
+from simhw.results import Comparison, Cost, OperationResult, Results
+from simhw.simulation import Place, Simulation
+from simhw.tile.passes import whole_tiles
+from simhw.trace.format import load_trace, trace_hash
+from simhw.trace.layer import InMemory, Layer, Operation
+from simhw.trace.trace import Trace
+
+Y_ROWS = 256
+"""Rows of Y that `simulate_gemm` lays out at a time."""
+
+
+@dataclass(frozen=True)
+class GemmResult:
+    """A product on one tile, a tile pass after another.
+
+    Attributes
+    ----------
+    cycles : int
+        Sum over the tile passes.
+    passes : int
+    counters : dict of str to int
+        Lane-cycles by class and the other counters of the machine's PE.
+    output : (M, N) float32 or None
+        Values of the bfloat16 read-out, where asked for.
+    """
+
+    cycles: int
+    passes: int
+    counters: dict[str, int]
+    output: npt.NDArray[np.float32] | None = None
+
+
+def simulate_gemm(
+    a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], machine: Machine | str, output: bool = False, check: bool = False
+) -> GemmResult:
+    """Simulate ``a @ b.T`` on one tile of a machine.
+
+    Parameters
+    ----------
+    a : (M, K) uint16 bfloat16 bit patterns or floating point
+        The serial (FPRaker) or scheduled (TensorDash) operand; rows go to the tile's columns (FPRaker) or rows
+        (TensorDash).
+    b : (N, K)
+        The other operand.  K is padded with zeros to whole sets, partial tiles with PEs that hold nobody up.
+    machine : Machine or name
+    output : bool
+        Whether to compute the products' values.
+    check : bool
+        Whether to replay every pass step by step and compare cycles, counters and output bits.
+
+    Raises
+    ------
+    ShapeError
+        The operands are not two matrices with the same K, or hold NaN or infinity.
+    CheckError
+        The replay differs.
+    """
+    machine = load_machine(machine) if isinstance(machine, str) else machine
+    x, y = (_operand(matrix, name, machine) for matrix, name in ((a, "a"), (b, "b")))
+    if x.shape[1] != y.shape[1]:
+        raise ShapeError(f"a {x.shape} and b {y.shape} differ in K, their last axis")
+    tile = machine.tile
+    cycles = passes = 0
+    counters: Counter[str] = Counter()
+    outputs = []
+    for start in range(0, len(y), Y_ROWS):
+        rows = whole_tiles([y[start : start + Y_ROWS]], tile.tile_y)
+        result = tile.run(x, tile.prepare(rows), outputs=output or check)
+        if check:
+            _replay(machine)(x, rows, result, "product")
+        cycles += result.cycles
+        passes += result.passes
+        counters.update(result.counters)
+        outputs.append(result.outputs)
+    values = to_float32(np.concatenate([part for part in outputs if part is not None], axis=1)) if output else None
+    return GemmResult(cycles, passes, dict(counters), values)
+
+
+def _operand(matrix: npt.NDArray[np.generic], name: str, machine: Machine) -> BF16Array:
+    """A matrix as bit patterns, K padded with zeros to whole sets."""
+    array = np.asarray(matrix)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ShapeError(f"{name} has shape {array.shape}: give a matrix of rows by K")
+    if array.dtype != np.uint16:
+        if array.dtype.kind != "f":
+            raise ShapeError(f"{name} is {array.dtype}: give uint16 bfloat16 bit patterns or floating-point values")
+        array = from_float32(array.astype(np.float32), machine.values.conversion)
+    bad = is_nonfinite(array)
+    if bad.any():
+        first = tuple(int(index) for index in np.argwhere(bad)[0])
+        raise ShapeError(f"{name}: {int(bad.sum())} NaN or infinite values (first at index {first})")
+    return np.ascontiguousarray(np.pad(array, ((0, 0), (0, -array.shape[1] % machine.tile.lanes))))
+
+
+def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, exact: bool = True, seed: int = 0) -> OperationResult:
+    """Simulate one operation of a layer, beside the machine's baseline.
+
+    Parameters
+    ----------
+    layer : Layer
+    operation : {"forward", "input_grad", "weight_grad"}
+    machine : Machine or name
+    exact : bool
+        Every tile pass, or a random sample that reaches one percent.
+    seed : int
+
+    Raises
+    ------
+    TraceError
+        Training did not run the operation.
+    """
+    if operation not in layer.operations:
+        raise TraceError(f"layer {layer.name!r}: training did not run {operation}; it ran {', '.join(layer.operations) or 'nothing'}")
+    part = Layer(
+        layer.name, layer.kind, layer.geometry, *(layer.source(t) if layer.holds(t) else None for t in ("a", "w", "g")),
+        operations=(operation,), shapes=layer.shapes, statistics=layer.statistics, blocks=layer.blocks,
+    )  # fmt: skip
+    return simulate(Trace([part]), machine, sample=1.0 if exact else None, seed=seed, progress=False).operations[0]
+
+
+def simulate(
+    trace: Trace | str | PathLike[str],
+    machine: Machine | str,
+    sample: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    *,
+    baseline: Machine | str | None = None,
+    check: bool = False,
+    workers: int | None = None,
+) -> Results:
+    """Simulate a training step on a machine and on its baseline.
+
+    Parameters
+    ----------
+    trace : Trace, path or name
+    machine : Machine or name
+    sample : None or fraction
+        1.0 simulates every tile pass; a smaller fraction a stratified random set of them (at least eight of each layer
+        and operation).  None: everything where that takes under about a minute, else a sample that reaches a 95%
+        confidence interval of one percent of the total cycles.  A sampled trace is always simulated whole.
+    seed : int
+        Which sample.
+    progress : bool
+        Show a bar where standard error is a terminal.
+    baseline : Machine or name, optional
+        In place of the one that the machine's file names.
+    check : bool
+        Replay every pass step by step and compare cycles, counters and output bits (slow).
+    workers : int, optional
+        Threads; by default one per processor core.
+
+    Raises
+    ------
+    TraceError, MachineError
+        The trace or machine cannot be used.
+    CheckError
+        A replay differs.
+    """
+    started = time.monotonic()
+    trace = trace if isinstance(trace, Trace) else load_trace(trace)
+    machine = load_machine(machine) if isinstance(machine, str) else machine
+    if sample is not None and not 0 < sample <= 1:
+        raise SimhwError(f"sample {sample}: give a fraction above 0 and at most 1")
+    _check_finite(trace)
+    reference = _baseline(machine, baseline)
+    chosen = None if reference is None else load_machine(reference) if isinstance(reference, str) else reference
+    costs: Mapping[Place, Cost] | None = None
+    if chosen is not None and not chosen.tile.fixed_time:
+        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None).run()
+        costs = {place: result.cost for place, result in other.items()}
+    replay = _replay(machine) if check else None
+    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs)
+    operations = list(simulation.run().values())
+    provenance = {
+        "machine": machine.label,
+        "machine_hash": machine.content_hash,
+        "baseline": chosen.label if chosen else "",
+        "baseline_hash": chosen.content_hash if chosen else "",
+        "trace": trace.path,
+        "trace_hash": trace_hash(trace.path) if trace.path else "",
+        "model": trace.metadata.model,
+        "dataset": trace.metadata.dataset,
+        "step": trace.metadata.step,
+        "sampling": simulation.description,
+        "seed": seed,
+        "checked": check,
+        "seconds": round(time.monotonic() - started, 3),
+        "simhw": __version__,
+    }
+    return Results(operations, provenance)
+
+
+def compare(
+    trace: Trace | str | PathLike[str],
+    machines: Sequence[Machine | str],
+    baseline: Machine | str | None = None,
+    *,
+    sample: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    check: bool = False,
+    workers: int | None = None,
+) -> Comparison:
+    """Simulate a training step on several machines; see `simulate` for the parameters."""
+    trace = trace if isinstance(trace, Trace) else load_trace(trace)
+    options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers}
+    return Comparison([simulate(trace, machine, baseline=baseline, **options) for machine in machines])
+
+
+def _baseline(machine: Machine, baseline: Machine | str | None) -> Machine | str | None:
+    return machine.values.baseline if baseline is None else baseline
+
+
+def _replay(machine: Machine) -> Check:
+    from simhw.replay import check_passes
+
+    def check(*arguments: Any) -> None:
+        check_passes(machine, *arguments)
+
+    return check
+
+
+def _check_finite(trace: Trace) -> None:
+    """Tensors from a file are checked as they are read; those made in memory are checked here."""
+    for layer in trace.layers:
+        for tensor in ("a", "w", "g"):
+            if layer.holds(tensor) and isinstance(source := layer.source(tensor), InMemory):
+                bad = is_nonfinite(source.values)
+                if bad.any():
+                    first = tuple(int(index) for index in np.argwhere(bad)[0])
+                    raise TraceError(
+                        f"layer {layer.name!r}, tensor {tensor.upper()}: {int(bad.sum())} NaN or infinite values (first at index {first})"
+                    )
