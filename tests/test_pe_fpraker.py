@@ -12,7 +12,7 @@ from simhw.machine import Machine, load_machine
 from simhw.pe.fpraker import NARROW_LIMIT
 from tests import kernel_runs
 from tests.kernel_runs import assert_equals_oracle, draw, draw_blocks, draw_inputs, every_value
-from tests.oracles.inputs import gaussian, sparse
+from tests.oracles.inputs import exactly, gaussian, sparse
 
 # Every value of every switch, thresholds and accumulators on both sides of the step from 16- to 32-bit words.
 SWITCHES: dict[str, list[Any]] = {
@@ -104,6 +104,18 @@ def test_a_tile_of_64_columns_equals_the_oracle():
     machine = load_machine("fpraker", **{"tile.rows": 2, "tile.cols": 64})
     (_, x), (_, blocks) = draw_inputs(rng, 67, 16), draw_blocks(rng, [2], 16)
     assert_equals_oracle(machine, x, blocks)
+
+
+@pytest.mark.parametrize("sync", ["set", "term"])
+def test_a_wide_window_reaches_terms_far_out_of_bounds_under_column_oob(sync):
+    # PE 1 has K = 0 and K = 100; the second is out of bounds, but in PE 0 it is not, so it needs its slot. In a window of 99 positions
+    # it waits for one cycle, in one of 100 it fires at once.
+    x, y = exactly([1, 1]), exactly([1, 1], [1, 2.0**-100])
+    for window, cycles in ((99, 2), (100, 1)):
+        switches = {"shift_window": window, "pe.oob": "column", "sync": sync, "exponent_sharing": 1, "rows": 2, "cols": 1}
+        machine = load_machine("fpraker", **switches)
+        assert kernel_runs.run(machine, x, [y]).durations.tolist() == [cycles]
+        assert_equals_oracle(machine, x, [y])
 
 
 def test_leaving_outputs_out_changes_nothing_else():

@@ -141,10 +141,11 @@ class FPRakerTile:
         self._tables = recoding(pe)
         word = self._tables.terms.dtype
         bits = word.itemsize * 8
-        # Beyond the word's width a window reaches everything; the coupled kernel compares offsets, for which 64 is enough.
+        # Beyond the word's width a window reaches everything that is in bounds.  The coupled kernel compares offsets, also those
+        # out of bounds: products' exponents lie within 506 positions, and a register's not much above, so 1,024 reaches all.
         self._setup = Setup(
             threshold=pe.threshold,
-            window=min(pe.shift_window, 64),
+            window=min(pe.shift_window, 1024),
             reach=(1 << min(pe.shift_window + 1, bits)) - 1,
             fraction_bits=pe.accumulator_fraction_bits,
             per_cycle=pe.rounding == "cycle",
