@@ -21,7 +21,7 @@ def _longest_first(durations: npt.NDArray[np.int64], tiles: int) -> int:
         finish = heapq.heappop(free_at) + duration
         heapq.heappush(free_at, finish)
         last = max(last, finish)
-    return last
+    return int(last)
 
 
 def makespan(durations: npt.NDArray[np.int64], tiles: int) -> int:

@@ -5,6 +5,7 @@ machines flush subnormals to zero, so a value counts as zero when its exponent f
 fpraker.md, section 1.
 """
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -67,12 +68,12 @@ def as_bfloat16(values: npt.NDArray[np.generic], what: str = "operand") -> BF16A
 
 def is_zero(bits: BF16Array) -> npt.NDArray[np.bool_]:
     """True where the machines see a zero: +0, -0 and subnormals."""
-    return (bits & EXPONENT_MASK) == 0
+    return np.asarray((bits & EXPONENT_MASK) == 0)
 
 
 def is_nonfinite(bits: BF16Array) -> npt.NDArray[np.bool_]:
     """True for NaN and infinity."""
-    return (bits & EXPONENT_MASK) == EXPONENT_MASK
+    return np.asarray((bits & EXPONENT_MASK) == EXPONENT_MASK)
 
 
 def significand_terms(fraction: int, encoder: Encoder = "naf") -> list[tuple[int, int]]:
@@ -112,6 +113,7 @@ def significand_terms(fraction: int, encoder: Encoder = "naf") -> list[tuple[int
     return terms
 
 
+@cache
 def term_counts(encoder: Encoder = "naf") -> npt.NDArray[np.int64]:
     """Number of terms of each of the 128 significands, indexed by fraction; shape (128,)."""
     return np.array([len(significand_terms(fraction, encoder)) for fraction in range(128)], dtype=np.int64)

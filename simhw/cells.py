@@ -160,7 +160,7 @@ class CellStratum:
         product, x_tile = divmod(x_index, x_tiles)
         per_group = plan.y_tiles_per_group or len(ys) * y_tiles
         first = self._groups[group] * per_group
-        strips = []
+        strips: list[Strip] = []
         for index in range(first, min(first + per_group, len(ys) * y_tiles)):
             y_product, y_tile = divmod(index, y_tiles)
             if strips and strips[-1].product == ys[y_product]:

@@ -23,3 +23,7 @@ class CaptureError(SimhwError):
 
 class WorkloadError(SimhwError):
     """A workload's data or options cannot be used."""
+
+
+class CheckError(SimhwError):
+    """A result differs from its replay, so one of the two is wrong: a bug of simhw, not of the input."""

@@ -186,7 +186,8 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_EXPONENT_FLOAT = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_FLOAT, list("-+0123456789"))
 
 
 def machine_names() -> list[str]:
@@ -250,7 +251,7 @@ def parse_overrides(settings: Any) -> dict[str, Any]:
         if not equals:
             raise MachineError(f"override {setting!r} is not of the form key=value, for example pe.oob_threshold=9")
         try:
-            overrides[key.strip()] = yaml.load(value, _Loader)  # noqa: S506  # a SafeLoader with fewer resolvers
+            overrides[key.strip()] = yaml.load(value, _Loader)  # a SafeLoader with fewer resolvers
         except yaml.YAMLError:
             raise MachineError(f"override {setting!r}: the value is not valid YAML") from None
     return overrides
@@ -270,7 +271,7 @@ def _read(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str
     else:
         raise MachineError(f"no machine {where!r}: give the path of a .yaml file or one of {', '.join(machine_names())}")
     try:
-        loaded = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with fewer resolvers
+        loaded = yaml.load(text, _Loader)  # a SafeLoader with fewer resolvers
     except yaml.YAMLError as error:
         raise MachineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):

@@ -90,4 +90,4 @@ def _by_zeros(layer: Layer, operation: Operation) -> OperandChoice:
 def _zero_fractions(layer: Layer, tensor: TensorName) -> npt.NDArray[np.float64]:
     """Fraction of zeros of each image; a single entry for a tensor without images."""
     statistics = statistics_of(layer, tensor)
-    return statistics.zeros_per_image * (len(statistics.zeros_per_image) / statistics.size)
+    return statistics.zeros_per_image.astype(np.float64) * (len(statistics.zeros_per_image) / statistics.size)

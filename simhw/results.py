@@ -301,4 +301,3 @@ class Comparison:
     def write(self, path: str | PathLike[str]) -> None:
         """Write `frame` as .csv, .json or .parquet; see `simhw.output.write_frame`."""
         write_frame(self.frame, path)
-

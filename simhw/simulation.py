@@ -8,6 +8,7 @@ import numpy as np
 
 from simhw.accelerator import makespan
 from simhw.bfloat16 import from_float32
+from simhw.cells import Plan
 from simhw.engine import (
     Candidate,
     Check,
@@ -23,7 +24,6 @@ from simhw.engine import (
     plan_operation,
     run_tasks,
 )
-from simhw.cells import Plan
 from simhw.machine import Machine
 from simhw.operands import statistics_of
 from simhw.pe.tensordash import TensorDashPE

@@ -19,7 +19,7 @@ from simhw.results import Comparison, Cost, OperationResult, Results
 from simhw.simulation import Place, Simulation
 from simhw.tile.passes import whole_tiles
 from simhw.trace.format import load_trace, trace_hash
-from simhw.trace.layer import InMemory, Layer, Operation
+from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
 from simhw.trace.trace import Trace
 
 Y_ROWS = 256
@@ -128,10 +128,19 @@ def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, e
     """
     if operation not in layer.operations:
         raise TraceError(f"layer {layer.name!r}: training did not run {operation}; it ran {', '.join(layer.operations) or 'nothing'}")
+    a, w, g = (layer.source(tensor) if layer.holds(tensor) else None for tensor in TENSORS)
     part = Layer(
-        layer.name, layer.kind, layer.geometry, *(layer.source(t) if layer.holds(t) else None for t in ("a", "w", "g")),
-        operations=(operation,), shapes=layer.shapes, statistics=layer.statistics, blocks=layer.blocks,
-    )  # fmt: skip
+        layer.name,
+        layer.kind,
+        layer.geometry,
+        a,
+        w,
+        g,
+        operations=(operation,),
+        shapes=layer.shapes,
+        statistics=layer.statistics,
+        blocks=layer.blocks,
+    )
     return simulate(Trace([part]), machine, sample=1.0 if exact else None, seed=seed, progress=False).operations[0]
 
 
@@ -241,7 +250,7 @@ def _replay(machine: Machine) -> Check:
 def _check_finite(trace: Trace) -> None:
     """Tensors from a file are checked as they are read; those made in memory are checked here."""
     for layer in trace.layers:
-        for tensor in ("a", "w", "g"):
+        for tensor in TENSORS:
             if layer.holds(tensor) and isinstance(source := layer.source(tensor), InMemory):
                 bad = is_nonfinite(source.values)
                 if bad.any():

@@ -33,8 +33,8 @@ def check_chunk(chunk: str | int, fraction_bits: int) -> None:
 
 
 @numba.njit(inline="always")
-def shift_right_rne(x, count):  # type: ignore[no-untyped-def]
-    """x / 2**count, rounded to nearest even, lane by lane; counts from 0 up to less than the lane's width - 1."""
+def shift_right_rne(x, count):
+    """X / 2**count, rounded to nearest even, lane by lane; counts from 0 up to less than the lane's width - 1."""
     one = spread(1, x)
     quotient = x >> count
     odd = quotient & one
@@ -43,30 +43,28 @@ def shift_right_rne(x, count):  # type: ignore[no-untyped-def]
     return quotient - (((one << count) - remainder - remainder - odd) >> spread(lane_bits(x) - 1, x))
 
 
-
-
 @numba.njit(inline="always")
-def align(s, exponent, emax):  # type: ignore[no-untyped-def]
+def align(s, exponent, emax):
     """S moved to exponent ``emax``; beyond F + 2 positions nothing is left, so the distance saturates."""
     distance = unsigned_min(emax - exponent, spread(lane_bits(emax) - 1, emax))
     return shift_right_rne(s, widen(distance))
 
 
 @numba.njit(inline="always")
-def add_rounded(s, addend, extra_bits):  # type: ignore[no-untyped-def]
+def add_rounded(s, addend, extra_bits):
     """S plus an exact sum that has ``extra_bits`` more fraction bits than S, rounded once to S's; negative: fewer."""
     more = spread(max(extra_bits, 0), s)
     return shift_right_rne((s << more) + (addend << spread(max(-extra_bits, 0), s)), more)
 
 
 @numba.njit(inline="always")
-def round_addend(addend, extra_bits):  # type: ignore[no-untyped-def]
+def round_addend(addend, extra_bits):
     """An exact sum with ``extra_bits`` more fraction bits than S (negative: fewer), rounded to S's fraction bits."""
     return shift_right_rne(addend << spread(max(-extra_bits, 0), addend), spread(max(extra_bits, 0), addend))
 
 
 @numba.njit(inline="always")
-def normalise(s, emax, fraction_bits):  # type: ignore[no-untyped-def]
+def normalise(s, emax, fraction_bits):
     """Normalised (S, exponent) of S at exponent ``emax``: right shifts round to nearest even, left shifts are exact."""
     up = spread(lane_bits(s) - 1 - fraction_bits, s) - leading_zeros(magnitude(s))
     zero = spread(0, s)
@@ -77,7 +75,7 @@ def normalise(s, emax, fraction_bits):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def read_out(s, exponent, fraction_bits):  # type: ignore[no-untyped-def]
+def read_out(s, exponent, fraction_bits):
     """One accumulator rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
     if s == 0:
         return np.uint16(0)
@@ -104,7 +102,7 @@ def read_out(s, exponent, fraction_bits):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def fold_chunk(s, exponent, fraction_bits, running_sum):  # type: ignore[no-untyped-def]
+def fold_chunk(s, exponent, fraction_bits, running_sum):
     """The float32 running sum plus the exact value of an accumulator, rounded once to nearest even.
 
     A float64 holds two float32 operands' sum closely enough that rounding it again to float32 is innocuous.
@@ -113,7 +111,7 @@ def fold_chunk(s, exponent, fraction_bits, running_sum):  # type: ignore[no-unty
 
 
 @numba.njit
-def round_to_bfloat16(value):  # type: ignore[no-untyped-def]
+def round_to_bfloat16(value):
     """A float32 rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
     bits = np.int64(np.float32(value).view(np.uint32))
     if bits & 0x7FFFFFFF < 0x00800000:
@@ -123,7 +121,7 @@ def round_to_bfloat16(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):  # type: ignore[no-untyped-def]
+def read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):
     """Read every accumulator (or running sum) out as bfloat16 bit patterns (n, WIDTH); gives the number of overflows."""
     overflows = 0
     for row in range(outputs.shape[0]):

@@ -36,7 +36,7 @@ class BitParallelPE(BaseModel):
 
 
 @numba.njit(inline="always")
-def _exponents(value, exponents, k):  # type: ignore[no-untyped-def]
+def _exponents(value, exponents, k):
     """Sums of the serial value's exponent and the parallel ones."""
     exponent = (np.int64(value) >> 7) & 0xFF
     parallel = load(exponents, k * WIDTH)
@@ -44,7 +44,7 @@ def _exponents(value, exponents, k):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def multiply_rows(x, exponents, significands, lanes, fraction_bits, align_range, chunk_sets, s, exponent, sums):  # type: ignore[no-untyped-def]
+def multiply_rows(x, exponents, significands, lanes, fraction_bits, align_range, chunk_sets, s, exponent, sums):
     """Every row of `x` (n, K) against WIDTH parallel rows from `fpraker.encode_parallel` (32-bit words).
 
     Fills `s` and `exponent` (n, WIDTH), the accumulators, or `sums` (n, WIDTH), the float32 running sums, where

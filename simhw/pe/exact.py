@@ -17,7 +17,7 @@ ONE = 2 * 127 + 14
 
 
 @numba.njit
-def add_product(limbs, a, b):  # type: ignore[no-untyped-def]
+def add_product(limbs, a, b):
     """Add the product of two bfloat16 bit patterns to a sum; a zero or subnormal operand adds nothing."""
     x, y = np.int64(a), np.int64(b)
     place = ((x >> 7) & 0xFF) + ((y >> 7) & 0xFF)
@@ -31,7 +31,7 @@ def add_product(limbs, a, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def settle(limbs):  # type: ignore[no-untyped-def]
+def settle(limbs):
     """Move carries on, so that every limb but the last lies in 0..2**32 - 1."""
     for index in range(LIMBS - 1):
         limbs[index + 1] += limbs[index] >> 32
@@ -39,7 +39,7 @@ def settle(limbs):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def rounded(limbs):  # type: ignore[no-untyped-def]
+def rounded(limbs):
     """A sum rounded once to a bfloat16 bit pattern, nearest even; overflow is an infinity, underflow +0."""
     settle(limbs)
     negative = limbs[LIMBS - 1] < 0

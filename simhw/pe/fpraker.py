@@ -109,7 +109,8 @@ def recoding(pe: FPRakerPE) -> Recoding:
                 digits = positive if (sign > 0) == (code < 128) else negative
                 digits[code] |= np.uint64(1 << (pe.threshold + position))
             counts[code] += 1
-    return Recoding(positions.astype(word), (positions << np.uint64(top)).astype(word), positive.astype(word), negative.astype(word), counts)
+    terms = positions << np.uint64(top)
+    return Recoding(positions.astype(word), terms.astype(word), positive.astype(word), negative.astype(word), counts)
 
 
 class Setup(NamedTuple):
@@ -160,7 +161,7 @@ def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], signifi
 
 
 @numba.njit(inline="always")
-def serial_code(value):  # type: ignore[no-untyped-def]
+def serial_code(value):
     """(exponent, row of the recoding tables) of a serial operand value."""
     bits = np.int64(value)
     exponent = (bits >> 7) & 0xFF
@@ -170,7 +171,7 @@ def serial_code(value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def largest_exponent(x, k, exponents, accumulator_exponent):  # type: ignore[no-untyped-def]
+def largest_exponent(x, k, exponents, accumulator_exponent):
     """The set's emax: over its eight lanes and the accumulator."""
     emax = accumulator_exponent
     for lane in range(LANES):
@@ -180,7 +181,7 @@ def largest_exponent(x, k, exponents, accumulator_exponent):  # type: ignore[no-
 
 
 @numba.njit(inline="always")
-def in_bounds_product(code, distance, significand, tables):  # type: ignore[no-untyped-def]
+def in_bounds_product(code, distance, significand, tables):
     """(negative digits, product) of one lane: its in-bounds terms times the parallel significand, 7 + T fraction bits."""
     negative = spread(tables.negative[code], distance) >> distance
     value = (spread(tables.positive[code], distance) >> distance) - negative
@@ -188,7 +189,7 @@ def in_bounds_product(code, distance, significand, tables):  # type: ignore[no-u
 
 
 @numba.njit(inline="always")
-def column_or(vector, column):  # type: ignore[no-untyped-def]
+def column_or(vector, column):
     """Each lane gets the OR over its column, a group of `column` neighbours (a power of two)."""
     if column >= 2:
         vector = vector | exchange(vector, 1)
@@ -204,7 +205,7 @@ def column_or(vector, column):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _aligned_lane(x, k, exponents, significands, emax, tables):  # type: ignore[no-untyped-def]
+def _aligned_lane(x, k, exponents, significands, emax, tables):
     """(pending terms, negative digits, product) of one lane, aligned to emax."""
     exponent, code = serial_code(x[k])
     distance = emax - load(exponents, k * WIDTH) - spread(exponent, emax)
@@ -214,20 +215,20 @@ def _aligned_lane(x, k, exponents, significands, emax, tables):  # type: ignore[
 
 
 @numba.njit(inline="always")
-def _fire(terms, beyond):  # type: ignore[no-untyped-def]
+def _fire(terms, beyond):
     """The lane's terms without the lowest one, unless that lies beyond the window."""
     return terms & ((terms - spread(1, terms)) | beyond)
 
 
 @numba.njit(inline="always")
-def fired_product(reversed_term, negative, significand):  # type: ignore[no-untyped-def]
+def fired_product(reversed_term, negative, significand):
     """What a fired term adds: `reversed_term` is its weight with T fraction bits, or zero."""
     taken = reversed_term & negative
     return widen(reversed_term - taken - taken) * widen(significand)
 
 
 @kernel
-def independent_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at):  # type: ignore[no-untyped-def]
+def independent_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at):
     """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set (sync: set, oob: pe).
 
     Parameters

@@ -35,7 +35,7 @@ POSITIONS = 9
 
 
 @numba.njit(inline="always")
-def column_max(vector, column):  # type: ignore[no-untyped-def]
+def column_max(vector, column):
     """Each lane gets the maximum over its column, a group of `column` neighbours (a power of two)."""
     if column >= 2:
         vector = signed_max(vector, exchange(vector, 1))
@@ -51,7 +51,7 @@ def column_max(vector, column):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def coupled_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at, scratch):  # type: ignore[no-untyped-def]
+def coupled_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at, scratch):
     """Sets `first` to `last` of WIDTH PEs in columns; parameters and result as `fpraker.independent_sets`.
 
     `scratch` holds four vectors per lane: terms still to fire, those in bounds, distances below emax, negative digits.
@@ -126,7 +126,7 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
 
 
 @numba.njit(inline="always")
-def _current(own, setup):  # type: ignore[no-untyped-def]
+def _current(own, setup):
     """The term that the lane's pointer shows, where this PE still has to fire it: its own next, or the column's."""
     if setup.shared_pointers:
         shared = column_or(own, setup.column)
@@ -135,7 +135,7 @@ def _current(own, setup):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _next_offset(own, at, scratch, setup, never):  # type: ignore[no-untyped-def]
+def _next_offset(own, at, scratch, setup, never):
     """K + 1 of that term, or `never`."""
     current = _current(own, setup)
     return where_zero(current, never, load(scratch, at) + popcount(current - spread(1, own)))

@@ -65,7 +65,7 @@ def effectual_masks(rows: BF16Array) -> npt.NDArray[np.uint16]:
 
 
 @numba.njit(inline="always")
-def _schedule(window1, window2, free, levels, choices):  # type: ignore[no-untyped-def]
+def _schedule(window1, window2, free, levels, choices):
     """One row's cycle beyond step 0: steps 1 and 2 without the pairs that the free multipliers take."""
     for level in range(levels.shape[0]):
         deciding = free & spread(levels[level], free)
@@ -83,7 +83,7 @@ def _schedule(window1, window2, free, levels, choices):  # type: ignore[no-untyp
 
 
 @kernel
-def schedule_tiles(masks, rows, steps, choices, levels, depth, cycles, row_sync):  # type: ignore[no-untyped-def]
+def schedule_tiles(masks, rows, steps, choices, levels, depth, cycles, row_sync):
     """Schedule tiles whose rows share an advance: every cycle each drops as many steps as its slowest row has drained.
 
     Parameters
@@ -148,4 +148,3 @@ def schedule_tiles(masks, rows, steps, choices, levels, depth, cycles, row_sync)
                             window[at + step * WIDTH] = window[at + (step + drop) * WIDTH]
                         else:
                             window[at + step * WIDTH] = flat[source + step]
-

@@ -23,7 +23,7 @@ WIDTH = 32
 """PEs in a vector: a multiple of the tile's rows or columns, and one AVX-512 register of 16-bit words."""
 
 
-class VectorType(types.Type):  # type: ignore[misc]  # Numba has no type hints
+class VectorType(types.Type):
     """WIDTH integers of one kind."""
 
     def __init__(self, name: str, bits: int, signed: bool) -> None:
@@ -36,7 +36,7 @@ LongWords = VectorType("LongWords", 32, signed=False)
 Sums = VectorType("Sums", 32, signed=True)
 LongSums = VectorType("LongSums", 64, signed=True)
 VECTORS = (Words, LongWords, Sums, LongSums)
-_OF_ELEMENT = {types.uint16: Words, types.uint32: LongWords, types.int32: Sums, types.int64: LongSums}
+_OF_ELEMENT: dict[Any, VectorType] = {types.uint16: Words, types.uint32: LongWords, types.int32: Sums, types.int64: LongSums}
 _SUM_OF = {Words: Sums, LongWords: LongSums}
 _INDEX = ir.IntType(32)
 
@@ -46,7 +46,7 @@ def _llvm(vector: VectorType) -> ir.VectorType:
 
 
 @register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: VectorType) -> None:
         super().__init__(manager, vector, _llvm(vector))
 
@@ -106,19 +106,19 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index]), _llvm(vector).as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     """The WIDTH elements from ``index`` of a 1-D contiguous integer array."""
-    vector = _OF_ELEMENT[array.dtype]
+    vector: VectorType = _OF_ELEMENT[array.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig.args[0], *args, vector)
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], vector)
         return builder.load(pointer, align=vector.bits // 8)
 
     return vector(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
     """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
     if _OF_ELEMENT.get(array.dtype) is not value:
@@ -132,7 +132,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG0
     return types.void(array, types.intp, value), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def spread(typing: Any, scalar: Any, like: Any) -> Any:  # noqa: ARG001
     """A vector of ``like``'s type with ``scalar``, cut to the lane's width, in every lane."""
 
@@ -172,7 +172,7 @@ unsigned_min = _lanewise("umin", 2)
 magnitude = _lanewise("abs", 1, flag=True)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
     """``yes`` in the lanes where ``condition`` is zero, ``no`` elsewhere."""
 
@@ -183,7 +183,7 @@ def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: 
     return yes(condition, yes, no), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
     """``yes`` in the lanes where ``condition``, taken as signed, is negative, ``no`` elsewhere."""
 
@@ -194,7 +194,7 @@ def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # no
     return yes(condition, yes, no), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def any_lane(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     """True where any lane is not zero."""
 
@@ -206,7 +206,7 @@ def any_lane(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     return types.boolean(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def total(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     """The sum over the lanes, wrapping around at the lane's width, as int64 (unsigned lanes count as unsigned)."""
 
@@ -219,7 +219,7 @@ def total(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     return types.int64(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def widen(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     """Words, taken as signed, as sums of twice the width."""
     target = _SUM_OF[vector]
@@ -230,7 +230,7 @@ def widen(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     return target(vector), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def exchange(typing: Any, vector: Any, distance: Any) -> Any:  # noqa: ARG001
     """Lane ``i`` gets the value of lane ``i ^ distance``; ``distance`` is a literal power of two below WIDTH."""
     if not isinstance(distance, types.IntegerLiteral):
@@ -243,7 +243,7 @@ def exchange(typing: Any, vector: Any, distance: Any) -> Any:  # noqa: ARG001
     return vector(vector, distance), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def count_nonzero(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     """How many lanes are not zero, as int64."""
 
@@ -255,7 +255,7 @@ def count_nonzero(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     return types.int64(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def narrow(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     """Sums as words of half the width: the low bits of each lane."""
     target = next(half for half, double in _SUM_OF.items() if double is vector)
@@ -266,7 +266,7 @@ def narrow(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     return target(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def lane_bits(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     """Bits of a lane, a constant of the vector's type."""
 
@@ -276,7 +276,7 @@ def lane_bits(typing: Any, vector: Any) -> Any:  # noqa: ARG001
     return types.int64(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def rotate_left(typing: Any, vector: Any, count: Any) -> Any:  # noqa: ARG001
     """Each lane's bits rotated towards the high end by the same count, taken modulo the lane's width."""
 

@@ -41,7 +41,7 @@ class FPRakerTileParameters(BaseModel):
 
 
 @numba.njit
-def _advance_clock(times, columns, first, count, floor, run_ahead, finished, slowest):  # type: ignore[no-untyped-def]
+def _advance_clock(times, columns, first, count, floor, run_ahead, finished, slowest):
     """Move every column's clock over `count` sets from set number `first`.
 
     start[c][s] = max(finish[c][s - 1], max over columns k of finish[k][s - 1 - run_ahead]); a set takes its column's
@@ -63,7 +63,7 @@ def _advance_clock(times, columns, first, count, floor, run_ahead, finished, slo
 
 
 @kernel
-def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead, s, exponent, sums, finish):  # type: ignore[no-untyped-def]
+def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead, s, exponent, sums, finish):
     """Tile passes of rows `x` (n, K), `columns` at a time, against WIDTH parallel rows; gives the lane-cycles by class.
 
     Fills, per row of x and PE of the vector, `s` and `exponent` (the accumulators, (n, WIDTH)) and `sums` (the float32
