@@ -480,6 +480,20 @@ def test_recurrent_gates_equal_the_products_of_the_states(tmp_path: Path):
     assert projection.operations == ("forward", "weight_grad")
 
 
+def test_recurrent_layers_under_autocast_keep_their_names_and_kinds(tmp_path: Path):
+    module, x = nn.LSTM(3, 4, proj_size=2), torch.randn(5, 2, 3)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            output = module(x)[0].float().sum()
+        output.backward()
+
+    layers = captured(module, step, tmp_path).layers
+    assert {layer.name.partition("#")[0]: layer.kind for layer in layers} == dict.fromkeys(
+        ("weight_ih_l0", "weight_hh_l0", "weight_hr_l0"), "lstm"
+    )
+
+
 @pytest.mark.parametrize(("kind", "module"), [("lstm", nn.LSTMCell), ("gru", nn.GRUCell), ("linear", nn.RNNCell)])
 def test_the_time_steps_of_a_cell_are_one_layer(kind: str, module: type, tmp_path: Path):
     model, x = Cell(module(3, 4)), torch.randn(6, 2, 3)
@@ -710,6 +724,38 @@ def test_a_backward_pass_of_an_earlier_forward_pass_is_refused(tmp_path: Path):
     loss = model(torch.ones(1, 3)).sum()
     with pytest.raises(CaptureError, match="put forward, backward and optimizer step all inside"):
         captured(model, loss.backward, tmp_path)
+
+
+def gradient_penalty(model: nn.Module) -> None:
+    x = coarse(2, 3).requires_grad_()
+    (grad,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    grad.square().sum().backward()
+
+
+def functional_gradient(model: nn.Module) -> None:
+    parameters = dict(model.named_parameters())
+    torch.func.grad(lambda p: torch.func.functional_call(model, p, (coarse(2, 3),)).sum())(parameters)
+
+
+@pytest.mark.parametrize("step", [gradient_penalty, functional_gradient])
+def test_second_order_and_functional_gradients_are_refused(step: Callable[[nn.Module], None], tmp_path: Path):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    with pytest.raises(CaptureError, match=r"create_graph=True.*torch\.func"):
+        captured(model, lambda: step(model), tmp_path)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_hook_that_multiplies_a_gradient_is_refused(size: int, tmp_path: Path):
+    """At size 4 the hook's product has the very shapes of the layer's input gradient: only its values tell it apart."""
+    model, x = nn.Linear(size, 4), coarse(2, size).requires_grad_()
+
+    def step() -> None:
+        output = model(x)
+        output.register_hook(lambda grad: grad @ torch.ones(4, 4))
+        output.sum().backward()
+
+    with pytest.raises(CaptureError, match="a hook on a gradient that multiplies"):
+        captured(model, step, tmp_path)
 
 
 def test_a_step_without_layers_is_refused(tmp_path: Path):

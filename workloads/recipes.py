@@ -79,10 +79,10 @@ RECIPES: dict[str, Recipe] = {
             dataset="scikit-learn digits",
             technique="dense",
             batch=8,
-            steps=2000,
+            steps=300,
             early=20,
-            late=2000,
-            train=lambda run: _small_cnn(run, "digits", 8, 2000),
+            late=300,
+            train=lambda run: _small_cnn(run, "digits", 8, 300),
         ),
         Recipe(
             name="small-cnn-mnist5k",

@@ -51,7 +51,7 @@ class Run:
     checkpoint : Path, optional
         Written every 100 steps; a run that finds it goes on from there.
     batch_at : mapping of step to int
-        Steps whose batch has another size: the first so many images of the ordinary batch.
+        The steps that are to be observed, and how many images of the ordinary batch each of them takes.
     observe : callable
         Given the model, gives a function of the step's number whose context manager spans that step.
     progress : callable
@@ -137,7 +137,7 @@ def fit(
     Raises
     ------
     WorkloadError
-        The checkpoint is of another model or seed; or the loss stopped being finite.
+        The checkpoint is of another model or seed or past a step to observe; or the loss stopped being finite.
     """
     if batch > len(images.train_labels):
         raise WorkloadError(f"a batch of {batch} is more than the {len(images.train_labels)} training images of {images.name}")
@@ -148,6 +148,9 @@ def fit(
     losses: list[float] = []
     if run.checkpoint is not None and run.checkpoint.exists():
         losses = load_checkpoint(run.checkpoint, model, optimizer, run.seed)
+        missed = [step for step in run.batch_at if step <= len(losses)]
+        if missed:
+            raise WorkloadError(f"{run.checkpoint}: is {len(losses)} steps on, past step {missed[0]}; remove it or leave that step out")
     observed = run.observe(model)
     start = time.perf_counter()
     model.train()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simhw.bfloat16 import BF16Array
-from simhw.capture.recorder import Product
+from simhw.capture.product import Product
 from simhw.errors import CaptureError, ShapeError
 from simhw.trace.layer import OPERATIONS, Layer
 

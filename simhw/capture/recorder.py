@@ -5,23 +5,21 @@ node, whose sequence number it can read; in the backward pass the running node, 
 Source: spec page techniques.md, sections 0 and 3.4.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simhw.bfloat16 import BF16Array
-from simhw.capture.functions import Functions, RecurrentCall
+from simhw.capture.functions import Functions
 from simhw.capture.names import Names
 from simhw.capture.operators import Role, role
-from simhw.capture.tensors import Copier, Identity, identity
+from simhw.capture.product import GradientForm, Operand, Product, gradient_forms, preferred_form
+from simhw.capture.tensors import Copier, identity
 from simhw.errors import CaptureError
 from simhw.trace.layer import Geometry, Operation
-
-Form = Literal["convolution", "linear", "matmul"]
 
 _NODES = {
     "mm": "MmBackward",
@@ -30,67 +28,6 @@ _NODES = {
     "baddbmm": "BaddbmmBackward",
     "convolution": "ConvolutionBackward",
 }
-
-
-@dataclass(eq=False)
-class Product:
-    """A forward operator that multiplies, and what the backward pass did with it.
-
-    Attributes
-    ----------
-    form : {"convolution", "linear", "matmul"}
-    name : str
-        Not yet unique.
-    a, w, g : arrays of bit patterns
-        Convolution as PyTorch has them; linear (M, K), (N, K), (M, N); matmul (batch..., M, K), (batch..., K, N), (batch..., M, N).
-    operations : set of str
-        Those that have run.
-    swapped : bool
-        The weight was the first operand: A, W and G are those of the transposed product.
-    leading : tuple of int or None
-        The axes that a linear layer's M stands for.
-    phase : int
-        How many backward passes had begun before it.
-    """
-
-    form: Form
-    name: str
-    operator: str
-    a: BF16Array | None
-    w: BF16Array | None
-    g: BF16Array | None = None
-    operations: set[Operation] = field(default_factory=set)
-    geometry: Geometry = field(default_factory=Geometry)
-    swapped: bool = False
-    leading: tuple[int, ...] | None = None
-    recurrent: RecurrentCall | None = None
-    phase: int = 0
-    first: "Operand | None" = None
-    second: "Operand | None" = None
-
-
-@dataclass(frozen=True)
-class Operand:
-    """What is remembered of an operand, to know it again in the backward pass.
-
-    An address is only compared where the product's other operand needs a gradient: then autograd keeps this one alive.
-    """
-
-    shape: tuple[int, ...]
-    identity: Identity
-    transposed: Identity
-    needs_grad: bool
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> "Operand":
-        """That of a matrix or a batch of matrices."""
-        return cls(tuple(tensor.shape), identity(tensor), identity(tensor.mT), tensor.requires_grad)
-
-    @property
-    def column_major(self) -> bool:
-        """True for a plain transposed matrix, for which autograd computes the transposed gradient."""
-        strides, shape = self.identity[3], self.shape
-        return len(shape) == 2 and shape[0] > 1 and strides[0] == 1 and strides[1] in (0, shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +153,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         expected = product and _NODES[product.operator]
         if product is not None and node.name().startswith(str(expected)):
             return product
-        if not torch.is_grad_enabled() and node.name().startswith(tuple(_NODES.values())):
+        if node.name().startswith(tuple(_NODES.values())):
             raise CaptureError(
-                f"operator aten::{operator} computes a gradient ({node.name()}) of a forward pass that was not captured; "
-                "put forward, backward and optimizer step all inside `with capture.step()`"
+                f"operator aten::{operator} computes a gradient ({node.name()}) of a product that was not captured; put forward, backward "
+                "and optimizer step all inside `with capture.step()`.  Gradients of gradients (create_graph=True) and those of torch.func "
+                "cannot be captured"
             )
         return None
 
@@ -233,13 +171,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             return
         if not first.is_floating_point():
             self._refuse(f"aten::{operator} of {first.dtype}")
-        # PyTorch says which of two parameters multiplied by each other is the weight no more than we can: both are operands.
-        weights = [self._names.weight(first), self._names.weight(second)]
-        linear = first.dim() == 2 and bool(weights[0]) != bool(weights[1])
         leading, recurrent = self._functions.leading, self._functions.recurrent
-        # A weight that is computed from parameters is a linear layer's too where it is used as one.
-        linear = linear or (leading is not None and first.dim() == 2)
-        swapped = linear and bool(weights[0]) and not weights[1]
+        weights = [self._names.weight(first), self._names.weight(second)]
+        if leading is not None:
+            # The input of `linear` is no weight, though it may be a buffer; its weight is one, though it may be computed from others.
+            weights[0] = []
+        # Of two parameters multiplied by each other neither is the input: a plain product.
+        linear = first.dim() == 2 and (leading is not None or bool(weights[0]) != bool(weights[1]))
+        swapped = linear and bool(weights[0])
         kind = recurrent.kind if linear and recurrent else "linear" if linear else "matmul"
         name = self._names.layer_name(weights[0] or weights[1] if linear else [], kind)
         if not linear:
@@ -262,21 +201,39 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
 
     def _matmul_gradient(self, product: Product, x: Tensor, y: Tensor) -> bool:
         """Record a gradient of O = P Q, if this product of x and y is one: dP = G Q^T or its transpose, dQ = P^T G or its transpose."""
-        found = _gradient_form(product, x, y)
-        if found is None:
+        forms = gradient_forms(product, x, y)
+        same = [form for form in forms if self._is_operand(product, form)]
+        if not same:
             if torch.is_grad_enabled():
                 # Activation checkpointing runs part of the forward pass again inside a node: a product of its own.
                 return False
-            raise CaptureError(f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}")
-        of_first, gradient = found
-        operation: Operation = "input_grad" if of_first != product.swapped else "weight_grad"
+            raise CaptureError(
+                f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, "
+                "which is none of its gradients; a hook on a gradient that multiplies cannot be captured"
+            )
+        form = preferred_form(product, same)
+        operation: Operation = "input_grad" if form.of_first != product.swapped else "weight_grad"
         if operation in product.operations:
             product = self._again(product)
         if product.g is None:
-            grad = gradient.mT if product.swapped else gradient
+            grad = form.gradient.mT if product.swapped else form.gradient
             product.g = self._copier.bits(grad, f"layer {product.name!r}, tensor G")
         product.operations.add(operation)
         return True
+
+    def _is_operand(self, product: Product, form: GradientForm) -> bool:
+        """True where a reading's other operand is the forward operator's: the same memory, or where that was not kept, the same values."""
+        known = product.second if form.of_first else product.first
+        if known is not None and identity(form.operand) == known.identity:
+            return True
+        if torch.is_grad_enabled():
+            # A tensor that was packed away and is here again cannot be told from a product that is run again.
+            return False
+        # Activation checkpointing and offloading give back another tensor of the same values.
+        bits = product.operand_bits(second=form.of_first)
+        there = self._copier.bits(form.operand, f"layer {product.name!r}, saved operand")
+        # On some devices recomputation repeats only up to rounding.
+        return bits is not None and float((bits == there).mean()) > 0.9
 
     def _again(self, product: Product) -> Product:
         """The instance that stands for a further backward pass through the same forward operator."""
@@ -363,46 +320,6 @@ def _geometry(weight: Tensor, stride: Sequence[int], padding: Sequence[int], dil
         return tuple(values) * dims if len(values) == 1 else tuple(values)
 
     return Geometry(each(stride), each(padding), each(dilation), groups)
-
-
-def _gradient_form(product: Product, x: Tensor, y: Tensor) -> tuple[bool, Tensor] | None:
-    """Which gradient of O = P Q a product x y is.
-
-    Returns
-    -------
-    (bool, Tensor) or None
-        True for P's; and G in O's shape.  None where the shapes fit neither.
-    """
-    p, q = product.first, product.second
-    if p is None or q is None or x.dim() != len(p.shape):
-        return None
-    output = (*p.shape[:-1], q.shape[-1])
-    turned = (*p.shape[:-2], q.shape[-1], p.shape[-2])
-    turned_p, turned_q = (*p.shape[:-2], p.shape[-1], p.shape[-2]), (*q.shape[:-2], q.shape[-1], q.shape[-2])
-    xs, ys, xi, yi = tuple(x.shape), tuple(y.shape), identity(x), identity(y)
-    # (of P, transposed form, G, shapes fit, the other operand is the very tensor that the forward operator had)
-    forms: list[tuple[bool, bool, Callable[[], Tensor], bool, bool]] = [
-        (True, False, lambda: x, p.needs_grad and (xs, ys) == (output, turned_q), yi == q.transposed),
-        (True, True, lambda: y.mT, p.needs_grad and (xs, ys) == (q.shape, turned), xi == q.identity),
-        (False, False, lambda: y, q.needs_grad and (xs, ys) == (turned_p, output), xi == p.transposed),
-        (False, True, lambda: x.mT, q.needs_grad and (xs, ys) == (turned, p.shape), yi == p.identity),
-    ]
-    fitting = [form for form in forms if form[3]]
-    same = [form for form in fitting if form[4]]
-    if not same and torch.is_grad_enabled():
-        # Only a tensor that is saved twice tells a second-order gradient from a product that is run again.
-        return None
-    fitting = same or fitting
-    # What is left is ambiguous only for square shapes or P = Q^T.  Autograd's own code then decides: mm and bmm compute dQ before
-    # dP, addmm and baddbmm the other way round, and the transposed form serves column-major operands.
-    if len({form[0] for form in fitting}) == 2:
-        first_is_p = product.operator in ("addmm", "baddbmm")
-        begun = bool(product.operations & {"input_grad", "weight_grad"}) and not {"input_grad", "weight_grad"} <= product.operations
-        fitting = [form for form in fitting if form[0] == (first_is_p != begun)]
-    if len(fitting) == 2:
-        operand = p if fitting[0][0] else q
-        fitting = [form for form in fitting if form[1] == operand.column_major]
-    return (fitting[0][0], fitting[0][2]()) if fitting else None
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "capture",
         help="train a recipe and write traces of chosen steps (needs PyTorch)",
-        description="Train a recipe for real and write traces of chosen steps.  Your own training loop takes three lines: see simhw.capture.",
+        description="Train a recipe and write traces of chosen steps.  Your own training loop takes three lines: see the README.",
         epilog="Example: simhw capture small-cnn-digits --out small-{step}.npz --steps early,late",
     )
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="model and data set; without it the recipes are listed")
@@ -137,8 +137,6 @@ def execute(arguments: argparse.Namespace) -> int:
     for step, path in zip(steps, written, strict=True):
         print(f"step {step:>5}  training loss {outcome.losses[step - 1]:.3f}  {path}  {path.stat().st_size / 1e6:.1f} MB")
     tail = outcome.losses[-50:]
-    print(
-        f"{len(outcome.losses)} steps: training loss {outcome.losses[0]:.3f} to {sum(tail) / len(tail):.3f} (mean of the last {len(tail)}); "
-        f"{outcome.test_accuracy:.1%} of {outcome.tested} held-out images right"
-    )
+    learnt = f"training loss {outcome.losses[0]:.3f} to {sum(tail) / len(tail):.3f} (mean of the last {len(tail)})"
+    print(f"{len(outcome.losses)} steps: {learnt}; {outcome.test_accuracy:.1%} of {outcome.tested} held-out images right")
     return 0

@@ -1,0 +1,67 @@
+"""What capturing a step costs, beside the same step without capture, in alternation; writing the file is not counted.
+
+Run with ``pytest tests/benchmarks/test_capture_cost.py --benchmark-only --benchmark-disable-gc`` on an idle machine.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from simhw.capture import Capture  # noqa: E402
+from workloads.models.resnet import resnet50  # noqa: E402
+
+# The promise of the README: a captured step takes at most this many times the plain one.
+LIMIT = 1.5
+
+
+class Unwritten(Capture):
+    """A capture up to the point where it would write."""
+
+    def _write(self, *_captured: object) -> None:
+        pass
+
+
+def resnet() -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
+    x, y = torch.randn(4, 3, 64, 64), torch.randint(0, 10, (4,))
+    return resnet50(), lambda model: nn.functional.cross_entropy(model(x), y)
+
+
+def bert_block() -> tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]:
+    # BERT-base: width 768, 12 heads, 3072 in between; 128 tokens, batch 4.
+    x = torch.randn(4, 128, 768)
+    model = nn.TransformerEncoderLayer(768, 12, 3072, activation="gelu", batch_first=True)
+    return model, lambda model: model(x).square().mean()
+
+
+@pytest.mark.parametrize("case", [resnet, bert_block])
+def test_a_captured_step_costs_at_most_half_a_step_more(case: Callable, benchmark: BenchmarkFixture, tmp_path: Path):
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, loss = case()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    capture = Unwritten(model, tmp_path / "{step}.npz", steps=range(2, 1000, 2))
+    plain, captured = [], []
+
+    def step() -> None:
+        start = time.perf_counter()
+        with capture.step():
+            loss(model).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        (captured if capture._count % 2 == 0 else plain).append(time.perf_counter() - start)
+
+    # Every round is preceded by a plain step: whatever else the machine does meets both alike.
+    benchmark.pedantic(step, setup=step, rounds=15, warmup_rounds=2)
+    ratio = statistics.median(captured[2:]) / statistics.median(plain[2:])
+    benchmark.extra_info["plain_step_s"] = statistics.median(plain[2:])
+    benchmark.extra_info["captured_over_plain"] = ratio
+    print(f"\n{case.__name__}: plain {statistics.median(plain[2:]):.3f} s, captured / plain {ratio:.2f}")
+    assert ratio <= LIMIT
