@@ -121,7 +121,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
 @intrinsic
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
     """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
-    if _OF_ELEMENT.get(array.dtype) is not value:
+    if value != _OF_ELEMENT.get(array.dtype):
         return None
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
