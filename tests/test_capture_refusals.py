@@ -1,0 +1,163 @@
+"""What cannot be captured faithfully is refused by name; a step is never under-counted in silence."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from simhw.capture.operators import NOTED, PRODUCTS, REFUSED, role
+from simhw.errors import CaptureError
+from tests.captured_steps import captured, coarse
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_one_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def scripted_custom_operator() -> Tensor:
+    library = torch.library.Library("simhw_test", "FRAGMENT")
+    if not hasattr(torch.ops.simhw_test, "secret_gemm"):
+        library.define("secret_gemm(Tensor a, Tensor b) -> Tensor")
+        library.impl("secret_gemm", lambda a, b: a @ b, "CPU")
+    return torch.ops.simhw_test.secret_gemm(torch.ones(2, 2), torch.ones(2, 2))
+
+
+REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
+    "transposed convolution": (lambda: nn.ConvTranspose2d(2, 3, 3)(torch.ones(1, 2, 4, 4)), "aten::convolution (transposed)"),
+    "bilinear": (lambda: nn.Bilinear(3, 3, 2)(torch.ones(1, 3), torch.ones(1, 3)), "aten::_trilinear"),
+    "distances": (lambda: torch.cdist(torch.ones(3, 2), torch.ones(3, 2), p=1.0), "aten::_cdist_forward"),
+    "addbmm": (lambda: torch.addbmm(torch.zeros(2, 2), torch.ones(3, 2, 2), torch.ones(3, 2, 2)), "aten::addbmm"),
+    "sparse": (lambda: torch.sparse.mm(torch.eye(3).to_sparse(), torch.ones(3, 2)), "_sparse"),
+    "integers": (lambda: torch.ones(2, 2, dtype=torch.int64) @ torch.ones(2, 2, dtype=torch.int64), "torch.int64"),
+    "fused operator of another library": (scripted_custom_operator, "simhw_test::secret_gemm"),
+    "fused recurrent layer": (
+        lambda: torch.ops.aten.mkldnn_rnn_layer(
+            *(
+                torch.ones(2, 1, 4),
+                torch.ones(16, 4),
+                torch.ones(16, 4),
+                torch.ones(16),
+                torch.ones(16),
+                torch.ones(1, 4),
+                torch.ones(1, 4),
+            ),
+            *(False, [], 2, 4, 1, True, False, False, True),
+        ),
+        "aten::mkldnn_rnn_layer",
+    ),
+    "fused attention": (
+        lambda: torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*(torch.ones(1, 1, 2, 4),) * 3),
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_an_operator_that_hides_products_is_refused_by_name_and_module(case: str, tmp_path: Path):
+    run, operator = REFUSALS[case]
+
+    class Hidden(nn.Module):
+        def forward(self) -> None:
+            run()
+
+    model = nn.ModuleDict({"inner": Hidden()})
+    with pytest.raises(CaptureError, match=re.escape(operator)) as error:
+        captured(model, lambda: model["inner"](), tmp_path)
+    assert "'inner" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_operator_can_be_declared_harmless(tmp_path: Path):
+    def step() -> None:
+        torch.cdist(torch.ones(3, 2), torch.ones(3, 2), p=1.0)
+        torch.ones(2, 2) @ torch.ones(2, 2)
+
+    assert len(captured(nn.Identity(), step, tmp_path, ignore={"aten::_cdist_forward"}).layers) == 1
+
+
+def test_solvers_are_counted_beside_the_layers(tmp_path: Path):
+    def step() -> None:
+        torch.linalg.svd(torch.ones(3, 2) @ torch.ones(2, 2))
+        torch.linalg.svd(torch.eye(3))
+
+    assert captured(nn.Identity(), step, tmp_path).metadata.extra["not_captured"] == {"aten::_linalg_svd": 2}
+
+
+def test_every_operator_of_this_torch_that_may_multiply_is_decided_upon():
+    """A new PyTorch with a new fused operator fails here, not in a user's silently incomplete trace."""
+    suspicious = re.compile(
+        r"(^|_)(mm|bmm|gemm|matmul|linear|conv|convolution|rnn|lstm|gru|attention|attn|dot|vdot|mv|bilinear|trilinear|cdist|pdist|"
+        r"euclidean|einsum|addr|encoder|head|smm|hspmm)|(add|badd|addb|int4pack_|int8pack_|sspadd)mm|mm$|addmv|conv[123]d|matmul|attention"
+    )
+    # Named alike, but they multiply nothing: interpolation, packing, pointwise parts of cells, shape and set-up work.
+    innocent = re.compile(
+        r"upsample_|_upsample|pack_4bit|linear_quantize_weight|pack_gemm|_convert_weight|prepack|flatten_weight|reorder_conv|"
+        r"thnn_(fused|differentiable)|lgamma|digamma|glu|_overrideable$|scaled_dot_product_attention_math$|grid_sampler|"
+        r"leaky|relu$|_convert_indices|linspace|prod|isfinite|_linear_pointwise"
+    )
+    overloads: dict[str, list[str]] = {}
+    for full in torch._C._dispatch_get_all_op_names():
+        if full.startswith("aten::"):
+            overloads.setdefault(full.removeprefix("aten::").partition(".")[0], []).append(full)
+    undecided = []
+    for name, full_names in sorted(overloads.items()):
+        # What is made of other operators is never seen whole outside of inference mode, and is taken apart there.
+        composite = all(torch._C._dispatch_has_kernel_for_dispatch_key(full, "CompositeImplicitAutograd") for full in full_names)
+        if suspicious.search(name) and not innocent.search(name) and not composite and role("aten", name) == "harmless":
+            undecided.append(name)
+    assert undecided == []
+
+
+def test_every_operator_that_capture_knows_exists():
+    known = {name.partition(".")[0].removeprefix("aten::") for name in torch._C._dispatch_get_all_op_names()}
+    assert {*REFUSED, *NOTED, *PRODUCTS} - known == set()
+
+
+def test_a_backward_pass_of_an_earlier_forward_pass_is_refused(tmp_path: Path):
+    model = nn.Linear(3, 2)
+    loss = model(torch.ones(1, 3)).sum()
+    with pytest.raises(CaptureError, match="put forward, backward and optimizer step all inside"):
+        captured(model, loss.backward, tmp_path)
+
+
+def gradient_penalty(model: nn.Module) -> None:
+    x = coarse(2, 3).requires_grad_()
+    (grad,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    grad.square().sum().backward()
+
+
+def functional_gradient(model: nn.Module) -> None:
+    parameters = dict(model.named_parameters())
+    torch.func.grad(lambda p: torch.func.functional_call(model, p, (coarse(2, 3),)).sum())(parameters)
+
+
+@pytest.mark.parametrize("step", [gradient_penalty, functional_gradient])
+def test_second_order_and_functional_gradients_are_refused(step: Callable[[nn.Module], None], tmp_path: Path):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    with pytest.raises(CaptureError, match=r"create_graph=True.*torch\.func"):
+        captured(model, lambda: step(model), tmp_path)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_hook_that_multiplies_a_gradient_is_refused(size: int, tmp_path: Path):
+    """At size 4 the hook's product has the very shapes of the layer's input gradient: only its values tell it apart."""
+    model, x = nn.Linear(size, 4), coarse(2, size).requires_grad_()
+
+    def step() -> None:
+        output = model(x)
+        output.register_hook(lambda grad: grad @ torch.ones(4, 4))
+        output.sum().backward()
+
+    with pytest.raises(CaptureError, match="a hook on a gradient that multiplies"):
+        captured(model, step, tmp_path)
+
+
+def test_a_step_without_layers_is_refused(tmp_path: Path):
+    with pytest.raises(CaptureError, match="step 1: no layer ran"):
+        captured(nn.ReLU(), lambda: None, tmp_path)
