@@ -230,11 +230,17 @@ def parse_machine(text: str) -> Machine:
     MachineError
         As `load_machine`, or an override without ``=``.
     """
+    name, overrides = split_machine(text)
+    return load_machine(name, **overrides)
+
+
+def split_machine(text: str) -> tuple[str, dict[str, Any]]:
+    """Name or path, and overrides, of a machine as the command line names it; see `parse_machine`."""
     # A path may hold a colon of its own, overrides always hold an equals sign.
     name, colon, settings = text.rpartition(":")
     if not colon or "=" not in settings:
         name, settings = text, ""
-    return load_machine(name, **parse_overrides(filter(None, settings.split(","))))
+    return name, parse_overrides(filter(None, settings.split(",")))
 
 
 def parse_overrides(settings: Any) -> dict[str, Any]:
@@ -257,19 +263,30 @@ def parse_overrides(settings: Any) -> dict[str, Any]:
     return overrides
 
 
-def _read(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str, Provenance]]:
-    """Values and provenance of a machine file, on top of the one that it extends."""
+def machine_text(machine: str | Path) -> str:
+    """The text of a machine file, by name or path.
+
+    Raises
+    ------
+    MachineError
+        No such machine; says which names there are.
+    """
     where = str(machine)
     bundled = files("simhw").joinpath("machines", f"{machine}.yaml")
     path = Path(machine)
     if re.fullmatch(r"[\w-]+", where) and bundled.is_file():
-        text = bundled.read_text(encoding="utf-8")
-    elif path.suffix in (".yaml", ".yml") and path.is_file():
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise MachineError(f"{where}: over {MAX_FILE_BYTES:,} bytes; that is no machine file")
-        text = path.read_text(encoding="utf-8", errors="replace")
-    else:
+        return bundled.read_text(encoding="utf-8")
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise MachineError(f"no machine {where!r}: give the path of a .yaml file or one of {', '.join(machine_names())}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise MachineError(f"{where}: over {MAX_FILE_BYTES:,} bytes; that is no machine file")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _read(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str, Provenance]]:
+    """Values and provenance of a machine file, on top of the one that it extends."""
+    where = str(machine)
+    text = machine_text(machine)
     try:
         loaded = yaml.load(text, _Loader)  # a SafeLoader with fewer resolvers
     except yaml.YAMLError as error:

@@ -1,8 +1,9 @@
 """Results: what an operation costs on a machine and on its baseline, as objects and as one tidy table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import hypot
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from simhw.trace.layer import OPERATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from simhw.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,13 @@ class OperationResult:
         return self.baseline.time_s / self.cost.time_s if self.baseline and self.cost.time_s else float("nan")
 
     @property
+    def speedup_half_width(self) -> float:
+        """Half-width of its 95% confidence interval, from those of the cycles on both machines."""
+        if self.baseline is None:
+            return float("nan")
+        return self.speedup * hypot(self.cost.cycles.relative_half_width, self.baseline.cycles.relative_half_width)
+
+    @property
     def energy_efficiency(self) -> float:
         """Compute energy on the baseline over that on the machine; NaN without a baseline."""
         return self.baseline.energy_j / self.cost.energy_j if self.baseline and self.cost.energy_j else float("nan")
@@ -135,6 +145,7 @@ class Summary:
 
     macs: int
     cycles: Estimate
+    baseline_cycles: Estimate
     time_s: float
     baseline_time_s: float
     energy_j: float
@@ -144,6 +155,7 @@ class Summary:
     occupancy: float
     cycles_per_set: float
     counters: dict[str, Estimate]
+    classes: tuple[str, ...]
 
     @property
     def speedup(self) -> float:
@@ -151,12 +163,23 @@ class Summary:
 
     @property
     def speedup_half_width(self) -> float:
-        """Half-width of the 95% confidence interval, from that of the cycles."""
-        return self.speedup * self.cycles.relative_half_width
+        """Half-width of the 95% confidence interval, from those of the cycles on both machines."""
+        return self.speedup * hypot(self.cycles.relative_half_width, self.baseline_cycles.relative_half_width)
 
     @property
     def energy_efficiency(self) -> float:
         return self.baseline_energy_j / self.energy_j if self.energy_j else float("nan")
+
+    @property
+    def class_shares(self) -> dict[str, float]:
+        """Share of each lane-cycle class in the lane-cycles of all tile passes; they add up to 1."""
+        return class_shares(self.counters, self.classes)
+
+
+def class_shares(counters: Mapping[str, Estimate], classes: Sequence[str]) -> dict[str, float]:
+    """Share of each class in the sum of all of them."""
+    total = sum(counters[name].value for name in classes)
+    return {name: counters[name].value / total if total else float("nan") for name in classes}
 
 
 def summarise(operations: Sequence[OperationResult]) -> Summary:
@@ -170,6 +193,7 @@ def summarise(operations: Sequence[OperationResult]) -> Summary:
     return Summary(
         macs=sum(item.macs for item in operations),
         cycles=Estimate.total([item.cost.cycles for item in operations]),
+        baseline_cycles=Estimate.total([item.cycles for item in baselines]) if complete else Estimate(float("nan")),
         time_s=time_s,
         baseline_time_s=baseline_time,
         energy_j=sum(item.cost.energy_j for item in operations),
@@ -179,6 +203,7 @@ def summarise(operations: Sequence[OperationResult]) -> Summary:
         occupancy=sum(item.cost.occupancy * item.dense_sets for item in operations) / sets if sets else float("nan"),
         cycles_per_set=tile_cycles.value / sets if sets else float("nan"),
         counters={name: Estimate.total([item.counters[name] for item in operations]) for name in names},
+        classes=operations[0].classes if operations else (),
     )
 
 
@@ -192,10 +217,14 @@ class Results:
         In the order of the trace's layers; forward, input_grad, weight_grad.
     provenance : dict of str to value
         Trace, machine, their hashes, sampling, seed and versions; every row of `frame` carries them.
+    machine : Machine
+    baseline : Machine or None
     """
 
     operations: list[OperationResult]
     provenance: dict[str, Any]
+    machine: "Machine"
+    baseline: "Machine | None"
 
     @property
     def total(self) -> Summary:
@@ -238,7 +267,7 @@ class Results:
             "cycles_per_set": item.cycles_per_set,
             "baseline_cycles": item.baseline_cycles,
             "speedup": item.speedup,
-            "speedup_ci95": item.speedup * item.cost.cycles.relative_half_width,
+            "speedup_ci95": item.speedup_half_width,
             "time_s": item.cost.time_s,
             "baseline_time_s": base.time_s if base else nan,
             "energy_j": item.cost.energy_j,

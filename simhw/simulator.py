@@ -207,14 +207,17 @@ def simulate(
         "trace_hash": trace_hash(trace.path) if trace.path else "",
         "model": trace.metadata.model,
         "dataset": trace.metadata.dataset,
+        "technique": trace.metadata.technique,
         "step": trace.metadata.step,
+        "batch": trace.metadata.batch,
         "sampling": simulation.description,
         "seed": seed,
         "checked": check,
         "seconds": round(time.monotonic() - started, 3),
         "simhw": __version__,
+        "numpy": np.__version__,
     }
-    return Results(operations, provenance)
+    return Results(operations, provenance, machine, chosen)
 
 
 def compare(
