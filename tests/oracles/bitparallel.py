@@ -1,7 +1,8 @@
-"""The baseline tile: every PE multiplies one set of 8 (TensorDash's baseline: 16) bfloat16 pairs a cycle into the same accumulator as FPRaker's.
+"""The baseline tile: every PE multiplies one set of bfloat16 pairs a cycle into the same accumulator as FPRaker's.
 
-Source: spec page fpraker.md, section 4 (one set per PE per cycle); the arithmetic is decided: exact products, aligned to
-emax, summed exactly with S and rounded once; a product more than `align_range` positions below emax is lost.
+A set is 8 pairs, 16 in TensorDash's baseline.  Source: spec page fpraker.md, section 4 (one set per PE per cycle); the
+arithmetic is decided: exact products, aligned to emax, summed exactly with S and rounded once; a product more than
+`align_range` positions below emax is lost.
 """
 
 import math
