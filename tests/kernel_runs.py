@@ -84,7 +84,7 @@ def fpraker_config(machine: Machine) -> fpraker.Config:
 
 def _fpraker(machine: Machine, x: BF16Array, y: BF16Array) -> tuple[int, dict[str, int], Any]:
     result = fpraker.tile_pass(x, y, fpraker_config(machine))
-    names = "useful shift_range no_term exponent inter_pe processed skipped_zero skipped_oob overflows".split()
+    names = ("useful", "shift_range", "no_term", "exponent", "inter_pe", "processed", "skipped_zero", "skipped_oob", "overflows")
     return result.cycles, {name: getattr(result, name) for name in names}, result.outputs
 
 
