@@ -67,7 +67,7 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
     if len(rows) % tile.tile_y:
         raise ShapeError(f"{len(rows)} rows of Y are not whole tiles of {tile.tile_y}")
     # Numba compiles anew for arrays that may not be written; copying those costs less.
-    x, rows = np.require(x, np.uint16, "CW"), np.require(rows, np.uint16, "CW")
+    x, rows = np.require(x, np.uint16, ["C", "W"]), np.require(rows, np.uint16, ["C", "W"])
     stepper = _replay_of(machine)
     durations: list[int] = []
     counters: Counter[str] = Counter()
