@@ -22,6 +22,9 @@ UNIT_VALUES = 4_000_000
 UNIT_MACS = 40_000_000
 """Multiply-accumulates of a unit of work: some tens of milliseconds, long against Python's share, short against a layer."""
 
+Y_ROWS = 32
+"""Rows of Y in a cell where each costs the simulator its own share: a cell that held all of them could be of any size."""
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -74,7 +77,9 @@ class Plan:
     @property
     def y_tiles_per_group(self) -> int | None:
         """Tiles of Y in a cell; None where a cell holds all of its cluster's."""
-        return None if self.tile.y_group is None else max(1, self.tile.y_group // self.tile.tile_y)
+        if self.tile.y_group is None and not self.tile.needs_y:
+            return None
+        return max(1, (self.tile.y_group or Y_ROWS) // self.tile.tile_y)
 
     def operands(self, product: int) -> tuple[Operand, Operand]:
         """X and Y of a product as the machine takes them."""
