@@ -30,6 +30,7 @@ from simhw.pe.vector import (
 
 NEVER = 32767
 """An offset beyond every real one: exponents differ by less than 17,000."""
+SCRATCH_VECTORS = 6
 POSITIONS = 9
 """Positions p from +1 to -7."""
 
@@ -54,7 +55,8 @@ def column_max(vector, column):
 def coupled_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at, scratch):
     """Sets `first` to `last` of WIDTH PEs in columns; parameters and result as `fpraker.independent_sets`.
 
-    `scratch` holds four vectors per lane: terms still to fire, those in bounds, distances below emax, negative digits.
+    `scratch` holds SCRATCH_VECTORS vectors per lane: terms still to fire, those in bounds, distances below emax, negative
+    digits, and of the current cycle the term that the pointer shows and its offset.
     """
     extra_bits = 7 + setup.threshold - setup.fraction_bits
     one, nothing, never = spread(1, exponent), spread(0, exponent), spread(NEVER, exponent)
@@ -63,6 +65,7 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
     # The weight of position p = +1 with T fraction bits is 2**(T + 1); a reversed word has it in its highest bit.
     unused = spread(lane_bits(exponent) - 2 - setup.threshold, exponent)
     bounds, distances, negatives = LANES * WIDTH, 2 * LANES * WIDTH, 3 * LANES * WIDTH
+    currents, offsets = 4 * LANES * WIDTH, 5 * LANES * WIDTH
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for index in range(first, last):
         k = index * LANES
@@ -91,8 +94,13 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             busy, base = nothing, never
             for lane in range(LANES):
                 own = load(scratch, lane * WIDTH)
+                current = _current(own, setup)
+                # K + 1 of the term that the pointer shows.
+                offset = where_zero(current, never, load(scratch, distances + lane * WIDTH) + popcount(current - one))
                 busy = busy | own
-                base = unsigned_min(base, _next_offset(own, distances + lane * WIDTH, scratch, setup, never))
+                base = unsigned_min(base, offset)
+                store(scratch, currents + lane * WIDTH, current)
+                store(scratch, offsets + lane * WIDTH, offset)
             if not any_lane(busy):
                 break
             limit = base + window
@@ -101,9 +109,8 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             added = spread(0, s)
             for lane in range(LANES):
                 own = load(scratch, lane * WIDTH)
-                offset = _next_offset(own, distances + lane * WIDTH, scratch, setup, never)
-                current = _current(own, setup)
-                fired = where_negative(limit - offset, nothing, current)
+                current = load(scratch, currents + lane * WIDTH)
+                fired = where_negative(limit - load(scratch, offsets + lane * WIDTH), nothing, current)
                 in_bounds = fired & load(scratch, bounds + lane * WIDTH)
                 shift_range += count_nonzero(current) - count_nonzero(fired)
                 # A lane without terms of its own, and a slot that fires as a zero, do no useful work.
@@ -132,10 +139,3 @@ def _current(own, setup):
         shared = column_or(own, setup.column)
         return own & shared & -shared
     return own & -own
-
-
-@numba.njit(inline="always")
-def _next_offset(own, at, scratch, setup, never):
-    """K + 1 of that term, or `never`."""
-    current = _current(own, setup)
-    return where_zero(current, never, load(scratch, at) + popcount(current - spread(1, own)))

@@ -17,7 +17,7 @@ from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import fold_chunk, read_out_all
 from simhw.pe.fpraker import LANES, Counts, FPRakerPE, Setup, independent_sets, recoding, serial_code
-from simhw.pe.fpraker_coupled import coupled_sets
+from simhw.pe.fpraker_coupled import SCRATCH_VECTORS, coupled_sets
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, widen
 from simhw.tile.layout import Prepared, lay_out
 from simhw.tile.passes import ParallelRows, TilePasses
@@ -72,7 +72,7 @@ def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead,
     sets = x.shape[1] // LANES
     kind, sum_kind = exponent.dtype, s.dtype
     times = np.empty(columns * SETS_PER_ROUND * WIDTH, kind)
-    scratch = np.empty(4 * LANES * WIDTH, kind)
+    scratch = np.empty(SCRATCH_VECTORS * LANES * WIDTH, kind)
     finished = np.empty(columns * WIDTH, sum_kind)
     slowest = np.empty((run_ahead + 1) * WIDTH, sum_kind)
     step = setup.chunk_sets if setup.chunk_sets else SETS_PER_ROUND
