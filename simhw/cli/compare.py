@@ -1,15 +1,53 @@
-"""`simhw compare`."""
+"""`simhw compare`: variants of machines side by side on one training step."""
 
 import argparse
 from typing import Any
 
+from simhw.cli.options import add_options, checked, simulated, write_table
+
 
 def add_parser(commands: Any) -> None:
     """Add this command to the top parser."""
-    parser = commands.add_parser("compare")
+    parser = commands.add_parser(
+        "compare",
+        help="put machines and variants of them side by side",
+        description="Simulate a training step on machines and variants of them, and put them side by side.",
+        epilog="Example: simhw compare --trace resnet50.npz --pe fpraker --pe tensordash --pe fpraker:pe.oob_threshold=9",
+    )
+    add_options(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    raise SystemExit(2)
+    request = checked(arguments)
+    from simhw.cli.terminal import facts, show
+    from simhw.report.result_tables import (
+        comparison_sheet,
+        labels,
+        layer_comparison_sheet,
+        legend,
+        machine_facts,
+        sampling_error,
+        trace_facts,
+    )
+
+    results = simulated(arguments, request)
+    show(*facts(trace_facts(request.trace, results[0])))
+    for label, each in zip(labels(results), results, strict=True):
+        show("", *facts(machine_facts(each, label)), sampling_error(each))
+    show(comparison_sheet(results))
+    if len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1:
+        show("The machines have different baselines: each speed-up and efficiency is against the baseline of its row.")
+    if arguments.per_layer:
+        show(layer_comparison_sheet(results))
+    show("forward, input_grad, weight_grad, total: speed-up over the baseline.  useful: share of the lane-cycles.", *legend(results))
+    if arguments.out:
+        write_table(arguments.out, results)
+        show(f"table written to {arguments.out}")
+    if arguments.plot:
+        from simhw.report.result_plots import plot_comparison
+
+        plot_comparison(request.trace, results, arguments.plot)
+        show(f"plot written to {arguments.plot}")
+    return 0

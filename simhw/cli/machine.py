@@ -1,15 +1,136 @@
-"""`simhw machine`."""
+"""`simhw machine`: which machines there are, and every constant of one with its source."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from simhw.errors import SimhwError
+
+if TYPE_CHECKING:
+    from simhw.machine import Machine
+    from simhw.report.result_tables import Sheet
+
+UNITS = {"_hz": "Hz", "_um2": "um^2", "_mw": "mW"}
+"""Units by the end of a constant's or its section's name."""
 
 
 def add_parser(commands: Any) -> None:
     """Add this command to the top parser."""
-    parser = commands.add_parser("machine")
-    parser.set_defaults(execute=execute)
+    parser = commands.add_parser("machine", help="list machines, or show every constant of one", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="the machines that come with simhw")
+    listing.set_defaults(execute=_list)
+
+    show = actions.add_parser("show", help="every constant with its unit, source and confidence; area and power")
+    show.add_argument("machine", metavar="MACHINE", help="a name, a .yaml file, or either with overrides: fpraker:pe.oob_threshold=9")
+    show.add_argument("--yaml", action="store_true", help="print the file as it is, to start one of your own")
+    show.set_defaults(execute=_show)
 
 
-def execute(arguments: argparse.Namespace) -> int:
-    """Run the command."""
-    raise SystemExit(2)
+def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+    """Print a line per machine."""
+    from simhw.cli.terminal import show
+    from simhw.machine import load_machine, machine_names
+    from simhw.report.result_tables import Sheet, lane_count
+
+    headings = ["tiles", "lanes", "MHz", "mm^2", "W"]
+    columns = [("name", False), *((heading, True) for heading in headings), ("baseline", False), ("description", False)]
+    rows = []
+    for name in machine_names():
+        machine = load_machine(name)
+        values = machine.values
+        numbers = [str(values.tiles), f"{lane_count(machine):,}", f"{values.clock_hz / 1e6:g}", f"{machine.compute_area_mm2:.2f}"]
+        rows.append([name, *numbers, f"{_power_w(machine):.3f}", values.baseline or "-", values.description])
+    show(
+        Sheet("", columns, rows),
+        "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  mm^2, W: compute only.",
+        "`simhw machine show NAME` lists the constants and where they come from; `--yaml` prints the file.",
+    )
+    return 0
+
+
+def _power_w(machine: "Machine") -> float:
+    return machine.values.tiles * sum(machine.values.tile_power_mw.values()) / 1e3
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    """Print a machine's constants and what follows from them."""
+    from simhw.cli.terminal import facts, show
+    from simhw.machine import load_machine, machine_text, parse_machine, split_machine
+
+    name, overrides = split_machine(arguments.machine)
+    if arguments.yaml:
+        if overrides:
+            raise SimhwError(f"--yaml prints the file of {name} as it is; leave the overrides out")
+        print(machine_text(name), end="")
+        return 0
+    machine = parse_machine(arguments.machine)
+    baseline = load_machine(machine.values.baseline) if machine.values.baseline else None
+    pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
+    pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
+    show(*facts(pairs), _constants(machine, load_machine(name)), *facts(_arithmetic(machine, baseline)))
+    return 0
+
+
+def unit_of(name: str) -> str:
+    """The unit that a constant's dotted name tells; empty where it is a number or a word."""
+    return next((unit for part in name.split(".") for end, unit in UNITS.items() if part.endswith(end)), "")
+
+
+def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
+    """Every constant; `plain` is the machine without overrides."""
+    from simhw.machine import leaf_names
+    from simhw.report.result_tables import Sheet
+
+    values, original = machine.values.model_dump(), plain.values.model_dump()
+    rows = []
+    for name in leaf_names(values):
+        if name in ("name", "description", "baseline"):
+            continue
+        value = _text(_leaf(values, name))
+        if name in machine.overrides:
+            value += f" (file: {_text(_leaf(original, name))})"
+        source = machine.provenance.get(name)
+        rows.append([name, value, unit_of(name), f"{source.confidence:.0%}" if source else "-", source.source if source else "-"])
+    return Sheet("", [("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)], rows)
+
+
+def _leaf(values: dict[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        values = values[part]
+    return values
+
+
+def _text(value: object) -> str:
+    """A value as a machine file writes it; numbers with separators."""
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}" if isinstance(value, float) else str(value)
+
+
+def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[str, str]]:
+    """How lanes, area and power follow from the constants."""
+    from simhw.report.result_tables import lane_count
+
+    values, tile = machine.values, machine.tile
+    area, power = values.tile_area_um2, values.tile_power_mw
+    compared = ["", "", ""]
+    if baseline is not None:
+        ratios = (
+            lane_count(machine) / lane_count(baseline),
+            machine.compute_area_mm2 / baseline.compute_area_mm2,
+            _power_w(machine) / _power_w(baseline),
+        )
+        compared = [f"; {ratio:.4g}x {baseline.name}" for ratio in ratios]
+    lanes = f"{values.tiles} tiles x {tile.tile_x * tile.tile_y} PEs x {tile.lanes} lanes = {lane_count(machine):,}"
+    areas = f"{values.tiles} tiles x {_sum(area)} um^2 = {machine.compute_area_mm2:.3f} mm^2"
+    powers = f"{values.tiles} tiles x {_sum(power)} mW = {_power_w(machine):.3f} W"
+    return [("lanes", lanes + compared[0]), ("area", areas + compared[1]), ("power", powers + compared[2])]
+
+
+def _sum(parts: dict[str, float]) -> str:
+    """Parts added up, or the only one."""
+    terms = " + ".join(f"{name} {value:,.10g}" for name, value in parts.items())
+    return f"({terms} = {sum(parts.values()):,.10g})" if len(parts) > 1 else f"({terms})"

@@ -1,15 +1,51 @@
-"""`simhw run`."""
+"""`simhw run`: a training step on one or more machines, each beside its baseline, with the reasons for the result."""
 
 import argparse
 from typing import Any
 
+from simhw.cli.options import add_options, checked, simulated, write_table
+
 
 def add_parser(commands: Any) -> None:
     """Add this command to the top parser."""
-    parser = commands.add_parser("run")
+    parser = commands.add_parser(
+        "run",
+        help="simulate a training step on machines, each beside its baseline",
+        description="Simulate a training step on machines, each beside its baseline, and say where the time goes.",
+        epilog="Example: simhw run --trace resnet50.npz --pe fpraker --plot fpraker.png",
+    )
+    add_options(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    raise SystemExit(2)
+    request = checked(arguments)
+    from simhw.cli.terminal import facts, show
+    from simhw.report.result_tables import (
+        explanation,
+        labels,
+        lane_cycle_sheet,
+        layer_sheet,
+        legend,
+        machine_facts,
+        performance_sheet,
+        trace_facts,
+    )
+
+    results = simulated(arguments, request)
+    show(*facts(trace_facts(request.trace, results[0])))
+    for label, each in zip(labels(results), results, strict=True):
+        show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each))
+        if arguments.per_layer:
+            show(layer_sheet(each))
+    show("", *legend(results))
+    if arguments.out:
+        write_table(arguments.out, results)
+        show(f"table written to {arguments.out}")
+    if arguments.plot:
+        from simhw.report.result_plots import plot_results
+
+        plot_results(request.trace, results, arguments.plot)
+        show(f"plot written to {arguments.plot}")
+    return 0

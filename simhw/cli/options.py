@@ -1,0 +1,169 @@
+"""What `simhw run` and `simhw compare` have in common: their options, every check of them, and the simulations."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simhw.errors import SimhwError
+
+if TYPE_CHECKING:
+    from simhw.machine import Machine
+    from simhw.results import Results
+    from simhw.trace.trace import Trace
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options that have been checked: what to simulate on what.
+
+    Attributes
+    ----------
+    trace : Trace
+    pairs : list of (Machine, Machine or None)
+        Machines and their baselines.
+    sample : float or None
+    """
+
+    trace: "Trace"
+    pairs: "list[tuple[Machine, Machine | None]]"
+    sample: float | None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both commands take."""
+    parser.add_argument(
+        "--trace", metavar="TRACE", required=True, help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces"
+    )
+    parser.add_argument(
+        "--pe",
+        metavar="MACHINE",
+        action="append",
+        required=True,
+        help="a name of `simhw machine list` or a .yaml file, maybe with overrides: fpraker:pe.oob_threshold=9,tile.rows=4; repeatable",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a value of every --pe that has it (not of baselines); may be repeated",
+    )
+    parser.add_argument("--baseline", metavar="MACHINE", help="compare with this machine, not with the one that the machine's file names")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--sample", metavar="SHARE", type=float, help="simulate a random share of the tile passes, such as 0.02")
+    amount.add_argument(
+        "--exact", action="store_true", help="simulate every tile pass (default: where that takes under about a minute, else to ±1%%)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="which random sample (default: 0)")
+    parser.add_argument(
+        "--nonfinite", choices=("error", "zero"), default="error", help="what NaN and infinity in the trace become (default: error)"
+    )
+    parser.add_argument("--check", action="store_true", help="replay every pass step by step, compare cycles, counters, outputs (slow)")
+    parser.add_argument("--workers", metavar="N", type=int, help="threads (default: one per processor core)")
+    parser.add_argument("--out", metavar="FILE", help="write a row per machine, layer and operation to a .csv, .json or .parquet file")
+    parser.add_argument("--plot", metavar="FILE", help="draw the result to a .png, .svg or .pdf file")
+    parser.add_argument("--per-layer", action="store_true", help="add a table of every layer and operation")
+
+
+def checked(arguments: argparse.Namespace) -> Request:
+    """Check all options, the fast ones first; nothing is simulated.
+
+    Raises
+    ------
+    SimhwError
+        An option cannot be used.
+    """
+    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES
+    from simhw.trace.format import load_trace
+
+    sample = 1.0 if arguments.exact else arguments.sample
+    if sample is not None and not 0 < sample <= 1:
+        raise SimhwError(f"--sample {sample:g}: give a share above 0 and at most 1")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise SimhwError(f"--workers {arguments.workers}: give at least 1")
+    if arguments.seed < 0:
+        raise SimhwError(f"--seed {arguments.seed}: give a number of at least 0")
+    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
+        if path:
+            _check_target(path, suffixes)
+    pairs = _machines(arguments.pe, arguments.set, arguments.baseline)
+    trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
+    if not any(layer.operations for layer in trace.layers):
+        raise SimhwError(f"{trace.path}: training ran no operation that could be simulated")
+    return Request(trace, pairs, sample)
+
+
+def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]":
+    """Simulate every machine and its baseline."""
+    from simhw.simulator import simulate
+
+    return [
+        simulate(
+            request.trace,
+            machine,
+            request.sample,
+            arguments.seed,
+            baseline=baseline,
+            check=arguments.check,
+            workers=arguments.workers,
+        )
+        for machine, baseline in request.pairs
+    ]
+
+
+def write_table(path: str, results: "list[Results]") -> None:
+    """Write the results of one machine or of several."""
+    from simhw.results import Comparison
+
+    if len(results) == 1:
+        results[0].write(path)
+    else:
+        Comparison(results).write(path)
+
+
+def _check_target(path: str, suffixes: tuple[str, ...]) -> None:
+    """Raise where a file could not be written after the work is done."""
+    from simhw.output import check_suffix
+
+    check_suffix(path, suffixes)
+    target = Path(path)
+    if target.is_dir():
+        raise SimhwError(f"{path}: is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise SimhwError(f"{path}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise SimhwError(f"{path}: the folder {target.parent} cannot be written to")
+
+
+def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "list[tuple[Machine, Machine | None]]":
+    from simhw.machine import load_machine, parse_machine, parse_overrides, split_machine
+
+    common = parse_overrides(settings)
+    used: set[str] = set()
+    reference = parse_machine(baseline) if baseline is not None else None
+    pairs: dict[str, tuple[Machine, Machine | None]] = {}
+    for text in texts:
+        name, own = split_machine(text)
+        plain = load_machine(name)
+        fitting = {key: value for key, value in common.items() if _has(plain, key)}
+        used |= fitting.keys()
+        # A machine's own overrides come last and so prevail.
+        machine = load_machine(name, **(fitting | own))
+        against = reference or (load_machine(machine.values.baseline) if machine.values.baseline else None)
+        if f"{machine.label} {machine.content_hash}" in pairs:
+            raise SimhwError(f"--pe {text}: the same machine is given twice")
+        pairs[f"{machine.label} {machine.content_hash}"] = (machine, against)
+    for key in common:
+        if key not in used:
+            raise SimhwError(f"--set {key}: no --pe has such a value; `simhw machine show {split_machine(texts[0])[0]}` lists them")
+    return list(pairs.values())
+
+
+def _has(machine: "Machine", key: str) -> bool:
+    """Whether an override of that name means a value of the machine: the whole dotted name or its last part."""
+    from simhw.machine import leaf_names
+
+    names = leaf_names(machine.values.model_dump())
+    return key in names or any(name.rpartition(".")[2] == key.rpartition(".")[2] for name in names)

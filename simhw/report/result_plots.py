@@ -1,0 +1,267 @@
+"""Pictures of results: where the lane-cycles went, and speed-ups with their intervals, in total and layer by layer."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import PercentFormatter
+
+from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.report.result_tables import labels, ratio, title
+from simhw.results import Results, Summary
+from simhw.trace.layer import OPERATIONS
+from simhw.trace.trace import Trace
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+CLASS_COLORS = {
+    "useful": "#009E73",
+    "shift_range": "#E69F00",
+    "no_term": "#999999",
+    "exponent": "#CC79A7",
+    "inter_pe": "#56B4E9",
+    "idle": "#DDDDDD",
+}
+OPERATION_STYLE: dict[str, tuple[str, str]] = {
+    "forward": ("#0072B2", "o"),
+    "input_grad": ("#D55E00", "^"),
+    "weight_grad": ("#009E73", "s"),
+}
+MACHINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+LONGEST_NAME = 36
+LAYER_INCHES = 0.2
+WIDTH_INCHES = 12.0
+# A share below this has no room for its number.
+SMALLEST_LABELLED = 0.045
+MOST_NAMED_LAYERS = 200
+MOST_LABELLED_VARIANTS = 6
+
+
+def plot_results(trace: Trace, results: Sequence[Results], path: str | os.PathLike[str]) -> None:
+    """Draw each machine's result to a file; see `results_figure`.
+
+    Parameters
+    ----------
+    trace : Trace
+    results : sequence of Results
+        Of that trace.
+    path : str or path
+        Ends in ``.png``, ``.svg`` or ``.pdf``.
+
+    Raises
+    ------
+    SimhwError
+        Another suffix, or a place that cannot be written.
+    """
+    _save(results_figure(trace, results), path)
+
+
+def plot_comparison(trace: Trace, results: Sequence[Results], path: str | os.PathLike[str]) -> None:
+    """Draw machines side by side to a file; see `comparison_figure` and `plot_results`."""
+    _save(comparison_figure(trace, results), path)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    check_suffix(path, PICTURE_SUFFIXES)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
+    """A block per machine: lane-cycles by class, speed-ups, and below them the speed-up of every layer.
+
+    The error bars are 95% confidence intervals.  In the lower panel a marker's area grows with the share of the machine's
+    time that the layer and operation take.
+    """
+    layers = _layer_names(results[0])
+    width = max(WIDTH_INCHES, 2.0 + LAYER_INCHES * min(len(layers), MOST_NAMED_LAYERS))
+    rows = 2 if len(layers) > 1 else 1
+    heights = [2.6, 3.4][:rows]
+    figure = Figure(figsize=(width, 0.5 + len(results) * (sum(heights) + 0.4)), layout="constrained")
+    figure.suptitle(_plain(title(trace)), fontsize=11)
+    blocks = figure.subfigures(len(results), 1, squeeze=False)[:, 0]
+    for block, label, each in zip(blocks, labels(results), results, strict=True):
+        _draw_machine(block, label, each, layers, heights)
+    return figure
+
+
+def _draw_machine(block: SubFigure, label: str, results: Results, layers: list[str], heights: list[float]) -> None:
+    baseline = results.baseline
+    block.suptitle(_plain(f"{label}{f', against {baseline.label}' if baseline else ''}"), fontsize=10, fontweight="bold")
+    grid = block.add_gridspec(len(heights), 2, height_ratios=heights)
+    summaries = {**results.by_operation(), "total": results.total}
+    classes = block.add_subplot(grid[0, 0])
+    _draw_classes(classes, summaries)
+    speedups = block.add_subplot(grid[0, 1], sharey=classes)
+    _draw_speedups(speedups, summaries)
+    speedups.tick_params(axis="y", labelleft=False)
+    if len(heights) > 1:
+        _draw_layers(block.add_subplot(grid[1, :]), results, layers)
+
+
+def _draw_classes(axes: Axes, summaries: dict[str, Summary]) -> None:
+    """A stacked bar per summary, from top to bottom."""
+    names = list(summaries)
+    starts = np.zeros(len(names))
+    for each in dict.fromkeys(name for summary in summaries.values() for name in summary.classes):
+        shares = np.array([summary.class_shares.get(each, 0.0) for summary in summaries.values()])
+        bars = axes.barh(range(len(names)), shares, left=starts, color=CLASS_COLORS[each], label=each, height=0.7)
+        axes.bar_label(bars, [f"{share:.0%}" if share >= SMALLEST_LABELLED else "" for share in shares], label_type="center", fontsize=7)
+        starts += np.nan_to_num(shares)
+    axes.set_yticks(range(len(names)), [_plain(_short(name)) for name in names], fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlabel("lane-cycles of the tile passes", fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=6, fontsize=7, frameon=False, handlelength=1, columnspacing=1)
+
+
+def _error(half_width: float) -> float:
+    """What an error bar can draw: nothing where the half-width is unknown."""
+    return half_width if np.isfinite(half_width) else float("nan")
+
+
+def _draw_speedups(axes: Axes, summaries: dict[str, Summary]) -> None:
+    values = [summary.speedup for summary in summaries.values()]
+    errors = [_error(summary.speedup_half_width) for summary in summaries.values()]
+    colors = [OPERATION_STYLE[name][0] if name in OPERATION_STYLE else "#444444" for name in summaries]
+    axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
+    axes.barh(range(len(values)), values, xerr=errors if any(errors) else None, color=colors, height=0.7, capsize=3)
+    ends = np.nan_to_num(values) + np.nan_to_num(errors)
+    for row, (end, summary) in enumerate(zip(ends, summaries.values(), strict=True)):
+        _label(axes, ratio(summary.speedup, summary.speedup_half_width), float(end), row)
+    axes.set_xlim(0, 1.35 * max(*ends, 1.0))
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlabel("speed-up over the baseline", fontsize=8)
+
+
+def _label(axes: Axes, text: str, x: float, y: float, above: bool = False) -> None:
+    """A number at the end of a bar; white behind it, since it may lie on the line of the baseline."""
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(0, 3) if above else (5, 0),
+        textcoords="offset points",
+        ha="center" if above else "left",
+        va="bottom" if above else "center",
+        fontsize=7,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    )
+
+
+def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
+    places = {name: index for index, name in enumerate(layers)}
+    whole = results.total.time_s
+    for shift, operation in zip((-0.22, 0.0, 0.22), OPERATIONS, strict=True):
+        items = [item for item in results.operations if item.operation == operation]
+        if not items:
+            continue
+        color, marker = OPERATION_STYLE[operation]
+        x = [places[item.layer] + shift for item in items]
+        y = [item.speedup for item in items]
+        areas = [10 + 600 * item.cost.time_s / whole for item in items]
+        axes.scatter(x, y, areas, color=color, marker=marker, alpha=0.85, linewidths=0, label=operation, zorder=3)
+        errors = [_error(item.speedup_half_width) for item in items]
+        if any(errors):
+            axes.errorbar(x, y, errors, fmt="none", ecolor=color, elinewidth=0.8, capsize=1.5, zorder=2)
+    axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
+    axes.set_ylim(0, 1.08 * max([*(item.speedup for item in results.operations if np.isfinite(item.speedup)), 1.0]))
+    axes.set_xlim(-0.7, len(layers) - 0.3)
+    named = layers if len(layers) <= MOST_NAMED_LAYERS else []
+    axes.set_xticks(range(len(named)), [_plain(_short(name)) for name in named], rotation=90, fontsize=6.5)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_ylabel("speed-up over the baseline", fontsize=8)
+    axes.grid(linewidth=0.3, alpha=0.6)
+    legend = axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, frameon=False, title="marker area: share of the machine's time"
+    )
+    legend.get_title().set_fontsize(7)
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_sizes([24])  # type: ignore[attr-defined]
+
+
+def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
+    """Grouped bars of speed-ups per operation and total, the totals' energy efficiency, and their lane-cycles by class."""
+    names = [*dict.fromkeys(name for each in results for name in each.by_operation()), "total"]
+    summaries = [{**each.by_operation(), "total": each.total} for each in results]
+    variants = labels(results)
+    several = len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1
+    lower = 1.1 + 0.32 * len(results)
+    width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
+    figure = Figure(figsize=(width, 4.6 + lower + 0.16 * len(results)), layout="constrained")
+    figure.suptitle(_plain(title(trace)), fontsize=11)
+    grid = figure.add_gridspec(2, 2, height_ratios=[3.8, lower], width_ratios=[2, 1])
+    _draw_groups(figure.add_subplot(grid[0, :]), names, variants, summaries, [_against(each) if several else "" for each in results])
+    totals = {label: each.total for label, each in zip(variants, results, strict=True)}
+    classes = figure.add_subplot(grid[1, 0])
+    _draw_classes(classes, totals)
+    _draw_energy(figure.add_subplot(grid[1, 1], sharey=classes), totals)
+    return figure
+
+
+def _against(results: Results) -> str:
+    return f" (against {results.baseline.label if results.baseline else 'nothing'})"
+
+
+def _draw_groups(
+    axes: Axes, names: list[str], variants: list[str], summaries: Sequence[dict[str, Summary]], against: Sequence[str]
+) -> None:
+    """A group per operation and the total, in it a bar per machine."""
+    width = 0.8 / len(variants)
+    for index, (variant, parts, base) in enumerate(zip(variants, summaries, against, strict=True)):
+        x = [group + (index - (len(variants) - 1) / 2) * width for group, name in enumerate(names) if name in parts]
+        found = [parts[name] for name in names if name in parts]
+        errors = [_error(summary.speedup_half_width) for summary in found]
+        values = [summary.speedup for summary in found]
+        axes.bar(
+            x,
+            values,
+            width,
+            yerr=errors if any(errors) else None,
+            capsize=2,
+            color=MACHINE_COLORS[index % len(MACHINE_COLORS)],
+            hatch="//" * (index // len(MACHINE_COLORS)),
+            edgecolor="white",
+            linewidth=0.4,
+            label=_plain(_short(variant, 60) + base),
+        )
+        if len(variants) <= MOST_LABELLED_VARIANTS:
+            ends = np.nan_to_num(values) + np.nan_to_num(errors)
+            for place, end, value in zip(x, ends, values, strict=True):
+                _label(axes, f"{value:.2f}", place, float(end), above=True)
+    axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
+    axes.margins(y=0.1)
+    axes.set_xticks(range(len(names)), names, fontsize=9)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_ylabel("speed-up over the baseline", fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7, frameon=False)
+
+
+def _draw_energy(axes: Axes, totals: dict[str, Summary]) -> None:
+    values = [total.energy_efficiency for total in totals.values()]
+    axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
+    colors = [MACHINE_COLORS[index % len(MACHINE_COLORS)] for index in range(len(values))]
+    axes.barh(range(len(values)), values, color=colors, height=0.7)
+    ends = np.nan_to_num(values)
+    for row, (end, value) in enumerate(zip(ends, values, strict=True)):
+        _label(axes, ratio(value), float(end), row)
+    axes.set_xlim(0, 1.35 * max(*ends, 1.0))
+    axes.tick_params(axis="y", labelleft=False)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlabel("compute energy efficiency, total", fontsize=8)
+
+
+def _layer_names(results: Results) -> list[str]:
+    return list(dict.fromkeys(item.layer for item in results.operations))
+
+
+def _short(name: str, longest: int = LONGEST_NAME) -> str:
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
+
+
+def _plain(text: str) -> str:
+    """Text for matplotlib, to which a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
