@@ -22,20 +22,13 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
-    from simhw.report.result_tables import (
-        comparison_sheet,
-        labels,
-        layer_comparison_sheet,
-        legend,
-        machine_facts,
-        sampling_error,
-        trace_facts,
-    )
+    from simhw.report.result_reasons import cautions, legend, sampling_error
+    from simhw.report.result_tables import comparison_sheet, labels, layer_comparison_sheet, machine_facts, trace_facts
 
     results = simulated(arguments, request)
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
-        show("", *facts(machine_facts(each, label)), sampling_error(each))
+        show("", *facts(machine_facts(each, label)), sampling_error(each), *cautions(each))
     show(comparison_sheet(results))
     if len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1:
         show("The machines have different baselines: each speed-up and efficiency is against the baseline of its row.")

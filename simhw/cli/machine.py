@@ -31,7 +31,8 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     """Print a line per machine."""
     from simhw.cli.terminal import show
     from simhw.machine import load_machine, machine_names
-    from simhw.report.result_tables import Sheet, lane_count
+    from simhw.report.result_reasons import lane_count
+    from simhw.report.result_tables import Sheet
 
     headings = ["tiles", "lanes", "MHz", "mm^2", "W"]
     columns = [("name", False), *((heading, True) for heading in headings), ("baseline", False), ("description", False)]
@@ -42,7 +43,7 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
         numbers = [str(values.tiles), f"{lane_count(machine):,}", f"{values.clock_hz / 1e6:g}", f"{machine.compute_area_mm2:.2f}"]
         rows.append([name, *numbers, f"{_power_w(machine):.3f}", values.baseline or "-", values.description])
     show(
-        Sheet("", columns, rows),
+        Sheet(columns, rows),
         "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  mm^2, W: compute only.",
         "`simhw machine show NAME` lists the constants and where they come from; `--yaml` prints the file.",
     )
@@ -57,6 +58,7 @@ def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
     from simhw.machine import load_machine, machine_text, parse_machine, split_machine
+    from simhw.report.result_reasons import stale_costs
 
     name, overrides = split_machine(arguments.machine)
     if arguments.yaml:
@@ -69,6 +71,8 @@ def _show(arguments: argparse.Namespace) -> int:
     pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
     pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
     show(*facts(pairs), _constants(machine, load_machine(name)), *facts(_arithmetic(machine, baseline)))
+    if stale := stale_costs(machine):
+        show(f"Caution: area and power are those of the file; they do not follow {', '.join(stale)}.")
     return 0
 
 
@@ -92,7 +96,7 @@ def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
             value += f" (file: {_text(_leaf(original, name))})"
         source = machine.provenance.get(name)
         rows.append([name, value, unit_of(name), f"{source.confidence:.0%}" if source else "-", source.source if source else "-"])
-    return Sheet("", [("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)], rows)
+    return Sheet([("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)], rows)
 
 
 def _leaf(values: dict[str, Any], name: str) -> Any:
@@ -112,7 +116,7 @@ def _text(value: object) -> str:
 
 def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[str, str]]:
     """How lanes, area and power follow from the constants."""
-    from simhw.report.result_tables import lane_count
+    from simhw.report.result_reasons import lane_count
 
     values, tile = machine.values, machine.tile
     area, power = values.tile_area_um2, values.tile_power_mw

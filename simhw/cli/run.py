@@ -22,21 +22,13 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
-    from simhw.report.result_tables import (
-        explanation,
-        labels,
-        lane_cycle_sheet,
-        layer_sheet,
-        legend,
-        machine_facts,
-        performance_sheet,
-        trace_facts,
-    )
+    from simhw.report.result_reasons import cautions, explanation, legend
+    from simhw.report.result_tables import labels, lane_cycle_sheet, layer_sheet, machine_facts, performance_sheet, trace_facts
 
     results = simulated(arguments, request)
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
-        show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each))
+        show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each), *cautions(each))
         if arguments.per_layer:
             show(layer_sheet(each))
     show("", *legend(results))

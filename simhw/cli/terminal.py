@@ -1,7 +1,7 @@
 """What commands print: tables and lines that fit a terminal, and stay whole and plain in a pipe or a file."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -10,32 +10,42 @@ if TYPE_CHECKING:
 
 UNBOUNDED = 10_000
 """Columns of what has no width: no row of ours is longer."""
+NARROWEST_TEXT = 24
+"""Columns that a column of text keeps on a terminal that is too narrow."""
 
 
-def show(*what: Any) -> None:
-    """Print lines, sheets and rich renderables to standard output; a pipe or file gets every row and line whole."""
+def show(*what: "str | Sheet") -> None:
+    """Print lines and sheets to standard output.
+
+    A pipe or file gets every row and line whole.  On a terminal text is folded to its width, numbers never: a sheet with
+    many of them may be wider.
+    """
     from rich.console import Console
     from rich.text import Text
-
-    from simhw.report.result_tables import Sheet
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=UNBOUNDED)
     for item in what:
-        # Text, not markup: a name may hold brackets.
-        console.print(Text(item) if isinstance(item, str) else as_table(item) if isinstance(item, Sheet) else item)
+        if isinstance(item, str):
+            # Text, not markup: a name may hold brackets.
+            console.print(Text(item))
+        else:
+            table = _table(item)
+            least = Console(width=UNBOUNDED).measure(table).minimum
+            Console(highlight=False, width=max(console.width, least)).print(table)
 
 
-def as_table(sheet: "Sheet") -> "Table":
-    """A sheet as a rich table; only columns of text give way where the terminal is narrow."""
+def _table(sheet: "Sheet") -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=Text(sheet.title) if sheet.title else None, title_justify="left")
-    for heading, number in sheet.columns:
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=len(heading))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for index, (heading, number) in enumerate(sheet.columns):
+        longest = max([len(heading), *(len(row[index]) for row in sheet.rows)])
+        least = longest if number else min(longest, max(len(heading), NARROWEST_TEXT))
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=least)
     for index, row in enumerate(sheet.rows):
         last = index == len(sheet.rows) - 1
         table.add_row(*(Text(cell) for cell in row), style="bold" if sheet.total_last and last else "")

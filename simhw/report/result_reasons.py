@@ -1,0 +1,222 @@
+"""Why a machine is as fast as it is: the factors of its speed-up, and sentences that say them with a run's own figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from simhw.machine import Machine
+from simhw.pe.tensordash import TensorDashPE
+from simhw.report.result_tables import OPERAND_ROLES, count, kind_of, operand_counts
+from simhw.results import OperationResult, Results
+from simhw.tile.fpraker import BIT_SLOTS, FPRakerTileParameters
+
+CLASS_MEANINGS: dict[str, dict[str, str]] = {
+    "fpraker": {
+        "useful": "a term of the serial value was multiplied and added",
+        "shift_range": "a term was ready, but lay beyond this cycle's shift window",
+        "no_term": "no term was left in the lane (or its value was zero) while another lane of its PE worked",
+        "exponent": "the PE had finished, but a set takes no less than the shared exponent block needs (PEs without rows included)",
+        "inter_pe": "the PE had finished and waited for the slowest PE of its tile",
+    },
+    "tensordash": {
+        "useful": "a pair was multiplied (with one-sided scheduling the operand that is not scheduled may be zero)",
+        "idle": "nothing to multiply was within the lane's reach, or the PE had no row to work on",
+    },
+    "bitparallel": {
+        "useful": "a pair was multiplied that has no zero",
+        "idle": "a value of the pair was zero, or the PE had no row to work on",
+    },
+}
+"""What each class of lane-cycles means, by kind of PE."""
+
+
+def lane_count(machine: Machine) -> int:
+    """Lanes of all tiles: the multiply-accumulates a cycle of a machine that takes one cycle a set."""
+    return machine.values.tiles * lanes_per_tile(machine)
+
+
+def lanes_per_tile(machine: Machine) -> int:
+    """Lanes of all PEs of a tile."""
+    return machine.tile.lanes * machine.tile.tile_x * machine.tile.tile_y
+
+
+def least_cycles_per_set(machine: Machine) -> float:
+    """The fewest cycles that a set can take, whatever the values."""
+    values = machine.values
+    if isinstance(values.tile, FPRakerTileParameters):
+        return float(values.tile.exponent_sharing)
+    # All steps of a staging buffer can drain in one cycle.
+    return 1 / values.pe.depth if isinstance(values.pe, TensorDashPE) else 1.0
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A speed-up as a product: `lanes` * `clock` / `cycles_per_set` * `busy` * `occupancy`.
+
+    Each is the machine's figure over the baseline's, but for `cycles_per_set`, which is the machine's in units of the
+    baseline's (1 where the baseline is dense).
+    """
+
+    lanes: float
+    clock: float
+    cycles_per_set: float
+    busy: float
+    occupancy: float
+
+    @property
+    def speedup(self) -> float:
+        """The product of all of them."""
+        return self.lanes * self.clock / self.cycles_per_set * self.busy * self.occupancy
+
+
+def factors(results: Results) -> Factors | None:
+    """What the total speed-up is made of; None without a baseline or without work."""
+    total, base, machine = results.total, results.baseline, results.machine
+    if base is None or not total.time_s or not total.baseline_time_s or not total.macs:
+        return None
+    base_sets, base_occupancy = _baseline_sets(results.operations, base), _baseline_occupancy(results.operations)
+    base_tile_cycles = sum(item.baseline.tile_cycles.value for item in results.operations if item.baseline)
+    return Factors(
+        lanes=lane_count(machine) / lane_count(base),
+        clock=machine.values.clock_hz / base.values.clock_hz,
+        cycles_per_set=total.cycles_per_set / (base_tile_cycles / base_sets),
+        busy=total.busy / total.baseline_busy,
+        occupancy=total.occupancy / base_occupancy,
+    )
+
+
+def _baseline_occupancy(operations: Sequence[OperationResult]) -> float:
+    worked = [item for item in operations if item.baseline and item.baseline.occupancy]
+    return sum(item.macs for item in worked) / sum(item.macs / item.baseline.occupancy for item in worked if item.baseline)
+
+
+def _baseline_sets(operations: Sequence[OperationResult], baseline: Machine) -> float:
+    """Sets of the baseline's tile passes, from the share of their lane slots that the multiply-accumulates fill."""
+    slots = sum(item.macs / item.baseline.occupancy for item in operations if item.baseline and item.baseline.occupancy)
+    return slots / lanes_per_tile(baseline)
+
+
+def sampling_error(results: Results) -> str:
+    """How far the total may be off."""
+    relative = results.total.cycles.relative_half_width
+    if relative == 0:
+        return "Sampling error of the total: none, all of it was simulated."
+    if not isfinite(relative):
+        return "Sampling error of the total: unknown, one simulated piece is all there is to judge from; simulate more."
+    return f"Sampling error of the total: ±{relative:.2%} of its cycles at 95% confidence; ± in the tables is the same kind of half-width."
+
+
+def explanation(results: Results) -> list[str]:
+    """Why the machine is as fast as it is, from this run's figures and the machine's file."""
+    lines = [sampling_error(results)]
+    made_of = factors(results)
+    if made_of is not None:
+        lines += _why(results, made_of)
+    lines += _of_the_pe(results)
+    overflows = results.total.counters.get("overflows")
+    if overflows is not None and overflows.value:
+        lines.append(f"Overflow: {overflows.value:,.0f} outputs do not fit bfloat16 and read as an infinity.")
+    return lines
+
+
+def cautions(results: Results) -> list[str]:
+    """What makes the comparison with the baseline less than fair."""
+    lines = []
+    machine, base = results.machine, results.baseline
+    if stale := stale_costs(machine):
+        lines.append(
+            f"Caution: area and power of a tile are those of the file; they do not follow {', '.join(stale)}, so energy and equal area "
+            f"hold only as far as that costs nothing (tile_area_um2 and tile_power_mw can be overridden too)."
+        )
+    if base is not None:
+        ours, theirs = machine.values.lowering, base.values.lowering
+        differing = [
+            f"{name} {getattr(ours, name)} against {getattr(theirs, name)}"
+            for name in ("padding", "lane_padding", "fc_windows")
+            if getattr(ours, name) != getattr(theirs, name)
+        ]
+        if differing:
+            what = ", ".join(differing)
+            lines.append(f"Caution: machine and baseline lower layers differently ({what}); overrides of --baseline can make them alike.")
+    return lines
+
+
+def stale_costs(machine: Machine) -> list[str]:
+    """Overrides of a tile's make-up that its area and power do not follow, since nobody overrode those."""
+    if any(name.startswith("tile_power_mw.") for name in machine.overrides):
+        return []
+    return [name for name in machine.overrides if name.startswith(("pe.", "tile."))]
+
+
+def _why(results: Results, made_of: Factors) -> list[str]:
+    machine, base, total = results.machine, results.baseline, results.total
+    assert base is not None
+    lanes = f"{lane_count(machine):,} lanes / {lane_count(base):,} of {base.name}"
+    if made_of.clock != 1:
+        lanes += f" x {machine.values.clock_hz / 1e6:g} MHz / {base.values.clock_hz / 1e6:g} MHz"
+    speed = made_of.lanes * made_of.clock
+    per_set = "cycles/set" if base.tile.fixed_time else "times the baseline's cycles/set"
+    lines = [
+        f"Why {total.speedup:.3f}x: {lanes} = {speed:.3f}, / {made_of.cycles_per_set:.3f} {per_set}, "
+        f"x {made_of.busy:.3f} for busy tiles and x {made_of.occupancy:.3f} for filled lanes (each against the baseline).",
+    ]
+    if base.tile.fixed_time:
+        least = least_cycles_per_set(machine)
+        lines.append(
+            f"Bound: a set takes at least {least:.3g} cycles, so at most {speed:.3f} / {least:.3g} = {speed / least:.3f}x where tiles are "
+            f"as busy and filled as the baseline's; break-even is at {speed:.3f} cycles/set."
+        )
+    if total.speedup < 1:
+        shares = {name: share for name, share in total.class_shares.items() if name != "useful"}
+        worst = max(shares, key=lambda name: shares[name])
+        lines.append(
+            f"SLOWER than its baseline on this trace: {total.class_shares['useful']:.1%} of the lane-cycles are useful, "
+            f"most of the others ({shares[worst]:.1%} of all) go to {worst}: {CLASS_MEANINGS[kind_of(results)][worst]}."
+        )
+    power, base_power = total.energy_j / total.time_s, total.baseline_energy_j / total.baseline_time_s
+    lines.append(
+        f"Energy efficiency {total.energy_efficiency:.3f}x = speed-up / {power / base_power:.4f}: compute power {power:.4g} W "
+        f"against {base_power:.4g} W; memory is not included."
+    )
+    return lines
+
+
+def _of_the_pe(results: Results) -> list[str]:
+    """Which operand was treated apart, and what the PE's own counters say."""
+    role = OPERAND_ROLES.get(kind_of(results))
+    chosen = {name: [item for item in results.operations if item.operation == name] for name in results.by_operation()}
+    layers = "; ".join(f"{name} {operand_counts(operations)}" for name, operations in chosen.items())
+    lines = [f"{role.capitalize()} operand, and how many layers took it: {layers}."] if role else []
+    return lines + _counters(results)
+
+
+def _counters(results: Results) -> list[str]:
+    counters = {name: estimate.value for name, estimate in results.total.counters.items()}
+    if "skipped_oob" in counters:
+        kinds = {"processed": "were processed", "skipped_zero": "skipped as zeros", "skipped_oob": "skipped as out of bounds"}
+        slots = sum(counters[name] for name in kinds)
+        if not slots:
+            return []
+        parts = ", ".join(f"{BIT_SLOTS * counters[name] / slots:.3f} {what}" for name, what in kinds.items())
+        return [f"Terms: of {BIT_SLOTS} bit slots a serial value, {parts}."]
+    if "row_sync_steps" in counters:
+        skipped, kept = counters["skipped_steps"], counters["row_sync_steps"]
+        return [
+            f"Steps: rows of a tile skipped {count(skipped)} steps together; rows had drained another {count(kept)} "
+            f"(counted in each cycle that they had to keep them for their neighbours)."
+        ]
+    return []
+
+
+def legend(results: Sequence[Results]) -> list[str]:
+    """What columns and lane-cycle classes mean."""
+    lines = [
+        "speed-up, energy eff.: time and compute energy of the baseline over the machine's.  cycles/set: tile cycles per set (or step) of "
+        "dense work.",
+        "busy: share of the tiles' time in which they run a pass.  occupancy: share of the lane slots of dense passes that hold a "
+        "multiply-accumulate; the rest is partial tiles and sets.",
+    ]
+    for kind in dict.fromkeys(kind_of(each) for each in results):
+        lines.append(f"Lane-cycles of {kind} (every lane is in one class in every cycle of a tile pass):")
+        lines += [f"  {name}: {meaning}" for name, meaning in CLASS_MEANINGS[kind].items()]
+    return lines
