@@ -9,6 +9,8 @@ import math
 import numba
 import numpy as np
 
+from simhw.jit import kernel
+
 BIAS = 2 * 127
 NO_EXPONENT = -(1 << 20)
 """Below every exponent: stands for an empty lane's or a zero register's, which takes no part in the maximum."""
@@ -27,7 +29,7 @@ def signed_significand(value):
     return -significand if np.int64(value) & 0x8000 else significand
 
 
-@numba.njit
+@kernel
 def shift_right_rne(value, count):
     """Value / 2**count to the nearest integer, ties to even; a negative count shifts left."""
     if count <= 0:
@@ -42,7 +44,7 @@ def shift_right_rne(value, count):
     return quotient
 
 
-@numba.njit
+@kernel
 def normalised(s, exponent, fraction_bits):
     """(S, E) with 2**F <= |S| < 2**(F + 1): one rounded right shift and one more on its carry, or an exact left shift."""
     if s == 0:
@@ -60,7 +62,7 @@ def normalised(s, exponent, fraction_bits):
     return s, exponent
 
 
-@numba.njit
+@kernel
 def value_of(s, exponent, fraction_bits):
     """The register's value, exact in float64: at most 30 bits, far from either end of its range."""
     if s == 0:
@@ -68,13 +70,13 @@ def value_of(s, exponent, fraction_bits):
     return math.ldexp(np.float64(s), exponent - BIAS - fraction_bits)
 
 
-@numba.njit
+@kernel
 def joined(running, value):
     """The float32 running sum plus a register's value, rounded once; a float64 between the two rounds innocuously."""
     return np.float32(np.float64(running) + value)
 
 
-@numba.njit
+@kernel
 def bfloat16_of(value):
     """A float64 that is exact, rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
     if value == 0:
