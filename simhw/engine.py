@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.cells import CellStratum, Plan, Unit, block_rows, cell_strata, exact_units, unit_rows
+from simhw.errors import TraceError
 from simhw.lowering import Block, Family, lower
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
@@ -43,7 +44,8 @@ class Candidate:
 
     @property
     def tallies(self) -> list[StratumTally]:
-        return [stratum.tally for stratum in self.strata]
+        """The strata's tallies, each once."""
+        return list({id(stratum.tally): stratum.tally for stratum in self.strata}.values())
 
 
 @dataclass(eq=False)
@@ -91,13 +93,18 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     for number, choice in enumerate(choose_operands(layer, operation, machine)):
         strata = []
         for family in families:
-            for swapped, products in choice.split(family):
-                plan = Plan(family, swapped, products, machine.tile)
+            parts = [(swapped, Plan(family, swapped, products, machine.tile)) for swapped, products in choice.split(family)]
+            # The trace's blocks were drawn from all products: where images differ in their choice, each runs its own, but a
+            # choice may have few of them or none, so that they are one stratum still.
+            drawn = StratumTally(sum(plan.passes for _, plan in parts), population(family), exact=False)
+            if family.sampled and not family.blocks:
+                raise TraceError(f"{family.name}: the trace holds no block of some of its products; sample the whole trace again")
+            for swapped, plan in parts:
                 place = (*run.key, number, family.number, int(swapped))
                 if family.sampled:
-                    blocks = tuple(block for block in family.blocks if block.product in set(products))
-                    cells = population(family) * len(products) // family.count
-                    strata.append(Stratum(place, plan, StratumTally(plan.passes, cells, exact=False), blocks=blocks))
+                    products = set(plan.products)
+                    blocks = tuple(block for block in family.blocks if block.product in products)
+                    strata.append(Stratum(place, plan, drawn, blocks=blocks))
                 elif exact:
                     strata.append(Stratum(place, plan, StratumTally(plan.passes, 0, exact=True)))
                 else:
@@ -158,7 +165,7 @@ Task = tuple[Stratum, Unit | Block]
 
 def exact_tasks(stratum: Stratum) -> Iterator[Task]:
     """Everything that there is to simulate of a stratum."""
-    for unit in stratum.blocks or exact_units(stratum.plan):
+    for unit in stratum.blocks if stratum.plan.family.sampled else exact_units(stratum.plan):
         yield stratum, unit
 
 
