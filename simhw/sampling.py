@@ -13,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 CONFIDENCE = 0.95
+LEAST_CELLS = 4
+"""Cells to draw from a stratum at the least: with two, an interval is six times as wide, and often 0 where cells come alike."""
+LEAST_PASSES = 8
+"""Tile passes to simulate of a stratum at the least."""
 
 
 @dataclass
@@ -58,9 +62,12 @@ class StratumTally:
         return self.exact or self.simulated_passes >= self.passes
 
     def population_durations(self) -> npt.NDArray[np.int64]:
-        """Cycles of all passes of the population; those not simulated repeat the sample's in turn."""
+        """Cycles of all passes of the population; those not simulated repeat the sample's, every pass as often as another."""
         simulated = np.concatenate(self.durations) if self.durations else np.zeros(0, np.int64)
-        return simulated if self.complete else np.resize(simulated, self.passes)
+        if self.complete:
+            return simulated
+        # Evenly over the sample: cells lie in the order of images and positions, so its first passes are like no others.
+        return simulated[np.arange(self.passes) * len(simulated) // self.passes]
 
 
 @dataclass(frozen=True)
@@ -143,8 +150,8 @@ def _estimates(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.
 
 
 def cells_for_fraction(cells: int, passes_per_cell: int, fraction: float) -> int:
-    """Cells to draw from a stratum for a fraction of its passes: at least two, and at least eight tile passes."""
-    least = max(2, -(-8 // passes_per_cell))
+    """Cells to draw from a stratum for a fraction of its passes: at least `LEAST_CELLS`, and `LEAST_PASSES` tile passes."""
+    least = max(LEAST_CELLS, -(-LEAST_PASSES // passes_per_cell))
     return min(cells, max(least, int(np.ceil(fraction * cells))))
 
 

@@ -29,7 +29,7 @@ from simhw.operands import statistics_of
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import track
 from simhw.results import Cost, OperationResult
-from simhw.sampling import Estimate, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
+from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERANDS, Operation
 from simhw.trace.trace import Trace
@@ -39,7 +39,9 @@ EXACT_SECONDS = 60.0
 PRECISION = 0.01
 """Else a sample is drawn that reaches this relative half-width of the total."""
 PILOT_FRACTION = 0.002
-"""Share of the cells in the pilot sample, from which the final sample's size follows."""
+"""Share of the cells in the pilot sample, from which the next sample's size follows."""
+ROUNDS = 4
+"""Samples to draw at the most: the second often misses the precision by a little, since a pilot's variances are rough."""
 
 Place = tuple[int, Operation]
 
@@ -71,14 +73,27 @@ class Simulation:
         """Every operation's result, by layer index and operation."""
         if self.sample is None and not self.trace.sampled and self._exact_seconds() > EXACT_SECONDS:
             self.description = f"random, to {PRECISION:.0%} of the total"
-            pilot = {stratum.key: stratum.tally for run in self._runs(PILOT_FRACTION, {}) for stratum in _strata(run)}
-            wanted = dict(zip(pilot, cells_for_precision(list(pilot.values()), PRECISION), strict=True))
-            runs = self._runs(None, wanted)
-        else:
-            fraction = 1.0 if self.sample is None else self.sample
-            self.description = "of the trace" if self.trace.sampled else "exact" if fraction == 1 else f"random, {fraction:g} of all passes"
-            runs = self._runs(fraction, {})
-        return {run.place: self._result(run) for run in runs}
+            return self._to_precision()
+        fraction = 1.0 if self.sample is None else self.sample
+        self.description = "of the trace" if self.trace.sampled else "exact" if fraction == 1 else f"random, {fraction:g} of all passes"
+        return {run.place: self._result(run) for run in self._runs(fraction, {})}
+
+    def _to_precision(self) -> dict[Place, OperationResult]:
+        """Larger and larger samples, each sized by the one before, until the total is precise enough."""
+        wanted: dict[tuple[int, ...], int] = {}
+        results: dict[Place, OperationResult] = {}
+        for round_ in range(ROUNDS):
+            # An oracle's results are those of the faster candidates: their total, not that of both, is to be precise.
+            ranked: dict[int, dict[tuple[int, ...], StratumTally]] = {}
+            for run in self._runs(None if round_ else PILOT_FRACTION, wanted, round_):
+                results[run.place] = self._result(run)
+                for rank, candidate in enumerate(sorted(run.candidates, key=lambda each: self._cycles(each).value)):
+                    ranked.setdefault(rank, {}).update({stratum.key: stratum.tally for stratum in candidate.strata})
+            if Estimate.total([result.cost.cycles for result in results.values()]).relative_half_width <= PRECISION:
+                break
+            for tallies in ranked.values():
+                wanted |= zip(tallies, cells_for_precision(list(tallies.values()), PRECISION), strict=True)
+        return results
 
     def _exact_seconds(self) -> float:
         """How long simulating everything is expected to take, from the time that a small product takes now."""
@@ -100,7 +115,7 @@ class Simulation:
             for operation in layer.operations:
                 yield plan_operation(layer, operation, self.machine, exact, index)
 
-    def _runs(self, fraction: float | None, wanted: Mapping[tuple[int, ...], int]) -> Iterator[OperationRun]:
+    def _runs(self, fraction: float | None, wanted: Mapping[tuple[int, ...], int], round_: int = 0) -> Iterator[OperationRun]:
         """Simulate every operation and give it once it is complete; `wanted` cells per stratum, else a fraction."""
         open_runs: dict[tuple[int, ...], OperationRun] = {}
 
@@ -113,7 +128,7 @@ class Simulation:
                     else:
                         cells, size = stratum.cells.cells, stratum.cells.passes_per_cell
                         number = wanted[stratum.key] if fraction is None else cells_for_fraction(cells, size, fraction)
-                        drawn = np.random.default_rng([self.seed, *stratum.key]).choice(cells, number, replace=False)
+                        drawn = np.random.default_rng([self.seed, round_, *stratum.key]).choice(cells, number, replace=False)
                         yield from cell_tasks(stratum, np.sort(drawn))
 
         total = sum(len(layer.operations) for layer in self.trace.layers)
@@ -161,10 +176,16 @@ class Simulation:
 
     def _cycles(self, candidate: Candidate) -> Estimate:
         """Cycles on all tiles, as uncertain as the sum over the passes."""
-        durations = [tally.population_durations() for tally in candidate.tallies]
-        value = makespan(np.concatenate(durations) if durations else np.zeros(0, np.int64), self.machine.values.tiles)
+        parts = [tally.population_durations() for tally in candidate.tallies]
+        durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         total = Estimate.total(estimate_cycles(candidate.tallies))
-        return replace(total, value=float(value), variance=total.variance * (value / total.value) ** 2 if total.value else 0.0)
+        if not total.value:
+            return total
+        # Repeated passes need not add up to the estimate of their sum: the tiles take as much longer or shorter.
+        value = float(makespan(durations, self.machine.values.tiles))
+        if int(durations.sum()) != total.value:
+            value *= total.value / int(durations.sum())
+        return replace(total, value=value, variance=total.variance * (value / total.value) ** 2)
 
 
 def _strata(run: OperationRun) -> Iterator[Stratum]:
