@@ -117,6 +117,20 @@ def test_truncated_backpropagation_gives_an_instance_per_stretch(tmp_path: Path)
     assert projections == [(3, 2, 3), (3, 2, 3)]
 
 
+def test_a_layer_called_for_each_time_step_is_stacked_like_a_cell(tmp_path: Path):
+    module, x = nn.LSTM(3, 4), torch.randn(6, 2, 3)
+
+    def step() -> None:
+        state, total = None, torch.zeros(())
+        for now in x:
+            output, state = module(now[None], state)
+            total = total + output.sum()
+        total.backward()
+
+    found = {layer.name: layer.shapes["a"] for layer in captured(module, step, tmp_path).layers}
+    assert found == {"weight_ih_l0": (6, 2, 3), "weight_hh_l0": (1, 2, 4), "weight_hh_l0#2": (5, 2, 4)}
+
+
 def test_packed_sequences_keep_each_time_step_s_batch(tmp_path: Path):
     module = nn.GRU(3, 4)
     packed = nn.utils.rnn.pack_padded_sequence(torch.randn(4, 3, 3), torch.tensor([4, 2, 1]))

@@ -1,6 +1,7 @@
 """What cannot be captured faithfully is refused by name; a step is never under-counted in silence."""
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,21 @@ def test_a_backward_pass_of_an_earlier_forward_pass_is_refused(tmp_path: Path):
     loss = model(torch.ones(1, 3)).sum()
     with pytest.raises(CaptureError, match="put forward, backward and optimizer step all inside"):
         captured(model, loss.backward, tmp_path)
+
+
+def test_a_forward_pass_in_another_thread_is_not_taken_for_one_that_was_seen(tmp_path: Path):
+    model, x = nn.Linear(4, 4), coarse(4, 4)
+    outputs = []
+
+    def step() -> None:
+        thread = threading.Thread(target=lambda: outputs.append(model(x)))
+        thread.start()
+        thread.join()
+        nn.functional.conv1d(x[None], torch.ones(2, 4, 1, requires_grad=True))
+        outputs[0].sum().backward()
+
+    with pytest.raises(CaptureError, match="of a product that was not captured"):
+        captured(model, step, tmp_path)
 
 
 def gradient_penalty(model: nn.Module) -> None:

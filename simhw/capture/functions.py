@@ -49,7 +49,7 @@ class RecurrentCall:
     kind : str
         Kind of its layers: lstm, gru, or linear for the plain recurrent network.
     number : int
-        Tells the calls of a step apart; 0 for every cell, whose time steps are separate calls.
+        Tells the calls of a step apart; 0 for every cell, whose time steps are separate calls, and for layers called likewise.
     times, batch : int
         Extent of its input; times is 0 for packed sequences, whose batch differs from step to step.
     """
@@ -96,7 +96,9 @@ class Functions(TorchFunctionMode):
             packed = isinstance(args[1], Tensor) and (func is torch.lstm or isinstance(args[2], Tensor))
             shape = args[0].shape
             times, batch = (0, 0) if packed else (shape[1], shape[0]) if args[-1] else (shape[0], shape[1])
-            with self._running(RecurrentCall(_RECURRENT[func], self._calls, times, batch)), _unfused():
+            # A layer that is called anew for each time step is like a cell.
+            number = 0 if times == 1 else self._calls
+            with self._running(RecurrentCall(_RECURRENT[func], number, times, batch)), _unfused():
                 return func(*args, **given)
         if func in _CELLS:
             with self._running(RecurrentCall(_CELLS[func], 0, 1, args[0].shape[0])):

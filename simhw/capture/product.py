@@ -76,12 +76,6 @@ class Operand:
         """That of a matrix or a batch of matrices."""
         return cls(tuple(tensor.shape), identity(tensor), tensor.requires_grad)
 
-    @property
-    def column_major(self) -> bool:
-        """True for a plain transposed matrix, for which autograd computes the transposed gradient."""
-        strides, shape = self.identity[3], self.shape
-        return len(shape) == 2 and shape[0] > 1 and strides[0] == 1 and strides[1] in (0, shape[0])
-
 
 @dataclass(frozen=True)
 class GradientForm:
@@ -91,8 +85,6 @@ class GradientForm:
     ----------
     of_first : bool
         P's gradient, not Q's.
-    transposed : bool
-        The transposed gradient was computed.
     gradient : Tensor
         G, in O's shape.
     operand : Tensor
@@ -100,7 +92,6 @@ class GradientForm:
     """
 
     of_first: bool
-    transposed: bool
     gradient: Tensor
     operand: Tensor
 
@@ -112,10 +103,10 @@ def gradient_forms(product: Product, x: Tensor, y: Tensor) -> list[GradientForm]
         return []
     output = (*p.shape[:-1], q.shape[-1])
     readings = (
-        GradientForm(True, False, x, y.mT),
-        GradientForm(True, True, y.mT, x),
-        GradientForm(False, False, y, x.mT),
-        GradientForm(False, True, x.mT, y),
+        GradientForm(True, x, y.mT),
+        GradientForm(True, y.mT, x),
+        GradientForm(False, y, x.mT),
+        GradientForm(False, x.mT, y),
     )
     return [
         form
@@ -127,17 +118,13 @@ def gradient_forms(product: Product, x: Tensor, y: Tensor) -> list[GradientForm]
 
 
 def preferred_form(product: Product, forms: list[GradientForm]) -> GradientForm:
-    """The reading that autograd's own code means where several fit, for square shapes with P = Q^T or the like.
+    """The reading that autograd's own code means where both gradients fit, for P = Q^T or the like.
 
-    It computes dQ before dP for mm and bmm, dP before dQ for addmm and baddbmm, and the transposed form for column-major
-    operands.
+    It computes dQ before dP for mm and bmm, dP before dQ for addmm and baddbmm.  Where a gradient and its transposed form
+    both fit, x, y and the operand are one tensor up to transposition, and both readings give the same G.
     """
     if len({form.of_first for form in forms}) == 2:
         first_is_p = product.operator in ("addmm", "baddbmm")
         begun = len(product.operations & {"input_grad", "weight_grad"}) == 1
         forms = [form for form in forms if form.of_first == (first_is_p != begun)]
-    if len(forms) == 2:
-        operand = product.first if forms[0].of_first else product.second
-        column_major = operand is not None and operand.column_major
-        forms = [form for form in forms if form.transposed == column_major]
     return forms[0]

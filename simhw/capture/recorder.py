@@ -150,8 +150,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             return None
         self._in_backward = True
         product = self._by_node.get(node._sequence_nr())
-        expected = product and _NODES[product.operator]
-        if product is not None and node.name().startswith(str(expected)):
+        # Numbers count per thread, and capture watches only its own: a node of another thread may bear a number seen here.
+        if product is not None and node.name().startswith(_NODES[product.operator]):
             return product
         if node.name().startswith(tuple(_NODES.values())):
             raise CaptureError(
@@ -202,7 +202,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
     def _matmul_gradient(self, product: Product, x: Tensor, y: Tensor) -> bool:
         """Record a gradient of O = P Q, if this product of x and y is one: dP = G Q^T or its transpose, dQ = P^T G or its transpose."""
         forms = gradient_forms(product, x, y)
-        same = [form for form in forms if self._is_operand(product, form)]
+        same = [form for form in forms if _same_memory(product, form)]
+        if not same and not torch.is_grad_enabled():
+            # Activation checkpointing and offloading give back another tensor of the same values.  (Where gradients are followed,
+            # such a tensor cannot be told from a product that is run again.)
+            same = [form for form in forms if self._same_values(product, form)]
         if not same:
             if torch.is_grad_enabled():
                 # Activation checkpointing runs part of the forward pass again inside a node: a product of its own.
@@ -221,15 +225,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         product.operations.add(operation)
         return True
 
-    def _is_operand(self, product: Product, form: GradientForm) -> bool:
-        """True where a reading's other operand is the forward operator's: the same memory, or where that was not kept, the same values."""
-        known = product.second if form.of_first else product.first
-        if known is not None and identity(form.operand) == known.identity:
-            return True
-        if torch.is_grad_enabled():
-            # A tensor that was packed away and is here again cannot be told from a product that is run again.
-            return False
-        # Activation checkpointing and offloading give back another tensor of the same values.
+    def _same_values(self, product: Product, form: GradientForm) -> bool:
         bits = product.operand_bits(second=form.of_first)
         there = self._copier.bits(form.operand, f"layer {product.name!r}, saved operand")
         # On some devices recomputation repeats only up to rounding.
@@ -311,6 +307,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             product = self._again(product)
         product.g = self._copier.bits(grad, f"layer {product.name!r}, tensor G")
         product.operations |= ran
+
+
+def _same_memory(product: Product, form: GradientForm) -> bool:
+    operand = product.second if form.of_first else product.first
+    return operand is not None and identity(form.operand) == operand.identity
 
 
 def _geometry(weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Geometry:
