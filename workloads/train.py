@@ -6,8 +6,6 @@ the uninterrupted run would have done (on the same number of threads: sums are s
 
 import json
 import math
-import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
+from simhw.output import replacing
 from workloads.data import Images
 
 CHECKPOINT_EVERY = 100
@@ -197,14 +196,9 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     for index, state in optimizer.state_dict()["state"].items():
         arrays |= {f"optimizer/{index}/{key}": value.numpy() for key, value in state.items() if isinstance(value, Tensor)}
     about = json.dumps({"seed": seed, "losses": losses})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, about=np.frombuffer(about.encode(), np.uint8), **arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    # Through an open file: given a name, numpy would append a suffix to one that has none.
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, about=np.frombuffer(about.encode(), np.uint8), **arrays)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> list[float]:
