@@ -154,6 +154,8 @@ class Simulation:
         counters = {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *(n for n in names if n not in classes))}
         plans = [stratum.plan for stratum in {stratum.plan: stratum for stratum in candidate.strata}.values()]
         dense_sets = sum(int(closed_form_durations(plan).sum()) for plan in plans)
+        # Padding makes zeros of its own: a schedule that skips them is not bypassed.
+        gated = tile_cycles.value >= dense_sets and _gated(run, candidate, self.machine)
         base = None
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
@@ -167,7 +169,7 @@ class Simulation:
             macs=run.macs,
             passes=sum(tally.passes for tally in tallies),
             simulated=sum(t.simulated_passes for t in tallies) / max(1, sum(t.passes for t in tallies)),
-            cost=_cost(run, self.machine, cycles, tile_cycles, dense_sets, _gated(run, candidate, self.machine)),
+            cost=_cost(run, self.machine, cycles, tile_cycles, dense_sets, gated),
             baseline=base,
             counters=counters,
             classes=classes,
