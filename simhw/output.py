@@ -1,10 +1,12 @@
 """Writing files whole or not at all, and tables in the format that a file's name asks for."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simhw.errors import SimhwError
 
@@ -52,6 +54,13 @@ def check_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str
     return suffix
 
 
+def _json_value(value: Any) -> Any:
+    """A cell for JSON, which has no NaN, no infinity and no missing value but null."""
+    import pandas as pd
+
+    return None if value is pd.NA or (isinstance(value, float) and not isfinite(value)) else value
+
+
 def write_frame(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
     """Write a table as CSV, JSON (a list of records) or Parquet, by the suffix of ``path``.
 
@@ -65,6 +74,8 @@ def write_frame(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
         if suffix == ".csv":
             frame.to_csv(temporary, index=False)
         elif suffix == ".json":
-            frame.to_json(temporary, orient="records", indent=1)
+            # pandas' own JSON keeps ten decimals, of which a time in seconds or an energy in joules has few to spare.
+            records = [{name: _json_value(value) for name, value in record.items()} for record in frame.to_dict("records")]
+            temporary.write_text(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         else:
             frame.to_parquet(temporary, index=False)
