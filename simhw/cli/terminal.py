@@ -29,7 +29,7 @@ def show(*what: "str | Sheet") -> None:
     for item in what:
         if isinstance(item, str):
             # Text, not markup: a name may hold brackets.
-            console.print(Text(item))
+            console.print(Text(printable(item)))
         else:
             table = _table(item)
             least = Console(width=UNBOUNDED).measure(table).minimum
@@ -48,16 +48,16 @@ def _table(sheet: "Sheet") -> "Table":
         table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=least)
     for index, row in enumerate(sheet.rows):
         last = index == len(sheet.rows) - 1
-        table.add_row(*(Text(cell) for cell in row), style="bold" if sheet.total_last and last else "")
+        table.add_row(*(Text(printable(cell)) for cell in row), style="bold" if sheet.total_last and last else "")
     return table
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Names and values as aligned lines, without characters that could steer the terminal."""
+    """Names and values as aligned lines."""
     width = max((len(name) for name, _ in pairs), default=0)
-    return [f"{name:{width}}  {printable(value)}" for name, value in pairs]
+    return [f"{name:{width}}  {value}" for name, value in pairs]
 
 
-def printable(value: object) -> str:
-    """Free text without what could steer the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in str(value))
+def printable(text: str) -> str:
+    """Text without what could steer the terminal: names come from files."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -171,7 +171,7 @@ def _why(results: Results, made_of: Factors) -> list[str]:
         worst = max(shares, key=lambda name: shares[name])
         lines.append(
             f"SLOWER than its baseline on this trace: {total.class_shares['useful']:.1%} of the lane-cycles are useful, "
-            f"most of the others ({shares[worst]:.1%} of all) go to {worst}: {CLASS_MEANINGS[kind_of(results)][worst]}."
+            f"the largest other share, {shares[worst]:.1%}, goes to {worst} ({CLASS_MEANINGS[kind_of(results)][worst]})."
         )
     power, base_power = total.energy_j / total.time_s, total.baseline_energy_j / total.baseline_time_s
     lines.append(

@@ -1,0 +1,128 @@
+"""The pictures of results: what is drawn, bar by bar and marker by marker."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.figure import Figure
+
+from simhw import Layer, Trace, load_machine, simulate
+from simhw.machine import machine_names
+from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure
+from simhw.results import Results
+from simhw.trace.metadata import Metadata
+from tests.trace_files import values
+
+LAYERS = 5
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    layers = [
+        Layer(f"$block_{index}$", "linear", a=values(index, 40, 32), w=values(index + 10, 24, 32), g=values(index + 20, 40, 24))
+        for index in range(LAYERS)
+    ]
+    return Trace(layers, Metadata("net", step=3))
+
+
+@pytest.fixture(scope="module")
+def exact(trace: Trace) -> list[Results]:
+    return [simulate(trace, load_machine(name), progress=False) for name in ("fpraker", "tensordash")]
+
+
+@pytest.fixture(scope="module")
+def sampled(trace: Trace) -> Results:
+    return simulate(trace, load_machine("fpraker"), sample=0.1, progress=False)
+
+
+def panels(figure: Figure) -> list[Axes]:
+    figure.canvas.draw()  # raises where a label cannot be typeset
+    return figure.axes
+
+
+def widths(container: BarContainer) -> list[float]:
+    return [bar.get_width() for bar in container]
+
+
+def bars(axes: Axes) -> list[BarContainer]:
+    return [container for container in axes.containers if isinstance(container, BarContainer)]
+
+
+def test_lane_cycles_are_stacked_to_one(trace: Trace, exact: list[Results]) -> None:
+    classes = panels(results_figure(trace, exact[:1]))[0]
+    stacked = np.array([widths(container) for container in bars(classes)])
+    assert [container.get_label() for container in bars(classes)] == list(exact[0].classes)
+    np.testing.assert_allclose(stacked.sum(axis=0), 1)
+    np.testing.assert_allclose(stacked[:, -1], list(exact[0].total.class_shares.values()))
+    assert [label.get_text() for label in classes.get_yticklabels()] == ["forward", "input_grad", "weight_grad", "total"]
+
+
+def test_speedups_have_their_lengths_and_a_line_at_the_baseline(trace: Trace, exact: list[Results]) -> None:
+    speedups = panels(results_figure(trace, exact[:1]))[1]
+    (container,) = bars(speedups)
+    assert widths(container) == [summary.speedup for summary in [*exact[0].by_operation().values(), exact[0].total]]
+    assert list(speedups.lines[0].get_xdata()) == [1, 1]
+    assert container.errorbar is None
+
+
+def test_samples_have_error_bars(trace: Trace, sampled: Results) -> None:
+    _, speedups, layers = panels(results_figure(trace, [sampled]))
+    (container,) = bars(speedups)
+    assert container.errorbar is not None
+    (segments,) = container.errorbar.lines[2]
+    total = sampled.total
+    np.testing.assert_allclose(
+        segments.get_segments()[-1][:, 0], [total.speedup - total.speedup_half_width, total.speedup + total.speedup_half_width]
+    )
+    assert any(isinstance(each, ErrorbarContainer) for each in layers.containers)
+
+
+def test_every_layer_and_operation_has_a_marker_and_every_layer_a_name(trace: Trace, exact: list[Results]) -> None:
+    layers = panels(results_figure(trace, exact[:1]))[2]
+    points = np.concatenate([each.get_offsets() for each in layers.collections])
+    assert len(points) == 3 * LAYERS
+    assert sorted(points[:, 1]) == sorted(item.speedup for item in exact[0].operations)
+    assert [label.get_text() for label in layers.get_xticklabels()] == [rf"\$block_{index}\$" for index in range(LAYERS)]
+    low, high = layers.get_ylim()
+    assert low == 0
+    assert high > max(points[:, 1])
+
+
+def test_a_block_per_machine(trace: Trace, exact: list[Results]) -> None:
+    figure = results_figure(trace, exact)
+    assert len(panels(figure)) == 6
+    titles = [block.get_suptitle() for block in figure.subfigs]
+    assert titles == ["fpraker, against bitparallel", "tensordash, against tensordash-dense"]
+
+
+def test_a_single_layer_needs_no_strip(trace: Trace) -> None:
+    alone = Trace(trace.layers[:1])
+    assert len(panels(results_figure(alone, [simulate(alone, "tensordash", progress=False)]))) == 2
+
+
+def test_machines_without_a_baseline_are_drawn_without_speedups(trace: Trace) -> None:
+    _, speedups, _ = panels(results_figure(trace, [simulate(trace, "bitparallel", progress=False)]))
+    assert [text.get_text() for text in speedups.texts] == ["-"] * 4
+
+
+def test_comparison_groups_bars_by_operation(trace: Trace, exact: list[Results]) -> None:
+    groups, classes, energy = panels(comparison_figure(trace, exact))
+    assert [label.get_text() for label in groups.get_xticklabels()] == ["forward", "input_grad", "weight_grad", "total"]
+    for container, each in zip(bars(groups), exact, strict=True):
+        assert [bar.get_height() for bar in container] == [summary.speedup for summary in [*each.by_operation().values(), each.total]]
+    # Bars of a group stand side by side: no two overlap.
+    starts = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for container in bars(groups) for bar in container)
+    assert all(end <= start + 1e-9 for (_, end), (start, _) in pairwise(starts))
+    np.testing.assert_allclose(np.array([widths(container) for container in bars(classes)]).sum(axis=0), 1)
+    (container,) = bars(energy)
+    assert widths(container) == [each.total.energy_efficiency for each in exact]
+    legend = groups.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["fpraker (against bitparallel)", "tensordash (against tensordash-dense)"]
+
+
+def test_every_class_of_every_machine_has_a_colour() -> None:
+    for name in machine_names():
+        assert set(load_machine(name).tile.lane_cycle_classes) <= set(CLASS_COLORS)
