@@ -209,12 +209,13 @@ def test_a_pipe_gets_rows_whole_and_plain(command: str, capsys: pytest.CaptureFi
 
 
 def test_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(Trace([convolution("\x1b[2Jlayer")], Metadata(model="\x1b[31mred", dataset="[blue]x")), "evil.npz")
-    assert main(["run", "--trace", "evil", "--pe", "tensordash", "--per-layer"]) == 0
+    write_trace(Trace([convolution()], Metadata(model="\x1b[31mred", dataset="[blue]x")), "evil.npz")
+    Path("evil.yaml").write_text('extends: tensordash\nname: "evil\\e[2J"\n')
+    assert main(["compare", "--trace", "evil", "--pe", "evil.yaml"]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "[blue]x" in text
-    assert "?[2Jlayer" in text
+    assert rows(text, "evil?[2J")
 
 
 def test_per_layer_has_a_row_per_layer_and_operation(capsys: pytest.CaptureFixture[str]) -> None:
