@@ -1,5 +1,6 @@
 """The pictures of results: what is drawn, bar by bar and marker by marker."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.machine import machine_names
 from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure
-from simhw.results import Results
+from simhw.results import OperationResult, Results
 from simhw.trace.metadata import Metadata
 from tests.trace_files import values
 
@@ -90,6 +91,24 @@ def test_every_layer_and_operation_has_a_marker_and_every_layer_a_name(trace: Tr
     assert high > max(points[:, 1])
 
 
+def test_intervals_too_wide_to_draw_leave_a_hollow_marker(trace: Trace, exact: list[Results]) -> None:
+    def uncertain(item: OperationResult, relative: float) -> OperationResult:
+        cycles = replace(item.cost.cycles, variance=(relative / 1.96 * item.cycles) ** 2)
+        return replace(item, cost=replace(item.cost, cycles=cycles))
+
+    forward = [item for item in exact[0].operations if item.operation == "forward"]
+    some = replace(exact[0], operations=[uncertain(forward[0], 0.1), uncertain(forward[1], 0.9), *forward[2:]])
+    layers = panels(results_figure(trace, [some]))[2]
+    assert "hollow" in layers.get_title(loc="right")
+    assert "hollow" not in panels(results_figure(trace, exact[:1]))[2].get_title(loc="right")
+    (markers,) = [each for each in layers.collections if len(each.get_offsets()) == LAYERS]
+    assert [face[3] for face in markers.get_facecolors()] == [1, 0, 1, 1, 1]
+    (container,) = [each for each in layers.containers if isinstance(each, ErrorbarContainer)]
+    (segments,) = container.lines[2]
+    lengths = [np.ptp(segment[:, 1]) for segment in segments.get_segments() if len(segment)]
+    assert max(lengths) == pytest.approx(2 * 0.1 * forward[0].speedup, rel=1e-3)
+
+
 def test_a_block_per_machine(trace: Trace, exact: list[Results]) -> None:
     figure = results_figure(trace, exact)
     assert len(panels(figure)) == 6
@@ -103,7 +122,8 @@ def test_a_single_layer_needs_no_strip(trace: Trace) -> None:
 
 
 def test_machines_without_a_baseline_are_drawn_without_speedups(trace: Trace) -> None:
-    _, speedups, _ = panels(results_figure(trace, [simulate(trace, "bitparallel", progress=False)]))
+    _, speedups = panels(results_figure(trace, [simulate(trace, "bitparallel", progress=False)]))
+    assert speedups.get_xlabel() == "no baseline to compare with"
     assert [text.get_text() for text in speedups.texts] == ["-"] * 4
 
 

@@ -35,6 +35,8 @@ WIDTH_INCHES = 12.0
 # A share below this has no room for its number.
 SMALLEST_LABELLED = 0.045
 MOST_NAMED_LAYERS = 200
+# A layer's interval beyond this share of its speed-up says no more than that it is uncertain.
+WIDEST_DRAWN = 0.5
 MOST_LABELLED_VARIANTS = 6
 
 
@@ -72,17 +74,18 @@ def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     """A block per machine: lane-cycles by class, speed-ups, and below them the speed-up of every layer.
 
     The error bars are 95% confidence intervals.  In the lower panel a marker's area grows with the share of the machine's
-    time that the layer and operation take.
+    time that the layer and operation take; it is hollow and without its bar where the interval is too wide to draw.
     """
     layers = _layer_names(results[0])
     width = max(WIDTH_INCHES, 2.0 + LAYER_INCHES * min(len(layers), MOST_NAMED_LAYERS))
-    rows = 2 if len(layers) > 1 else 1
-    heights = [2.6, 3.4][:rows]
-    figure = Figure(figsize=(width, 0.5 + len(results) * (sum(heights) + 0.4)), layout="constrained")
+    # One layer, or no baseline, leaves the lower panel nothing to show.
+    heights = [[2.6, 3.4] if len(layers) > 1 and each.baseline else [2.6] for each in results]
+    totals = [sum(each) + 0.4 for each in heights]
+    figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
     figure.suptitle(_plain(title(trace)), fontsize=11)
-    blocks = figure.subfigures(len(results), 1, squeeze=False)[:, 0]
-    for block, label, each in zip(blocks, labels(results), results, strict=True):
-        _draw_machine(block, label, each, layers, heights)
+    blocks = figure.subfigures(len(results), 1, squeeze=False, height_ratios=totals)[:, 0]
+    for block, label, each, parts in zip(blocks, labels(results), results, heights, strict=True):
+        _draw_machine(block, label, each, layers, parts)
     return figure
 
 
@@ -134,7 +137,7 @@ def _draw_speedups(axes: Axes, summaries: dict[str, Summary]) -> None:
         _label(axes, ratio(summary.speedup, summary.speedup_half_width), float(end), row)
     axes.set_xlim(0, 1.35 * max(*ends, 1.0))
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("speed-up over the baseline", fontsize=8)
+    axes.set_xlabel("speed-up over the baseline" if any(np.isfinite(values)) else "no baseline to compare with", fontsize=8)
 
 
 def _label(axes: Axes, text: str, x: float, y: float, above: bool = False) -> None:
@@ -154,6 +157,7 @@ def _label(axes: Axes, text: str, x: float, y: float, above: bool = False) -> No
 def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
     places = {name: index for index, name in enumerate(layers)}
     whole = results.total.time_s
+    hollow = False
     for shift, operation in zip((-0.22, 0.0, 0.22), OPERATIONS, strict=True):
         items = [item for item in results.operations if item.operation == operation]
         if not items:
@@ -162,10 +166,15 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
         x = [places[item.layer] + shift for item in items]
         y = [item.speedup for item in items]
         areas = [10 + 600 * item.cost.time_s / whole for item in items]
-        axes.scatter(x, y, areas, color=color, marker=marker, alpha=0.85, linewidths=0, label=operation, zorder=3)
-        errors = [_error(item.speedup_half_width) for item in items]
+        wide = [item.speedup_half_width > WIDEST_DRAWN * item.speedup for item in items]
+        faces = ["none" if each else color for each in wide]
+        axes.scatter(x, y, areas, facecolors=faces, edgecolors=color, marker=marker, linewidths=0.7, zorder=3)
+        # Of its own, since a legend shows a collection's first marker, which may be hollow.
+        axes.scatter([], [], 24, color=color, marker=marker, label=operation)
+        errors = [float("nan") if each else item.speedup_half_width for each, item in zip(wide, items, strict=True)]
         if any(errors):
             axes.errorbar(x, y, errors, fmt="none", ecolor=color, elinewidth=0.8, capsize=1.5, zorder=2)
+        hollow = hollow or any(wide)
     axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
     axes.set_ylim(0, 1.08 * max([*(item.speedup for item in results.operations if np.isfinite(item.speedup)), 1.0]))
     axes.set_xlim(-0.7, len(layers) - 0.3)
@@ -174,13 +183,9 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
     axes.tick_params(axis="y", labelsize=7)
     axes.set_ylabel("speed-up over the baseline", fontsize=8)
     axes.grid(linewidth=0.3, alpha=0.6)
-    legend = axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, frameon=False, title="marker area: share of the machine's time"
-    )
-    legend.get_title().set_fontsize(7)
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_sizes([24])  # type: ignore[attr-defined]
+    note = f"; hollow: 95% confidence interval wider than ±{WIDEST_DRAWN:.0%}" if hollow else ""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, frameon=False)
+    axes.set_title(f"marker area: share of the machine's time{note}", fontsize=7, loc="right")
 
 
 def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
