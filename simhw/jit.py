@@ -36,12 +36,12 @@ def source_hash() -> str:
 def _cache_folder() -> str | None:
     roots = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), "~/.cache"]
     for root in filter(None, roots):
-        folder = Path(root).expanduser() / "simhw" / source_hash()
         try:
+            folder = Path(root).expanduser() / "simhw" / source_hash()
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 return str(folder)
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: a user without a home folder
             continue
     return None
 

@@ -6,13 +6,16 @@ only what differs; an override replaces a value and its provenance.  The content
 
 import hashlib
 import json
+import os
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,6 +32,8 @@ from simhw.tile.tensordash import TensorDashTile
 
 OperandChoice = Literal["auto", "a", "w", "g", "oracle"]
 MAX_FILE_BYTES = 1_000_000
+MAX_DEPTH = 16
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Lowering(BaseModel):
@@ -84,9 +89,9 @@ class _Values(BaseModel):
     baseline: str | None = None
     conversion: Literal["rne", "truncate"]
     tiles: int = Field(ge=1, le=65536)
-    clock_hz: float = Field(gt=0)
-    tile_area_um2: dict[str, float]
-    tile_power_mw: dict[str, float]
+    clock_hz: float = Field(gt=0, allow_inf_nan=False)
+    tile_area_um2: dict[str, Amount]
+    tile_power_mw: dict[str, Amount]
     gated_power: list[str] = []
 
     @model_validator(mode="after")
@@ -178,7 +183,37 @@ class Machine:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose only booleans are true and false (``chunk: off`` is a word) and in which 600e6 is a number."""
+    """YAML whose only booleans are true and false (``chunk: off`` is a word) and in which 600e6 is a number.
+
+    It has no aliases, of which a few lines make a document of any size, no key twice, and little depth.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        if self.depth >= MAX_DEPTH:
+            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, count in Counter(keys).items():
+            if count > 1:
+                raise yaml.YAMLError(f"{key} stands there {count} times")
+        return super().construct_mapping(node, deep)
+
+
+def _parse(text: str) -> Any:
+    """A YAML document; raises YAMLError for whatever is wrong with it."""
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader with fewer resolvers
+    except ValueError as error:  # an integer or date that Python cannot hold
+        raise yaml.YAMLError(str(error)) from None
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -216,7 +251,7 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
     changed: dict[str, Any] = {}
     for key, value in overrides.items():
         path = _resolve(key, values, where)
-        _assign(values, path, value)
+        _assign(values, path, value, where)
         provenance[path] = Provenance("set by the user", 1.0)
         changed[path] = value
     return Machine(_validate(values, where), provenance, changed)
@@ -257,7 +292,7 @@ def parse_overrides(settings: Any) -> dict[str, Any]:
         if not equals:
             raise MachineError(f"override {setting!r} is not of the form key=value, for example pe.oob_threshold=9")
         try:
-            overrides[key.strip()] = yaml.load(value, _Loader)  # a SafeLoader with fewer resolvers
+            overrides[key.strip()] = _parse(value)
         except yaml.YAMLError:
             raise MachineError(f"override {setting!r}: the value is not valid YAML") from None
     return overrides
@@ -272,11 +307,10 @@ def machine_text(machine: str | Path) -> str:
         No such machine; says which names there are.
     """
     where = str(machine)
-    bundled = files("simhw").joinpath("machines", f"{machine}.yaml")
     path = Path(machine)
-    if re.fullmatch(r"[\w-]+", where) and bundled.is_file():
-        return bundled.read_text(encoding="utf-8")
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    if where in machine_names():
+        return files("simhw").joinpath("machines", f"{where}.yaml").read_text(encoding="utf-8")
+    if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):  # which is false for a name too long, where Path raises
         raise MachineError(f"no machine {where!r}: give the path of a .yaml file or one of {', '.join(machine_names())}")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise MachineError(f"{where}: over {MAX_FILE_BYTES:,} bytes; that is no machine file")
@@ -288,7 +322,7 @@ def _read(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str
     where = str(machine)
     text = machine_text(machine)
     try:
-        loaded = yaml.load(text, _Loader)  # a SafeLoader with fewer resolvers
+        loaded = _parse(text)
     except yaml.YAMLError as error:
         raise MachineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
@@ -300,7 +334,7 @@ def _read(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str
             raise MachineError(f"{where}: machine files extend each other in a circle")
         values, provenance = _read(str(loaded.pop("extends")), depth + 1)
     for key, value, source in _constants(loaded, "", where):
-        _assign(values, key, value)
+        _assign(values, key, value, where)
         if source is not None:
             provenance[key] = source
     return values, provenance
@@ -315,6 +349,8 @@ def _constants(section: Mapping[str, Any], prefix: str, where: str) -> Iterator[
                 raise MachineError(f"{where}: {key} needs exactly value, source and confidence")
             if not isinstance(entry["confidence"], int | float) or not 0 <= entry["confidence"] <= 1:
                 raise MachineError(f"{where}: the confidence of {key} must lie between 0 and 1")
+            if not isinstance(entry["source"], str) or not entry["source"].strip():
+                raise MachineError(f"{where}: the source of {key} must be a text that says where it comes from")
             yield key, entry["value"], Provenance(str(entry["source"]), float(entry["confidence"]))
         elif isinstance(entry, dict):
             yield from _constants(entry, f"{key}.", where)
@@ -341,10 +377,12 @@ def _resolve(key: str, values: Mapping[str, Any], where: str) -> str:
     raise MachineError(f"{where}: no value {key!r} to override; there are {', '.join(alike or names)}")
 
 
-def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+def _assign(values: dict[str, Any], path: str, value: Any, where: str) -> None:
     *sections, last = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise MachineError(f"{where}: {path}: {section} is a value, not a section")
     values[last] = value
 
 
@@ -354,9 +392,9 @@ def _validate(values: dict[str, Any], where: str) -> _BitParallel | _FPRaker | _
     if kind not in _MODELS:
         raise MachineError(f"{where}: pe.kind is {kind!r}; known are {', '.join(_MODELS)}")
     try:
-        return _MODELS[kind].model_validate(values)
+        return _MODELS[kind].model_validate(values, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f", given {first['input']!r}"
+        given = "" if first["type"] == "missing" else f", given {reprlib.repr(first['input'])}"
         raise MachineError(f"{where}: {place}: {first['msg']}{given}") from None

@@ -72,7 +72,6 @@ def test_nothing_is_written_beside_the_sources(tmp_path):
     assert compiled() == before
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="a user without a home folder is not looked at yet")
 def test_user_without_a_home_folder_has_no_cache(monkeypatch):
     # A container may run under a user number that no password file knows; then `~` has no meaning.
     import pwd
