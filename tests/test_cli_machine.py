@@ -6,7 +6,8 @@ import pytest
 
 from simhw.cli import main
 from simhw.cli.machine import unit_of
-from simhw.machine import leaf_names, load_machine, machine_names
+from simhw.machine import load_machine
+from simhw.machine_file import leaf_names, machine_names
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from simhw.errors import MachineError
-from simhw.machine import MAX_FILE_BYTES, leaf_names, load_machine, machine_names, parse_machine, parse_overrides
+from simhw.machine import load_machine, parse_machine
+from simhw.machine_file import MAX_FILE_BYTES, leaf_names, machine_names, parse_overrides
 
 NO_CONSTANTS = {"name", "description", "baseline", "extends", "pe.kind", "gated_power"}
 """Leaves that say what a machine is called and refers to, and state nothing about hardware."""

@@ -10,7 +10,7 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
 from simhw import Layer, Trace, load_machine, simulate
-from simhw.machine import machine_names
+from simhw.machine_file import machine_names
 from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure
 from simhw.results import OperationResult, Results
 from simhw.trace.metadata import Metadata

@@ -30,7 +30,8 @@ def add_parser(commands: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     """Print a line per machine."""
     from simhw.cli.terminal import show
-    from simhw.machine import load_machine, machine_names
+    from simhw.machine import load_machine
+    from simhw.machine_file import machine_names
     from simhw.report.result_reasons import lane_count
     from simhw.report.result_tables import Sheet
 
@@ -57,7 +58,8 @@ def _power_w(machine: "Machine") -> float:
 def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
-    from simhw.machine import load_machine, machine_text, parse_machine, split_machine
+    from simhw.machine import load_machine, parse_machine, split_machine
+    from simhw.machine_file import machine_text
     from simhw.report.result_reasons import stale_costs
 
     name, overrides = split_machine(arguments.machine)
@@ -83,7 +85,7 @@ def unit_of(name: str) -> str:
 
 def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
-    from simhw.machine import leaf_names
+    from simhw.machine_file import leaf_names
     from simhw.report.result_tables import Sheet
 
     values, original = machine.values.model_dump(), plain.values.model_dump()

@@ -138,7 +138,8 @@ def _check_target(path: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "list[tuple[Machine, Machine | None]]":
-    from simhw.machine import load_machine, parse_machine, parse_overrides, split_machine
+    from simhw.machine import load_machine, parse_machine, split_machine
+    from simhw.machine_file import parse_overrides
 
     common = parse_overrides(settings)
     used: set[str] = set()
@@ -163,7 +164,7 @@ def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "l
 
 def _has(machine: "Machine", key: str) -> bool:
     """Whether an override of that name means a value of the machine: the whole dotted name or its last part."""
-    from simhw.machine import leaf_names
+    from simhw.machine_file import leaf_names
 
     names = leaf_names(machine.values.model_dump())
     return key in names or any(name.rpartition(".")[2] == key.rpartition(".")[2] for name in names)

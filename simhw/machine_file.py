@@ -1,0 +1,185 @@
+"""Machine files: YAML that states every constant with its source, read without trusting it.
+
+A constant is written ``name: {value: 8, source: "recalled", confidence: 0.95}``.  A file may extend another and state
+only what differs.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simhw.errors import MachineError
+
+MAX_FILE_BYTES = 1_000_000
+MAX_DEPTH = 16
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a constant comes from: a source and the confidence in it, from 0 to 1."""
+
+    source: str
+    confidence: float
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose only booleans are true and false (``chunk: off`` is a word) and in which 600e6 is a number.
+
+    It has no aliases, of which a few lines make a document of any size, no key twice, and little depth.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        if self.depth >= MAX_DEPTH:
+            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, count in Counter(keys).items():
+            if count > 1:
+                raise yaml.YAMLError(f"{key} stands there {count} times")
+        return super().construct_mapping(node, deep)
+
+
+def _parse(text: str) -> Any:
+    """A YAML document; raises YAMLError for whatever is wrong with it."""
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader with fewer resolvers
+    except ValueError as error:  # an integer or date that Python cannot hold
+        raise yaml.YAMLError(str(error)) from None
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
+_EXPONENT_FLOAT = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_FLOAT, list("-+0123456789"))
+
+
+def machine_names() -> list[str]:
+    """Names of the machines that come with simhw."""
+    return sorted(path.name.removesuffix(".yaml") for path in files("simhw").joinpath("machines").iterdir() if path.name.endswith(".yaml"))
+
+
+def parse_overrides(settings: Any) -> dict[str, Any]:
+    """``key=value`` texts as overrides, their values read as YAML.
+
+    Raises
+    ------
+    MachineError
+        A text without ``=``, or a value that is not YAML.
+    """
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise MachineError(f"override {setting!r} is not of the form key=value, for example pe.oob_threshold=9")
+        try:
+            overrides[key.strip()] = _parse(value)
+        except yaml.YAMLError:
+            raise MachineError(f"override {setting!r}: the value is not valid YAML") from None
+    return overrides
+
+
+def machine_text(machine: str | Path) -> str:
+    """The text of a machine file, by name or path.
+
+    Raises
+    ------
+    MachineError
+        No such machine; says which names there are.
+    """
+    where = str(machine)
+    path = Path(machine)
+    if where in machine_names():
+        return files("simhw").joinpath("machines", f"{where}.yaml").read_text(encoding="utf-8")
+    if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):  # which is false for a name too long, where Path raises
+        raise MachineError(f"no machine {where!r}: give the path of a .yaml file or one of {', '.join(machine_names())}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise MachineError(f"{where}: over {MAX_FILE_BYTES:,} bytes; that is no machine file")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def read_machine(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str, Provenance]]:
+    """Values and provenance of a machine file, on top of the one that it extends."""
+    where = str(machine)
+    text = machine_text(machine)
+    try:
+        loaded = _parse(text)
+    except yaml.YAMLError as error:
+        raise MachineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise MachineError(f"{where}: a machine file is a mapping of names to values")
+    values: dict[str, Any] = {}
+    provenance: dict[str, Provenance] = {}
+    if "extends" in loaded:
+        if depth >= 8:
+            raise MachineError(f"{where}: machine files extend each other in a circle")
+        values, provenance = read_machine(str(loaded.pop("extends")), depth + 1)
+    for key, value, source in _constants(loaded, "", where):
+        assign(values, key, value, where)
+        if source is not None:
+            provenance[key] = source
+    return values, provenance
+
+
+def _constants(section: Mapping[str, Any], prefix: str, where: str) -> Iterator[tuple[str, Any, Provenance | None]]:
+    """Dotted names, values and provenance of a section's leaves."""
+    for name, entry in section.items():
+        key = f"{prefix}{name}"
+        if isinstance(entry, dict) and "value" in entry:
+            if set(entry) != {"value", "source", "confidence"}:
+                raise MachineError(f"{where}: {key} needs exactly value, source and confidence")
+            if not isinstance(entry["confidence"], int | float) or not 0 <= entry["confidence"] <= 1:
+                raise MachineError(f"{where}: the confidence of {key} must lie between 0 and 1")
+            if not isinstance(entry["source"], str) or not entry["source"].strip():
+                raise MachineError(f"{where}: the source of {key} must be a text that says where it comes from")
+            yield key, entry["value"], Provenance(str(entry["source"]), float(entry["confidence"]))
+        elif isinstance(entry, dict):
+            yield from _constants(entry, f"{key}.", where)
+        else:
+            yield key, entry, None
+
+
+def leaf_names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all leaves of nested mappings."""
+    names: list[str] = []
+    for name, value in values.items():
+        names += leaf_names(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+    return names
+
+
+def resolve(key: str, values: Mapping[str, Any], where: str) -> str:
+    """The full dotted name that an override means: the name itself, or the only one with its last part."""
+    names = leaf_names(values)
+    if key in names:
+        return key
+    alike = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    if len(alike) == 1:
+        return alike[0]
+    raise MachineError(f"{where}: no value {key!r} to override; there are {', '.join(alike or names)}")
+
+
+def assign(values: dict[str, Any], path: str, value: Any, where: str) -> None:
+    *sections, last = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise MachineError(f"{where}: {path}: {section} is a value, not a section")
+    values[last] = value
