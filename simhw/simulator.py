@@ -23,7 +23,7 @@ from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
 from simhw.trace.trace import Trace
 
 Y_ROWS = 256
-"""Rows of Y that `simulate_gemm` lays out at a time."""
+"""Rows of Y that `simulate_gemm` lays out at a time, cut to whole tiles."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,14 @@ def simulate_gemm(
     x, y = (_operand(matrix, name, machine) for matrix, name in ((a, "a"), (b, "b")))
     if x.shape[1] != y.shape[1]:
         raise ShapeError(f"a {x.shape} and b {y.shape} differ in K, their last axis")
+    x, y = _whole_sets(x, machine), _whole_sets(y, machine)
     tile = machine.tile
+    step = max(1, Y_ROWS // tile.tile_y) * tile.tile_y
     cycles = passes = 0
     counters: Counter[str] = Counter()
     outputs = []
-    for start in range(0, len(y), Y_ROWS):
-        rows = whole_tiles([y[start : start + Y_ROWS]], tile.tile_y)
+    for start in range(0, len(y), step):
+        rows = whole_tiles([y[start : start + step]], tile.tile_y)
         result = tile.run(x, tile.prepare(rows), outputs=output or check)
         if check:
             _replay(machine)(x, rows, result, "product")
@@ -94,7 +96,7 @@ def simulate_gemm(
 
 
 def _operand(matrix: npt.NDArray[np.generic], name: str, machine: Machine) -> BF16Array:
-    """A matrix as bit patterns, K padded with zeros to whole sets."""
+    """A matrix as bit patterns."""
     array = np.asarray(matrix)
     if array.ndim != 2 or 0 in array.shape:
         raise ShapeError(f"{name} has shape {array.shape}: give a matrix of rows by K")
@@ -106,7 +108,12 @@ def _operand(matrix: npt.NDArray[np.generic], name: str, machine: Machine) -> BF
     if bad.any():
         first = tuple(int(index) for index in np.argwhere(bad)[0])
         raise ShapeError(f"{name}: {int(bad.sum())} NaN or infinite values (first at index {first})")
-    return np.ascontiguousarray(np.pad(array, ((0, 0), (0, -array.shape[1] % machine.tile.lanes))))
+    return array
+
+
+def _whole_sets(rows: BF16Array, machine: Machine) -> BF16Array:
+    """Rows (n, K) with K padded with zeros to whole sets."""
+    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, -rows.shape[1] % machine.tile.lanes))))
 
 
 def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, exact: bool = True, seed: int = 0) -> OperationResult:
