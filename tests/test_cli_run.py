@@ -433,3 +433,13 @@ def test_the_page_of_the_command_line_knows_every_option_and_class(capsys: pytes
     for meanings in CLASS_MEANINGS.values():
         for name, meaning in meanings.items():
             assert f"`{name}` | {meaning} |" in page
+
+
+def test_files_are_written_even_when_the_reader_of_the_output_has_left(folder: Path) -> None:
+    command = [sys.executable, "-m", "simhw", "run", "--trace", "some", "--pe", "bitparallel", "--out", "results.csv"]
+    reader, writer = os.pipe()
+    os.close(reader)  # what `simhw run ... | true` leaves
+    with os.fdopen(writer, "w") as closed:
+        finished = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert (folder / "results.csv").read_text().startswith("machine,")

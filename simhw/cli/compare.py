@@ -1,9 +1,13 @@
 """`simhw compare`: variants of machines side by side on one training step."""
 
 import argparse
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from simhw.cli.options import add_options, checked, simulated, write_table
+from simhw.cli.options import Request, add_options, checked, simulated, write_files
+
+if TYPE_CHECKING:
+    from simhw.results import Results
 
 
 def add_parser(commands: Any) -> None:
@@ -26,6 +30,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.report.result_tables import comparison_sheet, labels, layer_comparison_sheet, machine_facts, trace_facts
 
     results = simulated(arguments, request)
+    written = write_files(arguments, results, partial(_plot, request, results))
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
         show("", *facts(machine_facts(each, label)), sampling_error(each), *cautions(each))
@@ -35,12 +40,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.per_layer:
         show(layer_comparison_sheet(results))
     show("forward, input_grad, weight_grad, total: speed-up over the baseline.  useful: share of the lane-cycles.", *legend(results))
-    if arguments.out:
-        write_table(arguments.out, results)
-        show(f"table written to {arguments.out}")
-    if arguments.plot:
-        from simhw.report.result_plots import plot_comparison
-
-        plot_comparison(request.trace, results, arguments.plot)
-        show(f"plot written to {arguments.plot}")
+    show(*written)
     return 0
+
+
+def _plot(request: Request, results: "list[Results]", path: str) -> None:
+    from simhw.report.result_plots import plot_comparison
+
+    plot_comparison(request.trace, results, path)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,14 +114,21 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
     ]
 
 
-def write_table(path: str, results: "list[Results]") -> None:
-    """Write the results of one machine or of several."""
+def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: Callable[[str], None]) -> list[str]:
+    """Write what `--out` and `--plot` ask for, and give a line on each file.
+
+    Call it before anything is printed: the reader of a pipe may leave early, and the files are to be written all the same.
+    """
     from simhw.results import Comparison
 
-    if len(results) == 1:
-        results[0].write(path)
-    else:
-        Comparison(results).write(path)
+    lines = []
+    if arguments.out:
+        (results[0] if len(results) == 1 else Comparison(results)).write(arguments.out)
+        lines.append(f"table written to {arguments.out}")
+    if arguments.plot:
+        plot(arguments.plot)
+        lines.append(f"plot written to {arguments.plot}")
+    return lines
 
 
 def _check_target(path: str, suffixes: tuple[str, ...]) -> None:

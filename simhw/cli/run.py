@@ -1,9 +1,13 @@
 """`simhw run`: a training step on one or more machines, each beside its baseline, with the reasons for the result."""
 
 import argparse
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from simhw.cli.options import add_options, checked, simulated, write_table
+from simhw.cli.options import Request, add_options, checked, simulated, write_files
+
+if TYPE_CHECKING:
+    from simhw.results import Results
 
 
 def add_parser(commands: Any) -> None:
@@ -26,18 +30,18 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.report.result_tables import labels, lane_cycle_sheet, layer_sheet, machine_facts, performance_sheet, trace_facts
 
     results = simulated(arguments, request)
+    written = write_files(arguments, results, partial(_plot, request, results))
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
         show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each), *cautions(each))
         if arguments.per_layer:
             show(layer_sheet(each))
     show("", *legend(results))
-    if arguments.out:
-        write_table(arguments.out, results)
-        show(f"table written to {arguments.out}")
-    if arguments.plot:
-        from simhw.report.result_plots import plot_results
-
-        plot_results(request.trace, results, arguments.plot)
-        show(f"plot written to {arguments.plot}")
+    show(*written)
     return 0
+
+
+def _plot(request: Request, results: "list[Results]", path: str) -> None:
+    from simhw.report.result_plots import plot_results
+
+    plot_results(request.trace, results, path)
