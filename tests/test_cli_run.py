@@ -441,5 +441,5 @@ def test_files_are_written_even_when_the_reader_of_the_output_has_left(folder: P
     os.close(reader)  # what `simhw run ... | true` leaves
     with os.fdopen(writer, "w") as closed:
         finished = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
     assert (folder / "results.csv").read_text().startswith("machine,")
