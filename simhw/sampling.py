@@ -80,11 +80,9 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the 95% confidence interval; infinite where one cell is all there is to judge from."""
+        """Half the width of the 95% confidence interval."""
         if self.variance == 0:
             return 0.0
-        if self.degrees < 1:
-            return float("inf")
         from scipy.stats import t
 
         return float(t.ppf((1 + CONFIDENCE) / 2, self.degrees) * np.sqrt(self.variance))
@@ -97,8 +95,8 @@ class Estimate:
     def total(parts: Sequence["Estimate"]) -> "Estimate":
         """The sum of independent estimates."""
         variance = sum(part.variance for part in parts)
-        spread = sum(part.variance**2 / part.degrees for part in parts if part.variance and part.degrees > 0)
-        return Estimate(sum(part.value for part in parts), variance, variance**2 / spread if spread else (np.inf if variance == 0 else 0.0))
+        spread = sum(part.variance**2 / part.degrees for part in parts)
+        return Estimate(sum(part.value for part in parts), variance, variance**2 / spread if spread else np.inf)
 
 
 def _stratum_estimate(tally: StratumTally, values: npt.NDArray[np.float64], pooled: float) -> Estimate:
