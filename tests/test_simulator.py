@@ -302,8 +302,8 @@ def test_memory_does_not_grow_with_the_number_of_layers(machine, tmp_path):
     few, many = written(3), written(24)
     peak_bytes(few, machine)  # whatever is allocated once
     few_peak, many_peak = peak_bytes(few, machine), peak_bytes(many, machine)
-    # 21 more layers hold 24 MB; what is left of a layer is its statistics and results.
-    assert many_peak < few_peak + 1_500_000, (few_peak, many_peak)
+    # 21 more layers hold 24 MB; what is left of a layer is its record in the file, statistics and results (measured: 75 kB).
+    assert many_peak < few_peak + 4_000_000, (few_peak, many_peak)
 
 
 @pytest.mark.slow
