@@ -21,7 +21,7 @@ from simhw.machine_file import Provenance, assign, parse_overrides, read_machine
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
-from simhw.tile.bitparallel import BitParallelTile
+from simhw.tile.bitparallel import BitParallelTile, BitParallelTileParameters
 from simhw.tile.fpraker import FPRakerTile, FPRakerTileParameters
 from simhw.tile.passes import GridTileParameters, Tile
 from simhw.tile.tensordash import TensorDashTile
@@ -90,7 +90,7 @@ class _Values(BaseModel):
 
 class _BitParallel(_Values):
     pe: BitParallelPE
-    tile: GridTileParameters
+    tile: BitParallelTileParameters
     lowering: Lowering
 
 

@@ -96,8 +96,8 @@ def _bitparallel(machine: Machine, x: BF16Array, y: BF16Array) -> tuple[int, dic
         accumulator_fraction_bits=pe.accumulator_fraction_bits,
         align_range=pe.align_range,
         chunk=None if pe.chunk == "off" else pe.chunk,
-        rows=machine.values.tile.rows,
-        cols=machine.values.tile.cols,
+        rows=machine.tile.tile_y,
+        cols=machine.tile.tile_x,
         lanes=pe.lanes,
     )
     return result.cycles, {name: getattr(result, name) for name in ("useful", "idle", "overflows")}, result.outputs

@@ -4,6 +4,7 @@ Source: spec pages fpraker.md, section 4, and tensordash.md, section 3 (the dens
 """
 
 from collections import Counter
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from simhw.pe.bitparallel import BitParallelPE, count_useful, multiply_rows
 from simhw.pe.vector import WIDTH
 from simhw.tile.layout import Prepared, lay_out
 from simhw.tile.passes import GridTileParameters, ParallelRows, TilePasses
+
+
+class BitParallelTileParameters(GridTileParameters):
+    """A grid, and which side of it takes the rows of X: that of the machine whose baseline it is."""
+
+    x_on: Literal["rows", "cols"]
 
 
 class BitParallelTile:
@@ -26,11 +33,11 @@ class BitParallelTile:
     fixed_time = True
     lane_cycle_classes: tuple[str, ...] = ("useful", "idle")
 
-    def __init__(self, pe: BitParallelPE, tile: GridTileParameters) -> None:
+    def __init__(self, pe: BitParallelPE, tile: BitParallelTileParameters) -> None:
         self.pe, self.tile = pe, tile
         self.lanes: int = pe.lanes
-        self.tile_x: int = tile.cols
-        self.tile_y: int = tile.rows
+        self.tile_x: int = tile.cols if tile.x_on == "cols" else tile.rows
+        self.tile_y: int = tile.rows if tile.x_on == "cols" else tile.cols
 
     def prepare(self, parallel: ParallelRows) -> Prepared:
         """Lay out rows of Y, WIDTH side by side."""
