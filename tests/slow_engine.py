@@ -106,7 +106,9 @@ def simulate_slowly(layer_: Layer, operation: Any, machine: Machine) -> Slow:
         padding=switches.padding,
     )
     tile, lanes = machine.values.tile, machine.values.pe.lanes
-    x_size, y_size = (tile.rows, tile.cols) if machine.values.pe.kind == "tensordash" else (tile.cols, tile.rows)
+    # TensorDash schedules the operand that a row shares; a dense tile says on which side it takes X.
+    x_on = "rows" if machine.values.pe.kind == "tensordash" else getattr(tile, "x_on", "cols")
+    x_size, y_size = (tile.rows, tile.cols) if x_on == "rows" else (tile.cols, tile.rows)
     slow = Slow()
     for family in families:
         for index, swapped in enumerate(swapped_products(layer_, operation, machine, family)):

@@ -57,7 +57,12 @@ def check_intervals(found, exact, band, bias=0.0):
 
 @pytest.mark.parametrize(
     ("machine", "operation", "sample"),
-    [("tensordash", "forward", 0.05), ("tensordash", "input_grad", 0.1), ("fpraker", "forward", 0.15), ("fpraker", "input_grad", 0.3)],
+    [
+        ("tensordash", "forward", 0.05),
+        ("fpraker", "input_grad", 0.3),
+        pytest.param("tensordash", "input_grad", 0.1, marks=pytest.mark.slow),
+        pytest.param("fpraker", "forward", 0.15, marks=pytest.mark.slow),
+    ],
 )
 def test_intervals_of_a_sample_hold_the_exact_answer(machine, operation, sample):
     trace = Trace([convolution([operation])])
@@ -72,6 +77,7 @@ def test_intervals_of_a_sample_hold_the_exact_answer(machine, operation, sample)
             check_intervals([total.counters[name] for total in found], exact.counters[name].value, (180, 200))
 
 
+@pytest.mark.slow
 def test_intervals_of_a_total_over_layers_and_operations_hold():
     trace = Trace([convolution(size=8), convolution(images=4, channels=16, size=10, outputs=40, seed=1)])
     exact = simulate(trace, "fpraker", 1.0)
@@ -116,7 +122,12 @@ def test_small_traces_are_simulated_exactly_by_default():
 
 @pytest.mark.parametrize(
     ("machine", "overrides"),
-    [("tensordash", {}), ("tensordash", {"scheduled": "oracle"}), ("tensordash", {"sides": "two"}), ("fpraker", {})],
+    [
+        ("tensordash", {"scheduled": "oracle"}),
+        ("fpraker", {}),
+        pytest.param("tensordash", {}, marks=pytest.mark.slow),
+        pytest.param("tensordash", {"sides": "two"}, marks=pytest.mark.slow),
+    ],
 )
 def test_large_traces_are_sampled_to_one_percent_and_are_within_it(machine, overrides, monkeypatch):
     trace = Trace([convolution(size=16), convolution(channels=32, outputs=64, seed=1)])
