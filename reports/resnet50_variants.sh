@@ -21,3 +21,6 @@ for tiles in tile.rows=1,tiles=64 tile.rows=4,tiles=16 tile.rows=16,tiles=4; do
   "$simhw" compare --trace traces/resnet50.npz --pe "tensordash:$tiles" --pe "tensordash:pe.order=dnnsim,$tiles" \
     --baseline "tensordash-dense:$tiles" > "reports/resnet50_tensordash_rows${rows#tile.rows=}.txt"
 done
+
+python=${PYTHON:-python3}
+"$python" reports/cycles_per_set.py reports/resnet50_fpraker.csv reports/resnet50_tensordash.csv > reports/resnet50_cycles_per_set.md
