@@ -1,6 +1,7 @@
 """The engine: runs units of tile passes on all processor cores and tallies them, a bounded amount at a time."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,6 +18,8 @@ from simhw.operands import OperandChoice, choose_operands
 from simhw.sampling import StratumTally
 from simhw.trace.layer import OPERATIONS, Layer, Operation
 from simhw.trace.sampling import population
+
+SWITCH_INTERVAL_S = 0.0005
 
 Passes = tuple[npt.NDArray[np.int64], Counter[str]]
 
@@ -58,8 +61,13 @@ class OperationRun:
     layer_index: int
     layer: Layer
     operation: Operation
-    macs: int
+    families: list[Family]
     candidates: list[Candidate] = field(default_factory=list)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, padding to sets and partial tiles excluded."""
+        return sum(family.macs for family in self.families)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -89,7 +97,7 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     Only shapes and statistics are read.
     """
     families = lower_for(layer, operation, machine)
-    run = OperationRun(layer_index, layer, operation, sum(family.macs for family in families))
+    run = OperationRun(layer_index, layer, operation, families)
     for number, choice in enumerate(choose_operands(layer, operation, machine)):
         strata = []
         for family in families:
@@ -187,6 +195,8 @@ def run_tasks(tasks: Iterable[Task], check: Check | None = None, workers: int | 
     finished: dict[int, tuple[Stratum, Passes]] = {}
     next_number = 0
     pool = ThreadPoolExecutor(workers)
+    # A worker that comes out of a kernel would wait this long for the GIL while another thread runs Python: about a kernel's time.
+    patience = sys.getswitchinterval()
 
     def settle(limit: int) -> Iterator[Stratum]:
         nonlocal next_number
@@ -203,11 +213,13 @@ def run_tasks(tasks: Iterable[Task], check: Check | None = None, workers: int | 
                 yield stratum
 
     try:
+        sys.setswitchinterval(min(patience, SWITCH_INTERVAL_S))
         for number, (stratum, unit) in enumerate(tasks):
             pending[pool.submit(run_unit, stratum.plan, unit, check)] = number, stratum
             yield from settle(3 * workers)
         yield from settle(0)
     finally:
+        sys.setswitchinterval(patience)
         pool.shutdown(cancel_futures=True)
 
 

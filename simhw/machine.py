@@ -40,6 +40,11 @@ class Lowering(BaseModel):
     fc_windows: Literal["batch", "image"]
 
     @property
+    def streams(self) -> dict[str, str]:
+        """The switches that decide what streams a layer becomes, whatever the machine that takes them."""
+        return {"padding": self.padding, "lane_padding": self.lane_padding, "fc_windows": self.fc_windows}
+
+    @property
     def x_operand(self) -> OperandChoice:
         """The tensor that takes the X side; a bit-parallel machine has no reason to choose."""
         return "auto"
@@ -194,6 +199,18 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
         provenance[path] = Provenance("set by the user", 1.0)
         changed[path] = value
     return Machine(_validate(values, where), provenance, changed)
+
+
+def baseline_of(machine: Machine) -> Machine | None:
+    """The baseline that a machine's file names, None where it names none.
+
+    It is given the same streams, so that a machine gains nothing from padding that only its baseline executes.
+    """
+    if machine.values.baseline is None:
+        return None
+    baseline = load_machine(machine.values.baseline)
+    streams, own = machine.values.lowering.streams, baseline.values.lowering.streams
+    return load_machine(machine.values.baseline, **{f"lowering.{name}": value for name, value in streams.items() if value != own[name]})
 
 
 def parse_machine(text: str) -> Machine:

@@ -160,7 +160,7 @@ class Simulation:
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
         elif self.baseline is not None:
-            base = _fixed_cost(run, self.baseline)
+            base = _fixed_cost(run, self.baseline, self.machine)
         return OperationResult(
             layer=run.layer.name,
             kind=run.layer.kind,
@@ -218,9 +218,10 @@ def _cost(run: OperationRun, machine: Machine, cycles: Estimate, tile_cycles: Es
     )
 
 
-def _fixed_cost(run: OperationRun, machine: Machine) -> Cost:
-    """What the operation takes on a machine whose passes take one cycle a set."""
-    families = lower_for(run.layer, run.operation, machine)
+def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> Cost:
+    """What an operation, lowered for another machine, takes on one whose passes take one cycle a set."""
+    same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
+    families = run.families if same else lower_for(run.layer, run.operation, machine)
     parts = [closed_form_durations(Plan(family, False, tuple(range(family.count)), machine.tile)) for family in families]
     durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     sets = int(durations.sum())

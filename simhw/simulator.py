@@ -14,7 +14,7 @@ from simhw import __version__
 from simhw.bfloat16 import BF16Array, from_float32, is_nonfinite, to_float32
 from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
-from simhw.machine import Machine, load_machine
+from simhw.machine import Machine, baseline_of, load_machine
 from simhw.results import Comparison, Cost, OperationResult, Results
 from simhw.simulation import Place, Simulation
 from simhw.tile.passes import whole_tiles
@@ -177,7 +177,7 @@ def simulate(
     progress : bool
         Show a bar where standard error is a terminal.
     baseline : Machine or name, optional
-        In place of the one that the machine's file names.
+        In place of the one that the machine's file names, which is lowered as the machine is.
     check : bool
         Replay every pass step by step and compare cycles, counters and output bits (slow).
     workers : int, optional
@@ -196,8 +196,7 @@ def simulate(
     if sample is not None and not 0 < sample <= 1:
         raise SimhwError(f"sample {sample}: give a fraction above 0 and at most 1")
     _check_finite(trace)
-    reference = _baseline(machine, baseline)
-    chosen = None if reference is None else load_machine(reference) if isinstance(reference, str) else reference
+    chosen = baseline_of(machine) if baseline is None else load_machine(baseline) if isinstance(baseline, str) else baseline
     costs: Mapping[Place, Cost] | None = None
     if chosen is not None and not chosen.tile.fixed_time:
         other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None).run()
@@ -242,10 +241,6 @@ def compare(
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers}
     return Comparison([simulate(trace, machine, baseline=baseline, **options) for machine in machines])
-
-
-def _baseline(machine: Machine, baseline: Machine | str | None) -> Machine | str | None:
-    return machine.values.baseline if baseline is None else baseline
 
 
 def _replay(machine: Machine) -> Check:

@@ -58,7 +58,7 @@ def _power_w(machine: "Machine") -> float:
 def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
-    from simhw.machine import load_machine, parse_machine, split_machine
+    from simhw.machine import baseline_of, load_machine, parse_machine, split_machine
     from simhw.machine_file import machine_text
     from simhw.report.result_reasons import stale_costs
 
@@ -69,7 +69,7 @@ def _show(arguments: argparse.Namespace) -> int:
         print(machine_text(name), end="")
         return 0
     machine = parse_machine(arguments.machine)
-    baseline = load_machine(machine.values.baseline) if machine.values.baseline else None
+    baseline = baseline_of(machine)
     pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
     pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
     show(*facts(pairs), _constants(machine, load_machine(name)), *facts(_arithmetic(machine, baseline)))

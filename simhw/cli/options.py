@@ -146,7 +146,7 @@ def _check_target(path: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "list[tuple[Machine, Machine | None]]":
-    from simhw.machine import load_machine, parse_machine, split_machine
+    from simhw.machine import baseline_of, load_machine, parse_machine, split_machine
     from simhw.machine_file import parse_overrides
 
     common = parse_overrides(settings)
@@ -160,7 +160,7 @@ def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "l
         used |= fitting.keys()
         # A machine's own overrides come last and so prevail.
         machine = load_machine(name, **(fitting | own))
-        against = reference or (load_machine(machine.values.baseline) if machine.values.baseline else None)
+        against = reference or baseline_of(machine)
         if f"{machine.label} {machine.content_hash}" in pairs:
             raise SimhwError(f"--pe {text}: the same machine is given twice")
         pairs[f"{machine.label} {machine.content_hash}"] = (machine, against)

@@ -143,21 +143,23 @@ class Counts(NamedTuple):
 
 @kernel
 def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], significands: npt.NDArray[np.generic]) -> None:
-    """Lay up to WIDTH rows (n, K) of the parallel operand side by side.
+    """Lay rows (n, K) of the parallel operand side by side, WIDTH a group.
 
-    `exponents` and `significands`, unsigned of length K * WIDTH, are filled with two's complement values: the biased
+    `exponents` and `significands`, unsigned (groups, K * WIDTH), are filled with two's complement values: the biased
     exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.
     """
     count, reduction = rows.shape
-    for first in range(0, reduction, 64):
-        for lane in range(WIDTH):
-            for k in range(first, min(first + 64, reduction)):
-                value = np.int64(rows[lane, k]) if lane < count else 0
-                exponent = (value >> 7) & 0xFF
-                significand = (value & 0x7F) | 0x80
-                at = k * WIDTH + lane
-                exponents[at] = exponent + EXPONENT_OFFSET if exponent else NO_EXPONENT
-                significands[at] = (-significand if value >> 15 else significand) if exponent else 0
+    for group in range(exponents.shape[0]):
+        for first in range(0, reduction, 64):
+            for lane in range(WIDTH):
+                row = group * WIDTH + lane
+                for k in range(first, min(first + 64, reduction)):
+                    value = np.int64(rows[row, k]) if row < count else 0
+                    exponent = (value >> 7) & 0xFF
+                    significand = (value & 0x7F) | 0x80
+                    at = k * WIDTH + lane
+                    exponents[group, at] = exponent + EXPONENT_OFFSET if exponent else NO_EXPONENT
+                    significands[group, at] = (-significand if value >> 15 else significand) if exponent else 0
 
 
 @numba.njit(inline="always")

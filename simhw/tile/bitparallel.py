@@ -46,23 +46,21 @@ class BitParallelTile:
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
         pe = self.pe
-        y_rows = sum(group.lanes for group in prepared.groups)
-        passes = -(-len(x) // self.tile_x) * (y_rows // self.tile_y)
+        passes = -(-len(x) // self.tile_x) * (len(prepared.real) // self.tile_y)
         durations = np.full(passes, x.shape[1] // self.lanes, np.int64)
         useful = count_useful(x, prepared.nonzero_rows)
         counters: Counter[str] = Counter(useful=useful, idle=self.tile_x * self.tile_y * self.lanes * int(durations.sum()) - useful)
         if not outputs:
             return TilePasses(durations, counters)
-        read: list[BF16Array] = []
-        for group in prepared.groups:
-            s, exponent = np.zeros((len(x), WIDTH), np.int64), np.zeros((len(x), WIDTH), np.uint32)
-            sums = np.zeros((len(x), WIDTH), np.float32)
-            chunk_sets = 0 if pe.chunk == "off" else pe.chunk // self.lanes
+        chunk_sets = 0 if pe.chunk == "off" else pe.chunk // self.lanes
+        shape = (prepared.groups, len(x), WIDTH)
+        read = np.empty(shape, np.uint16)
+        for group in range(prepared.groups):
+            s, exponent = np.zeros(shape[1:], np.int64), np.zeros(shape[1:], np.uint32)
+            sums = np.zeros(shape[1:], np.float32)
             multiply_rows(
-                x, group.exponents, group.significands, self.lanes, pe.accumulator_fraction_bits, pe.align_range,
-                chunk_sets, s, exponent, sums,
+                x, prepared.exponents[group], prepared.significands[group], self.lanes, pe.accumulator_fraction_bits,
+                pe.align_range, chunk_sets, s, exponent, sums,
             )  # fmt: skip
-            kept = np.empty((len(x), WIDTH), np.uint16)
-            counters["overflows"] += read_out_all(s, exponent, sums, bool(chunk_sets), pe.accumulator_fraction_bits, kept)
-            read.append(kept[:, : group.lanes][:, group.real])
-        return TilePasses(durations, counters, np.concatenate(read, axis=1))
+            counters["overflows"] += read_out_all(s, exponent, sums, bool(chunk_sets), pe.accumulator_fraction_bits, read[group])
+        return TilePasses(durations, counters, prepared.real_outputs(read))

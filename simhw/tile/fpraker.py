@@ -62,7 +62,7 @@ def _advance_clock(times, columns, first, count, floor, run_ahead, finished, slo
         store(slowest, slot, latest)
 
 
-@kernel
+@numba.njit
 def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead, s, exponent, sums, finish):
     """Tile passes of rows `x` (n, K), `columns` at a time, against WIDTH parallel rows; gives the lane-cycles by class.
 
@@ -120,6 +120,22 @@ def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead,
     return Counts(useful, shift_range, no_term, short)
 
 
+@kernel
+def _tile_groups(x, exponents, significands, tables, setup, columns, run_ahead, s, exponent, sums, finish):
+    """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups."""
+    useful, shift_range, no_term, short = 0, 0, 0, 0
+    for group in range(exponents.shape[0]):
+        counts = _tile_columns(
+            x, exponents[group], significands[group], tables, setup, columns, run_ahead,
+            s[group], exponent[group], sums[group], finish[group],
+        )  # fmt: skip
+        useful += counts.useful
+        shift_range += counts.shift_range
+        no_term += counts.no_term
+        short += counts.exponent
+    return Counts(useful, shift_range, no_term, short)
+
+
 class FPRakerTile:
     """An FPRaker tile; see `simhw.tile.passes.Tile`.
 
@@ -167,36 +183,48 @@ class FPRakerTile:
         x_tiles = -(-len(x) // tile.cols)
         word = self._tables.terms.dtype
         sum_type = np.int32 if self.pe.narrow else np.int64
-        counters: Counter[str] = Counter()
-        read: list[BF16Array] = []
-        durations = []
-        for group in prepared.groups:
-            s, exponent = np.zeros((len(x), WIDTH), sum_type), np.zeros((len(x), WIDTH), word)
-            sums = np.zeros((len(x), WIDTH), np.float32)
-            finish = np.empty((x_tiles, WIDTH), np.int64)
-            counts = _tile_columns(
-                x, group.exponents, group.significands, self._tables, setup, tile.cols, tile.run_ahead, s, exponent, sums, finish
-            )
-            durations.append(finish[:, : group.lanes : tile.rows].reshape(-1))
-            # The kernel charged the floor to lanes that belong to no tile, and to no column without a row of X.
-            missing = (x_tiles * tile.cols - len(x)) * group.lanes - len(x) * (WIDTH - group.lanes)
-            counters["useful"] += counts.useful
-            counters["shift_range"] += counts.shift_range
-            counters["no_term"] += counts.no_term
-            counters["exponent"] += counts.exponent + missing * sets * setup.floor * LANES
-            kept = np.empty((len(x), WIDTH), np.uint16)
-            counters["overflows"] += read_out_all(s, exponent, sums, bool(setup.chunk_sets), setup.fraction_bits, kept)
-            if outputs:
-                read.append(kept[:, : group.lanes][:, group.real])
+        shape = (prepared.groups, len(x), WIDTH)
+        s, exponent = np.zeros(shape, sum_type), np.zeros(shape, word)
+        sums = np.zeros(shape, np.float32)
+        finish = np.empty((prepared.groups, x_tiles, WIDTH), np.int64)
+        counts = _tile_groups(
+            x,
+            prepared.exponents,
+            prepared.significands,
+            self._tables,
+            setup,
+            tile.cols,
+            tile.run_ahead,
+            s,
+            exponent,
+            sums,
+            finish,
+        )
+        read = np.empty(shape, np.uint16)
+        flat = -1, WIDTH
+        overflows = read_out_all(
+            s.reshape(flat), exponent.reshape(flat), sums.reshape(flat), bool(setup.chunk_sets), setup.fraction_bits, read.reshape(flat)
+        )
+        rows = len(prepared.real)
+        # The kernel charged the floor to lanes that belong to no tile, and to no column without a row of X.
+        missing = (x_tiles * tile.cols - len(x)) * rows - len(x) * (prepared.groups * WIDTH - rows)
+        counters = Counter(
+            useful=counts.useful,
+            shift_range=counts.shift_range,
+            no_term=counts.no_term,
+            exponent=counts.exponent + missing * sets * setup.floor * LANES,
+            overflows=overflows,
+        )
+        last = rows - (prepared.groups - 1) * WIDTH
+        times = np.concatenate([finish[:-1, :, :: tile.rows].reshape(-1), finish[-1, :, : last : tile.rows].reshape(-1)])
         busy = sum(counters[name] for name in ("useful", "shift_range", "no_term", "exponent"))
-        times = np.concatenate(durations)
         counters["inter_pe"] = tile.rows * tile.cols * LANES * int(times.sum()) - busy
-        pairs = len(x) * prepared.real_rows * sets * LANES
+        pairs = len(x) * int(prepared.real.sum()) * sets * LANES
         terms = int(_terms_per_k(x, self._tables.counts) @ prepared.nonzero_rows)
         counters["processed"] = counters["useful"]
         counters["skipped_zero"] = BIT_SLOTS * pairs - terms
         counters["skipped_oob"] = terms - counters["useful"]
-        return TilePasses(times, counters, np.concatenate(read, axis=1) if outputs else None)
+        return TilePasses(times, counters, prepared.real_outputs(read) if outputs else None)
 
 
 @kernel

@@ -1,41 +1,50 @@
-"""Rows of the parallel operand laid side by side for the vector kernels."""
+"""Rows of the parallel operand laid side by side for the vector kernels, and outputs brought back in the order of rows."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from simhw.bfloat16 import BF16Array
 from simhw.pe.fpraker import encode_parallel
 from simhw.pe.vector import WIDTH
 from simhw.tile.passes import ParallelRows, nonzero_per_k
 
 
 @dataclass(frozen=True)
-class Group:
-    """WIDTH parallel rows laid out for the kernel; the last `WIDTH - lanes` belong to no tile."""
+class Prepared:
+    """Rows of Y laid out for the kernels.
+
+    Attributes
+    ----------
+    exponents, significands : (groups, K * WIDTH) unsigned
+        From `encode_parallel`, WIDTH rows a group.
+    real : (rows,) bool
+        False for a row that only fills a tile; the last group's lanes beyond these rows belong to no tile.
+    nonzero_rows : (K,) int64
+        How many rows have a non-zero value at each k.
+    """
 
     exponents: npt.NDArray[np.unsignedinteger]
     significands: npt.NDArray[np.unsignedinteger]
-    lanes: int
     real: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows of Y laid out for the kernel, and how many real rows have a non-zero value at each k."""
-
-    groups: list[Group]
     nonzero_rows: npt.NDArray[np.int64]
-    real_rows: int
+
+    @property
+    def groups(self) -> int:
+        """Vectors of PEs."""
+        return len(self.exponents)
+
+    def real_outputs(self, read: BF16Array) -> BF16Array:
+        """Outputs (groups, rows of X, WIDTH) as (rows of X, real rows of Y)."""
+        rows = read.transpose(1, 0, 2).reshape(read.shape[1], -1)
+        return np.ascontiguousarray(rows[:, : len(self.real)][:, self.real])
 
 
 def lay_out(parallel: ParallelRows, word: npt.DTypeLike) -> Prepared:
     """Lay out rows of Y, WIDTH side by side, as unsigned words of the given type."""
     rows = parallel.rows
-    groups = []
-    for start in range(0, len(rows), WIDTH):
-        part = rows[start : start + WIDTH]
-        exponents, significands = np.empty(part.shape[1] * WIDTH, word), np.empty(part.shape[1] * WIDTH, word)
-        encode_parallel(part, exponents, significands)
-        groups.append(Group(exponents, significands, len(part), parallel.real[start : start + WIDTH]))
-    return Prepared(groups, nonzero_per_k(rows), int(parallel.real.sum()))
+    shape = -(-len(rows) // WIDTH), rows.shape[1] * WIDTH
+    exponents, significands = np.empty(shape, word), np.empty(shape, word)
+    encode_parallel(rows, exponents, significands)
+    return Prepared(exponents, significands, parallel.real, nonzero_per_k(rows))
