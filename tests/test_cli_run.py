@@ -258,7 +258,7 @@ def test_a_machines_own_override_prevails_over_set(capsys: pytest.CaptureFixture
 
 def test_cautions_where_the_comparison_is_not_fair() -> None:
     assert cautions(result()) == []
-    (lowering,) = cautions(simulate(some_trace(), load_machine("fpraker", fc_windows="image"), progress=False))
+    (lowering,) = cautions(simulate(some_trace(), load_machine("fpraker", fc_windows="image"), progress=False, baseline="bitparallel"))
     assert "fc_windows image against batch" in lowering
     (costs,) = cautions(simulate(some_trace(), load_machine("fpraker", **{"tile.rows": 4}), progress=False))
     assert "they do not follow tile.rows" in costs

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from simhw.errors import MachineError
-from simhw.machine import load_machine, parse_machine
+from simhw.machine import baseline_of, load_machine, parse_machine
 from simhw.machine_file import MAX_FILE_BYTES, leaf_names, machine_names, parse_overrides
 
 NO_CONSTANTS = {"name", "description", "baseline", "extends", "pe.kind", "gated_power"}
@@ -407,3 +407,10 @@ def test_copy_of_a_bundled_file_is_the_same_machine(tmp_path):
         copy = shutil.copy(path, tmp_path / "copy.yaml")
         assert isinstance(yaml.safe_load(Path(copy).read_text()), dict)
     assert load_machine(copy).content_hash == load_machine("fpraker").content_hash
+
+
+def test_a_machines_own_baseline_is_lowered_as_the_machine_is():
+    assert baseline_of(load_machine("bitparallel")) is None
+    assert baseline_of(load_machine("fpraker")).content_hash == load_machine("bitparallel").content_hash
+    baseline = baseline_of(load_machine("fpraker", padding="skip", lane_padding="pack"))
+    assert baseline.overrides == {"lowering.padding": "skip", "lowering.lane_padding": "pack"}

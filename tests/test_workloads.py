@@ -294,7 +294,9 @@ def test_the_bundled_resnet_trace_is_a_late_sampled_step_of_the_recipe():
     trace, row = simhw.load_trace(TRACES / "resnet50.npz"), recipe("resnet50-fashion")
     assert (TRACES / "resnet50.npz").stat().st_size <= 12_000_000
     about = trace.metadata
-    assert (about.model, about.dataset, about.step, about.batch) == (row.model, row.dataset, row.late, row.batch)
+    assert (about.model, about.dataset, about.step, about.batch) == (row.model, row.dataset, row.late, 4)
+    # Two blocks of a product are the fewest from which its sampling error can be told.
+    assert min(len(blocks) for layer in trace.layers for blocks in layer.blocks.values()) >= 2
     # 53 convolutions and the linear layer; biases and batch norm are the parameters that are not weights of a layer.
     assert len(trace.layers) == 54
     assert all(layer.sampled for layer in trace.layers)
