@@ -84,7 +84,7 @@ _INSTRUCTIONS: dict[Callable[..., Any], tuple[str, str]] = {  # the operator's i
 
 
 def _register(function: Callable[..., Any], vector: VectorType, instruction: str, operands: int) -> None:
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001  # Numba fixes the parameters
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args)
 
     lower_builtin(function, *[vector] * operands)(lower)
@@ -107,7 +107,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 
 @intrinsic
-def load(typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
+def load(typing: Any, array: Any, index: Any) -> Any:
     """The WIDTH elements from ``index`` of a 1-D contiguous integer array."""
     vector: VectorType = _OF_ELEMENT[array.dtype]
 
@@ -119,7 +119,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
 
 
 @intrinsic
-def store(typing: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
+def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
     if value != _OF_ELEMENT.get(array.dtype):
         return None
@@ -133,7 +133,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG0
 
 
 @intrinsic
-def spread(typing: Any, scalar: Any, like: Any) -> Any:  # noqa: ARG001
+def spread(typing: Any, scalar: Any, like: Any) -> Any:
     """A vector of ``like``'s type with ``scalar``, cut to the lane's width, in every lane."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -153,15 +153,15 @@ def _lanewise(name: str, operands: int, flag: bool = False) -> Any:
         if not isinstance(vector, VectorType) or any(other is not vector for other in others):
             return None
 
-        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             extra = [ir.Constant(ir.IntType(1), 0)] if flag else []
             return _llvm_intrinsic(builder, name, _llvm(vector), [*args, *extra])
 
         return vector(vector, *others), generate
 
     if operands == 1:
-        return intrinsic(lambda typing, x: build(x))  # noqa: ARG005
-    return intrinsic(lambda typing, x, y: build(x, y))  # noqa: ARG005
+        return intrinsic(lambda typing, x: build(x))
+    return intrinsic(lambda typing, x, y: build(x, y))
 
 
 popcount = _lanewise("ctpop", 1)
@@ -173,10 +173,10 @@ magnitude = _lanewise("abs", 1, flag=True)
 
 
 @intrinsic
-def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
+def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
     """``yes`` in the lanes where ``condition`` is zero, ``no`` elsewhere."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         zero = ir.Constant(args[0].type, None)
         return builder.select(builder.icmp_unsigned("==", args[0], zero), args[1], args[2])
 
@@ -184,10 +184,10 @@ def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: 
 
 
 @intrinsic
-def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
+def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
     """``yes`` in the lanes where ``condition``, taken as signed, is negative, ``no`` elsewhere."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         zero = ir.Constant(args[0].type, None)
         return builder.select(builder.icmp_signed("<", args[0], zero), args[1], args[2])
 
@@ -195,10 +195,10 @@ def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:  # no
 
 
 @intrinsic
-def any_lane(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+def any_lane(typing: Any, vector: Any) -> Any:
     """True where any lane is not zero."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lane = args[0].type.element
         together = _llvm_intrinsic(builder, "vector.reduce.or", lane, [args[0]])
         return builder.icmp_unsigned("!=", together, ir.Constant(lane, 0))
@@ -207,10 +207,10 @@ def any_lane(typing: Any, vector: Any) -> Any:  # noqa: ARG001
 
 
 @intrinsic
-def total(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+def total(typing: Any, vector: Any) -> Any:
     """The sum over the lanes, wrapping around at the lane's width, as int64 (unsigned lanes count as unsigned)."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         together = _llvm_intrinsic(builder, "vector.reduce.add", args[0].type.element, [args[0]])
         if vector.bits == 64:
             return together
@@ -220,34 +220,34 @@ def total(typing: Any, vector: Any) -> Any:  # noqa: ARG001
 
 
 @intrinsic
-def widen(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+def widen(typing: Any, vector: Any) -> Any:
     """Words, taken as signed, as sums of twice the width."""
     target = _SUM_OF[vector]
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.sext(args[0], _llvm(target))
 
     return target(vector), generate
 
 
 @intrinsic(prefer_literal=True)
-def exchange(typing: Any, vector: Any, distance: Any) -> Any:  # noqa: ARG001
+def exchange(typing: Any, vector: Any, distance: Any) -> Any:
     """Lane ``i`` gets the value of lane ``i ^ distance``; ``distance`` is a literal power of two below WIDTH."""
     if not isinstance(distance, types.IntegerLiteral):
         return None
     order = [lane ^ distance.literal_value for lane in range(WIDTH)]
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(_INDEX, WIDTH), order))
 
     return vector(vector, distance), generate
 
 
 @intrinsic
-def count_nonzero(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+def count_nonzero(typing: Any, vector: Any) -> Any:
     """How many lanes are not zero, as int64."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         flags = builder.icmp_unsigned("!=", args[0], ir.Constant(args[0].type, None))
         together = builder.bitcast(flags, ir.IntType(WIDTH))
         return builder.zext(builder.ctpop(together), ir.IntType(64))
@@ -256,28 +256,28 @@ def count_nonzero(typing: Any, vector: Any) -> Any:  # noqa: ARG001
 
 
 @intrinsic
-def narrow(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+def narrow(typing: Any, vector: Any) -> Any:
     """Sums as words of half the width: the low bits of each lane."""
     target = next(half for half, double in _SUM_OF.items() if double is vector)
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.trunc(args[0], _llvm(target))
 
     return target(vector), generate
 
 
 @intrinsic
-def lane_bits(typing: Any, vector: Any) -> Any:  # noqa: ARG001
+def lane_bits(typing: Any, vector: Any) -> Any:
     """Bits of a lane, a constant of the vector's type."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(ir.IntType(64), vector.bits)
 
     return types.int64(vector), generate
 
 
 @intrinsic
-def rotate_left(typing: Any, vector: Any, count: Any) -> Any:  # noqa: ARG001
+def rotate_left(typing: Any, vector: Any, count: Any) -> Any:
     """Each lane's bits rotated towards the high end by the same count, taken modulo the lane's width."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
