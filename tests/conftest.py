@@ -1,0 +1,16 @@
+"""Fixtures that several test modules share."""
+
+from pathlib import Path
+
+import pytest
+
+from simhw.trace.format import write_trace
+from tests.cli_runs import some_trace
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a command, which holds `some.npz`."""
+    monkeypatch.chdir(tmp_path)
+    write_trace(some_trace(), "some.npz")
+    return tmp_path

@@ -1,0 +1,45 @@
+"""`simhw compare`: a row per machine, and what it says of them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simhw import load_machine, simulate
+from simhw.report.result_tables import labels, percent, ratio
+from tests.cli_runs import output, result, rows, some_trace
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--pe", "fpraker:pe.oob_threshold=9", "--out", "o.csv")
+    for machine, baseline in (
+        ("fpraker", "bitparallel"),
+        ("tensordash", "tensordash-dense"),
+        ("fpraker:pe.oob_threshold=9", "bitparallel"),
+    ):
+        name, _, override = machine.partition(":")
+        each = simulate(some_trace(), load_machine(name, **({"pe.oob_threshold": 9} if override else {})), progress=False)
+        (row,) = rows(text, machine)
+        summaries = [*each.by_operation().values(), each.total]
+        assert row[:2] == [machine, baseline]
+        assert row[2:6] == [ratio(summary.speedup) for summary in summaries]
+        assert row[6:8] == [ratio(each.total.energy_efficiency), ratio(each.total.cycles_per_set)]
+        assert row[8] == percent(each.total.busy)
+    assert "different baselines" in text
+    assert len(pd.read_csv("o.csv")) == 15
+
+
+def test_compare_with_one_baseline_does_not_warn_of_several(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "different baselines" not in output(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--baseline", "bitparallel")
+
+
+def test_machines_of_the_same_name_are_told_apart_by_hash(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mine.yaml").write_text("extends: fpraker\nname: fpraker\ntiles: 18\n")
+    text = output(capsys, "compare", "--pe", "fpraker", "--pe", "mine.yaml")
+    results = [result(), simulate(some_trace(), load_machine("mine.yaml"), progress=False)]
+    assert len(set(labels(results))) == 2
+    for label, each in zip(labels(results), results, strict=True):
+        assert each.machine.content_hash[:8] in label
+        assert label in text
