@@ -1,6 +1,7 @@
 """The command line: one module per command, each adding its parser and doing its heavy imports only when it runs."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -27,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 2 where the user's input cannot be used."""
-    arguments = parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(given, argparse.Namespace(command_line=shlex.join(["simhw", *given])))
     try:
         result: int = arguments.execute(arguments)
     except SimhwError as error:

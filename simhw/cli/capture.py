@@ -1,7 +1,6 @@
 """`simhw capture`: train a bundled recipe and write traces of chosen steps."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from simhw.cli.trace import size_in_bytes
@@ -71,7 +70,6 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.capture import Capture
 
     # isort: split
-    import shlex
     from pathlib import Path
 
     import torch
@@ -104,7 +102,7 @@ def execute(arguments: argparse.Namespace) -> int:
             model_name=chosen.model,
             dataset=chosen.dataset,
             technique=chosen.technique,
-            command=shlex.join(["simhw", *sys.argv[1:]]),
+            command=arguments.command_line,
             batch=batch,
             seed=arguments.seed,
             nonfinite=arguments.nonfinite,
