@@ -248,6 +248,7 @@ def independent_sets(x, first, last, exponents, significands, tables, setup, s, 
     -------
     (s, exponent, Counts)
     """
+    # The eight lanes are written out, so that they stay in registers over a set's cycles; an array would live in memory.
     extra_bits = 7 + setup.threshold - setup.fraction_bits
     one, nothing = spread(1, exponent), spread(0, exponent)
     floor, reach = spread(setup.floor, exponent), spread(setup.reach, exponent)
