@@ -125,7 +125,7 @@ def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, e
     operation : {"forward", "input_grad", "weight_grad"}
     machine : Machine or name
     exact : bool
-        Every tile pass, or a random sample that reaches one percent.
+        Simulate every tile pass; else as `simulate` does by default: all where that is quick, or a sample good to one percent.
     seed : int
 
     Raises
