@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 CONFIDENCE = 0.95
-LEAST_CELLS = 4
-"""Cells to draw from a stratum at the least: with two, an interval is six times as wide, and often 0 where cells come alike."""
-LEAST_PASSES = 8
-"""Tile passes to simulate of a stratum at the least."""
+LEAST_CELLS = 8
+"""Cells to draw from a stratum at the least: with few, an interval is wide, and holds too seldom where cells differ much."""
 
 
 @dataclass
@@ -147,10 +145,9 @@ def _estimates(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.
     return [_stratum_estimate(tally, cells, pooled) for tally, cells in zip(tallies, values, strict=True)]
 
 
-def cells_for_fraction(cells: int, passes_per_cell: int, fraction: float) -> int:
-    """Cells to draw from a stratum for a fraction of its passes: at least `LEAST_CELLS`, and `LEAST_PASSES` tile passes."""
-    least = max(LEAST_CELLS, -(-LEAST_PASSES // passes_per_cell))
-    return min(cells, max(least, int(np.ceil(fraction * cells))))
+def cells_for_fraction(cells: int, fraction: float) -> int:
+    """Cells to draw from a stratum for a fraction of its passes: at least `LEAST_CELLS`, or all there are."""
+    return min(cells, max(LEAST_CELLS, int(np.ceil(fraction * cells))))
 
 
 def cells_for_precision(tallies: Sequence[StratumTally], target: float) -> list[int]:

@@ -126,8 +126,8 @@ class Simulation:
                     if stratum.cells is None:
                         yield from exact_tasks(stratum)
                     else:
-                        cells, size = stratum.cells.cells, stratum.cells.passes_per_cell
-                        number = wanted[stratum.key] if fraction is None else cells_for_fraction(cells, size, fraction)
+                        cells = stratum.cells.cells
+                        number = wanted[stratum.key] if fraction is None else cells_for_fraction(cells, fraction)
                         drawn = np.random.default_rng([self.seed, round_, *stratum.key]).choice(cells, number, replace=False)
                         yield from cell_tasks(stratum, np.sort(drawn))
 

@@ -348,19 +348,11 @@ def test_passes_not_simulated_repeat_the_sample_evenly(fraction):
 
 
 @pytest.mark.parametrize(
-    ("cells", "passes", "fraction", "expected"),
-    [
-        (100, 4, 0.1, 10),
-        (100, 4, 0.101, 11),
-        (100, 4, 0.001, 4),
-        (100, 1, 0.001, 8),
-        (100, 3, 0.001, 4),
-        (3, 4, 0.001, 3),
-        (100, 9, 1.0, 100),
-    ],
+    ("cells", "fraction", "expected"),
+    [(100, 0.1, 10), (100, 0.101, 11), (100, 0.001, 8), (3, 0.001, 3), (100, 1.0, 100)],
 )
-def test_a_fraction_draws_at_least_four_cells_and_eight_passes(cells, passes, fraction, expected):
-    assert cells_for_fraction(cells, passes, fraction) == expected
+def test_a_fraction_draws_at_least_eight_cells(cells, fraction, expected):
+    assert cells_for_fraction(cells, fraction) == expected
 
 
 def test_precision_is_bought_where_it_counts():
