@@ -22,7 +22,7 @@ LAYERS = 5
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     layers = [
-        Layer(f"$block_{index}$", "linear", a=values(index, 40, 32), w=values(index + 10, 24, 32), g=values(index + 20, 40, 24))
+        Layer(f"$block_{index}$", "linear", a=values(index, 160, 32), w=values(index + 10, 24, 32), g=values(index + 20, 160, 24))
         for index in range(LAYERS)
     ]
     return Trace(layers, Metadata("net", step=3))
