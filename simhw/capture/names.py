@@ -57,7 +57,7 @@ class Names:
             path = f"{above}.{type(module).__name__}" if above else type(module).__name__
         self._stack.append((module, path))
 
-    def _leave_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
+    def _leave_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002  # the hook's signature
         # A module whose own pre-hook failed was never entered.
         if self._stack and self._stack[-1][0] is module:
             self._stack.pop()

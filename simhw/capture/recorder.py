@@ -63,7 +63,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
     """
 
     def __init__(self, names: Names, functions: Functions, copier: Copier, ignore: frozenset[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's class
         self.products: list[Product] = []
         self.noted: dict[str, int] = {}
         self._names = names
@@ -280,13 +280,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         padding: Sequence[int],
         dilation: Sequence[int],
         transposed: bool,
-        output_padding: Sequence[int],  # noqa: ARG002
+        output_padding: Sequence[int],  # noqa: ARG002  # the operator's signature
         groups: int,
         mask: Sequence[bool],
     ) -> None:
         if transposed:
             self._refuse("aten::convolution_backward (transposed)")
-        ran: set[Operation] = {operation for operation, wanted in zip(("input_grad", "weight_grad"), mask, strict=False) if wanted}  # type: ignore[misc]
+        gradients: tuple[Operation, Operation] = ("input_grad", "weight_grad")
+        ran = {operation for operation, wanted in zip(gradients, mask, strict=False) if wanted}  # the mask's third is the bias
         if not ran or grad.numel() == 0:
             return
         product = self._running_node("convolution_backward")

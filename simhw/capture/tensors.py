@@ -67,7 +67,7 @@ class Copier:
         if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.is_nested:
             raise CaptureError(f"{what} is {tensor.dtype}, {tensor.layout}: only plain floating-point tensors can be captured")
         weak, copies = self._copies.get(storage(tensor), (None, {}))
-        if weak is None or weak.expired():  # type: ignore[no-untyped-call]
+        if weak is None or weak.expired():  # type: ignore[no-untyped-call]  # torch's class has no hints
             weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]
             # The weak reference keeps the address from being used again, so a stale entry is never taken for a new tensor.
             self._copies[storage(tensor)] = (weak, copies)

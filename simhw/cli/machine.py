@@ -7,7 +7,7 @@ from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
-    from simhw.report.result_tables import Sheet
+    from simhw.report.sheet import Sheet
 
 UNITS = {"_hz": "Hz", "_um2": "um^2", "_mw": "mW"}
 """Units by the end of a constant's or its section's name."""
@@ -27,13 +27,13 @@ def add_parser(commands: Any) -> None:
     show.set_defaults(execute=_show)
 
 
-def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every command takes them
     """Print a line per machine."""
     from simhw.cli.terminal import show
     from simhw.machine import load_machine
     from simhw.machine_file import machine_names
     from simhw.report.result_reasons import lane_count
-    from simhw.report.result_tables import Sheet
+    from simhw.report.sheet import Sheet
 
     headings = ["tiles", "lanes", "MHz", "mm^2", "W"]
     columns = [("name", False), *((heading, True) for heading in headings), ("baseline", False), ("description", False)]
@@ -86,7 +86,7 @@ def unit_of(name: str) -> str:
 def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
     from simhw.machine_file import leaf_names
-    from simhw.report.result_tables import Sheet
+    from simhw.report.sheet import Sheet
 
     values, original = machine.values.model_dump(), plain.values.model_dump()
     rows = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simhw.report.result_tables import Sheet
+    from simhw.report.sheet import Sheet
 
 UNBOUNDED = 10_000
 """Columns of what has no width: no row of ours is longer."""

@@ -8,12 +8,16 @@ from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
+    from simhw.report.sheet import Sheet
     from simhw.trace.layer import Geometry, Layer
     from simhw.trace.trace import Trace
 
 SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+STATISTICS_LEGEND = (
+    "terms: signed powers of two per value (NAF; zeros count 0).  BDC, mask: size after exponent base-delta or zero-mask "
+    "compression.  e: exponents of the finite non-zero values (power of two)."
+)
 
 
 def size_in_bytes(text: str) -> int:
@@ -64,37 +68,6 @@ def _load(arguments: argparse.Namespace) -> "Trace":
     return load_trace(arguments.trace, nonfinite=arguments.nonfinite)
 
 
-def _print(*what: Any) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A pipe or a file has no width: rows stay whole, for grep and for eyes.
-        console = Console(highlight=False, width=200)
-    for item in what:
-        console.print(item)
-
-
-def _table(columns: list[tuple[str, bool]], rows: list[list[str]], caption: str | None = None) -> "Table":
-    """A rich table; columns are (heading, is a number), and only those of text give way where the terminal is narrow."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, caption=caption, caption_justify="left")
-    for heading, number in columns:
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=len(heading))
-    for row in rows:
-        # Text, not markup: a layer's name may hold brackets.
-        table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def _printable(value: object) -> str:
-    """A trace's free text without what could steer the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in str(value))
-
-
 def _size(number_of_bytes: float) -> str:
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number_of_bytes >= factor:
@@ -107,27 +80,23 @@ def _info(arguments: argparse.Namespace) -> int:
     from dataclasses import fields
     from pathlib import Path
 
-    from rich.text import Text
-
+    from simhw.cli.terminal import facts, show
+    from simhw.report.sheet import Sheet
     from simhw.trace.format import trace_hash
     from simhw.trace.layer import OPERATIONS
 
     trace = _load(arguments)
     values = {field.name: getattr(trace.metadata, field.name) for field in fields(trace.metadata) if field.name != "extra"}
-    facts: dict[str, object] = {"file": trace.path, "size": _size(Path(trace.path).stat().st_size), "hash": trace_hash(trace.path)}
-    facts |= {name.replace("_", " "): value for name, value in values.items() if value not in ("", None)}
-    facts |= trace.metadata.extra
-    facts["layers"] = f"{len(trace.layers)}, {'sampled' if trace.sampled else 'whole tensors'}"
-    width = max(map(len, facts))
+    told: dict[str, object] = {"file": trace.path, "size": _size(Path(trace.path).stat().st_size), "hash": trace_hash(trace.path)}
+    told |= {name.replace("_", " "): value for name, value in values.items() if value not in ("", None)}
+    told |= trace.metadata.extra
+    told["layers"] = f"{len(trace.layers)}, {'sampled' if trace.sampled else 'whole tensors'}"
     rows = []
     for layer in trace.layers:
         operations = "all three" if layer.operations == OPERATIONS else ", ".join(layer.operations)
         rows.append([layer.name, layer.kind, _geometry(layer.geometry), *_shapes(layer), operations, _held(layer)])
     headings = ["layer", "kind", "geometry", "A", "W", "G", "operations", "held"]
-    _print(
-        *(Text(f"{_printable(name):{width}}  {_printable(value)}") for name, value in facts.items()),
-        _table([(heading, False) for heading in headings], rows),
-    )
+    show(*facts([(name, str(value)) for name, value in told.items()]), Sheet([(heading, False) for heading in headings], rows))
     return 0
 
 
@@ -156,17 +125,19 @@ def _held(layer: "Layer") -> str:
 
 def _validate(arguments: argparse.Namespace) -> int:
     """Read every tensor and compare whole tensors with their recorded statistics."""
+    from simhw.cli.terminal import show
     from simhw.trace.validate import validate_trace
 
     trace = _load(arguments)
     # Zeroed values no longer have the statistics that capture recorded of them.
     values = validate_trace(trace, check_statistics=arguments.nonfinite == "error")
-    _print(f"{_printable(trace.path)}: OK: {len(trace.layers)} layers, {values} values read")
+    show(f"{trace.path}: OK: {len(trace.layers)} layers, {values} values read")
     return 0
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    """Print, write and draw the statistics of every tensor."""
+    """Write, draw and print the statistics of every tensor."""
+    from simhw.cli.terminal import show
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_suffix, write_frame
     from simhw.report.trace_tables import statistics_frame
 
@@ -177,20 +148,24 @@ def _stats(arguments: argparse.Namespace) -> int:
     frame = statistics_frame(trace)
     if frame.empty:
         raise SimhwError(f"{trace.path}: has neither statistics nor whole tensors")
-    _print(_statistics_table(frame))
+    # Files first: the reader of a pipe may leave early.
+    written = []
     if arguments.out:
         write_frame(frame, arguments.out)
-        _print(f"table written to {arguments.out}")
+        written.append(f"table written to {arguments.out}")
     if arguments.plot:
         from simhw.report.trace_plots import plot_trace_statistics
 
         plot_trace_statistics(trace, arguments.plot)
-        _print(f"plot written to {arguments.plot}")
+        written.append(f"plot written to {arguments.plot}")
+    show(_statistics_sheet(frame), STATISTICS_LEGEND, *written)
     return 0
 
 
-def _statistics_table(frame: "pd.DataFrame") -> "Table":
+def _statistics_sheet(frame: "pd.DataFrame") -> "Sheet":
     import pandas as pd
+
+    from simhw.report.sheet import Sheet
 
     compressed = {"BDC": "bdc_bytes", "mask": "zero_bytes"}
     exponents = {
@@ -205,17 +180,14 @@ def _statistics_table(frame: "pd.DataFrame") -> "Table":
         rows.append([row["layer"], row["tensor"], row["shape"], *numbers])
     columns = [("layer", False), ("", True), ("shape", False)]
     columns += [(heading, True) for heading in ("zeros", "terms", *compressed, *exponents, "NaN/Inf")]
-    caption = (
-        "terms: signed powers of two per value (NAF; zeros count 0).  BDC, mask: size after exponent base-delta or zero-mask "
-        "compression.  e: exponents of the finite non-zero values (power of two)."
-    )
-    return _table(columns, rows, caption)
+    return Sheet(columns, rows)
 
 
 def _sample(arguments: argparse.Namespace) -> int:
     """Take a sample and write it compressed."""
     from pathlib import Path
 
+    from simhw.cli.terminal import show
     from simhw.output import check_suffix
     from simhw.trace.format import write_trace
     from simhw.trace.sampling import sample_trace
@@ -226,5 +198,5 @@ def _sample(arguments: argparse.Namespace) -> int:
     write_trace(sample, arguments.out, compress=True)
     blocks = sum(len(cells) for layer in sample.layers for cells in layer.blocks.values())
     what = f"{blocks} blocks of {len(sample.layers)} layers" if sample.sampled else "the whole trace, which is small enough"
-    _print(f"{_printable(arguments.out)}: {_size(Path(arguments.out).stat().st_size)}, {what}")
+    show(f"{arguments.out}: {_size(Path(arguments.out).stat().st_size)}, {what}")
     return 0

@@ -5,24 +5,15 @@ Nothing here knows a terminal: a `Sheet` is headings and cells, facts are names 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isinf, isnan
 from pathlib import Path
 
+from simhw.report.sheet import Sheet
 from simhw.results import OperationResult, Results, Summary, summarise
 from simhw.trace.trace import Trace
 
 OPERAND_ROLES = {"fpraker": "serial", "tensordash": "scheduled"}
 """What the operand is called that a kind of PE treats apart."""
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of text: columns as (heading, is a number), and rows of cells."""
-
-    columns: list[tuple[str, bool]]
-    rows: list[list[str]]
-    total_last: bool = False
 
 
 def labels(results: Sequence[Results]) -> list[str]:
