@@ -13,28 +13,39 @@ from simhw.jit import kernel
 
 
 @kernel
-def _longest_first(durations: npt.NDArray[np.int64], tiles: int) -> int:
-    """Finish time of the last tile when passes, sorted longest first, go one by one to the tile that is free first."""
-    free_at = [np.int64(0) for _ in range(tiles)]
-    last = np.int64(0)
+def _longest_first(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
+    """Time that each tile is busy when passes, sorted longest first, go one by one to the tile that is free first."""
+    free_at = [(np.int64(0), tile) for tile in range(tiles)]
     for duration in durations:
-        finish = heapq.heappop(free_at) + duration
-        heapq.heappush(free_at, finish)
-        last = max(last, finish)
-    return int(last)
+        free, tile = heapq.heappop(free_at)
+        heapq.heappush(free_at, (free + duration, tile))
+    busy = np.zeros(tiles, np.int64)
+    for free, tile in free_at:
+        busy[tile] = free
+    return busy
 
 
-def makespan(durations: npt.NDArray[np.int64], tiles: int) -> int:
-    """Cycles from the first pass's start to the last one's end.
+def tile_loads(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
+    """Cycles that each tile is busy; no tile waits before it has run all its passes.
 
     Parameters
     ----------
     durations : (passes,) int64
         Cycles of each tile pass of an operation.
     tiles : int
+
+    Returns
+    -------
+    (tiles,) int64
     """
     if not len(durations):
-        return 0
+        return np.zeros(tiles, np.int64)
     if durations[0] == durations[-1] and (durations == durations[0]).all():
-        return int(durations[0]) * -(-len(durations) // tiles)
-    return int(_longest_first(np.sort(durations)[::-1].copy(), tiles))
+        rounds, rest = divmod(len(durations), tiles)
+        return int(durations[0]) * (rounds + (np.arange(tiles) < rest).astype(np.int64))
+    return _longest_first(np.sort(durations)[::-1].copy(), tiles)
+
+
+def makespan(durations: npt.NDArray[np.int64], tiles: int) -> int:
+    """Cycles from the first pass's start to the last one's end; see `tile_loads`."""
+    return int(tile_loads(durations, tiles).max())

@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from simhw.costs import Cells, EnergyParameters, Range, SramCosts
 from simhw.errors import MachineError
 from simhw.lowering import LanePadding, Padding
-from simhw.machine_file import Provenance, assign, parse_overrides, read_machine, resolve
+from simhw.machine_file import Provenance, assign, leaf_names, parse_overrides, read_machine, resolve
+from simhw.memory.parameters import Memory
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
@@ -84,12 +86,27 @@ class _Values(BaseModel):
     tile_area_um2: dict[str, Amount]
     tile_power_mw: dict[str, Amount]
     gated_power: list[str] = []
+    # A machine without a memory section has ideal memories.
+    memory: Memory | None = None
+    energy: EnergyParameters | None = None
+    sram: dict[str, dict[Cells, SramCosts]] = {}
+    memory_area_mm2: dict[str, Amount] = {}
 
     @model_validator(mode="after")
     def _gated_power_exists(self) -> "_Values":
         unknown = set(self.gated_power) - set(self.tile_power_mw)
         if unknown:
             raise ValueError(f"gated_power names {sorted(unknown)}, which tile_power_mw does not have")
+        return self
+
+    @model_validator(mode="after")
+    def _memories_have_costs(self) -> "_Values":
+        if self.energy is not None and self.memory is not None:
+            missing = {"buffer_a", "buffer_w", "buffer_g", "scratchpad", "transposer"} - {
+                name for name, cells in self.sram.items() if self.energy.cells in cells
+            }
+            if missing:
+                raise ValueError(f"sram has no {self.energy.cells} costs for {', '.join(sorted(missing))}")
         return self
 
 
@@ -162,6 +179,30 @@ class Machine:
         """Area of all tiles [mm^2]."""
         return self.values.tiles * self.tile_area_um2 / 1e6
 
+    @property
+    def modelled_memory(self) -> Memory | None:
+        """The memory hierarchy; None where memories are ideal."""
+        memory = self.values.memory
+        return None if memory is None or memory.model == "ideal" else memory
+
+    def range(self, name: str) -> Range:
+        """A constant by its dotted name, or the sum of a section's, with the ends of its uncertainty."""
+        if name not in self._ranges:
+            value: Any = self.values
+            for part in name.split("."):
+                value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+            if isinstance(value, Mapping):
+                self._ranges[name] = Range.total(self.range(f"{name}.{part}") for part in value)
+            else:
+                source = self.provenance.get(name)
+                factor = 1 + (source.uncertainty if source else 0.0)
+                self._ranges[name] = Range(value / factor, value, value * factor)
+        return self._ranges[name]
+
+    @cached_property
+    def _ranges(self) -> dict[str, Range]:
+        return {}
+
     @cached_property
     def tile(self) -> Tile:
         """A tile that runs passes."""
@@ -204,13 +245,18 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
 def baseline_of(machine: Machine) -> Machine | None:
     """The baseline that a machine's file names, None where it names none.
 
-    It is given the same streams, so that a machine gains nothing from padding that only its baseline executes.
+    It is given the same streams, so that a machine gains nothing from padding that only its baseline executes, and what
+    was overridden of the machine's memory and energy costs, so that both are compared around the same memories.
     """
     if machine.values.baseline is None:
         return None
     baseline = load_machine(machine.values.baseline)
     streams, own = machine.values.lowering.streams, baseline.values.lowering.streams
-    return load_machine(machine.values.baseline, **{f"lowering.{name}": value for name, value in streams.items() if value != own[name]})
+    shared = {f"lowering.{name}": value for name, value in streams.items() if value != own[name]}
+    names = set(leaf_names(baseline.values.model_dump()))
+    surroundings = ("memory.", "energy.", "sram.")
+    shared |= {name: value for name, value in machine.overrides.items() if name.startswith(surroundings) and name in names}
+    return load_machine(machine.values.baseline, **shared)
 
 
 def parse_machine(text: str) -> Machine:

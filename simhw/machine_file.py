@@ -1,14 +1,17 @@
 """Machine files: YAML that states every constant with its source, read without trusting it.
 
-A constant is written ``name: {value: 8, source: "recalled", confidence: 0.95}``.  A file may extend another and state
-only what differs.
+A constant is written ``name: {value: 8, source: "recalled", confidence: 0.95}``, maybe with an ``uncertainty``: 0.3 says
+that the true value lies between the value over 1.3 and the value times 1.3.  A file may extend another, or several, and
+state only what differs; ``parts/NAME`` are sections that machines share.
 """
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,14 +22,16 @@ from simhw.errors import MachineError
 
 MAX_FILE_BYTES = 1_000_000
 MAX_DEPTH = 16
+MAX_UNCERTAINTY = 1000
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a constant comes from: a source and the confidence in it, from 0 to 1."""
+    """Where a constant comes from: a source, the confidence in it, from 0 to 1, and its relative uncertainty."""
 
     source: str
     confidence: float
+    uncertainty: float = 0.0
 
 
 class _Loader(yaml.SafeLoader):
@@ -63,6 +68,12 @@ def _parse(text: str) -> Any:
         raise yaml.YAMLError(str(error)) from None
 
 
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """A document of a machine file; the shared parts are read for every machine, and parsing YAML is slow.  Not to be written to."""
+    return _parse(text)
+
+
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -75,6 +86,12 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_FLOAT, list("
 def machine_names() -> list[str]:
     """Names of the machines that come with simhw."""
     return sorted(path.name.removesuffix(".yaml") for path in files("simhw").joinpath("machines").iterdir() if path.name.endswith(".yaml"))
+
+
+def _part_names() -> list[str]:
+    """Names of the shared sections that come with simhw."""
+    parts = files("simhw").joinpath("machines", "parts")
+    return sorted(f"parts/{path.name.removesuffix('.yaml')}" for path in parts.iterdir() if path.name.endswith(".yaml"))
 
 
 def parse_overrides(settings: Any) -> dict[str, Any]:
@@ -107,7 +124,7 @@ def machine_text(machine: str | Path) -> str:
     """
     where = str(machine)
     path = Path(machine)
-    if where in machine_names():
+    if where in machine_names() or where in _part_names():
         return files("simhw").joinpath("machines", f"{where}.yaml").read_text(encoding="utf-8")
     if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):  # which is false for a name too long, where Path raises
         raise MachineError(f"no machine {where!r}: give the path of a .yaml file or one of {', '.join(machine_names())}")
@@ -119,19 +136,22 @@ def machine_text(machine: str | Path) -> str:
 def read_machine(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], dict[str, Provenance]]:
     """Values and provenance of a machine file, on top of the one that it extends."""
     where = str(machine)
-    text = machine_text(machine)
     try:
-        loaded = _parse(text)
+        loaded = deepcopy(_parsed(machine_text(machine)))
     except yaml.YAMLError as error:
         raise MachineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
         raise MachineError(f"{where}: a machine file is a mapping of names to values")
     values: dict[str, Any] = {}
     provenance: dict[str, Provenance] = {}
-    if "extends" in loaded:
-        if depth >= 8:
-            raise MachineError(f"{where}: machine files extend each other in a circle")
-        values, provenance = read_machine(str(loaded.pop("extends")), depth + 1)
+    parents = loaded.pop("extends", [])
+    if depth >= 8 and parents:
+        raise MachineError(f"{where}: machine files extend each other in a circle")
+    for parent in parents if isinstance(parents, list) else [parents]:
+        inherited, sources = read_machine(str(parent), depth + 1)
+        for key in leaf_names(inherited):
+            assign(values, key, _leaf(inherited, key), where)
+        provenance |= sources
     for key, value, source in _constants(loaded, "", where):
         assign(values, key, value, where)
         if source is not None:
@@ -144,17 +164,27 @@ def _constants(section: Mapping[str, Any], prefix: str, where: str) -> Iterator[
     for name, entry in section.items():
         key = f"{prefix}{name}"
         if isinstance(entry, dict) and "value" in entry:
-            if set(entry) != {"value", "source", "confidence"}:
-                raise MachineError(f"{where}: {key} needs exactly value, source and confidence")
-            if not isinstance(entry["confidence"], int | float) or not 0 <= entry["confidence"] <= 1:
-                raise MachineError(f"{where}: the confidence of {key} must lie between 0 and 1")
-            if not isinstance(entry["source"], str) or not entry["source"].strip():
-                raise MachineError(f"{where}: the source of {key} must be a text that says where it comes from")
-            yield key, entry["value"], Provenance(str(entry["source"]), float(entry["confidence"]))
+            yield key, entry["value"], _provenance(entry, key, where)
         elif isinstance(entry, dict):
             yield from _constants(entry, f"{key}.", where)
         else:
             yield key, entry, None
+
+
+def _provenance(entry: Mapping[str, Any], key: str, where: str) -> Provenance:
+    """Source, confidence and uncertainty of a constant."""
+    if set(entry) - {"uncertainty"} != {"value", "source", "confidence"}:
+        raise MachineError(f"{where}: {key} needs exactly value, source and confidence, and maybe an uncertainty")
+    confidence, uncertainty = entry["confidence"], entry.get("uncertainty", 0.0)
+    if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
+        raise MachineError(f"{where}: the confidence of {key} must lie between 0 and 1")
+    if not isinstance(uncertainty, int | float) or not 0 <= uncertainty <= MAX_UNCERTAINTY:
+        raise MachineError(
+            f"{where}: the uncertainty of {key} must lie between 0 and {MAX_UNCERTAINTY}: 0.3 is from the value / 1.3 to the value x 1.3"
+        )
+    if not isinstance(entry["source"], str) or not entry["source"].strip():
+        raise MachineError(f"{where}: the source of {key} must be a text that says where it comes from")
+    return Provenance(entry["source"], float(confidence), float(uncertainty))
 
 
 def leaf_names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -163,6 +193,13 @@ def leaf_names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     for name, value in values.items():
         names += leaf_names(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
     return names
+
+
+def _leaf(values: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted name."""
+    for part in path.split("."):
+        values = values[part]
+    return values
 
 
 def resolve(key: str, values: Mapping[str, Any], where: str) -> str:

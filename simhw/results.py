@@ -1,12 +1,15 @@
 """Results: what an operation costs on a machine and on its baseline, as objects and as one tidy table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import hypot
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from simhw.costs import Range
+from simhw.energy import COMPONENTS, by_group
+from simhw.memory.model import SHARES, MemoryCost, bound_by
 from simhw.output import write_frame
 from simhw.sampling import Estimate
 from simhw.trace.layer import OPERATIONS
@@ -33,7 +36,11 @@ class Cost:
         Share of the lane slots of dense passes that hold a multiply-accumulate; the rest is partial tiles and sets.
     clock_hz : float
     power_w : float
-        Of all tiles, without gated parts.
+        Of all tiles, without gated parts and what idle lanes save.
+    memory : MemoryCost or None
+        What the memory hierarchy makes of it; None where memories are ideal.
+    energy : dict of component to Range
+        With memories, by `simhw.energy.COMPONENTS` [J]; empty where it was not worked out.
     """
 
     cycles: Estimate
@@ -42,11 +49,38 @@ class Cost:
     occupancy: float
     clock_hz: float
     power_w: float
+    memory: MemoryCost | None = None
+    energy: Mapping[str, Range] = field(default_factory=dict)
 
     @property
     def time_s(self) -> float:
-        """Time [s]."""
+        """Time with ideal memories [s]."""
         return self.cycles.value / self.clock_hz
+
+    @property
+    def overall_cycles(self) -> float:
+        """Cycles with memories; those of the tiles alone where memories are ideal."""
+        return self.memory.cycles if self.memory else self.cycles.value
+
+    @property
+    def overall_time_s(self) -> float:
+        """Time with memories [s]."""
+        return self.overall_cycles / self.clock_hz
+
+    @property
+    def overall_energy_j(self) -> Range:
+        """Energy of all components [J]."""
+        return Range.total(self.energy.values()) if self.energy else Range(*[self.energy_j] * 3)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Cycles by cause, `simhw.memory.model.SHARES`; they add up to `overall_cycles`."""
+        return self.memory.shares if self.memory else {name: self.cycles.value if name == "compute" else 0.0 for name in SHARES}
+
+    @property
+    def bound_by(self) -> str:
+        """What takes most of the time."""
+        return bound_by(self.shares)
 
     @property
     def energy_j(self) -> float:
@@ -131,6 +165,17 @@ class OperationResult:
         return self.baseline.energy_j / self.cost.energy_j if self.baseline and self.cost.energy_j else float("nan")
 
     @property
+    def overall_speedup(self) -> float:
+        """`speedup` with both machines' memories."""
+        return self.baseline.overall_time_s / self.cost.overall_time_s if self.baseline and self.cost.overall_time_s else float("nan")
+
+    @property
+    def overall_energy_efficiency(self) -> float:
+        """`energy_efficiency` with both machines' memories."""
+        energy = self.cost.overall_energy_j.mid
+        return self.baseline.overall_energy_j.mid / energy if self.baseline and energy else float("nan")
+
+    @property
     def cycles_per_set(self) -> float:
         """Tile cycles per set of a tile pass: 1 for the dense machine."""
         return self.tile_cycles / self.dense_sets if self.dense_sets else float("nan")
@@ -156,10 +201,33 @@ class Summary:
     cycles_per_set: float
     counters: dict[str, Estimate]
     classes: tuple[str, ...]
+    overall: "Overall"
+    baseline_overall: "Overall | None"
 
     @property
     def speedup(self) -> float:
         return self.baseline_time_s / self.time_s if self.time_s else float("nan")
+
+    @property
+    def overall_speedup(self) -> float:
+        if self.baseline_overall is None or not self.overall.time_s:
+            return float("nan")
+        return self.baseline_overall.time_s / self.overall.time_s
+
+    @property
+    def overall_speedup_half_width(self) -> float:
+        """Bounds that of the 95% confidence interval: memories never add to what an error of the tiles' time does."""
+        if self.baseline_overall is None or not self.overall.time_s:
+            return float("nan")
+        own = self.cycles.half_width / self.overall.cycles if self.overall.cycles else 0.0
+        other = self.baseline_cycles.half_width / self.baseline_overall.cycles if self.baseline_overall.cycles else 0.0
+        return self.overall_speedup * hypot(own, other)
+
+    @property
+    def overall_energy_efficiency(self) -> float:
+        if self.baseline_overall is None or not self.overall.energy_j.mid:
+            return float("nan")
+        return self.baseline_overall.energy_j.mid / self.overall.energy_j.mid
 
     @property
     def speedup_half_width(self) -> float:
@@ -174,6 +242,65 @@ class Summary:
     def class_shares(self) -> dict[str, float]:
         """Share of each lane-cycle class in the lane-cycles of all tile passes; they add up to 1."""
         return class_shares(self.counters, self.classes)
+
+
+@dataclass(frozen=True)
+class Overall:
+    """Totals over operations of what a machine takes, memories included.
+
+    Attributes
+    ----------
+    cycles, time_s : float
+    shares : dict of str to float
+        Cycles by cause.
+    energy : dict of component to Range
+        [J].
+    off_chip_bytes, raw_off_chip_bytes : int
+        Bytes between memory and chip, and what they were before compression.
+    bound : dict of str to float
+        Share of the time in operations that are bound by each cause.
+    """
+
+    cycles: float
+    time_s: float
+    shares: dict[str, float]
+    energy: dict[str, Range]
+    off_chip_bytes: int
+    raw_off_chip_bytes: int
+    bound: dict[str, float]
+
+    @property
+    def energy_j(self) -> Range:
+        """Of all components [J]."""
+        return Range.total(self.energy.values())
+
+    @property
+    def groups(self) -> dict[str, Range]:
+        """Energy of core, on-chip and off-chip components [J]."""
+        return by_group(self.energy)
+
+    @property
+    def bound_by(self) -> str:
+        """What takes most of the time of all operations together."""
+        return bound_by(self.shares)
+
+    @staticmethod
+    def of(costs: Sequence[Cost]) -> "Overall":
+        """Add up what one machine takes."""
+        cycles = sum(cost.overall_cycles for cost in costs)
+        bound: dict[str, float] = {}
+        for cost in costs:
+            bound[cost.bound_by] = bound.get(cost.bound_by, 0.0) + (cost.overall_cycles / cycles if cycles else 0.0)
+        memories = [cost.memory for cost in costs if cost.memory]
+        return Overall(
+            cycles=cycles,
+            time_s=sum(cost.overall_time_s for cost in costs),
+            shares={name: sum(cost.shares[name] for cost in costs) for name in SHARES},
+            energy={name: Range.total(cost.energy[name] for cost in costs if cost.energy) for name in COMPONENTS},
+            off_chip_bytes=sum(memory.off_chip_bytes for memory in memories),
+            raw_off_chip_bytes=sum(sum(memory.raw_bytes.values()) for memory in memories),
+            bound=bound,
+        )
 
 
 def class_shares(counters: Mapping[str, Estimate], classes: Sequence[str]) -> dict[str, float]:
@@ -204,6 +331,8 @@ def summarise(operations: Sequence[OperationResult]) -> Summary:
         cycles_per_set=tile_cycles.value / sets if sets else float("nan"),
         counters={name: Estimate.total([item.counters[name] for item in operations]) for name in names},
         classes=operations[0].classes if operations else (),
+        overall=Overall.of([item.cost for item in operations]),
+        baseline_overall=Overall.of(baselines) if complete else None,
     )
 
 
@@ -277,10 +406,39 @@ class Results:
             "baseline_busy": base.busy if base else nan,
             "occupancy": item.cost.occupancy,
         }
+        row |= self._overall_row(item)
         for name, estimate in item.counters.items():
             row[name] = estimate.value
             row[f"{name}_ci95"] = estimate.half_width
         return row | {name: value for name, value in self.provenance.items() if name != "machine"}
+
+    @staticmethod
+    def _overall_row(item: OperationResult) -> dict[str, Any]:
+        """What memories make of an operation: time by cause, bytes, accesses and energies."""
+        cost, base, nan = item.cost, item.baseline, float("nan")
+        energy = cost.overall_energy_j
+        row: dict[str, Any] = {
+            "overall_cycles": cost.overall_cycles,
+            "baseline_overall_cycles": base.overall_cycles if base else nan,
+            "overall_speedup": item.overall_speedup,
+            "overall_energy_efficiency": item.overall_energy_efficiency,
+            "bound_by": cost.bound_by,
+            **{f"{name}_cycles": cycles for name, cycles in cost.shares.items()},
+            "overall_energy_j": energy.mid,
+            "overall_energy_low_j": energy.low,
+            "overall_energy_high_j": energy.high,
+            "baseline_overall_energy_j": base.overall_energy_j.mid if base else nan,
+            **{f"{name}_j": cost.energy[name].mid if cost.energy else nan for name in COMPONENTS},
+        }
+        memory = cost.memory
+        if memory is not None:
+            row |= {"blocking": str(memory.blocking), "off_chip_bytes": memory.off_chip_bytes}
+            row |= {f"{name}_bytes": number for name, number in memory.traffic_bytes.items()}
+            row |= {f"buffer_{tensor}_reads": number for tensor, number in memory.buffer_reads.items()}
+            row |= {f"buffer_{tensor}_writes": number for tensor, number in memory.buffer_writes.items()}
+            row |= {"scratchpad_reads": memory.on_chip.scratchpad_reads, "scratchpad_writes": memory.on_chip.scratchpad_writes}
+            row |= {f"dram_{name}": getattr(memory.dram, name) for name in ("activates", "row_hits", "row_misses", "turnarounds")}
+        return row
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write `frame` as .csv, .json or .parquet; see `simhw.output.write_frame`."""
@@ -323,6 +481,12 @@ class Comparison:
                         "energy_j": total.energy_j,
                         "busy": total.busy,
                         "occupancy": total.occupancy,
+                        "overall_cycles": total.overall.cycles,
+                        "overall_speedup": total.overall_speedup,
+                        "overall_energy_efficiency": total.overall_energy_efficiency,
+                        "overall_energy_j": total.overall.energy_j.mid,
+                        "bound_by": total.overall.bound_by,
+                        "off_chip_bytes": total.overall.off_chip_bytes,
                     }
                 )
         return pd.DataFrame(rows)

@@ -1,14 +1,16 @@
 """A trace on one machine: which passes are simulated, exactly or by random cells, and every operation's figures."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from simhw.accelerator import makespan
+from simhw.accelerator import tile_loads
 from simhw.bfloat16 import from_float32
 from simhw.cells import Plan
+from simhw.energy import energy_of
 from simhw.engine import (
     Candidate,
     Check,
@@ -25,6 +27,8 @@ from simhw.engine import (
     run_tasks,
 )
 from simhw.machine import Machine
+from simhw.memory.model import memory_cost
+from simhw.memory.onchip import PassShape
 from simhw.operands import statistics_of
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import track
@@ -146,7 +150,7 @@ class Simulation:
 
     def _result(self, run: OperationRun) -> OperationResult:
         """The operation's figures; of an oracle's candidates, those of the faster."""
-        candidate, cycles = min(((each, self._cycles(each)) for each in run.candidates), key=lambda pair: pair[1].value)
+        candidate, (cycles, loads) = min(((each, self._timing(each)) for each in run.candidates), key=lambda pair: pair[1][0].value)
         tallies = candidate.tallies
         tile_cycles = Estimate.total(estimate_cycles(tallies))
         names = sorted({name for tally in tallies for counters in tally.counters for name in counters})
@@ -156,6 +160,8 @@ class Simulation:
         dense_sets = sum(int(closed_form_durations(plan).sum()) for plan in plans)
         # Padding makes zeros of its own: a schedule that skips them is not bypassed.
         gated = tile_cycles.value >= dense_sets and _gated(run, candidate, self.machine)
+        lane_cycles = sum(counters[name].value for name in classes)
+        useful = counters["useful"].value / lane_cycles if lane_cycles else 1.0
         base = None
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
@@ -169,7 +175,7 @@ class Simulation:
             macs=run.macs,
             passes=sum(tally.passes for tally in tallies),
             simulated=sum(t.simulated_passes for t in tallies) / max(1, sum(t.passes for t in tallies)),
-            cost=_cost(run, self.machine, cycles, tile_cycles, dense_sets, gated),
+            cost=_cost(run, self.machine, plans, cycles, tile_cycles, loads, gated, useful),
             baseline=base,
             counters=counters,
             classes=classes,
@@ -178,16 +184,26 @@ class Simulation:
 
     def _cycles(self, candidate: Candidate) -> Estimate:
         """Cycles on all tiles, as uncertain as the sum over the passes."""
-        parts = [tally.population_durations() for tally in candidate.tallies]
-        durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return self._timing(candidate)[0]
+
+    def _timing(self, candidate: Candidate) -> tuple[Estimate, npt.NDArray[np.float64]]:
+        """Cycles on all tiles, and those that each is busy."""
+        durations = _durations(candidate)
+        loads = tile_loads(durations, self.machine.values.tiles).astype(np.float64)
         total = Estimate.total(estimate_cycles(candidate.tallies))
         if not total.value:
-            return total
+            return total, loads
         # Repeated passes need not add up to the estimate of their sum: the tiles take as much longer or shorter.
-        value = float(makespan(durations, self.machine.values.tiles))
         if int(durations.sum()) != total.value:
-            value *= total.value / int(durations.sum())
-        return replace(total, value=value, variance=total.variance * (value / total.value) ** 2)
+            loads *= total.value / int(durations.sum())
+        value = float(loads.max())
+        return replace(total, value=value, variance=total.variance * (value / total.value) ** 2), loads
+
+
+def _durations(candidate: Candidate) -> npt.NDArray[np.int64]:
+    """Cycles of every pass, those of a sample repeated."""
+    parts = [tally.population_durations() for tally in candidate.tallies]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def _strata(run: OperationRun) -> Iterator[Stratum]:
@@ -204,25 +220,54 @@ def _gated(run: OperationRun, candidate: Candidate, machine: Machine) -> bool:
     return all(statistics_of(run.layer, tensor).zeros == 0 for tensor in tensors)
 
 
-def _cost(run: OperationRun, machine: Machine, cycles: Estimate, tile_cycles: Estimate, dense_sets: int, gated: bool = False) -> Cost:
+def _cost(
+    run: OperationRun,
+    machine: Machine,
+    plans: Sequence[Plan],
+    cycles: Estimate,
+    tile_cycles: Estimate,
+    loads: npt.NDArray[np.float64],
+    gated: bool = False,
+    useful: float = 1.0,
+) -> Cost:
     values, tile = machine.values, machine.tile
-    milliwatts = sum(power for part, power in values.tile_power_mw.items() if not (gated and part in values.gated_power))
-    slots = dense_sets * tile.lanes * tile.tile_x * tile.tile_y
+    sets = [int(closed_form_durations(plan).sum()) for plan in plans]
+    slots = sum(sets) * tile.lanes * tile.tile_x * tile.tile_y
+    power = sum(values.tile_power_mw.values())
+    drawn = sum(power for part, power in values.tile_power_mw.items() if not (gated and part in values.gated_power))
+    if values.energy is not None and values.energy.compute == "lane_cycle":
+        drawn *= useful + (1 - useful) * values.energy.idle_lane
+    memory = None
+    if machine.modelled_memory is not None:
+        shapes = [_pass_shape(run, plan, number) for plan, number in zip(plans, sets, strict=True)]
+        memory = memory_cost(run.layer, run.operation, machine, shapes, loads)
+    time_s = cycles.value / values.clock_hz
     return Cost(
         cycles=cycles,
         tile_cycles=tile_cycles,
         busy=tile_cycles.value / (values.tiles * cycles.value) if cycles.value else 0.0,
         occupancy=run.macs / slots if slots else 0.0,
         clock_hz=values.clock_hz,
-        power_w=values.tiles * milliwatts / 1e3,
+        power_w=values.tiles * drawn / 1e3,
+        memory=memory,
+        energy=energy_of(machine, time_s, drawn / power if power else 0.0, memory),
     )
+
+
+def _pass_shape(run: OperationRun, plan: Plan, sets: int) -> PassShape:
+    """The plan's tile passes, of which `sets` is the sum of their sets."""
+    x, y = OPERANDS[run.operation]
+    x, y = (y, x) if plan.swapped else (x, y)
+    return PassShape(x, y, len(plan.products), *plan.tiles, sets / max(1, plan.passes))
 
 
 def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> Cost:
     """What an operation, lowered for another machine, takes on one whose passes take one cycle a set."""
     same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
     families = run.families if same else lower_for(run.layer, run.operation, machine)
-    parts = [closed_form_durations(Plan(family, False, tuple(range(family.count)), machine.tile)) for family in families]
+    plans = [Plan(family, False, tuple(range(family.count)), machine.tile) for family in families]
+    parts = [closed_form_durations(plan) for plan in plans]
     durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    sets = int(durations.sum())
-    return _cost(run, machine, Estimate(float(makespan(durations, machine.values.tiles))), Estimate(float(sets)), sets)
+    loads = tile_loads(durations, machine.values.tiles)
+    cycles = Estimate(float(loads.max(initial=0)))
+    return _cost(run, machine, plans, cycles, Estimate(float(durations.sum())), loads.astype(np.float64))

@@ -3,6 +3,7 @@
 import math
 import shutil
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -165,14 +166,27 @@ OTHER_VALUES = {
     "tile.run_ahead": 2, "tile.exponent_sharing": 1, "lowering.serial": "w", "lowering.padding": "skip", "lowering.lane_padding": "pack",
     "lowering.fc_windows": "image", "tiles": 35, "clock_hz": 500e6, "tile_area_um2.pe_array": 1, "tile_area_um2.term_encoders": 1,
     "tile_power_mw.pe_array": 1, "tile_power_mw.term_encoders": 1, "baseline": "tensordash-dense", "name": "other",
+    "memory.model": "ideal", "memory.blocking": "gpoc:1x4x2x1", "memory.compression": "zero", "energy.compute": "lane_cycle",
+    "energy.cells": "lop", "energy.dram.model": "flat",
 }  # fmt: skip
+SURROUNDINGS = ("memory.", "energy.", "sram.", "memory_area_mm2.")
 ONLY_VALUE = {"pe.kind", "pe.lanes", "description"}
+
+
+def surrounding_numbers() -> dict[str, float]:
+    """Every number of the memories and their costs, doubled."""
+    values = load_machine("fpraker").values.model_dump()
+    names = [name for name in leaf_names(values) if name.startswith(SURROUNDINGS) and name not in OTHER_VALUES]
+    return {name: 2 * reduce(dict.__getitem__, name.split("."), values) for name in names}
+
+
+SURROUNDING_NUMBERS = surrounding_numbers()
 
 
 def test_every_leaf_is_looked_at_by_the_hash_test():
     machine = load_machine("fpraker")
     leaves = set(leaf_names(machine.values.model_dump())) - {"gated_power"}
-    assert leaves == set(OTHER_VALUES) | ONLY_VALUE
+    assert leaves == set(OTHER_VALUES) | set(SURROUNDING_NUMBERS) | ONLY_VALUE
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
@@ -180,6 +194,33 @@ def test_hash_changes_with_every_value(key):
     machine = load_machine("fpraker")
     changed = load_machine("fpraker", **{key: OTHER_VALUES[key]})
     assert changed.content_hash != machine.content_hash
+
+
+def test_hash_changes_with_every_number_of_the_memories_and_their_costs():
+    assert len(SURROUNDING_NUMBERS) > 100
+    hashes = {load_machine("fpraker", **{key: value}).content_hash for key, value in SURROUNDING_NUMBERS.items()}
+    assert len(hashes - {load_machine("fpraker").content_hash}) == len(SURROUNDING_NUMBERS)
+
+
+def test_baseline_shares_the_overridden_memories_of_its_machine():
+    machine = load_machine("fpraker", **{"memory.dram.channel_bits": 32, "energy.cells": "lop", "tile.rows": 4})
+    baseline = baseline_of(machine)
+    assert baseline.overrides == {"memory.dram.channel_bits": 32, "energy.cells": "lop"}
+
+
+def test_range_of_a_constant_follows_its_uncertainty_and_that_of_a_section_adds_up():
+    machine = load_machine("fpraker")
+    read = machine.range("sram.buffer_a.lstp.read_pj")
+    assert (read.low, read.mid, read.high) == (587.2 / 1.3, 587.2, 587.2 * 1.3)
+    assert machine.range("tile_power_mw").mid == 109.5
+    exact = load_machine("fpraker", **{"sram.buffer_a.lstp.read_pj": 500.0}).range("sram.buffer_a.lstp.read_pj")
+    assert exact.low == exact.high == 500.0  # what the user sets is certain
+
+
+def test_costs_of_the_chosen_cells_must_be_there(tmp_path):
+    text = "extends: bitparallel\nsram: {scratchpad: {lstp: 5}}\n"
+    with pytest.raises(MachineError, match=r"sram\.scratchpad"):
+        load_machine(write(tmp_path, text))
 
 
 def test_hash_does_not_change_with_description_provenance_or_spelling(tmp_path):

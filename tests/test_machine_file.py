@@ -4,7 +4,7 @@ import pytest
 
 from simhw.errors import MachineError
 from simhw.machine import load_machine
-from simhw.machine_file import MAX_FILE_BYTES, leaf_names, machine_names, parse_overrides
+from simhw.machine_file import MAX_FILE_BYTES, Provenance, leaf_names, machine_names, parse_overrides
 from tests.machine_files import write
 
 NO_CONSTANTS = {"name", "description", "baseline", "extends", "pe.kind", "gated_power"}
@@ -16,7 +16,7 @@ BUNDLED = machine_names()
 
 
 def test_bundled_machines():
-    assert BUNDLED == ["bitparallel", "fpraker", "tensordash", "tensordash-dense", "tensordash-dense-fp32", "tensordash-fp32"]
+    assert BUNDLED == ["bf16", "bitparallel", "fpraker", "tensordash", "tensordash-dense", "tensordash-dense-fp32", "tensordash-fp32"]
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -208,3 +208,30 @@ def test_machine_name_longer_than_any_file_name():
     for name in ("a" * 5000, "a" * 5000 + ".yaml"):
         with pytest.raises(MachineError, match="no machine"):
             load_machine(name)
+
+
+def test_uncertainty_is_kept_beside_the_source(tmp_path):
+    path = write(tmp_path, 'extends: fpraker\ntiles: {value: 30, source: "mine", confidence: 0.5, uncertainty: 0.25}\n')
+    assert load_machine(path).provenance["tiles"] == Provenance("mine", 0.5, 0.25)
+
+
+@pytest.mark.parametrize("uncertainty", ["-0.1", "many", "1001"])
+def test_uncertainty_out_of_range_is_refused(tmp_path, uncertainty):
+    path = write(tmp_path, f'extends: fpraker\ntiles: {{value: 30, source: "mine", confidence: 0.5, uncertainty: {uncertainty}}}\n')
+    with pytest.raises(MachineError, match="uncertainty of tiles must lie between 0 and"):
+        load_machine(path)
+
+
+def test_file_may_extend_several_and_the_last_prevails(tmp_path):
+    first = write(tmp_path, 'tiles: {value: 7, source: "first", confidence: 0.5}\nname: first\n', "first.yaml")
+    path = write(tmp_path, f"extends: [fpraker, {first}]\ndescription: both\n", "both.yaml")
+    machine = load_machine(path)
+    assert (machine.values.tiles, machine.name, machine.provenance["tiles"].source) == (7, "first", "first")
+    assert machine.values.memory is not None
+
+
+def test_shared_part_is_no_machine_of_its_own():
+    with pytest.raises(MachineError, match=r"pe\.kind is None"):
+        load_machine("parts/lpddr4")
+    with pytest.raises(MachineError, match="no machine 'parts/../fpraker'"):
+        load_machine("parts/../fpraker")

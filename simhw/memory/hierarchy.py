@@ -1,0 +1,255 @@
+"""The memory hierarchy at work: blocks come in, tiles run on them, outputs go out, all under SimPy.
+
+An operation runs its blocking step by step.  One DMA engine serves, in a fixed order, the blocks that step after step
+needs and the outputs that step after step completes; a block is a run of containers, and `simhw.memory.dram` tells when
+each is there.  Buffers are double: the blocks of step i + 1 come in while the tiles run step i, so they wait for step
+i - 1 to end.  A tile's job is its share of a step; it starts when the step's blocks are there and the tile is free.
+Operations follow one another and share nothing.  Since every order is fixed, times are sums and maxima of durations:
+more bandwidth, more tiles' speed or fewer bytes never make anything later.  Source: spec pages fpraker.md section 4,
+tensordash.md section 3; the schedule is ours (docs/memory.md).
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from itertools import product as all_of
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+import simpy
+
+from simhw.memory.blocking import Blocking, tensor_traffic
+from simhw.memory.dram import Dram
+from simhw.memory.parameters import Memory
+from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
+from simhw.trace.layer import TENSORS, TensorName
+
+
+@dataclass(frozen=True)
+class Job:
+    """A block on its way between memory and a buffer.
+
+    Attributes
+    ----------
+    tensor : str
+    first, runs, run, stride : int
+        Its containers: ``first + r * stride + k`` for r < `runs`, k < `run`.
+    payload_bytes : int
+        As it goes off chip, compressed.
+    raw_bytes : int
+        As it lies in the buffer.
+    write : bool
+    """
+
+    tensor: TensorName
+    first: int
+    runs: int
+    run: int
+    stride: int
+    payload_bytes: int
+    raw_bytes: int
+    write: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one block step reads and writes, and its share of the operation's multiply-accumulates."""
+
+    loads: tuple[Job, ...]
+    stores: tuple[Job, ...]
+    share: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Something that a unit did, for a timeline [ns]."""
+
+    unit: str
+    name: str
+    start_ns: float
+    end_ns: float
+
+
+@dataclass
+class Schedule:
+    """When everything of an operation ended.
+
+    Attributes
+    ----------
+    first_ready_ns : float
+        The first step's blocks were there: what the tiles waited for at the start.
+    last_computed_ns, end_ns : float
+        The tiles ended, and the last output was off chip.
+    intervals : list of Interval
+        What units did, where it was asked for.
+    """
+
+    first_ready_ns: float = 0.0
+    last_computed_ns: float = 0.0
+    end_ns: float = 0.0
+    intervals: list[Interval] = field(default_factory=list)
+
+
+def steps_of(space: Space, blocking: Blocking, memory: Memory, ratios: dict[TensorName, float]) -> Iterator[Step]:
+    """The operation's block steps in order.
+
+    Parameters
+    ----------
+    ratios : dict of tensor name to float
+        Compressed size over size.
+    """
+    cuts = {dim: space.cuts(dim, blocking.count(dim)) for dim in DIMS}
+    extents = {(tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]}
+    layout = _Layout(space, memory)
+    resident = {tensor: tensor_traffic(space, blocking, tensor, memory).resident for tensor in TENSORS}
+    output, reduction = space.output, space.reduction
+    seen: dict[TensorName, set[tuple[int, ...]]] = {tensor: set() for tensor in TENSORS}
+    held: dict[TensorName, tuple[int, ...]] = {}
+    work = {dim: [stop - start for start, stop in cuts[dim]] for dim in DIMS}
+    total = prod(sum(each) for each in work.values())
+    last = len(cuts[reduction]) - 1
+
+    def job(tensor: TensorName, block: dict[Dim, int], write: bool, partial: bool) -> Job:
+        values = prod(extents[tensor, dim][block[dim]] for dim in TENSOR_DIMS[tensor]) * (space.taps if tensor == "w" else 1)
+        raw = values * (memory.partial_value_bytes if partial else memory.value_bytes)
+        payload = raw if partial else -(-raw * int(ratios[tensor] * (1 << 20)) >> 20)
+        bounds = {dim: cuts[dim][block[dim]] for dim in TENSOR_DIMS[tensor]}
+        return Job(tensor, *layout.containers(tensor, bounds, raw), max(1, payload), raw, write)
+
+    for indices in all_of(*(range(len(cuts[dim])) for dim in blocking.order)):
+        block = dict(zip(blocking.order, indices, strict=True))
+        loads, stores = [], []
+        for tensor in TENSORS:
+            key = tuple(block[dim] for dim in TENSOR_DIMS[tensor])
+            if tensor == output:
+                # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and come back.
+                if resident[tensor]:
+                    if block[reduction] == last:
+                        stores.append(job(tensor, block, True, partial=False))
+                else:
+                    if block[reduction]:
+                        loads.append(job(tensor, block, False, partial=True))
+                    stores.append(job(tensor, block, True, partial=block[reduction] < last))
+            elif resident[tensor]:
+                if key not in seen[tensor]:
+                    seen[tensor].add(key)
+                    loads.append(job(tensor, block, False, partial=False))
+            elif held.get(tensor) != key:
+                held[tensor] = key
+                loads.append(job(tensor, block, False, partial=False))
+        share = prod(work[dim][block[dim]] for dim in DIMS) / total
+        yield Step(tuple(loads), tuple(stores), share)
+
+
+_AXES: dict[TensorName, tuple[Dim, Dim]] = {"a": ("c", "p"), "w": ("c", "o"), "g": ("o", "p")}
+"""The loops along which a tensor's containers lie, the inner one first."""
+
+
+class _Layout:
+    """Where each tensor's containers lie: one tensor after another, channels innermost.
+
+    A row of containers is padded to an odd number of them, so that neighbours along either axis lie in different channels.
+    """
+
+    def __init__(self, space: Space, memory: Memory) -> None:
+        self._bytes = memory.container_bytes
+        self._space = space
+        self._minor: dict[TensorName, int] = {
+            "a": space.units["c"] * space.copies,
+            "w": space.units["c"],
+            "g": space.units["o"] * space.copies,
+        }
+        self._total = {tensor: -(-space.values(tensor) * memory.value_bytes // self._bytes) for tensor in TENSORS}
+        starts, start = {}, 0
+        for tensor in TENSORS:
+            starts[tensor] = start
+            # A padded row more, since the last block may begin amid one.
+            start += self._total[tensor] + -(-self._total[tensor] // self._minor[tensor]) + 2 * (self._minor[tensor] | 1)
+        self._start = starts
+
+    def containers(self, tensor: TensorName, bounds: dict[Dim, tuple[int, int]], raw_bytes: int) -> tuple[int, int, int, int]:
+        """(first, runs, run, stride) of the containers of a block of so many bytes."""
+        space, count = self._space, -(-raw_bytes // self._bytes)
+        minor_dim, major_dim = _AXES[tensor]
+        minor = min(self._minor[tensor], self._total[tensor])
+        low, high = bounds[minor_dim]
+        copies = bounds["g"]
+        if tensor != "w":
+            low, high = low + copies[0] * space.units[minor_dim], high + (copies[1] - 1) * space.units[minor_dim]
+        run = max(1, min(high - low, minor, count))
+        whole = self._total[tensor] / (space.units[major_dim] * (space.copies if tensor == "w" else 1))
+        position = bounds[major_dim][0] + (copies[0] * space.units[major_dim] if tensor == "w" else 0)
+        row = int(position * whole / minor)
+        return self._start[tensor] + row * (minor | 1) + min(low, minor - run), -(-count // run), run, minor | 1
+
+
+def run_schedule(steps: list[Step], tile_ns: npt.NDArray[np.float64], dram: Dram, record: bool = False) -> Schedule:
+    """Run an operation's steps.
+
+    Parameters
+    ----------
+    steps : list of Step
+    tile_ns : (tiles,) float64
+        Time that each tile is busy with the whole operation, memories aside [ns].
+    dram : Dram
+        In the state in which the operation finds it; keeps its counters.
+    record : bool
+        Keep what units did.
+    """
+    schedule = Schedule()
+    environment = simpy.Environment()
+    count = len(steps)
+    # A step's blocks are on their way, its tiles are at work, its outputs are on their way; and when each will be done.
+    loading, computing, storing = ([environment.event() for _ in range(count)] for _ in range(3))
+    loaded_ns, computed_ns, stored_ns = ([0.0] * count for _ in range(3))
+
+    def until(begun: simpy.Event, times: list[float], index: int) -> Iterator[simpy.Event]:
+        if not begun.processed:
+            yield begun
+        if times[index] > environment.now:
+            yield environment.timeout(times[index] - environment.now)
+
+    def transfer(jobs: tuple[Job, ...], name: str) -> float:
+        start = end = environment.now
+        for job in jobs:
+            done = dram.transfer(job.first, job.runs, job.run, job.stride, job.payload_bytes, job.write, start)
+            if record:
+                schedule.intervals.append(Interval("DMA", f"{name} {job.tensor.upper()}", start, done))
+            end = max(end, done)
+        return end
+
+    def dma() -> Generator[simpy.Event, None, None]:
+        # Jobs are handed to the memory controller as soon as they may start; it serves them in this order.
+        for index in range(count + 2):
+            if index >= 2:
+                yield from until(computing[index - 2], computed_ns, index - 2)
+            if index < count:
+                loaded_ns[index] = transfer(steps[index].loads, f"step {index}: load")
+                loading[index].succeed()
+            if index >= 2:
+                stored_ns[index - 2] = transfer(steps[index - 2].stores, f"step {index - 2}: store")
+                storing[index - 2].succeed()
+
+    def tiles() -> Generator[simpy.Event, None, None]:
+        free = np.zeros(len(tile_ns))
+        done = 0.0
+        for index, step in enumerate(steps):
+            yield from until(loading[index], loaded_ns, index)
+            if index >= 2:  # outputs are double-buffered too
+                yield from until(storing[index - 2], stored_ns, index - 2)
+            begin = np.maximum(free, environment.now)
+            before, done = done, done + step.share
+            free = begin + tile_ns * (done - before)
+            if record:
+                for number in np.flatnonzero(free > begin):
+                    schedule.intervals.append(Interval(f"tile {number}", f"step {index}", float(begin[number]), float(free[number])))
+            computed_ns[index] = float(free.max())
+            computing[index].succeed()
+
+    environment.process(dma())
+    environment.process(tiles())
+    environment.run()
+    schedule.first_ready_ns = loaded_ns[0]
+    schedule.last_computed_ns = computed_ns[-1]
+    schedule.end_ns = max(*stored_ns, computed_ns[-1])
+    return schedule

@@ -1,0 +1,255 @@
+"""What the memory hierarchy makes of an operation: its time and where it goes, and every event that costs energy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.memory.blocking import Blocking, fixed, parse_blocking, search
+from simhw.memory.dram import Dram
+from simhw.memory.hierarchy import Interval, Job, Schedule, Step, run_schedule, steps_of
+from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
+from simhw.memory.parameters import Memory
+from simhw.memory.space import Space, space_of
+from simhw.operands import statistics_of
+from simhw.trace.layer import TENSORS, Layer, Operation, TensorName
+
+if TYPE_CHECKING:
+    from simhw.machine import Machine
+
+SHARES = ("compute", "dram", "buffer_conflict", "transposer", "fill", "drain")
+"""Where the time of an operation goes; the shares add up to it."""
+
+
+@dataclass(frozen=True)
+class DramUse:
+    """Events of the DRAM in an operation."""
+
+    channels: int
+    t_refi_ns: float
+    activates: int
+    row_hits: int
+    row_misses: int
+    read_bytes: int
+    write_bytes: int
+    turnarounds: int
+
+
+@dataclass(frozen=True)
+class MemoryCost:
+    """An operation on a machine with its memories.
+
+    Attributes
+    ----------
+    blocking : Blocking
+    cycles : float
+        From the first byte's way in to the last byte's way out [cycles].
+    shares : dict of str to float
+        Cycles by `SHARES`; they add up to `cycles`.
+    traffic_bytes : dict of str to int
+        Bytes between memory and buffers, per tensor and way (``a_in``, ``w_in``, ``g_out``, ...), compressed.
+    raw_bytes : dict of str to int
+        The same before compression.
+    buffer_reads, buffer_writes : dict of tensor name to float
+        Accesses of each global buffer.
+    on_chip : OnChip
+    dram : DramUse
+    sram_instances : dict of str to int
+        Memories of each kind that leak.
+    intervals : list of Interval
+        What units did, where it was asked for.
+    """
+
+    blocking: Blocking
+    cycles: float
+    shares: dict[str, float]
+    traffic_bytes: dict[str, int]
+    raw_bytes: dict[str, int]
+    buffer_reads: dict[TensorName, float]
+    buffer_writes: dict[TensorName, float]
+    on_chip: OnChip
+    dram: DramUse
+    sram_instances: dict[str, int]
+    intervals: list[Interval] = field(default_factory=list, repr=False)
+
+    @property
+    def off_chip_bytes(self) -> int:
+        """Bytes that cross the pins, compressed."""
+        return sum(self.traffic_bytes.values())
+
+    @property
+    def bound_by(self) -> str:
+        """What takes most of the time; waiting for the first block in and the last one out counts as DRAM."""
+        return bound_by(self.shares)
+
+
+def bound_by(shares: dict[str, float]) -> str:
+    """The largest of compute, DRAM (fill and drain with it), buffer conflicts and transposers."""
+    limits = {
+        "compute": shares["compute"],
+        "dram": shares["dram"] + shares["fill"] + shares["drain"],
+        "buffer": shares["buffer_conflict"],
+        "transposer": shares["transposer"],
+    }
+    return max(limits, key=limits.__getitem__)
+
+
+def memory_cost(
+    layer: Layer,
+    operation: Operation,
+    machine: "Machine",
+    shapes: Sequence[PassShape],
+    tile_cycles: npt.NDArray[np.float64],
+    record: int = 0,
+) -> MemoryCost:
+    """Run an operation through the memory hierarchy.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its shapes and statistics are read, no tensor.
+    operation : str
+    machine : Machine
+        With a memory whose model is not ideal.
+    shapes : sequence of PassShape
+        Its tile passes.
+    tile_cycles : (tiles,) float64
+        Cycles that each tile is busy, memories aside.
+    record : int
+        How many intervals of the DRAM's channels to keep, and with any those of the other units, for a timeline.
+
+    Raises
+    ------
+    MachineError
+        The blocking that the machine names does not fit its buffers.
+    """
+    memory = machine.values.memory
+    assert memory is not None
+    cycle_ns = 1e9 / machine.values.clock_hz
+    tile = machine.tile
+    chip = on_chip(layer, operation, shapes, TileShape(tile.tile_x, tile.tile_y, tile.lanes, machine.values.tiles), memory)
+    compute = float(tile_cycles.max(initial=0.0))
+    # All tiles wait alike for a buffer or transposer that cannot keep up with them.
+    fed = max(compute, chip.buffer_cycles)
+    turned = max(fed, chip.transposer_cycles)
+    # Memories may be slower than idle tiles: then one of them stands for all.
+    ratios = compression_ratios(layer, memory)
+    space = space_of(layer, operation, memory.container.channels)
+    blocking, steps = _steps(space, memory, tuple(ratios[tensor] for tensor in TENSORS), f"layer {layer.name!r}, operation {operation}")
+
+    def scheduled(cycles: float, record: int = 0) -> tuple[Schedule, Dram]:
+        # A memory may be slower than tiles that have next to nothing to do: then one of them stands for all.
+        busy = tile_cycles * (cycles / compute) if compute else np.full(1, cycles)
+        dram = Dram(memory.dram, memory.container_bytes, record)
+        return run_schedule(steps, busy * cycle_ns, dram, record > 0), dram
+
+    schedule, dram = scheduled(turned, record)
+    # What a slow buffer or transposer costs is what would be saved without it.
+    unturned = scheduled(fed)[0] if turned > fed else schedule
+    unfed = scheduled(compute)[0] if fed > compute else unturned
+    use = DramUse(
+        memory.dram.channels,
+        memory.dram.t_refi,
+        dram.activates,
+        dram.row_hits,
+        dram.row_misses,
+        dram.read_bytes,
+        dram.write_bytes,
+        dram.turnarounds,
+    )
+    traffic, raw = _traffic(steps)
+    reads, writes = _buffer_accesses(steps, chip, memory)
+    return MemoryCost(
+        blocking=blocking,
+        cycles=schedule.end_ns / cycle_ns,
+        shares=_shares(schedule, unturned, unfed, cycle_ns, compute),
+        traffic_bytes=traffic,
+        raw_bytes=raw,
+        buffer_reads=reads,
+        buffer_writes=writes,
+        on_chip=chip,
+        dram=use,
+        sram_instances=sram_instances(machine),
+        intervals=schedule.intervals,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _steps(space: Space, memory: Memory, ratios: tuple[float, ...], where: str) -> tuple[Blocking, list[Step]]:
+    wanted = parse_blocking(memory.blocking)
+    blocking = search(space, memory, ratios) if wanted is None else fixed(space, memory, wanted, where)
+    return blocking, list(steps_of(space, blocking, memory, dict(zip(TENSORS, ratios, strict=True))))
+
+
+def compression_ratios(layer: Layer, memory: Memory) -> dict[TensorName, float]:
+    """Compressed size of each tensor over its size; 1 where compression is off or the tensor would grow.
+
+    An output is taken to compress as the operand that has its shape: its own values are not in a trace.
+    """
+    ratios: dict[TensorName, float] = dict.fromkeys(TENSORS, 1.0)
+    if memory.compression == "none":
+        return ratios
+    for tensor in TENSORS:
+        if tensor in layer.statistics or layer.holds(tensor):
+            statistics = statistics_of(layer, tensor)
+            size = statistics.size * memory.value_bytes
+            saved = 2 * statistics.size - statistics.compressed_bytes[memory.compression]
+            ratios[tensor] = min(1.0, 1 - saved / size) if size else 1.0
+    return ratios
+
+
+def _shares(schedule: Schedule, unturned: Schedule, unfed: Schedule, cycle_ns: float, compute: float) -> dict[str, float]:
+    """Cycles by cause: of the schedule, of that without slow transposers, and of that without slow buffers either."""
+    shares = {
+        "compute": compute * cycle_ns,
+        "dram": max(0.0, unfed.last_computed_ns - unfed.first_ready_ns - compute * cycle_ns),
+        "buffer_conflict": unturned.end_ns - unfed.end_ns,
+        "transposer": schedule.end_ns - unturned.end_ns,
+        "fill": unfed.first_ready_ns,
+        "drain": unfed.end_ns - unfed.last_computed_ns,
+    }
+    return {name: time / cycle_ns for name, time in shares.items()}
+
+
+def _jobs(steps: Sequence[Step]) -> list[Job]:
+    return [job for step in steps for job in (*step.loads, *step.stores)]
+
+
+def _traffic(steps: Sequence[Step]) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes per tensor and way, compressed and raw."""
+    names = [f"{tensor}_{way}" for tensor in TENSORS for way in ("in", "out")]
+    traffic, raw = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for job in _jobs(steps):
+        name = f"{job.tensor}_{'out' if job.write else 'in'}"
+        traffic[name] += job.payload_bytes
+        raw[name] += job.raw_bytes
+    return traffic, raw
+
+
+def _buffer_accesses(steps: Sequence[Step], chip: OnChip, memory: Memory) -> tuple[dict[TensorName, float], dict[TensorName, float]]:
+    """Accesses of each global buffer: by the tiles, and by blocks that come and go."""
+    reads: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0)
+    writes = dict(reads)
+    for tensor, number in chip.buffer_reads.items():
+        reads[tensor] += number
+    for job in _jobs(steps):
+        accesses = job.raw_bytes / getattr(memory.buffers, job.tensor).access_bytes
+        writes[job.tensor] += accesses
+        # What leaves was written by the tiles before; what comes in is written alone.
+        if job.write:
+            reads[job.tensor] += accesses
+    return reads, writes
+
+
+def sram_instances(machine: "Machine") -> dict[str, int]:
+    """How many memories of each kind a machine has, as the machine file's `sram` section names them."""
+    memory, tile, tiles = machine.values.memory, machine.tile, machine.values.tiles
+    if memory is None:
+        return {}
+    buffers = {f"buffer_{tensor}": buffer.instances * buffer.banks for tensor, buffer in memory.buffers}
+    # An operand scratchpad for each row of X and of Y, one for partial sums for each row of PEs.
+    pads = tiles * (tile.tile_x + 2 * tile.tile_y) * memory.scratchpads.banks
+    return {**buffers, "scratchpad": pads, "transposer": memory.transposers.count}

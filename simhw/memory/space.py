@@ -1,0 +1,154 @@
+"""The loop nest of an operation, and how much of each tensor a block of it touches.
+
+Copies g (groups of a convolution, matrices of a batched product), positions p (rows of an image, or samples), input
+channels c and output channels o span every operation alike: A lies along (g, p, c), W along (g, c, o), G along (g, p, o).
+A forward pass reduces over c and writes a tensor of G's shape, an input gradient reduces over o and writes one of A's
+shape, a weight gradient reduces over p and writes one of W's.  Source: spec page lowering.md; the formulation is ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+from simhw.lowering.view import view_layer
+from simhw.trace.layer import Layer, Operation, TensorName
+
+Dim = Literal["g", "p", "c", "o"]
+DIMS: tuple[Dim, ...] = ("g", "p", "c", "o")
+TENSOR_DIMS: dict[TensorName, tuple[Dim, ...]] = {"a": ("g", "p", "c"), "w": ("g", "c", "o"), "g": ("g", "p", "o")}
+OUTPUTS: dict[Operation, TensorName] = {"forward": "g", "input_grad": "a", "weight_grad": "w"}
+"""The tensor whose shape the output has."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the images' outermost spatial axis: those that positions count, and those that a kernel reads for them.
+
+    Attributes
+    ----------
+    count, row_values : int
+        Rows of an image in which positions are counted, and values of one row of one channel.
+    other_count, other_row_values : int
+        The same of the tensor read through the kernel's window.
+    window : tuple of int
+        First and last read row of counted row r are ``(r * s + first) // t`` and ``(r * s + last) // t``, as (s, t, first, last).
+    """
+
+    count: int
+    row_values: int
+    other_count: int
+    other_row_values: int
+    window: tuple[int, int, int, int]
+
+    def read(self, start: int, stop: int) -> int:
+        """Rows that the window reads for counted rows `start` up to `stop`."""
+        scale, divide, first, last = self.window
+        low = max(0, -((-(start * scale + first)) // divide))
+        high = min(self.other_count - 1, ((stop - 1) * scale + last) // divide)
+        return max(0, high - low + 1)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The loop nest of one operation of one layer shape, in units that blocks are made of.
+
+    Attributes
+    ----------
+    operation : str
+    copies, images : int
+    rows : Rows
+    channels, outputs : int
+        Of one copy.
+    taps : int
+        Kernel positions.
+    container_channels : int
+        Channels of a container, the unit of c and o.
+    """
+
+    operation: Operation
+    copies: int
+    images: int
+    rows: Rows
+    channels: int
+    outputs: int
+    taps: int
+    container_channels: int
+
+    @property
+    def output(self) -> TensorName:
+        """The tensor whose shape the output has."""
+        return OUTPUTS[self.operation]
+
+    @property
+    def reduction(self) -> Dim:
+        """The loop that the operation reduces over."""
+        return {"forward": "c", "input_grad": "o", "weight_grad": "p"}[self.operation]  # type: ignore[return-value]  # each is a Dim
+
+    @property
+    def windowed(self) -> TensorName:
+        """The tensor that is read through the kernel's window, so that neighbouring blocks overlap in it."""
+        return "g" if self.operation == "input_grad" else "a"
+
+    @cached_property
+    def units(self) -> Mapping[Dim, int]:
+        """Units of each loop: the most blocks that it can be cut into."""
+        group = self.container_channels
+        return {"g": self.copies, "p": self.images * self.rows.count, "c": -(-self.channels // group), "o": -(-self.outputs // group)}
+
+    def cuts(self, dim: Dim, blocks: int) -> list[tuple[int, int]]:
+        """Bounds in units of about `blocks` equal blocks, the last one smaller; blocks of positions are whole images or parts of one."""
+        units = self.units[dim]
+        if dim != "p" or blocks <= self.images:
+            grain = self.rows.count if dim == "p" else 1
+            size = -(-(units // grain) // blocks) * grain
+            return [(start, min(start + size, units)) for start in range(0, units, size)]
+        size = -(-self.rows.count // -(-blocks // self.images))
+        within = [(start, min(start + size, self.rows.count)) for start in range(0, self.rows.count, size)]
+        offsets = range(0, units, self.rows.count)
+        return [(offset + start, offset + stop) for offset in offsets for start, stop in within]
+
+    def extents(self, dim: Dim, bounds: list[tuple[int, int]], tensor: TensorName) -> list[int]:
+        """What each block of a loop multiplies the values of a tensor's block by."""
+        if dim == "g":
+            return [stop - start for start, stop in bounds]
+        if dim in ("c", "o"):
+            total, group = self.channels if dim == "c" else self.outputs, self.container_channels
+            return [min(stop * group, total) - start * group for start, stop in bounds]
+        rows = self.rows
+        if tensor != self.windowed:
+            return [(stop - start) * rows.row_values for start, stop in bounds]
+        sizes = []
+        for start, stop in bounds:
+            images, first = max(1, (stop - start) // rows.count), start % rows.count
+            whole = (stop - start) >= rows.count
+            sizes.append((images * rows.other_count if whole else rows.read(first, first + stop - start)) * rows.other_row_values)
+        return sizes
+
+    def values(self, tensor: TensorName) -> int:
+        """Values of a whole tensor."""
+        return prod(sum(self.extents(dim, self.cuts(dim, 1), tensor)) for dim in TENSOR_DIMS[tensor]) * (self.taps if tensor == "w" else 1)
+
+
+def space_of(layer: Layer, operation: Operation, container_channels: int) -> Space:
+    """The loop nest of an operation, from shapes alone.
+
+    Raises
+    ------
+    TraceError
+        A shape that the operation needs is not known.
+    """
+    view = view_layer(layer, operation, per_image=False)
+    groups, pad, stride, dilation = view.geometry.groups, view.geometry.padding[0], view.geometry.stride[0], view.geometry.dilation[0]
+    reach = (view.kernel[0] - 1) * dilation
+    inputs, outputs = (view.spatial[0], prod(view.spatial[1:])), (view.out[0], prod(view.out[1:]))
+    if view.shared_weights and view.batch > 1:  # time steps share W, so they are positions
+        inputs = outputs = (view.batch * inputs[0], inputs[1])
+    if operation == "input_grad":
+        # Input row r takes output rows (r + pad - tap * dilation) / stride.
+        rows = Rows(*inputs, *outputs, (1, stride, pad - reach, pad))
+    else:
+        rows = Rows(*outputs, *inputs, (stride, 1, -pad, reach - pad))
+    copies = groups if view.shared_weights else view.batch
+    return Space(operation, copies, view.images, rows, view.inputs // groups, view.outputs // groups, prod(view.kernel), container_channels)
