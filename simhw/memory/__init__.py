@@ -1,0 +1,1 @@
+"""Off-chip and on-chip memory."""
