@@ -1,15 +1,29 @@
-"""`simhw machine`: which machines there are, and every constant of one with its source."""
+"""`simhw machine`: which machines there are, every constant of one with its source, and tile counts of equal area."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from simhw.errors import SimhwError
+from simhw.cli import iso_area
+from simhw.errors import MachineError, SimhwError
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
     from simhw.report.sheet import Sheet
 
-UNITS = {"_hz": "Hz", "_um2": "um^2", "_mw": "mW"}
+UNITS = {
+    "_hz": "Hz",
+    "_um2": "um^2",
+    "_mm2": "mm^2",
+    "_mw": "mW",
+    "_pj": "pJ",
+    "_pj_per_byte": "pJ/B",
+    "_pj_per_bit": "pJ/bit",
+    "_bytes": "B",
+    "_bits": "bit",
+    "_per_s": "1/s",
+    "_ns": "ns",
+    "_latency": "ns",
+}
 """Units by the end of a constant's or its section's name."""
 
 
@@ -25,6 +39,8 @@ def add_parser(commands: Any) -> None:
     show.add_argument("machine", metavar="MACHINE", help="a name, a .yaml file, or either with overrides: fpraker:pe.oob_threshold=9")
     show.add_argument("--yaml", action="store_true", help="print the file as it is, to start one of your own")
     show.set_defaults(execute=_show)
+
+    iso_area.add_parser(actions)
 
 
 def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every command takes them
@@ -72,7 +88,8 @@ def _show(arguments: argparse.Namespace) -> int:
     baseline = baseline_of(machine)
     pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
     pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
-    show(*facts(pairs), _constants(machine, load_machine(name)), *facts(_arithmetic(machine, baseline)))
+    plain = load_machine(name)
+    show(*facts(pairs), _constants(machine, plain), *facts(_arithmetic(machine, baseline)), *_chip(machine, plain, baseline))
     if stale := stale_costs(machine):
         show(f"Caution: area and power are those of the file; they do not follow {', '.join(stale)}.")
     return 0
@@ -80,6 +97,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def unit_of(name: str) -> str:
     """The unit that a constant's dotted name tells; empty where it is a number or a word."""
+    if name.startswith("memory.dram.t_"):
+        return "ns"  # JEDEC's names, which say nothing of units
     return next((unit for part in name.split(".") for end, unit in UNITS.items() if part.endswith(end)), "")
 
 
@@ -118,6 +137,7 @@ def _text(value: object) -> str:
 
 def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[str, str]]:
     """How lanes, area and power follow from the constants."""
+    from simhw.report.area_tables import parts_sum
     from simhw.report.result_reasons import lane_count
 
     values, tile = machine.values, machine.tile
@@ -131,12 +151,29 @@ def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[st
         )
         compared = [f"; {ratio:.4g}x {baseline.name}" for ratio in ratios]
     lanes = f"{values.tiles} tiles x {tile.tile_x * tile.tile_y} PEs x {tile.lanes} lanes = {lane_count(machine):,}"
-    areas = f"{values.tiles} tiles x {_sum(area)} um^2 = {machine.compute_area_mm2:.3f} mm^2"
-    powers = f"{values.tiles} tiles x {_sum(power)} mW = {_power_w(machine):.3f} W"
+    areas = f"{values.tiles} tiles x {parts_sum(area)} um^2 = {machine.compute_area_mm2:.3f} mm^2"
+    powers = f"{values.tiles} tiles x {parts_sum(power)} mW = {_power_w(machine):.3f} W"
     return [("lanes", lanes + compared[0]), ("area", areas + compared[1]), ("power", powers + compared[2])]
 
 
-def _sum(parts: dict[str, float]) -> str:
-    """Parts added up, or the only one."""
-    terms = " + ".join(f"{name} {value:,.10g}" for name, value in parts.items())
-    return f"({terms} = {sum(parts.values()):,.10g})" if len(parts) > 1 else f"({terms})"
+def _chip(machine: "Machine", plain: "Machine", baseline: "Machine | None") -> "list[str | Sheet]":
+    """The area of the whole chip, memories with it."""
+    from simhw.area import chip_area, stale_areas
+    from simhw.machine import load_machine
+    from simhw.report.area_tables import chip_fact, chip_sheet
+
+    if machine.values.memory is None:
+        return []
+    try:
+        area = chip_area(machine, plain)
+        compared = ""
+        if baseline is not None:
+            ratio = area.total_mm2 / chip_area(baseline, load_machine(str(machine.values.baseline))).total_mm2
+            compared = f"; {ratio:.4g}x {baseline.name}"
+    except MachineError as error:
+        return [f"chip   unknown: {error}"]
+    cells = machine.values.energy.cells if machine.values.energy else ""
+    lines: list[str | Sheet] = [f"chip   {chip_fact(area)}{compared}", chip_sheet(area, cells)]
+    if stale := stale_areas(machine):
+        lines.append(f"Caution: areas of memories are those of the file; they do not follow {', '.join(stale)}.")
+    return lines
