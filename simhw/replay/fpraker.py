@@ -14,6 +14,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array, significand_terms
 from simhw.jit import kernel
 from simhw.pe.fpraker import FPRakerPE
+from simhw.replay.record import NOTHING, FPRakerRecord
 from simhw.replay.register import (
     NO_EXPONENT,
     bfloat16_of,
@@ -159,8 +160,8 @@ def _move_pointers(column):
 
 
 @numba.njit(inline="always")
-def _cycle(pe, column, terms, switches, counts):
-    """One cycle of one PE: (did it have a term of its own pending, sum of what fired in units of 2**(-7 - T))."""
+def _cycle(pe, column, terms, switches, counts, record, c, at):
+    """One cycle of one PE, the column's `at`-th: (did it have a term of its own pending, sum of what fired in units of 2**(-7 - T))."""
     base = BEYOND
     busy = False
     for lane in range(LANES):
@@ -173,24 +174,26 @@ def _cycle(pe, column, terms, switches, counts):
     if not busy:
         return False, added
     for lane in range(LANES):
-        term = column.fired[pe, lane]
-        if term >= column.slots[pe, lane]:
-            counts[NO_TERM] += 1
-            continue
-        if switches.shared_pointers and term != column.pointers[lane]:
-            counts[INTER_PE] += 1  # has fired the shared term, and more of its own are to come
-            continue
-        fraction = column.fractions[lane]
-        offset = column.distances[pe, lane] - terms.positions[fraction, term]
-        if offset > base + switches.window:
-            counts[SHIFT_RANGE] += 1
-            continue
-        column.fired[pe, lane] += 1
-        if term < column.bounds[pe, lane]:
-            counts[USEFUL] += 1
-            added += terms.signs[fraction, term] * column.multipliers[pe, lane] << (switches.threshold - offset)
-        else:
-            counts[NO_TERM] += 1  # oob: column; the slot fires as a zero
+        state, offset, term = NO_TERM, NOTHING, column.fired[pe, lane]
+        if term < column.slots[pe, lane]:
+            if switches.shared_pointers and term != column.pointers[lane]:
+                state = INTER_PE  # has fired the shared term, and more of its own are to come
+            else:
+                fraction = column.fractions[lane]
+                offset = column.distances[pe, lane] - terms.positions[fraction, term]
+                if offset > base + switches.window:
+                    state = SHIFT_RANGE
+                else:
+                    column.fired[pe, lane] += 1
+                    if term < column.bounds[pe, lane]:  # else oob: column; the slot fires as a zero
+                        state = USEFUL
+                        added += terms.signs[fraction, term] * column.multipliers[pe, lane] << (switches.threshold - offset)
+        counts[state] += 1
+        if record is not None and at < record.state.shape[1]:
+            record.state[c, at, pe, lane] = state
+            record.offset[c, at, pe, lane] = offset
+            record.fired[c, at, pe, lane] = term if column.fired[pe, lane] > term else -1
+            record.base[c, at, pe] = base
     return True, added
 
 
@@ -212,56 +215,65 @@ def _add(pe, registers, added, switches):
 
 
 @numba.njit(inline="always")
-def _alone(column, registers, terms, switches, counts):
+def _alone(column, registers, terms, switches, counts, record, c, at):
     """sync: set. Every PE works through its own terms and then waits for the slowest; gives the column's cycles."""
     time = switches.floor
     for pe in range(len(registers.s)):
         column.cycles[pe] = 0
-        busy, added = _cycle(pe, column, terms, switches, counts)
+        busy, added = _cycle(pe, column, terms, switches, counts, record, c, at)
         while busy:
             column.cycles[pe] += 1
             _add(pe, registers, added, switches)
-            busy, added = _cycle(pe, column, terms, switches, counts)
+            busy, added = _cycle(pe, column, terms, switches, counts, record, c, at + column.cycles[pe])
         time = max(time, column.cycles[pe])
     for pe in range(len(registers.s)):
         counts[EXPONENT] += LANES * max(0, switches.floor - column.cycles[pe])
         counts[INTER_PE] += LANES * (time - max(switches.floor, column.cycles[pe]))
+        if record is not None:
+            record.state[c, at + column.cycles[pe] : at + switches.floor, pe] = EXPONENT
     return time
 
 
 @numba.njit(inline="always")
-def _together(column, registers, terms, switches, counts):
+def _together(column, registers, terms, switches, counts, record, c, at):
     """sync: term. The PEs of the column move each lane's pointer together; gives the column's cycles."""
     cycles = 0
     while _move_pointers(column):
         cycles += 1
         for pe in range(len(registers.s)):
-            busy, added = _cycle(pe, column, terms, switches, counts)
+            busy, added = _cycle(pe, column, terms, switches, counts, record, c, at + cycles - 1)
             if busy:
                 _add(pe, registers, added, switches)
             else:
                 counts[INTER_PE] += LANES
     time = max(cycles, switches.floor)
     counts[EXPONENT] += LANES * (time - cycles) * len(registers.s)
+    if record is not None:
+        record.state[c, at + cycles : at + time] = EXPONENT
     return time
 
 
 @numba.njit(inline="always")
-def _column_set(x, y, column, registers, terms, switches, counts):
-    """One set of one column, x (8,) against y (rows, 8), registers updated; gives its cycles, floor included."""
+def _column_set(x, y, column, registers, terms, switches, counts, record, c, index, at):
+    """One set of one column, x (8,) against y (rows, 8), registers updated; gives its cycles, floor included.
+
+    It is set `index` of column `c`, which has worked for `at` cycles.
+    """
     for lane in range(LANES):
         column.fractions[lane] = np.int64(x[lane]) & 0x7F
     for pe in range(y.shape[0]):
         emax = _latch(x, y[pe], pe, column, terms, switches.threshold, registers.exponent[pe])
+        if record is not None and index < record.start.shape[1]:
+            record.register[c, index, pe], record.emax[c, index, pe] = registers.exponent[pe], emax
         registers.s[pe] = shift_right_rne(registers.s[pe], emax - registers.exponent[pe])
         registers.exponent[pe] = emax
         registers.unrounded[pe] = 0
     if switches.column_bounds:
         _share_bounds(x, y, column, terms)
     if switches.shared_pointers:
-        time = _together(column, registers, terms, switches, counts)
+        time = _together(column, registers, terms, switches, counts, record, c, at)
     else:
-        time = _alone(column, registers, terms, switches, counts)
+        time = _alone(column, registers, terms, switches, counts, record, c, at)
     for pe in range(y.shape[0]):
         s = registers.s[pe]
         if not switches.per_cycle:
@@ -284,7 +296,7 @@ def _count_terms(x, y, pe, column, terms, counts):
 
 
 @numba.njit(inline="always")
-def _tile_time(times, run_ahead, rows, counts):
+def _tile_time(times, run_ahead, rows, counts, record):
     """Cycles of a tile whose columns take `times` (columns, sets), waiting for each other `run_ahead` sets later."""
     columns, sets = times.shape
     finish = np.zeros((columns, sets), np.int64)
@@ -298,6 +310,8 @@ def _tile_time(times, run_ahead, rows, counts):
             start = max(free, released)
             counts[INTER_PE] += LANES * rows * (start - free)
             finish[column, index] = start + times[column, index]
+            if record is not None and index < record.start.shape[1]:
+                record.start[column, index], record.finish[column, index] = start, finish[column, index]
     end = 0
     for column in range(columns):
         end = max(end, finish[column, sets - 1])
@@ -307,11 +321,11 @@ def _tile_time(times, run_ahead, rows, counts):
 
 
 @kernel
-def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs):
+def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
     """One tile pass of x (columns, K) and y (rows, K), where missing rows are zeros; gives its cycles.
 
     `real_x` is the number of columns with a row, `real_y` (rows,) says which rows have one; `counts` (COUNTERS,) is
-    added to, and `outputs` (columns, rows) filled with bfloat16 bit patterns.
+    added to, and `outputs` (columns, rows) filled with bfloat16 bit patterns; so is `record`, a FPRakerRecord or None.
     """
     columns, rows, sets = x.shape[0], y.shape[0], x.shape[1] // LANES
     column = Column(
@@ -324,9 +338,11 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs):
         registers.s[:] = 0
         registers.exponent[:] = NO_EXPONENT
         registers.running[:] = 0
+        at = 0
         for index in range(sets):
             x_set, y_set = x[c, index * LANES : (index + 1) * LANES], y[:, index * LANES : (index + 1) * LANES]
-            times[c, index] = _column_set(x_set, y_set, column, registers, terms, switches, counts)
+            times[c, index] = _column_set(x_set, y_set, column, registers, terms, switches, counts, record, c, index, at)
+            at += times[c, index]
             for pe in range(rows):
                 if c < real_x and real_y[pe]:
                     _count_terms(x_set, y_set[pe], pe, column, terms, counts)
@@ -335,6 +351,8 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs):
                     value = value_of(registers.s[pe], registers.exponent[pe], switches.fraction_bits)
                     registers.running[pe] = joined(registers.running[pe], value)
                     registers.s[pe], registers.exponent[pe] = 0, NO_EXPONENT
+        if record is not None and sets == record.start.shape[1]:
+            record.register[c, sets] = registers.exponent
         for pe in range(rows):
             if switches.chunk_sets:
                 outputs[c, pe] = bfloat16_of(np.float64(registers.running[pe]))
@@ -342,7 +360,7 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs):
                 outputs[c, pe] = bfloat16_of(value_of(registers.s[pe], registers.exponent[pe], switches.fraction_bits))
             if c < real_x and real_y[pe]:
                 counts[OVERFLOWS] += outputs[c, pe] & 0x7FFF == 0x7F80
-    return _tile_time(times, switches.run_ahead, rows, counts)
+    return _tile_time(times, switches.run_ahead, rows, counts, record)
 
 
 class FPRakerReplay:
@@ -352,11 +370,16 @@ class FPRakerReplay:
         self.tile = tile
         self._terms, self._switches = terms_of(pe), switches_of(pe, tile)
 
-    def tile_pass(self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]) -> tuple[int, Counter[str], BF16Array]:
-        """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K)."""
+    def tile_pass(
+        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_], record: FPRakerRecord | None = None
+    ) -> tuple[int, Counter[str], BF16Array]:
+        """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K).
+
+        A `record` is filled as far as it has room.
+        """
         filled = np.zeros((self.tile.cols, x.shape[1]), np.uint16)
         filled[: len(x)] = x
         counts = np.zeros(len(COUNTERS), np.int64)
         outputs = np.zeros((self.tile.cols, len(y)), np.uint16)
-        cycles = _tile_pass(filled, y, len(x), real_y, self._terms, self._switches, counts, outputs)
+        cycles = _tile_pass(filled, y, len(x), real_y, self._terms, self._switches, counts, outputs, record)
         return cycles, Counter(dict(zip(COUNTERS, counts.tolist(), strict=True))), outputs[: len(x)]

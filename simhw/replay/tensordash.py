@@ -15,6 +15,7 @@ from simhw.errors import CheckError
 from simhw.jit import kernel
 from simhw.pe.exact import LIMBS, add_product, overflow_count, rounded, settle
 from simhw.pe.tensordash import LANES, LEVELS, TensorDashPE, options
+from simhw.replay.record import TensorDashRecord
 from simhw.tile.passes import GridTileParameters
 
 LEVEL_OF_LANE = np.array([next(level for level, lanes in enumerate(LEVELS) if lanes >> lane & 1) for lane in range(LANES)])
@@ -41,7 +42,7 @@ def _choose(pending, row, position, choices, levels, picks):
 
 
 @kernel
-def _schedule(effectual, real, depth, choices, levels, multiplied, order):
+def _schedule(effectual, real, depth, choices, levels, multiplied, order, record):
     """Schedule rows that advance together.
 
     Parameters
@@ -55,6 +56,8 @@ def _schedule(effectual, real, depth, choices, levels, multiplied, order):
         Filled with how often each pair was multiplied.
     order : (rows, T * 16) int64
         Filled with the pairs in the order in which they were multiplied, then -1.
+    record : TensorDashRecord or None
+        Filled as far as it has room.
 
     Returns
     -------
@@ -72,6 +75,10 @@ def _schedule(effectual, real, depth, choices, levels, multiplied, order):
         for row in range(rows):
             if not real[row]:
                 continue
+            if record is not None and cycles < len(record.position):
+                for bit in range(depth * LANES):
+                    if pending[row, position + bit // LANES, bit % LANES]:
+                        record.window[cycles, row] |= np.uint64(1) << np.uint64(bit)
             _choose(pending, row, position, choices, levels, picks)
             for pair in picks:
                 if pair >= 0:
@@ -84,11 +91,18 @@ def _schedule(effectual, real, depth, choices, levels, multiplied, order):
             while drained[row] < depth and not pending[row, position + drained[row]].any():
                 drained[row] += 1
             advance = min(advance, drained[row])
+            if record is not None and cycles < len(record.position):
+                record.drained[cycles, row] = drained[row]
+                for lane in range(LANES):
+                    if picks[lane] >= 0:
+                        record.choice[cycles, row, lane] = picks[lane] - position * LANES
         if advance == 0:
             break  # a step 0 that does not drain: `multiplied` shows what is missing
         for row in range(rows):
             if real[row]:
                 row_sync += drained[row] - advance
+        if record is not None and cycles < len(record.position):
+            record.position[cycles], record.advance[cycles] = position, advance
         position += advance
         cycles += 1
     return cycles, useful, row_sync
@@ -114,8 +128,12 @@ class TensorDashReplay:
         self.pe, self.tile = pe, tile
         self._options = options(pe)
 
-    def tile_pass(self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]) -> tuple[int, Counter[str], BF16Array]:
+    def tile_pass(
+        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_], record: TensorDashRecord | None = None
+    ) -> tuple[int, Counter[str], BF16Array]:
         """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most rows, K), y (columns, K).
+
+        A `record` is filled as far as it has room.
 
         Raises
         ------
@@ -132,7 +150,7 @@ class TensorDashReplay:
             effectual, real = ~is_zero(x), np.ones(len(x), np.bool_)
         multiplied, order = np.zeros(effectual.shape, np.int64), np.zeros(effectual.shape, np.int64)
         cycles, useful, row_sync = _schedule(
-            effectual.reshape(len(effectual), steps, LANES), real, self.pe.depth, self._options, LEVEL_OF_LANE, multiplied, order
+            effectual.reshape(len(effectual), steps, LANES), real, self.pe.depth, self._options, LEVEL_OF_LANE, multiplied, order, record
         )
         wrong = np.argwhere(multiplied != effectual)
         if len(wrong):
