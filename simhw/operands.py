@@ -38,7 +38,8 @@ class OperandChoice:
         chosen: dict[bool, list[int]] = {}
         for product in products:
             image = family.image(product)
-            choice = self.swapped if image is None else bool(self.per_image[image])
+            # A step grown to a larger batch repeats the images that were captured.
+            choice = self.swapped if image is None else bool(self.per_image[image % len(self.per_image)])
             chosen.setdefault(choice, []).append(product)
         return [(swapped, tuple(group)) for swapped, group in chosen.items()]
 

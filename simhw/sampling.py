@@ -89,6 +89,10 @@ class Estimate:
     def relative_half_width(self) -> float:
         return self.half_width / self.value if self.value else 0.0
 
+    def times(self, factor: float) -> "Estimate":
+        """The total multiplied by something certain."""
+        return Estimate(self.value * factor, self.variance * factor**2, self.degrees)
+
     @staticmethod
     def total(parts: Sequence["Estimate"]) -> "Estimate":
         """The sum of independent estimates."""

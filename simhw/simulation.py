@@ -1,13 +1,16 @@
 """A trace on one machine: which passes are simulated, exactly or by random cells, and every operation's figures."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.accelerator import tile_loads
+from simhw.batch import captured_batch, grow_layer
 from simhw.bfloat16 import from_float32
 from simhw.cells import Plan
 from simhw.energy import energy_of
@@ -35,7 +38,7 @@ from simhw.progress import track
 from simhw.results import Cost, OperationResult
 from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
 from simhw.tile.passes import whole_tiles
-from simhw.trace.layer import OPERANDS, Operation
+from simhw.trace.layer import OPERANDS, TENSORS, Operation
 from simhw.trace.trace import Trace
 
 EXACT_SECONDS = 60.0
@@ -58,6 +61,8 @@ class Simulation:
     ----------
     baseline_costs : mapping or None
         What each operation takes on a baseline whose time depends on values; None where shapes alone tell.
+    batch : int or None
+        Images that the step is grown to; None for those of the trace.
     description : str
         How the passes were chosen, once `run` has decided it.
     """
@@ -71,6 +76,7 @@ class Simulation:
     workers: int | None
     baseline: Machine | None
     baseline_costs: Mapping[Place, Cost] | None
+    batch: int | None = None
     description: str = ""
 
     def run(self) -> dict[Place, OperationResult]:
@@ -157,11 +163,20 @@ class Simulation:
         classes = self.machine.tile.lane_cycle_classes
         counters = {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *(n for n in names if n not in classes))}
         plans = [stratum.plan for stratum in {stratum.plan: stratum for stratum in candidate.strata}.values()]
-        dense_sets = sum(int(closed_form_durations(plan).sum()) for plan in plans)
+        dense_sets = _sets(plans)
         # Padding makes zeros of its own: a schedule that skips them is not bypassed.
         gated = tile_cycles.value >= dense_sets and _gated(run, candidate, self.machine)
         lane_cycles = sum(counters[name].value for name in classes)
         useful = counters["useful"].value / lane_cycles if lane_cycles else 1.0
+        simulated, passes = sum(t.simulated_passes for t in tallies), sum(t.passes for t in tallies)
+        if self.batch is not None:
+            run, plans = self._grown(run, candidate)
+            growth, grown_passes = _sets(plans) / max(1, dense_sets), sum(plan.passes for plan in plans)
+            cycles, tile_cycles, loads = cycles.times(growth), tile_cycles.times(growth), loads * growth
+            counters = {name: estimate.times(growth) for name, estimate in counters.items()}
+            dense_sets = _sets(plans)
+        else:
+            grown_passes = passes
         base = None
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
@@ -173,14 +188,30 @@ class Simulation:
             operation=run.operation,
             operand=candidate.choice.label,
             macs=run.macs,
-            passes=sum(tally.passes for tally in tallies),
-            simulated=sum(t.simulated_passes for t in tallies) / max(1, sum(t.passes for t in tallies)),
+            passes=grown_passes,
+            simulated=simulated / max(1, passes),
             cost=_cost(run, self.machine, plans, cycles, tile_cycles, loads, gated, useful),
             baseline=base,
             counters=counters,
             classes=classes,
             dense_sets=dense_sets,
         )
+
+    def _grown(self, run: OperationRun, candidate: Candidate) -> tuple[OperationRun, list[Plan]]:
+        """The operation and its passes as they would be on `batch` images."""
+        assert self.batch is not None
+        for tensor in TENSORS:
+            if run.layer.holds(tensor):
+                statistics_of(run.layer, tensor)  # measured on the values, which the grown layer has not
+        layer = grow_layer(run.layer, self._captured, self.batch)
+        families = lower_for(layer, run.operation, self.machine)
+        split = [(family, candidate.choice.split(family)) for family in families]
+        plans = [Plan(family, swapped, products, self.machine.tile) for family, parts in split for swapped, products in parts]
+        return OperationRun(run.layer_index, layer, run.operation, families), plans
+
+    @cached_property
+    def _captured(self) -> int:
+        return captured_batch(self.trace.layers)
 
     def _cycles(self, candidate: Candidate) -> Estimate:
         """Cycles on all tiles, as uncertain as the sum over the passes."""
@@ -198,6 +229,11 @@ class Simulation:
             loads *= total.value / int(durations.sum())
         value = float(loads.max())
         return replace(total, value=value, variance=total.variance * (value / total.value) ** 2), loads
+
+
+def _sets(plans: Sequence[Plan]) -> int:
+    """Sets of all tile passes."""
+    return sum(int(closed_form_durations(plan).sum()) for plan in plans)
 
 
 def _durations(candidate: Candidate) -> npt.NDArray[np.int64]:
@@ -239,7 +275,7 @@ def _cost(
         drawn *= useful + (1 - useful) * values.energy.idle_lane
     memory = None
     if machine.modelled_memory is not None:
-        shapes = [_pass_shape(run, plan, number) for plan, number in zip(plans, sets, strict=True)]
+        shapes = [shape for plan, number in zip(plans, sets, strict=True) for shape in _pass_shapes(run, plan, number)]
         memory = memory_cost(run.layer, run.operation, machine, shapes, loads)
     time_s = cycles.value / values.clock_hz
     return Cost(
@@ -254,11 +290,14 @@ def _cost(
     )
 
 
-def _pass_shape(run: OperationRun, plan: Plan, sets: int) -> PassShape:
+def _pass_shapes(run: OperationRun, plan: Plan, sets: int) -> Iterator[PassShape]:
     """The plan's tile passes, of which `sets` is the sum of their sets."""
     x, y = OPERANDS[run.operation]
     x, y = (y, x) if plan.swapped else (x, y)
-    return PassShape(x, y, len(plan.products), *plan.tiles, sets / max(1, plan.passes))
+    x_tiles, y_tiles = plan.tiles
+    clusters = Counter((len(xs), len(ys)) for xs, ys in plan.clusters())
+    for (xs, ys), number in clusters.items():
+        yield PassShape(x, y, number, xs * x_tiles, ys * y_tiles, sets / max(1, plan.passes))
 
 
 def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> Cost:

@@ -161,6 +161,7 @@ def simulate(
     baseline: Machine | str | None = None,
     check: bool = False,
     workers: int | None = None,
+    batch: int | None = None,
 ) -> Results:
     """Simulate a training step on a machine and on its baseline.
 
@@ -182,6 +183,9 @@ def simulate(
         Replay every pass step by step and compare cycles, counters and output bits (slow).
     workers : int, optional
         Threads; by default one per processor core.
+    batch : int, optional
+        Grow the step to so many images, whose values are those of the captured ones again and again; weights are not
+        repeated.  A multiple of the images that the trace holds.
 
     Raises
     ------
@@ -199,10 +203,10 @@ def simulate(
     chosen = baseline_of(machine) if baseline is None else load_machine(baseline) if isinstance(baseline, str) else baseline
     costs: Mapping[Place, Cost] | None = None
     if chosen is not None and not chosen.tile.fixed_time:
-        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None).run()
+        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None, batch).run()
         costs = {place: result.cost for place, result in other.items()}
     replay = _replay(machine) if check else None
-    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs)
+    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs, batch)
     operations = list(simulation.run().values())
     provenance = {
         "machine": machine.label,
@@ -216,6 +220,7 @@ def simulate(
         "technique": trace.metadata.technique,
         "step": trace.metadata.step,
         "batch": trace.metadata.batch,
+        "grown_to": batch if batch is not None else "",
         "sampling": simulation.description,
         "seed": seed,
         "checked": check,
@@ -236,10 +241,11 @@ def compare(
     progress: bool = True,
     check: bool = False,
     workers: int | None = None,
+    batch: int | None = None,
 ) -> Comparison:
     """Simulate a training step on several machines; see `simulate` for the parameters."""
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
-    options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers}
+    options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers, "batch": batch}
     return Comparison([simulate(trace, machine, baseline=baseline, **options) for machine in machines])
 
 

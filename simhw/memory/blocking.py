@@ -163,18 +163,17 @@ class _Table:
 
 
 @lru_cache(maxsize=4096)
-def search(space: Space, memory: "Memory", ratios: tuple[float, ...]) -> Blocking:
+def search(space: Space, memory: "Memory") -> Blocking:
     """The blocking with the least off-chip traffic that fits the buffers.
 
     Among equals it prefers at most `memory.steps` block steps, then the least that the tiles must wait for (the first
-    step's blocks in, the last one's out), then the fewest steps.
+    step's blocks in, the last one's out), then the fewest steps.  Bytes are those before compression: values are not known
+    when operations are planned.
 
     Parameters
     ----------
     space : Space
     memory : Memory
-    ratios : (3,) float
-        Compressed size of A, W and G over their size.
 
     Raises
     ------
@@ -186,7 +185,6 @@ def search(space: Space, memory: "Memory", ratios: tuple[float, ...]) -> Blockin
     index = {dim: axis.reshape(-1) for dim, axis in zip(DIMS, grid, strict=True)}
     count = {dim: np.array(table.counts[dim])[index[dim]] for dim in DIMS}
     steps = _product(count.values())
-    ratio = dict(zip(TENSORS, ratios, strict=True))
     best: tuple[tuple[float, float, float, float], Blocking] | None = None
     for inner in permutations(DIMS[1:]):
         order = (DIMS[0], *inner)
@@ -208,11 +206,11 @@ def search(space: Space, memory: "Memory", ratios: tuple[float, ...]) -> Blockin
             passes = np.where(resident, 1, count[missing])
             if tensor == space.output:
                 spilled = whole * memory.partial_value_bytes / memory.value_bytes
-                traffic += whole * ratio[tensor] + 2 * (passes - 1) * spilled
-                exposed += factor * prod(table.last[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor]) * ratio[tensor]
+                traffic += whole + 2 * (passes - 1) * spilled
+                exposed += factor * prod(table.last[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor])
             else:
-                traffic += whole * passes * ratio[tensor]
-                exposed += block * ratio[tensor]
+                traffic += whole * passes
+                exposed += block
         traffic[~fits] = inf
         over = np.where(steps > memory.steps, steps, 0)
         first = int(np.lexsort((steps, exposed, over, traffic))[0])

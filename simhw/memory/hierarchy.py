@@ -9,10 +9,10 @@ more bandwidth, more tiles' speed or fewer bytes never make anything later.  Sou
 tensordash.md section 3; the schedule is ours (docs/memory.md).
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product as all_of
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,11 @@ class Job:
     tensor : str
     first, runs, run, stride : int
         Its containers: ``first + r * stride + k`` for r < `runs`, k < `run`.
-    payload_bytes : int
-        As it goes off chip, compressed.
     raw_bytes : int
         As it lies in the buffer.
     write : bool
+    partial : bool
+        Partial sums, which are not compressed.
     """
 
     tensor: TensorName
@@ -46,9 +46,13 @@ class Job:
     runs: int
     run: int
     stride: int
-    payload_bytes: int
     raw_bytes: int
     write: bool
+    partial: bool = False
+
+    def payload_bytes(self, ratios: Mapping[TensorName, float]) -> int:
+        """As it goes off chip, where each tensor is compressed to that share of its size."""
+        return self.raw_bytes if self.partial else max(1, ceil(self.raw_bytes * ratios[self.tensor]))
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,8 @@ class Schedule:
     intervals: list[Interval] = field(default_factory=list)
 
 
-def steps_of(space: Space, blocking: Blocking, memory: Memory, ratios: dict[TensorName, float]) -> Iterator[Step]:
-    """The operation's block steps in order.
-
-    Parameters
-    ----------
-    ratios : dict of tensor name to float
-        Compressed size over size.
-    """
+def steps_of(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
+    """The operation's block steps in order."""
     cuts = {dim: space.cuts(dim, blocking.count(dim)) for dim in DIMS}
     extents = {(tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]}
     layout = _Layout(space, memory)
@@ -112,9 +110,8 @@ def steps_of(space: Space, blocking: Blocking, memory: Memory, ratios: dict[Tens
     def job(tensor: TensorName, block: dict[Dim, int], write: bool, partial: bool) -> Job:
         values = prod(extents[tensor, dim][block[dim]] for dim in TENSOR_DIMS[tensor]) * (space.taps if tensor == "w" else 1)
         raw = values * (memory.partial_value_bytes if partial else memory.value_bytes)
-        payload = raw if partial else -(-raw * int(ratios[tensor] * (1 << 20)) >> 20)
         bounds = {dim: cuts[dim][block[dim]] for dim in TENSOR_DIMS[tensor]}
-        return Job(tensor, *layout.containers(tensor, bounds, raw), max(1, payload), raw, write)
+        return Job(tensor, *layout.containers(tensor, bounds, raw), raw, write, partial)
 
     for indices in all_of(*(range(len(cuts[dim])) for dim in blocking.order)):
         block = dict(zip(blocking.order, indices, strict=True))
@@ -183,12 +180,16 @@ class _Layout:
         return self._start[tensor] + row * (minor | 1) + min(low, minor - run), -(-count // run), run, minor | 1
 
 
-def run_schedule(steps: list[Step], tile_ns: npt.NDArray[np.float64], dram: Dram, record: bool = False) -> Schedule:
+def run_schedule(
+    steps: Sequence[Step], ratios: Mapping[TensorName, float], tile_ns: npt.NDArray[np.float64], dram: Dram, record: bool = False
+) -> Schedule:
     """Run an operation's steps.
 
     Parameters
     ----------
-    steps : list of Step
+    steps : sequence of Step
+    ratios : mapping of tensor name to float
+        Compressed size over size.
     tile_ns : (tiles,) float64
         Time that each tile is busy with the whole operation, memories aside [ns].
     dram : Dram
@@ -212,7 +213,7 @@ def run_schedule(steps: list[Step], tile_ns: npt.NDArray[np.float64], dram: Dram
     def transfer(jobs: tuple[Job, ...], name: str) -> float:
         start = end = environment.now
         for job in jobs:
-            done = dram.transfer(job.first, job.runs, job.run, job.stride, job.payload_bytes, job.write, start)
+            done = dram.transfer(job.first, job.runs, job.run, job.stride, job.payload_bytes(ratios), job.write, start)
             if record:
                 schedule.intervals.append(Interval("DMA", f"{name} {job.tensor.upper()}", start, done))
             end = max(end, done)

@@ -1,6 +1,6 @@
 """What the memory hierarchy makes of an operation: its time and where it goes, and every event that costs energy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,10 +15,12 @@ from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
 from simhw.memory.parameters import Memory
 from simhw.memory.space import Space, space_of
 from simhw.operands import statistics_of
-from simhw.trace.layer import TENSORS, Layer, Operation, TensorName
+from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
+
+BFLOAT16_BYTES = 2
 
 SHARES = ("compute", "dram", "buffer_conflict", "transposer", "fill", "drain")
 """Where the time of an operation goes; the shares add up to it."""
@@ -138,13 +140,13 @@ def memory_cost(
     # Memories may be slower than idle tiles: then one of them stands for all.
     ratios = compression_ratios(layer, memory)
     space = space_of(layer, operation, memory.container.channels)
-    blocking, steps = _steps(space, memory, tuple(ratios[tensor] for tensor in TENSORS), f"layer {layer.name!r}, operation {operation}")
+    blocking, steps = _steps(space, memory, f"layer {layer.name!r}, operation {operation}")
 
     def scheduled(cycles: float, record: int = 0) -> tuple[Schedule, Dram]:
         # A memory may be slower than tiles that have next to nothing to do: then one of them stands for all.
         busy = tile_cycles * (cycles / compute) if compute else np.full(1, cycles)
         dram = Dram(memory.dram, memory.container_bytes, record)
-        return run_schedule(steps, busy * cycle_ns, dram, record > 0), dram
+        return run_schedule(steps, ratios, busy * cycle_ns, dram, record > 0), dram
 
     schedule, dram = scheduled(turned, record)
     # What a slow buffer or transposer costs is what would be saved without it.
@@ -160,7 +162,7 @@ def memory_cost(
         dram.write_bytes,
         dram.turnarounds,
     )
-    traffic, raw = _traffic(steps)
+    traffic, raw = _traffic(steps, ratios)
     reads, writes = _buffer_accesses(steps, chip, memory)
     return MemoryCost(
         blocking=blocking,
@@ -177,11 +179,16 @@ def memory_cost(
     )
 
 
-@lru_cache(maxsize=1024)
-def _steps(space: Space, memory: Memory, ratios: tuple[float, ...], where: str) -> tuple[Blocking, list[Step]]:
+def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence[Step]]:
     wanted = parse_blocking(memory.blocking)
-    blocking = search(space, memory, ratios) if wanted is None else fixed(space, memory, wanted, where)
-    return blocking, list(steps_of(space, blocking, memory, dict(zip(TENSORS, ratios, strict=True))))
+    blocking = search(space, memory) if wanted is None else fixed(space, memory, wanted, where)
+    return blocking, _cached_steps(space, blocking, memory)
+
+
+@lru_cache(maxsize=1024)
+def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> Sequence[Step]:
+    """Networks repeat shapes, and machines share memories."""
+    return tuple(steps_of(space, blocking, memory))
 
 
 def compression_ratios(layer: Layer, memory: Memory) -> dict[TensorName, float]:
@@ -195,10 +202,16 @@ def compression_ratios(layer: Layer, memory: Memory) -> dict[TensorName, float]:
     for tensor in TENSORS:
         if tensor in layer.statistics or layer.holds(tensor):
             statistics = statistics_of(layer, tensor)
-            size = statistics.size * memory.value_bytes
-            saved = 2 * statistics.size - statistics.compressed_bytes[memory.compression]
-            ratios[tensor] = min(1.0, 1 - saved / size) if size else 1.0
+            ratios[tensor] = min(1.0, _compressed_bytes(statistics, memory) / max(1, statistics.size * memory.value_bytes))
     return ratios
+
+
+def _compressed_bytes(statistics: TensorStatistics, memory: Memory) -> float:
+    """Compressed size of a tensor of the machine's values, from that of its bfloat16 values."""
+    wider = memory.value_bytes - BFLOAT16_BYTES
+    # Base-delta leaves fractions as they are; zero compression leaves out the zeros whole.
+    kept = statistics.size - statistics.zeros if memory.compression == "zero" else statistics.size
+    return statistics.compressed_bytes[memory.compression] + wider * kept
 
 
 def _shares(schedule: Schedule, unturned: Schedule, unfed: Schedule, cycle_ns: float, compute: float) -> dict[str, float]:
@@ -218,13 +231,13 @@ def _jobs(steps: Sequence[Step]) -> list[Job]:
     return [job for step in steps for job in (*step.loads, *step.stores)]
 
 
-def _traffic(steps: Sequence[Step]) -> tuple[dict[str, int], dict[str, int]]:
+def _traffic(steps: Sequence[Step], ratios: Mapping[TensorName, float]) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes per tensor and way, compressed and raw."""
     names = [f"{tensor}_{way}" for tensor in TENSORS for way in ("in", "out")]
     traffic, raw = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for job in _jobs(steps):
         name = f"{job.tensor}_{'out' if job.write else 'in'}"
-        traffic[name] += job.payload_bytes
+        traffic[name] += job.payload_bytes(ratios)
         raw[name] += job.raw_bytes
     return traffic, raw
 

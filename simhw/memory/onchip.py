@@ -26,27 +26,29 @@ TRANSPOSED: dict[Operation, tuple[TensorName, ...]] = {"forward": (), "input_gra
 
 @dataclass(frozen=True)
 class PassShape:
-    """Tile passes of products of one shape.
+    """Tile passes of clusters of one shape: products that share an operand, so that every tile of X meets every tile of Y.
 
     Attributes
     ----------
     x, y : str
         The tensors on the machine's X and Y side.
-    products, x_tiles, y_tiles : int
+    clusters : int
+    x_tiles, y_tiles : int
+        Of one cluster.
     sets : float
         Sets of a pass, on average.
     """
 
     x: TensorName
     y: TensorName
-    products: int
+    clusters: int
     x_tiles: int
     y_tiles: int
     sets: float
 
     @property
     def passes(self) -> int:
-        return self.products * self.x_tiles * self.y_tiles
+        return self.clusters * self.x_tiles * self.y_tiles
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
         grid_y = min(shape.y_tiles, tile.tiles)
         grid_x = min(shape.x_tiles, max(1, tile.tiles // grid_y))
         reuse_x, reuse_y = min(side, -(-shape.x_tiles // grid_x)), min(side, -(-shape.y_tiles // grid_y))
-        sets = shape.products * shape.sets
+        sets = shape.clusters * shape.sets
         # A slice of X meets `reuse_y` tiles of Y in each tile of its row of the grid before it is dropped, and the other way round.
         groups = (
             (shape.x, sets * shape.x_tiles * -(-shape.y_tiles // (grid_y * reuse_y)), tile.rows_x, grid_y),
