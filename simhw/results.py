@@ -355,13 +355,17 @@ class Results:
     machine: "Machine"
     baseline: "Machine | None"
 
-    @property
+    @cached_property
     def total(self) -> Summary:
         """All operations together."""
         return summarise(self.operations)
 
     def by_operation(self) -> dict[str, Summary]:
         """The totals of each operation that ran."""
+        return self._by_operation
+
+    @cached_property
+    def _by_operation(self) -> dict[str, Summary]:
         groups = {name: [item for item in self.operations if item.operation == name] for name in OPERATIONS}
         return {name: summarise(items) for name, items in groups.items() if items}
 

@@ -181,10 +181,28 @@ def search(space: Space, memory: "Memory") -> Blocking:
         Not even the smallest blocks fit.
     """
     table = _Table.of(space, memory.value_bytes)
+    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.
+    cold = sum(table.factor(tensor) * prod(int(table.total[tensor, dim][0]) for dim in TENSOR_DIMS[tensor]) for tensor in TENSORS)
+    best = _least(table, memory, memory.steps)
+    if best is None or best[0][0] > cold:
+        best = _least(table, memory, prod(space.units.values()))
+    if best is None:
+        raise MachineError(
+            f"memory.buffers: not even the smallest blocks of a product of {space.channels} by {space.outputs} channels fit; "
+            "make the buffers larger or the container smaller"
+        )
+    return best[1]
+
+
+def _least(table: "_Table", memory: "Memory", limit: int) -> tuple[tuple[float, float, float, float], Blocking] | None:
+    """The best blocking of at most `limit` steps, with what it was chosen by; None where none fits."""
+    space = table.space
     grid = np.meshgrid(*(np.arange(len(table.counts[dim])) for dim in DIMS), indexing="ij")
-    index = {dim: axis.reshape(-1) for dim, axis in zip(DIMS, grid, strict=True)}
+    steps = _product(np.array(table.counts[dim])[axis.reshape(-1)] for dim, axis in zip(DIMS, grid, strict=True))
+    few = steps <= limit
+    steps = steps[few]
+    index = {dim: axis.reshape(-1)[few] for dim, axis in zip(DIMS, grid, strict=True)}
     count = {dim: np.array(table.counts[dim])[index[dim]] for dim in DIMS}
-    steps = _product(count.values())
     best: tuple[tuple[float, float, float, float], Blocking] | None = None
     for inner in permutations(DIMS[1:]):
         order = (DIMS[0], *inner)
@@ -218,12 +236,7 @@ def search(space: Space, memory: "Memory") -> Blocking:
             key = (float(traffic[first]), float(over[first]), float(exposed[first]), float(steps[first]))
             if best is None or key < best[0]:
                 best = key, Blocking(order, tuple(int(count[dim][first]) for dim in order))
-    if best is None:
-        raise MachineError(
-            f"memory.buffers: not even the smallest blocks of a product of {space.channels} by {space.outputs} channels fit; "
-            "make the buffers larger or the container smaller"
-        )
-    return best[1]
+    return best
 
 
 def _product(factors: Iterable[npt.NDArray[np.int64]], size: int = 1) -> npt.NDArray[np.int64]:
