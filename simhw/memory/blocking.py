@@ -181,8 +181,9 @@ def search(space: Space, memory: "Memory") -> Blocking:
         Not even the smallest blocks fit.
     """
     table = _Table.of(space, memory.value_bytes)
-    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.
-    cold = sum(table.factor(tensor) * prod(int(table.total[tensor, dim][0]) for dim in TENSOR_DIMS[tensor]) for tensor in TENSORS)
+    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.  Blocks
+    # of single rows may leave out rows that a stride skips.
+    cold = sum(table.factor(tensor) * prod(int(table.total[tensor, dim].min()) for dim in TENSOR_DIMS[tensor]) for tensor in TENSORS)
     best = _least(table, memory, memory.steps)
     if best is None or best[0][0] > cold:
         best = _least(table, memory, prod(space.units.values()))
