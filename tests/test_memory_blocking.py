@@ -11,7 +11,7 @@ from simhw.errors import MachineError
 from simhw.memory.blocking import Blocking, fixed, parse_blocking, search, tensor_traffic
 from simhw.memory.space import DIMS, space_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS
-from tests.memory_parts import LAYERS, ORDERS, candidates, memory_of, problems, product_shapes, spaces
+from tests.memory_parts import LAYERS, ORDERS, candidates, conv_shapes, memory_of, problems, product_shapes, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, block_bytes, macs, off_chip_bytes, traffic_of
 
 
@@ -245,3 +245,27 @@ def test_a_wanted_blocking_that_does_not_fit_names_layer_buffer_and_cure():
 
 def test_names_of_loops_are_those_of_the_walk():
     assert {tensor: {*RUNS_ALONG[tensor], NOT_ALONG[tensor]} for tensor in TENSORS} == {tensor: set(DIMS) for tensor in TENSORS}
+
+
+def test_a_larger_buffer_never_means_more_traffic_where_windows_skip_rows():
+    """Rows 0 and 2 of three are read. Two bytes hold the block in use and the next, three bytes the whole tensor."""
+    space = space_of(conv_shapes(1, 1, 1, (3,), (1,), (2,), (0,), (1,), 1), "forward", 1)
+    traffic = []
+    for capacity in (2, 3):
+        memory = memory_of(a=capacity, w=2, g=2, value_bytes=1, steps=1)
+        chosen = search(space, memory)
+        traffic.append(off_chip_bytes(space, chosen.order, chosen.blocks, memory))
+    assert traffic[1] <= traffic[0]
+
+
+def test_partial_sums_that_go_out_and_come_back_count_both_ways():
+    """2 x 4 by 4 x 4, values of 1 byte, sums of 2; buffers of two blocks of two values of A and of W, of two outputs.
+
+    Outputs kept, p in 2 blocks and o in 4: A (8) comes 4 times, W (16) twice, G (8) leaves once: 72 bytes.  A kept instead,
+    c in 2 blocks: A once, W twice, and 16 bytes of partial sums go out and come back: 8 + 32 + 8 + 2 * 16 = 80.
+    """
+    space = space_of(product_shapes("linear", (2, 4), (4, 4), (2, 4)), "forward", 1)
+    memory = memory_of(a=4, w=4, g=2, value_bytes=1, partial_value_bytes=2)
+    chosen = search(space, memory)
+    assert off_chip_bytes(space, chosen.order, chosen.blocks, memory) == 72
+    assert off_chip_bytes(space, ("g", "p", "c", "o"), (1, 2, 2, 4), memory) == 80
