@@ -23,8 +23,7 @@ def grow_layer(layer: Layer, captured: int, batch: int) -> Layer:
     SimhwError
         The batch is not a multiple of the captured one.
     """
-    if batch < captured or batch % captured:
-        raise SimhwError(f"batch {batch}: give a multiple of the {captured} images that the trace holds")
+    check_batch(captured, batch)
     factor = batch // captured
     shapes = dict(layer.shapes)
     for tensor in _batched(layer):
@@ -33,6 +32,12 @@ def grow_layer(layer: Layer, captured: int, batch: int) -> Layer:
             shape[_axis(layer)] *= factor
             shapes[tensor] = tuple(shape)
     return Layer(layer.name, layer.kind, layer.geometry, operations=layer.operations, shapes=shapes, statistics=layer.statistics)
+
+
+def check_batch(captured: int, batch: int) -> None:
+    """Raise SimhwError where the batch is not a multiple of the captured one."""
+    if batch < captured or batch % captured:
+        raise SimhwError(f"batch {batch}: give a multiple of the {captured} images that the trace holds")
 
 
 def _axis(layer: Layer) -> int:

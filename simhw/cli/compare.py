@@ -26,6 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
+    from simhw.report.memory_tables import breakdown_sheet, has_memories, memory_cautions, memory_legend
     from simhw.report.result_reasons import cautions, legend, sampling_error
     from simhw.report.result_tables import comparison_sheet, labels, layer_comparison_sheet, machine_facts, trace_facts
 
@@ -33,13 +34,17 @@ def execute(arguments: argparse.Namespace) -> int:
     written = write_files(arguments, results, partial(_plot, request, results))
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
-        show("", *facts(machine_facts(each, label)), sampling_error(each), *cautions(each))
+        show("", *facts(machine_facts(each, label)), sampling_error(each), *cautions(each), *memory_cautions(each))
     show(comparison_sheet(results))
+    modelled = [each for each in results if has_memories(each)]
+    if modelled:
+        show(breakdown_sheet(modelled, [label for label, each in zip(labels(results), results, strict=True) if has_memories(each)]))
     if len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1:
         show("The machines have different baselines: each speed-up and efficiency is against the baseline of its row.")
     if arguments.per_layer:
         show(layer_comparison_sheet(results))
     show("forward, input_grad, weight_grad, total: speed-up over the baseline.  useful: share of the lane-cycles.", *legend(results))
+    show(*(memory_legend() if modelled else []))
     show(*written)
     return 0
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simhw.errors import SimhwError
 
@@ -25,11 +25,14 @@ class Request:
     pairs : list of (Machine, Machine or None)
         Machines and their baselines.
     sample : float or None
+    batch : int or None
+        Images that the step is grown to.
     """
 
     trace: "Trace"
     pairs: "list[tuple[Machine, Machine | None]]"
     sample: float | None
+    batch: int | None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="override a value of every --pe that has it (not of baselines); may be repeated",
     )
     parser.add_argument("--baseline", metavar="MACHINE", help="compare with this machine, not with the one that the machine's file names")
+    parser.add_argument(
+        "--memory",
+        choices=("modelled", "ideal"),
+        help="ideal: memories cost no time and no energy, of machines and baselines (default: as the machine's file says)",
+    )
+    parser.add_argument(
+        "--batch", metavar="N", type=int, help="grow the step to N images by repeating the captured ones; weights are not repeated"
+    )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--sample", metavar="SHARE", type=float, help="simulate a random share of the tile passes, such as 0.02")
     amount.add_argument(
@@ -76,6 +87,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     SimhwError
         An option cannot be used.
     """
+    from simhw.batch import captured_batch, check_batch
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES
     from simhw.trace.format import load_trace
 
@@ -89,11 +101,13 @@ def checked(arguments: argparse.Namespace) -> Request:
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
         if path:
             _check_target(path, suffixes)
-    pairs = _machines(arguments.pe, arguments.set, arguments.baseline)
+    pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory)
     trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
     if not any(layer.operations for layer in trace.layers):
         raise SimhwError(f"{trace.path}: training ran no operation that could be simulated")
-    return Request(trace, pairs, sample)
+    if arguments.batch is not None:
+        check_batch(captured_batch(trace.layers), arguments.batch)
+    return Request(trace, pairs, sample, arguments.batch)
 
 
 def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]":
@@ -109,6 +123,7 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
             baseline=baseline,
             check=arguments.check,
             workers=arguments.workers,
+            batch=request.batch,
         )
         for machine, baseline in request.pairs
     ]
@@ -145,13 +160,16 @@ def _check_target(path: str, suffixes: tuple[str, ...]) -> None:
         raise SimhwError(f"{path}: the folder {target.parent} cannot be written to")
 
 
-def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "list[tuple[Machine, Machine | None]]":
-    from simhw.machine import baseline_of, load_machine, parse_machine, split_machine
+def _machines(texts: list[str], settings: list[str], baseline: str | None, memory: str | None) -> "list[tuple[Machine, Machine | None]]":
+    from simhw.machine import baseline_of, load_machine, split_machine
     from simhw.machine_file import parse_overrides
 
     common = parse_overrides(settings)
     used: set[str] = set()
-    reference = parse_machine(baseline) if baseline is not None else None
+    reference = None
+    if baseline is not None:
+        name, own = split_machine(baseline)
+        reference = load_machine(name, **(_memory_model(load_machine(name), memory) | own))
     pairs: dict[str, tuple[Machine, Machine | None]] = {}
     for text in texts:
         name, own = split_machine(text)
@@ -159,7 +177,7 @@ def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "l
         fitting = {key: value for key, value in common.items() if _has(plain, key)}
         used |= fitting.keys()
         # A machine's own overrides come last and so prevail.
-        machine = load_machine(name, **(fitting | own))
+        machine = load_machine(name, **(_memory_model(plain, memory) | fitting | own))
         against = reference or baseline_of(machine)
         if f"{machine.label} {machine.content_hash}" in pairs:
             raise SimhwError(f"--pe {text}: the same machine is given twice")
@@ -168,6 +186,21 @@ def _machines(texts: list[str], settings: list[str], baseline: str | None) -> "l
         if key not in used:
             raise SimhwError(f"--set {key}: no --pe has such a value; `simhw machine show {split_machine(texts[0])[0]}` lists them")
     return list(pairs.values())
+
+
+def _memory_model(machine: "Machine", memory: str | None) -> dict[str, Any]:
+    """What `--memory` overrides.
+
+    Raises
+    ------
+    SimhwError
+        Memories are to be modelled of a machine whose file has none.
+    """
+    if machine.values.memory is None and memory == "modelled":
+        raise SimhwError(
+            f"--memory modelled: the file of {machine.name} has no memory section; extend a machine that has one, such as fpraker"
+        )
+    return {"memory.model": memory} if memory is not None and machine.values.memory is not None else {}
 
 
 def _has(machine: "Machine", key: str) -> bool:

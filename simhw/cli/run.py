@@ -26,6 +26,14 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
+    from simhw.report.memory_tables import (
+        energy_sheet,
+        has_memories,
+        memory_cautions,
+        memory_explanation,
+        memory_legend,
+        time_sheet,
+    )
     from simhw.report.result_reasons import cautions, explanation, legend
     from simhw.report.result_tables import labels, lane_cycle_sheet, layer_sheet, machine_facts, performance_sheet, trace_facts
 
@@ -34,9 +42,11 @@ def execute(arguments: argparse.Namespace) -> int:
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
         show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each), *cautions(each))
+        if has_memories(each):
+            show(time_sheet(each), energy_sheet(each), *memory_explanation(each), *memory_cautions(each))
         if arguments.per_layer:
             show(layer_sheet(each))
-    show("", *legend(results))
+    show("", *legend(results), *(memory_legend() if any(map(has_memories, results)) else []))
     show(*written)
     return 0
 

@@ -87,6 +87,8 @@ def machine_facts(results: Results, label: str) -> list[tuple[str, str]]:
     against = f"{baseline.label}, hash {baseline.content_hash}: {baseline.values.description}" if baseline else "none; --baseline names one"
     lines.append(("baseline", against))
     lines.append(("simulated", _simulated(results)))
+    if provenance["grown_to"]:
+        lines.append(("grown to", f"{provenance['grown_to']} images, whose values are those of the captured ones again and again"))
     if provenance["checked"]:
         lines.append(("checked", "every tile pass was replayed step by step: cycles, counters and output bits agree"))
     return lines
@@ -111,13 +113,24 @@ def kind_of(results: Results) -> str:
 
 
 def performance_sheet(results: Results) -> Sheet:
-    """Per operation and total: work, speed-up, energy, cycles per set, and how full the machine is."""
-    headings = ["MACs", "speed-up", "energy eff.", "cycles/set", "busy", "occupancy"]
+    """Per operation and total: work, speed-up, energy, both with memories too, cycles per set, and how full the machine is."""
+    modelled = any(item.cost.memory for item in results.operations)
+    headings = [
+        "MACs",
+        "speed-up",
+        "energy eff.",
+        "cycles/set",
+        "busy",
+        "occupancy",
+        *(["overall speed-up", "energy eff."] if modelled else []),
+    ]
     columns = [("operation", False), *((heading, True) for heading in headings)]
     rows = []
     for name, summary in _groups(results).items():
         row = [name, count(summary.macs), ratio(summary.speedup, summary.speedup_half_width), ratio(summary.energy_efficiency)]
-        rows.append([*row, ratio(summary.cycles_per_set), percent(summary.busy), percent(summary.occupancy)])
+        row += [ratio(summary.cycles_per_set), percent(summary.busy), percent(summary.occupancy)]
+        overall = [ratio(summary.overall_speedup, summary.overall_speedup_half_width), ratio(summary.overall_energy_efficiency)]
+        rows.append([*row, *(overall if modelled else [])])
     return Sheet(columns, rows, total_last=True)
 
 
@@ -135,7 +148,9 @@ def layer_sheet(results: Results) -> Sheet:
     """Per layer and operation: what the other two tables say, and the share of the total time."""
     role = OPERAND_ROLES.get(kind_of(results))
     headings = ["MACs", "time", "speed-up", "energy eff.", "cycles/set", "busy", "occupancy"]
-    columns = [("layer", False), ("operation", False), *((heading, True) for heading in [*headings, *results.classes])]
+    modelled = any(item.cost.memory for item in results.operations)
+    overall = ["overall speed-up", "bound by", "off-chip MB", "blocking"] if modelled else []
+    columns = [("layer", False), ("operation", False), *((heading, True) for heading in [*headings, *results.classes, *overall])]
     whole = results.total.time_s
     rows = []
     for item in results.operations:
@@ -143,6 +158,9 @@ def layer_sheet(results: Results) -> Sheet:
         row += [ratio(item.speedup, item.speedup_half_width), ratio(item.energy_efficiency), ratio(item.cycles_per_set)]
         row += [percent(item.cost.busy), percent(item.cost.occupancy)]
         row += [percent(share) for share in summarise([item]).class_shares.values()]
+        if item.cost.memory:
+            memory = item.cost.memory
+            row += [ratio(item.overall_speedup), memory.bound_by, f"{memory.off_chip_bytes / 1e6:.3g}", str(memory.blocking)]
         rows.append([*row, operand_counts([item]).rpartition(" ")[0]] if role else row)
     if role:
         columns.append((role, False))
