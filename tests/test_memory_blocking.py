@@ -11,7 +11,7 @@ from simhw.errors import MachineError
 from simhw.memory.blocking import Blocking, fixed, parse_blocking, search, tensor_traffic
 from simhw.memory.space import DIMS, space_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS
-from tests.memory_parts import LAYERS, ORDERS, candidates, conv_shapes, memory_of, problems, product_shapes, spaces
+from tests.memory_parts import LAYERS, ORDERS, candidates, memory_of, problems, product_shapes, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, block_bytes, macs, off_chip_bytes, traffic_of
 
 
@@ -247,17 +247,6 @@ def test_names_of_loops_are_those_of_the_walk():
     assert {tensor: {*RUNS_ALONG[tensor], NOT_ALONG[tensor]} for tensor in TENSORS} == {tensor: set(DIMS) for tensor in TENSORS}
 
 
-def test_a_larger_buffer_never_means_more_traffic_where_windows_skip_rows():
-    """Rows 0 and 2 of three are read. Two bytes hold the block in use and the next, three bytes the whole tensor."""
-    space = space_of(conv_shapes(1, 1, 1, (3,), (1,), (2,), (0,), (1,), 1), "forward", 1)
-    traffic = []
-    for capacity in (2, 3):
-        memory = memory_of(a=capacity, w=2, g=2, value_bytes=1, steps=1)
-        chosen = search(space, memory)
-        traffic.append(off_chip_bytes(space, chosen.order, chosen.blocks, memory))
-    assert traffic[1] <= traffic[0]
-
-
 def test_partial_sums_that_go_out_and_come_back_count_both_ways():
     """2 x 4 by 4 x 4, values of 1 byte, sums of 2; buffers of two blocks of two values of A and of W, of two outputs.
 
@@ -269,3 +258,34 @@ def test_partial_sums_that_go_out_and_come_back_count_both_ways():
     chosen = search(space, memory)
     assert off_chip_bytes(space, chosen.order, chosen.blocks, memory) == 72
     assert off_chip_bytes(space, ("g", "p", "c", "o"), (1, 2, 2, 4), memory) == 80
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_rows_that_no_window_reads_do_not_cut_a_layer_that_fits_into_more_steps_than_asked_for(name, operation):
+    """memory.steps holds unless the buffers force more, and these buffers hold everything."""
+    space, memory = space_of(LAYERS[name], operation, 2), memory_of(steps=3)
+    assert search(space, memory).steps <= memory.steps
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_blocking_moves_less_than_each_tensor_once(name, operation):
+    layer, memory = LAYERS[name], memory_of()
+    space = space_of(layer, operation, 2)
+    once = sum(2 * prod(shape) for shape in layer.shapes.values())
+    chosen = search(space, memory)
+    assert off_chip_bytes(space, chosen.order, chosen.blocks, memory) == once
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(problem=problems())
+def test_what_the_tiles_wait_for_at_the_start_is_the_first_step(problem):
+    """Also where padding makes the first block smaller than the next."""
+    space, memory = problem
+    traffic = {each: off_chip_bytes(space, *each, memory) for each in candidates(space)}
+    fitting = {each: size for each, size in traffic.items() if size is not None}
+    assume(fitting)
+    equal = [each for each, size in fitting.items() if size == min(fitting.values())]
+    chosen = search(space, memory)
+    assert key_of(space, (chosen.order, chosen.blocks), memory) == min(key_of(space, each, memory) for each in equal)

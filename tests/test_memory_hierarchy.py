@@ -10,11 +10,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from simhw.memory.blocking import Blocking, tensor_traffic
+from simhw.memory.blocking import Blocking, parse_blocking, tensor_traffic
 from simhw.memory.hierarchy import Job, Step, run_schedule, steps_of
 from simhw.memory.parameters import Container
+from simhw.memory.space import space_of
 from simhw.trace.layer import TENSORS
-from tests.memory_parts import candidates, problems
+from tests.memory_parts import candidates, memory_of, problems, product_shapes
 from tests.oracles.blocking import RUNS_ALONG, block_bytes, loop_nest, walk
 
 # --- steps ---
@@ -315,3 +316,65 @@ def test_jobs_go_out_compressed_as_their_tensors_are():
     ratios = {"a": 0.5, "w": 1.0, "g": 0.1}
     found = run_schedule([Step((a_job(100, False),), (a_job(10, True),), 1.0)], ratios, np.array([30.0]), Pipe(1.0))
     assert (found.first_ready_ns, found.last_computed_ns, found.end_ns) == pytest.approx((50, 80, 81))
+
+
+def blocked_as(layer, operation, text, **buffers):
+    space, memory = space_of(layer, operation, 32), memory_of(**buffers)
+    return list(steps_of(space, parse_blocking(text), memory))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        # 48 channels: a container of 32 and one of 16, which is half empty; all outputs' first channels are one block.
+        blocked_as(product_shapes("linear", (2048, 48), (1024, 48), (2048, 1024)), "forward", "gpco:1x1x2x1"),
+        # Partial sums take twice the containers of values.
+        blocked_as(product_shapes("linear", (4096, 256), (4096, 256), (4096, 4096)), "weight_grad", "gpco:1x4x4x2", w=1 << 19),
+    ],
+    ids=["a part of a container", "partial sums"],
+)
+def test_no_container_belongs_to_two_tensors(steps):
+    assert all(before[1] < after[0] for before, after in pairwise(ranges(steps)))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(case=blocked(empty=True))
+def test_a_block_of_nothing_is_no_job(case):
+    """The first rows of a kernel with more padding than reach, or the rows between those that stride keeps in an input gradient."""
+    for step in case[-1]:
+        for job in (*step.loads, *step.stores):
+            assert job.raw_bytes > 0
+            assert job.runs > 0
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(case=blocked())
+def test_the_share_of_a_step_is_that_of_its_multiply_accumulates(case):
+    """Of each copy, row of positions, input channel and output channel there are as many; the last container may hold fewer channels."""
+    space, _, order, blocks, steps = case
+    unwindowed = {"g": "a", "p": "g" if space.windowed == "a" else "a", "c": "a", "o": "g"}
+    sizes = {dim: space.extents(dim, space.cuts(dim, blocks[order.index(dim)]), tensor) for dim, tensor in unwindowed.items()}
+    for step, place in zip(steps, loop_nest(order, blocks), strict=True):
+        assert step.share == pytest.approx(np.prod([sizes[dim][place[dim]] / sum(sizes[dim]) for dim in sizes]))
+
+
+def test_partial_sums_are_read_back_after_they_were_written():
+    """The DMA engine takes a step's blocks before the outputs of the step two before, but not where partial sums come back.
+
+    Two blocks of outputs take turns, so that step 2 reads what step 0 wrote.
+    """
+    layer, text = product_shapes("matmul", (2, 1, 64), (2, 64, 64), (2, 1, 64)), "gcop:2x2x2x1"
+    steps = blocked_as(layer, "forward", text, g=2 * 64)
+    assert any(job.partial for step in steps for job in step.loads)
+    moved = []
+
+    class Recorder(Pipe):
+        def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):
+            moved.append((write, first))
+            return super().transfer(0, 1, 1, 1, payload_bytes, write, start_ns)
+
+    run_schedule(steps, dict.fromkeys("awg", 1.0), np.ones(1), Recorder(1.0))
+    for step in steps:
+        for job in step.loads:
+            if job.partial:
+                assert (True, job.first) in moved[: moved.index((False, job.first))]

@@ -84,15 +84,24 @@ def test_a_block_of_weights_or_of_the_unwindowed_tensor_holds_just_what_its_mult
                 assert size == len(blocks[index]), (tensor, bounds, index)
 
 
-def rows_between(rows, positions, count):
-    """Rows of an image from the first that these positions read to the last; what lies in the padding is not there to be read."""
-    reads = [row for position, row in rows if position in positions]
-    return [row for row in range(count) if ceil(min(reads)) <= row <= floor(max(reads))]
+def rows_brought_in(rows, start, stop, count, height):
+    """Rows from the first that these positions of an image read to the last, and on to where the next position's begin.
+
+    What lies in the padding is not there to be read; the first block has all rows before it, the last all behind.
+    """
+
+    def reads(position):
+        return [row for place, row in rows if place == position]
+
+    first, last = start % count == 0, stop % count == 0
+    low = 0 if first else max(0, ceil(min(reads(start))))
+    high = height - 1 if last else min(height - 1, max(floor(max(reads(stop - 1))), ceil(min(reads(stop))) - 1))
+    return range(low, high + 1)
 
 
 @every_operation
 @every_layer
-def test_a_block_of_the_windowed_tensor_holds_whole_rows_from_the_first_to_the_last_that_it_reads(name, operation):
+def test_a_block_of_the_windowed_tensor_holds_whole_rows_from_the_first_that_it_reads_to_the_next_blocks(name, operation):
     layer, space = LAYERS[name], loop_space(name, operation)
     tensor, convolution = space.windowed, layer.kind in CONVOLUTIONS
     places, rows = touched(name, operation)
@@ -102,7 +111,7 @@ def test_a_block_of_the_windowed_tensor_holds_whole_rows_from_the_first_to_the_l
             if stop - start >= space.rows.count:  # whole images come in whole, rows that nobody reads included
                 expected, images = range(spatial[0]), (stop - start) // space.rows.count
             else:
-                expected, images = rows_between(rows, set(range(start, stop)), spatial[0]), 1
+                expected, images = rows_brought_in(rows, start, stop, space.rows.count, spatial[0]), 1
             assert extent == images * len(expected) * prod(spatial[1:]), (start, stop)
             if convolution:  # what a multiplication reads is among those rows
                 assert {element[2] for place, element in places[tensor] if start <= place[1] < stop} <= set(expected)
@@ -137,7 +146,8 @@ def test_no_row_is_counted_that_is_not_read_where_reads_leave_no_gap(name, opera
     height = space.rows.other_count
     for bounds in cuts_to_try(space, "p"):
         for (start, stop), extent in zip(bounds, space.extents("p", list(bounds), space.windowed), strict=True):
-            if stop - start < space.rows.count:
+            # The first block of an image brings in what lies before the first window too, the last what lies behind the last.
+            if start % space.rows.count and stop % space.rows.count:
                 read = {row for position, row in rows if start <= position < stop and row.denominator == 1 and 0 <= row < height}
                 assert extent == len(read) * space.rows.other_row_values
 

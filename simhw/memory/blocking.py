@@ -127,13 +127,14 @@ class _Table:
     counts: dict[Dim, tuple[int, ...]]
     total: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
     largest: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
+    first: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
     last: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
 
     @staticmethod
     @lru_cache(maxsize=4096)
     def of(space: Space, value_bytes: int) -> "_Table":
         counts: dict[Dim, tuple[int, ...]] = {}
-        total, largest, last = {}, {}, {}
+        total, largest, first, last = {}, {}, {}, {}
         for dim in DIMS:
             wanted = {1, space.units[dim], *(1 << power for power in range(space.units[dim].bit_length()))}
             if dim == "p":
@@ -145,8 +146,9 @@ class _Table:
                     extents = [space.extents(dim, bounds, tensor) for bounds in cuts.values()]
                     total[tensor, dim] = np.array([sum(each) for each in extents], np.int64)
                     largest[tensor, dim] = np.array([max(each) for each in extents], np.int64)
+                    first[tensor, dim] = np.array([each[0] for each in extents], np.int64)
                     last[tensor, dim] = np.array([each[-1] for each in extents], np.int64)
-        return _Table(space, value_bytes, counts, total, largest, last)
+        return _Table(space, value_bytes, counts, total, largest, first, last)
 
     def factor(self, tensor: TensorName) -> int:
         """Bytes of a unit of a tensor's extents."""
@@ -181,9 +183,8 @@ def search(space: Space, memory: "Memory") -> Blocking:
         Not even the smallest blocks fit.
     """
     table = _Table.of(space, memory.value_bytes)
-    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.  Blocks
-    # of single rows may leave out rows that a stride skips.
-    cold = sum(table.factor(tensor) * prod(int(table.total[tensor, dim].min()) for dim in TENSOR_DIMS[tensor]) for tensor in TENSORS)
+    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.
+    cold = sum(table.factor(tensor) * prod(int(table.total[tensor, dim][0]) for dim in TENSOR_DIMS[tensor]) for tensor in TENSORS)
     best = _least(table, memory, memory.steps)
     if best is None or best[0][0] > cold:
         best = _least(table, memory, prod(space.units.values()))
@@ -229,7 +230,7 @@ def _least(table: "_Table", memory: "Memory", limit: int) -> tuple[tuple[float, 
                 exposed += factor * prod(table.last[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor])
             else:
                 traffic += whole * passes
-                exposed += block
+                exposed += factor * prod(table.first[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor])
         traffic[~fits] = inf
         over = np.where(steps > memory.steps, steps, 0)
         first = int(np.lexsort((steps, exposed, over, traffic))[0])

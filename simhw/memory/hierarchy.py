@@ -10,7 +10,7 @@ tensordash.md section 3; the schedule is ours (docs/memory.md).
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product as all_of
 from math import ceil, prod
 
@@ -66,12 +66,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Interval:
-    """Something that a unit did, for a timeline [ns]."""
+    """Something that a unit did, for a timeline [ns].
+
+    Attributes
+    ----------
+    unit : str
+        "tile 3", "DMA", "channel 0" or "refresh".
+    facts : mapping
+        What more there is to say of it: its step, its tensor, its bytes ...
+    """
 
     unit: str
     name: str
     start_ns: float
     end_ns: float
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,8 +103,24 @@ class Schedule:
     intervals: list[Interval] = field(default_factory=list)
 
 
-def steps_of(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
+def steps_of(space: Space, blocking: Blocking, memory: Memory) -> list[Step]:
     """The operation's block steps in order."""
+    steps = list(_steps(space, blocking, memory))
+    # Each tensor lies behind the one before: where its blocks end, those of partial sums and half-empty containers too.
+    starts, start = {}, 0
+    for tensor in TENSORS:
+        starts[tensor] = start
+        jobs = [job for step in steps for job in (*step.loads, *step.stores) if job.tensor == tensor]
+        start += max((job.first + (job.runs - 1) * job.stride + job.run for job in jobs), default=0)
+
+    def placed(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+        return tuple(replace(job, first=starts[job.tensor] + job.first) for job in jobs)
+
+    return [Step(placed(step.loads), placed(step.stores), step.share) for step in steps]
+
+
+def _steps(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
+    """The steps, every tensor's containers counted from 0."""
     cuts = {dim: space.cuts(dim, blocking.count(dim)) for dim in DIMS}
     extents = {(tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]}
     layout = _Layout(space, memory)
@@ -103,7 +128,9 @@ def steps_of(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]
     output, reduction = space.output, space.reduction
     seen: dict[TensorName, set[tuple[int, ...]]] = {tensor: set() for tensor in TENSORS}
     held: dict[TensorName, tuple[int, ...]] = {}
-    work = {dim: [stop - start for start, stop in cuts[dim]] for dim in DIMS}
+    # Multiply-accumulates of a block go with its copies, positions and channels.
+    work: dict[Dim, list[int]] = {"g": extents["a", "g"], "c": extents["a", "c"], "o": extents["g", "o"]}
+    work["p"] = [stop - start for start, stop in cuts["p"]]
     total = prod(sum(each) for each in work.values())
     last = len(cuts[reduction]) - 1
 
@@ -135,7 +162,8 @@ def steps_of(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]
                 held[tensor] = key
                 loads.append(job(tensor, block, False, partial=False))
         share = prod(work[dim][block[dim]] for dim in DIMS) / total
-        yield Step(tuple(loads), tuple(stores), share)
+        # A block may hold nothing: rows that only padding or a stride's gaps would feed.
+        yield Step(tuple(job for job in loads if job.raw_bytes), tuple(job for job in stores if job.raw_bytes), share)
 
 
 _AXES: dict[TensorName, tuple[Dim, Dim]] = {"a": ("c", "p"), "w": ("c", "o"), "g": ("o", "p")}
@@ -143,7 +171,7 @@ _AXES: dict[TensorName, tuple[Dim, Dim]] = {"a": ("c", "p"), "w": ("c", "o"), "g
 
 
 class _Layout:
-    """Where each tensor's containers lie: one tensor after another, channels innermost.
+    """Where a tensor's containers lie, channels innermost.
 
     A row of containers is padded to an odd number of them, so that neighbours along either axis lie in different channels.
     """
@@ -157,16 +185,10 @@ class _Layout:
             "g": space.units["o"] * space.copies,
         }
         self._total = {tensor: -(-space.values(tensor) * memory.value_bytes // self._bytes) for tensor in TENSORS}
-        starts, start = {}, 0
-        for tensor in TENSORS:
-            starts[tensor] = start
-            # A padded row more, since the last block may begin amid one.
-            start += self._total[tensor] + -(-self._total[tensor] // self._minor[tensor]) + 2 * (self._minor[tensor] | 1)
-        self._start = starts
 
     def containers(self, tensor: TensorName, bounds: dict[Dim, tuple[int, int]], raw_bytes: int) -> tuple[int, int, int, int]:
         """(first, runs, run, stride) of the containers of a block of so many bytes."""
-        space, count = self._space, -(-raw_bytes // self._bytes)
+        space, count = self._space, max(1, -(-raw_bytes // self._bytes))
         minor_dim, major_dim = _AXES[tensor]
         minor = min(self._minor[tensor], self._total[tensor])
         low, high = bounds[minor_dim]
@@ -177,7 +199,7 @@ class _Layout:
         whole = self._total[tensor] / (space.units[major_dim] * (space.copies if tensor == "w" else 1))
         position = bounds[major_dim][0] + (copies[0] * space.units[major_dim] if tensor == "w" else 0)
         row = int(position * whole / minor)
-        return self._start[tensor] + row * (minor | 1) + min(low, minor - run), -(-count // run), run, minor | 1
+        return row * (minor | 1) + min(low, minor - run), -(-count // run), run, minor | 1
 
 
 def run_schedule(
@@ -210,26 +232,42 @@ def run_schedule(
         if times[index] > environment.now:
             yield environment.timeout(times[index] - environment.now)
 
-    def transfer(jobs: tuple[Job, ...], name: str) -> float:
+    def transfer(jobs: tuple[Job, ...], index: int, way: str) -> float:
         start = end = environment.now
         for job in jobs:
             done = dram.transfer(job.first, job.runs, job.run, job.stride, job.payload_bytes(ratios), job.write, start)
             if record:
-                schedule.intervals.append(Interval("DMA", f"{name} {job.tensor.upper()}", start, done))
+                facts = {
+                    "step": index,
+                    "way": way,
+                    "tensor": job.tensor.upper(),
+                    "bytes": job.payload_bytes(ratios),
+                    "raw_bytes": job.raw_bytes,
+                    "containers": job.runs * job.run,
+                    "values": "partial sums" if job.partial else "values",
+                }
+                schedule.intervals.append(Interval("DMA", f"step {index}: {way} {job.tensor.upper()}", start, done, facts))
             end = max(end, done)
         return end
+
+    def store(index: int) -> None:
+        stored_ns[index] = transfer(steps[index].stores, index, "store")
+        storing[index].succeed()
 
     def dma() -> Generator[simpy.Event, None, None]:
         # Jobs are handed to the memory controller as soon as they may start; it serves them in this order.
         for index in range(count + 2):
             if index >= 2:
                 yield from until(computing[index - 2], computed_ns, index - 2)
+            # Partial sums that come back may be those that go out now.
+            back = index < count and any(job.partial for job in steps[index].loads)
+            if index >= 2 and back:
+                store(index - 2)
             if index < count:
-                loaded_ns[index] = transfer(steps[index].loads, f"step {index}: load")
+                loaded_ns[index] = transfer(steps[index].loads, index, "load")
                 loading[index].succeed()
-            if index >= 2:
-                stored_ns[index - 2] = transfer(steps[index - 2].stores, f"step {index - 2}: store")
-                storing[index - 2].succeed()
+            if index >= 2 and not back:
+                store(index - 2)
 
     def tiles() -> Generator[simpy.Event, None, None]:
         free = np.zeros(len(tile_ns))
@@ -242,8 +280,10 @@ def run_schedule(
             before, done = done, done + step.share
             free = begin + tile_ns * (done - before)
             if record:
+                facts = {"step": index, "share of the work": step.share}
                 for number in np.flatnonzero(free > begin):
-                    schedule.intervals.append(Interval(f"tile {number}", f"step {index}", float(begin[number]), float(free[number])))
+                    at_work = float(begin[number]), float(free[number])
+                    schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, facts))
             computed_ns[index] = float(free.max())
             computing[index].succeed()
 

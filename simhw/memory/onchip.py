@@ -1,7 +1,7 @@
 """On chip: what passes between global buffers, transposers, scratchpads and tiles, and how long the buffers take for it.
 
-A set of a tile pass needs one access for each of the tile's rows of X and of Y.  Tiles form a grid: those of one row of
-it take the same rows of X, those of one column the same rows of Y, and a buffer's access is broadcast.  Scratchpads keep
+A set of a tile pass needs one access for each of the tile's rows of X and of Y.  Tiles form a grid, as wide as there are
+tiles of Y: those of one row of it take the same rows of X, those of one column the same of Y, and an access is broadcast.  Scratchpads keep
 a slice of K of some tiles of X and of Y, which all meet each other before the next slice, their partial sums waiting
 beside the PEs; so an access serves as many passes.  The accesses of a tile's rows are issued together and take as many
 cycles as the most of them that fall in one bank: neighbouring columns of an image lie a container's channels apart, which
@@ -75,8 +75,6 @@ class OnChip:
         Accesses that pass through transposers.
     buffer_cycles : float
         That the slowest buffer needs, bank conflicts included.
-    conflict_free_cycles : float
-        The same if accesses never met in a bank.
     transposer_cycles : float
     """
 
@@ -85,14 +83,13 @@ class OnChip:
     scratchpad_writes: float
     transposed: float
     buffer_cycles: float
-    conflict_free_cycles: float
     transposer_cycles: float
 
 
 def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], tile: TileShape, memory: Memory) -> OnChip:
     """Accesses and cycles of an operation; linear in the number of tile passes."""
     reads: dict[TensorName, float] = dict.fromkeys(OPERANDS[operation], 0.0)
-    busy, unhindered = dict(reads), dict(reads)
+    busy = dict(reads)
     pad_reads = pad_writes = transposed = 0.0
     side = slice_reuse(tile, memory)
     for shape in shapes:
@@ -102,17 +99,17 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
         sets = shape.clusters * shape.sets
         # A slice of X meets `reuse_y` tiles of Y in each tile of its row of the grid before it is dropped, and the other way round.
         groups = (
-            (shape.x, sets * shape.x_tiles * -(-shape.y_tiles // (grid_y * reuse_y)), tile.rows_x, grid_y),
-            (shape.y, sets * shape.y_tiles * -(-shape.x_tiles // (grid_x * reuse_x)), tile.rows_y, grid_x),
+            (shape.x, sets * shape.x_tiles, tile.rows_x, _fetches(shape.y_tiles, grid_y, reuse_y)),
+            (shape.y, sets * shape.y_tiles, tile.rows_y, _fetches(shape.x_tiles, grid_x, reuse_x)),
         )
-        for tensor, number, rows, copies in groups:
+        for tensor, slices_of_all, rows, (fetches, copies) in groups:
+            number = slices_of_all * fetches
             buffer = getattr(memory.buffers, tensor)
-            wide = max(1.0, tile.lanes * memory.value_bytes / buffer.access_bytes)
+            wide = ceil(tile.lanes * memory.value_bytes / buffer.access_bytes)
             together = max(1, buffer.banks // rows)
             reads[tensor] += number * rows * wide
-            unhindered[tensor] += number * wide * -(-rows // buffer.banks) / together / buffer.instances
             busy[tensor] += number * wide * meeting_cycles(layer, operation, tensor, rows * together, memory) / together / buffer.instances
-            pad_writes += number * rows * copies
+            pad_writes += slices_of_all * rows * copies
             if tensor in TRANSPOSED[operation]:
                 transposed += number * rows * wide
         pad_reads += shape.passes * shape.sets * (tile.rows_x + tile.rows_y)
@@ -126,9 +123,14 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
         scratchpad_writes=pad_writes,
         transposed=transposed,
         buffer_cycles=max(busy.values()),
-        conflict_free_cycles=max(unhindered.values()),
         transposer_cycles=transposed / memory.transposers.count,
     )
+
+
+def _fetches(tiles: int, grid: int, reuse: int) -> tuple[int, int]:
+    """How often an operand's slice is fetched to meet so many tiles of the other, and into how many tiles' scratchpads in all."""
+    full, rest = divmod(tiles, grid * reuse)
+    return full + (rest > 0), full * grid + min(rest, grid)
 
 
 def slice_reuse(tile: TileShape, memory: Memory) -> int:
@@ -140,9 +142,9 @@ def slice_reuse(tile: TileShape, memory: Memory) -> int:
 
 
 def slice_values(tile: TileShape, memory: Memory) -> int:
-    """Values of K in a slice of one row, double-buffered."""
-    side = slice_reuse(tile, memory)
-    return max(tile.lanes, memory.scratchpads.operand_bytes // (2 * side * memory.value_bytes))
+    """Values of K in a slice of one row, double-buffered: whole sets."""
+    sets = memory.scratchpads.operand_bytes // (2 * slice_reuse(tile, memory) * memory.value_bytes * tile.lanes)
+    return max(1, sets) * tile.lanes
 
 
 def meeting_cycles(layer: Layer, operation: Operation, tensor: TensorName, rows: int, memory: Memory) -> float:

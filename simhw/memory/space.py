@@ -33,7 +33,7 @@ class Rows:
     other_count, other_row_values : int
         The same of the tensor read through the kernel's window.
     window : tuple of int
-        First and last read row of counted row r are ``(r * s + first) // t`` and ``(r * s + last) // t``, as (s, t, first, last).
+        (s, t, first, last): counted row r reads the rows from ``(r * s + first) / t`` to ``(r * s + last) / t``.
     """
 
     count: int
@@ -43,11 +43,22 @@ class Rows:
     window: tuple[int, int, int, int]
 
     def read(self, start: int, stop: int) -> int:
-        """Rows that the window reads for counted rows `start` up to `stop`."""
-        scale, divide, first, last = self.window
-        low = max(0, -((-(start * scale + first)) // divide))
-        high = min(self.other_count - 1, ((stop - 1) * scale + last) // divide)
-        return max(0, high - low + 1)
+        """Rows that come in for counted rows `start` up to `stop` of an image.
+
+        From the first that the window reads to the last, and on to where the next block begins: rows that a stride
+        skips over come along, so that an image in parts is never less than the image.
+        """
+        _, _, first, last = self.window
+        low = 0 if start == 0 else max(0, self._place(start, first, up=True))
+        if stop == self.count:
+            return max(0, self.other_count - low)
+        high = max(self._place(stop - 1, last, up=False), self._place(stop, first, up=True) - 1)
+        return max(0, min(self.other_count - 1, high) - low + 1)
+
+    def _place(self, row: int, offset: int, up: bool) -> int:
+        """The row that a counted row reads, rounded where it lies between two."""
+        scale, divide = self.window[:2]
+        return -(-(row * scale + offset) // divide) if up else (row * scale + offset) // divide
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.report.memory_plots import draw_energy, draw_ratios, draw_time, overall_bars
+from simhw.report.memory_tables import has_memories
 from simhw.report.result_tables import labels, ratio, title
 from simhw.results import Results, Summary
 from simhw.trace.layer import OPERATIONS
@@ -71,7 +73,7 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
-    """A block per machine: lane-cycles by class, speed-ups, and below them the speed-up of every layer.
+    """A block per machine: lane-cycles by class, speed-ups, time and energy with memories, and the speed-up of every layer.
 
     The error bars are 95% confidence intervals.  In the lower panel a marker's area grows with the share of the machine's
     time that the layer and operation take; it is hollow and without its bar where the interval is too wide to draw.
@@ -79,7 +81,7 @@ def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     layers = _layer_names(results[0])
     width = max(WIDTH_INCHES, 2.0 + LAYER_INCHES * min(len(layers), MOST_NAMED_LAYERS))
     # One layer, or no baseline, leaves the lower panel nothing to show.
-    heights = [[2.6, 3.4] if len(layers) > 1 and each.baseline else [2.6] for each in results]
+    heights = [[2.6, *([1.9] if has_memories(each) else []), *([3.4] if len(layers) > 1 and each.baseline else [])] for each in results]
     totals = [sum(each) + 0.4 for each in heights]
     figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
     figure.suptitle(_plain(title(trace)), fontsize=11)
@@ -99,8 +101,12 @@ def _draw_machine(block: SubFigure, label: str, results: Results, layers: list[s
     speedups = block.add_subplot(grid[0, 1], sharey=classes)
     _draw_speedups(speedups, summaries)
     speedups.tick_params(axis="y", labelleft=False)
-    if len(heights) > 1:
-        _draw_layers(block.add_subplot(grid[1, :]), results, layers)
+    if has_memories(results):
+        bars = overall_bars(results)
+        draw_time(block.add_subplot(grid[1, 0]), bars)
+        draw_energy(block.add_subplot(grid[1, 1]), bars)
+    if len(layers) > 1 and baseline:
+        _draw_layers(block.add_subplot(grid[-1, :]), results, layers)
 
 
 def _draw_classes(axes: Axes, summaries: dict[str, Summary]) -> None:
@@ -189,21 +195,31 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
 
 
 def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
-    """Grouped bars of speed-ups per operation and total, the totals' energy efficiency, and their lane-cycles by class."""
+    """Grouped bars of speed-ups per operation and total, the totals' energy efficiency and lane-cycles, and what memories make of them."""
     names = [*dict.fromkeys(name for each in results for name in each.by_operation()), "total"]
     summaries = [{**each.by_operation(), "total": each.total} for each in results]
     variants = labels(results)
     several = len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1
     lower = 1.1 + 0.32 * len(results)
     width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
-    figure = Figure(figsize=(width, 4.6 + lower + 0.16 * len(results)), layout="constrained")
+    modelled = {label: each.total for label, each in zip(variants, results, strict=True) if has_memories(each)}
+    heights = [3.8, lower, *([1.3 + 0.7 * len(modelled), 1.3 + 0.32 * len(modelled)] if modelled else [])]
+    figure = Figure(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
     figure.suptitle(_plain(title(trace)), fontsize=11)
-    grid = figure.add_gridspec(2, 2, height_ratios=[3.8, lower], width_ratios=[2, 1])
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[2, 1])
     _draw_groups(figure.add_subplot(grid[0, :]), names, variants, summaries, [_against(each) if several else "" for each in results])
     totals = {label: each.total for label, each in zip(variants, results, strict=True)}
     classes = figure.add_subplot(grid[1, 0])
     _draw_classes(classes, totals)
     _draw_energy(figure.add_subplot(grid[1, 1], sharey=classes), totals)
+    if modelled:
+        draw_ratios(figure.add_subplot(grid[2, :]), [_short(name) for name in modelled], list(modelled.values()))
+        below = grid[3, :].subgridspec(1, 2)
+        bars = {_short(name): total.overall for name, total in modelled.items()}
+        draw_time(figure.add_subplot(below[0]), bars)
+        energies = figure.add_subplot(below[1])
+        draw_energy(energies, bars)
+        energies.tick_params(axis="y", labelleft=False)
     return figure
 
 
