@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw import __version__
+from simhw.batch import captured_batch
 from simhw.bfloat16 import BF16Array, from_float32, is_nonfinite, to_float32
 from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
 from simhw.machine import Machine, baseline_of, load_machine
+from simhw.memory.model import MemoryCost, memory_cost
 from simhw.results import Comparison, Cost, OperationResult, Results
-from simhw.simulation import Place, Simulation
+from simhw.simulation import Place, Simulation, grown_layer
 from simhw.tile.passes import whole_tiles
 from simhw.trace.format import load_trace, trace_hash
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
@@ -247,6 +249,43 @@ def compare(
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers, "batch": batch}
     return Comparison([simulate(trace, machine, baseline=baseline, **options) for machine in machines])
+
+
+def timeline(trace: Trace, results: Results, layer: str, operation: Operation, record: int) -> MemoryCost:
+    """Run an operation of a simulated step through the memories once more, and keep what every unit did.
+
+    Tiles are as busy as in `results`, sampled or grown as they are; so the operation takes exactly as long.
+
+    Parameters
+    ----------
+    trace : Trace
+    results : Results
+        Of this trace.
+    layer : str
+        By name; the first where several have it.
+    operation : {"forward", "input_grad", "weight_grad"}
+    record : int
+        Containers on the DRAM's channels to keep at the most, at least 1.
+
+    Raises
+    ------
+    TraceError
+        There is no such layer, or training did not run the operation.
+    SimhwError
+        Memories are ideal.
+    """
+    item = next((each for each in results.operations if (each.layer, each.operation) == (layer, operation)), None)
+    if item is None:
+        raise TraceError(f"{trace.path or 'the trace'}: training ran no {operation} of a layer {layer!r}")
+    cost = item.cost.memory
+    if cost is None:
+        raise SimhwError(f"{results.machine.label}: memories are ideal, so there is no timeline of them")
+    # Layers may share a name, and not all ran every operation.
+    found = next(each for each in trace.layers if each.name == layer and operation in each.operations)
+    batch = results.provenance["grown_to"]
+    if batch:
+        found = grown_layer(found, captured_batch(trace.layers), batch)
+    return memory_cost(found, operation, results.machine, cost.shapes, cost.tile_cycles, record)
 
 
 def _replay(machine: Machine) -> Check:

@@ -64,6 +64,9 @@ class Step:
     share: float
 
 
+Facts = dict[str, str | int | float]
+
+
 @dataclass(frozen=True)
 class Interval:
     """Something that a unit did, for a timeline [ns].
@@ -72,7 +75,7 @@ class Interval:
     ----------
     unit : str
         "tile 3", "DMA", "channel 0" or "refresh".
-    facts : mapping
+    facts : dict
         What more there is to say of it: its step, its tensor, its bytes ...
     """
 
@@ -80,7 +83,7 @@ class Interval:
     name: str
     start_ns: float
     end_ns: float
-    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass
@@ -237,7 +240,7 @@ def run_schedule(
         for job in jobs:
             done = dram.transfer(job.first, job.runs, job.run, job.stride, job.payload_bytes(ratios), job.write, start)
             if record:
-                facts = {
+                facts: Facts = {
                     "step": index,
                     "way": way,
                     "tensor": job.tensor.upper(),
@@ -280,10 +283,10 @@ def run_schedule(
             before, done = done, done + step.share
             free = begin + tile_ns * (done - before)
             if record:
-                facts = {"step": index, "share of the work": step.share}
+                work: Facts = {"step": index, "share of the work": step.share}
                 for number in np.flatnonzero(free > begin):
                     at_work = float(begin[number]), float(free[number])
-                    schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, facts))
+                    schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, work))
             computed_ns[index] = float(free.max())
             computing[index].succeed()
 

@@ -1,19 +1,19 @@
 """What the memory hierarchy makes of an operation: its time and where it goes, and every event that costs energy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.memory.blocking import Blocking, fixed, parse_blocking, search
-from simhw.memory.dram import PS_PER_NS, Dram
+from simhw.memory.dram import Dram
 from simhw.memory.hierarchy import Interval, Job, Schedule, Step, run_schedule, steps_of
 from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
 from simhw.memory.parameters import Memory
+from simhw.memory.record import dram_intervals, recorded_ns
 from simhw.memory.space import Space, space_of
 from simhw.operands import statistics_of
 from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
@@ -81,8 +81,8 @@ class MemoryCost:
     on_chip: OnChip
     dram: DramUse
     sram_instances: dict[str, int]
-    shapes: Sequence[PassShape] = field(repr=False)
-    tile_cycles: npt.NDArray[np.float64] = field(repr=False)
+    shapes: Sequence[PassShape] = field(repr=False, compare=False)
+    tile_cycles: npt.NDArray[np.float64] = field(repr=False, compare=False)
     intervals: list[Interval] = field(default_factory=list, repr=False)
     recorded_ns: float = float("inf")
 
@@ -186,41 +186,9 @@ def memory_cost(
         sram_instances=sram_instances(machine),
         shapes=shapes,
         tile_cycles=tile_cycles,
-        intervals=[*schedule.intervals, *_dram_intervals(schedule, dram)] if record else [],
-        recorded_ns=_recorded_ns(dram),
+        intervals=[*schedule.intervals, *dram_intervals(schedule, dram)] if record else [],
+        recorded_ns=recorded_ns(dram),
     )
-
-
-def _dram_intervals(schedule: Schedule, dram: Dram) -> Iterator[Interval]:
-    """Data on the DRAM's channels, each container's with the job that it belongs to, and refreshes up to the end."""
-    burst_bytes = dram.parameters.burst_bytes
-    jobs = [each for each in schedule.intervals if each.unit == "DMA"]
-    # Containers are recorded in the order of service: job by job.
-    owners = chain.from_iterable(repeat(job, int(job.facts["containers"])) for job in jobs)
-    for data, job in zip(dram.intervals, owners, strict=False):
-        way, tensor, containers = "write" if data.write else "read", job.facts["tensor"], int(job.facts["containers"])
-        facts = {
-            "step": job.facts["step"],
-            "tensor": tensor,
-            "way": way,
-            "bytes": -(-int(job.facts["bytes"]) // (containers * burst_bytes)) * burst_bytes,
-            "bank": data.bank,
-            "row": "hit" if data.row_hit else "opened",
-        }
-        yield Interval(f"channel {data.channel}", f"{way} {tensor}", data.start_ns, data.end_ns, facts)
-    period, pause = dram.parameters.t_refi, dram.parameters.refresh_pause_ps / PS_PER_NS
-    for number in range(1, int(schedule.end_ns // period) + 1):
-        yield Interval("refresh", "refresh", number * period - pause, number * period)
-
-
-def _recorded_ns(dram: Dram) -> float:
-    """Before this no container's data began that was not recorded: data of a channel come one after another."""
-    if not dram.intervals_dropped:
-        return float("inf")
-    last = dict.fromkeys(range(dram.parameters.channels), 0.0)
-    for data in dram.intervals:
-        last[data.channel] = data.end_ns
-    return min(last.values())
 
 
 def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence[Step]]:
