@@ -369,7 +369,7 @@ def test_partial_sums_are_read_back_after_they_were_written():
     moved = []
 
     class Recorder(Pipe):
-        def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):
+        def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):  # noqa: ARG002  # as `Dram.transfer` has it
             moved.append((write, first))
             return super().transfer(0, 1, 1, 1, payload_bytes, write, start_ns)
 
