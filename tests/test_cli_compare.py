@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from simhw import load_machine, simulate
-from simhw.report.result_tables import labels, percent, ratio
+from simhw.report.result_tables import BOUND_NAMES, labels, percent, ratio
 from tests.cli_runs import output, result, rows, some_trace
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -21,12 +21,20 @@ def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> No
     ):
         name, _, override = machine.partition(":")
         each = simulate(some_trace(), load_machine(name, **({"pe.oob_threshold": 9} if override else {})), progress=False)
-        (row,) = rows(text, machine)
+        row, overall_row, breakdown = rows(text, machine)
         summaries = [*each.by_operation().values(), each.total]
         assert row[:2] == [machine, baseline]
         assert row[2:6] == [ratio(summary.speedup) for summary in summaries]
         assert row[6:8] == [ratio(each.total.energy_efficiency), ratio(each.total.cycles_per_set)]
         assert row[8] == percent(each.total.busy)
+        overall = each.total.overall
+        assert overall_row[1:5] == [ratio(summary.overall_speedup) for summary in summaries]
+        bound, traffic = BOUND_NAMES[overall.bound_by], f"{overall.off_chip_bytes / 1e6:,.1f}"
+        assert overall_row[5:] == [ratio(each.total.overall_energy_efficiency), bound, traffic]
+        assert breakdown[1] == f"{overall.time_s * 1e3:.4g}"
+        assert breakdown[2:8] == [percent(cycles / overall.cycles) for cycles in overall.shares.values()]
+        assert breakdown[8] == f"{overall.energy_j.mid * 1e3:.4g}"
+        assert breakdown[-3:] == [percent(part.mid / overall.energy_j.mid) for part in overall.groups.values()]
     assert "different baselines" in text
     assert len(pd.read_csv("o.csv")) == 15
 
@@ -43,3 +51,13 @@ def test_machines_of_the_same_name_are_told_apart_by_hash(folder: Path, capsys: 
     for label, each in zip(labels(results), results, strict=True):
         assert each.machine.content_hash[:8] in label
         assert label in text
+
+
+def test_compare_leaves_memories_out_where_they_are_ideal(capsys: pytest.CaptureFixture[str]) -> None:
+    ideal = output(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--memory", "ideal")
+    assert "With memories:" not in ideal
+    assert "DRAM" not in ideal
+    # Of several machines those are listed that have them.
+    text = output(capsys, "compare", "--pe", "tensordash", "--pe", "fpraker:memory.model=ideal")
+    assert len(rows(text, "tensordash")) == 3
+    assert len(rows(text, "fpraker:memory.model=ideal")) == 1

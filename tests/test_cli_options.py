@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.figure import Figure
 
+from simhw import load_machine
 from simhw.cli import main
 from simhw.trace.format import trace_hash
 from tests.cli_runs import SUBCOMMANDS, fails, output, result
@@ -97,6 +99,8 @@ def test_a_failed_write_leaves_the_old_file(capsys: pytest.CaptureFixture[str], 
         (["--pe", "fpraker", "--set", "pe.rounding=never"], ["pe.rounding"]),
         (["--pe", "fpraker", "--baseline", "nope"], ["no machine 'nope'"]),
         (["--pe", "fpraker:baseline=nope"], ["no machine 'nope'"]),
+        (["--pe", "fpraker", "--memory", "modelled", "--baseline", "bare.yaml"], ["--memory modelled", "bare", "no memory section"]),
+        (["--pe", "fpraker", "--batch", "3"], ["batch 3", "a multiple of the 2 images"]),
         (["--pe", "fpraker", "--sample", "0"], ["--sample 0"]),
         (["--pe", "fpraker", "--sample", "1.5"], ["--sample 1.5"]),
         (["--pe", "fpraker", "--sample", "nan"], ["--sample nan"]),
@@ -118,6 +122,8 @@ def test_bad_options_are_refused_before_any_work(
 
     monkeypatch.setattr("simhw.simulator.simulate", simulate)
     Path("folder.png").mkdir()
+    bare = load_machine("bitparallel").values.model_dump(exclude={"memory", "energy", "sram", "memory_area_mm2"})
+    Path("bare.yaml").write_text(yaml.safe_dump(bare | {"name": "bare"}))
     line = fails(capsys, command, *([] if "--trace" in arguments else ["--trace", "some"]), *arguments)
     for word in words:
         assert word in line

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from simhw import Layer, Trace, load_machine
 from simhw.cli import main
+from simhw.report.memory_tables import component_name
 from simhw.report.result_reasons import CLASS_MEANINGS
-from simhw.report.result_tables import percent, ratio
+from simhw.report.result_tables import BOUND_NAMES, percent, ratio
 from simhw.trace.format import trace_hash, write_trace
 from tests.cli_runs import LONG_NAME, fails, output, result, rows, some_trace
 from tests.trace_files import sampled_trace
@@ -40,20 +42,71 @@ def test_tables_hold_the_numbers_of_the_results(machine: str, capsys: pytest.Cap
     text = output(capsys, "run", "--pe", machine)
     expected = result(machine)
     for name, summary in {**expected.by_operation(), "total": expected.total}.items():
-        performance, lane_cycles = rows(text, name)
-        cells = [ratio(summary.speedup), ratio(summary.energy_efficiency), ratio(summary.cycles_per_set)]
-        assert performance[2:] == [*cells, percent(summary.busy), percent(summary.occupancy)]
+        performance, lane_cycles, time, *energy = rows(text, name)
+        whole = summary.overall
+        cells = [ratio(summary.speedup), ratio(summary.overall_speedup), ratio(summary.energy_efficiency)]
+        cells += [
+            ratio(summary.overall_energy_efficiency),
+            ratio(summary.cycles_per_set),
+            percent(summary.busy),
+            percent(summary.occupancy),
+        ]
+        assert performance[2:] == [*cells, BOUND_NAMES[whole.bound_by]]
         assert lane_cycles[2:] == [percent(share) for share in summary.class_shares.values()]
+        assert time[1:3] == [machine, f"{whole.time_s * 1e3:.4g}"]
+        assert time[3:9] == [percent(cycles / whole.cycles) for cycles in whole.shares.values()]
+        assert time[9:11] == [f"{whole.off_chip_bytes / 1e6:,.1f}", percent(whole.off_chip_bytes / whole.raw_off_chip_bytes)]
+        assert bool(energy) == (name == "total")
+        if energy:
+            assert energy[0][1] == f"{whole.energy_j.mid * 1e3:.4g}"
+
+
+def test_energy_has_a_row_per_component_that_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "run", "--pe", "fpraker")
+    energy = result().total.overall.energy
+    for component, part in energy.items():
+        (row,) = [line for line in text.splitlines() if f" {component_name(component)} " in line and " to " in line]
+        assert f" {part.mid * 1e3:.4g} " in row
+    assert "low to high" in text
+
+
+def test_ideal_memories_leave_their_tables_out(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "run", "--pe", "fpraker", "--memory", "ideal")
+    assert "fpraker:memory.model=ideal" in text
+    assert "bitparallel:memory.model=ideal" in text
+    assert "overall" not in text
+    assert "DRAM" not in text
+    total = result().total
+    assert rows(text, "total")[0][2] == ratio(total.speedup)
+    named = output(capsys, "run", "--pe", "fpraker", "--baseline", "tensordash-dense", "--memory", "ideal")
+    assert "tensordash-dense:memory.model=ideal" in named
+
+
+def test_memories_that_a_file_does_not_have_cannot_be_modelled(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = load_machine("bitparallel").values.model_dump(exclude={"memory", "energy", "sram", "memory_area_mm2"})
+    (folder / "bare.yaml").write_text(yaml.safe_dump(values | {"name": "bare"}))
+    assert "overall" not in output(capsys, "run", "--pe", "bare.yaml")
+    line = fails(capsys, "run", "--trace", "some", "--pe", "bare.yaml", "--memory", "modelled")
+    assert "the file of bare has no memory section" in line
+
+
+def test_a_grown_step_says_so_and_does_more_work(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "run", "--pe", "fpraker", "--batch", "8")
+    assert "8 images, whose values are those of the captured ones again and again" in text
+    plain, grown = result().total, result(batch=8).total
+    assert grown.macs == 4 * plain.macs
+    assert rows(text, "total")[0][2] == ratio(grown.speedup)
+    assert "batch 7: give a multiple of the 2 images" in fails(capsys, "run", "--trace", "some", "--pe", "fpraker", "--batch", "7")
 
 
 def test_a_dense_machine_has_the_figures_of_its_shapes(capsys: pytest.CaptureFixture[str]) -> None:
     # forward: conv 2 images x 36 positions x 12 channels x 72, linear 24 x 16 x 40 MACs; in tiles of 8 x 8 and sets of 8
     # conv 2 x ceil(36/8) x ceil(12/8) x 9 = 180 sets, linear 3 x 2 x 5 = 30.
     macs, sets = 2 * 36 * 12 * 72 + 24 * 16 * 40, 180 + 30
-    (performance, lane_cycles) = rows(output(capsys, "run", "--pe", "bitparallel"), "forward")
+    performance, lane_cycles, _ = rows(output(capsys, "run", "--pe", "bitparallel"), "forward")
     assert performance[1] == f"{macs / 1e3:.4g}K"
-    assert performance[2:5] == ["-", "-", "1.000"]
-    assert performance[6] == percent(macs / (sets * 512))
+    assert performance[2:7] == ["-", "-", "-", "-", "1.000"]
+    assert performance[8] == percent(macs / (sets * 512))
     assert lane_cycles[1] == f"{sets * 512 / 1e3:.4g}K"
 
 

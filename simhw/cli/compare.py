@@ -26,19 +26,23 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
-    from simhw.report.memory_tables import breakdown_sheet, has_memories, memory_cautions, memory_legend
+    from simhw.report.memory_reasons import memory_cautions, memory_legend
+    from simhw.report.memory_tables import breakdown_sheet, overall_comparison_sheet
     from simhw.report.result_reasons import cautions, legend, sampling_error
-    from simhw.report.result_tables import comparison_sheet, labels, layer_comparison_sheet, machine_facts, trace_facts
+    from simhw.report.result_tables import comparison_sheet, has_memories, labels, layer_comparison_sheet, machine_facts, trace_facts
 
     results = simulated(arguments, request)
     written = write_files(arguments, results, partial(_plot, request, results))
+    named = list(zip(labels(results), results, strict=True))
     show(*facts(trace_facts(request.trace, results[0])))
-    for label, each in zip(labels(results), results, strict=True):
+    for label, each in named:
         show("", *facts(machine_facts(each, label)), sampling_error(each), *cautions(each), *memory_cautions(each))
-    show(comparison_sheet(results))
-    modelled = [each for each in results if has_memories(each)]
+    show("", "Compute only, that is with ideal memories:", comparison_sheet(results))
+    modelled = [(label, each) for label, each in named if has_memories(each)]
     if modelled:
-        show(breakdown_sheet(modelled, [label for label, each in zip(labels(results), results, strict=True) if has_memories(each)]))
+        names, with_memories = [label for label, _ in modelled], [each for _, each in modelled]
+        show("With memories:", overall_comparison_sheet(with_memories, names))
+        show("Where their time and energy go:", breakdown_sheet(with_memories, names))
     if len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1:
         show("The machines have different baselines: each speed-up and efficiency is against the baseline of its row.")
     if arguments.per_layer:

@@ -26,16 +26,18 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
-    from simhw.report.memory_tables import (
-        energy_sheet,
-        has_memories,
-        memory_cautions,
-        memory_explanation,
-        memory_legend,
-        time_sheet,
-    )
+    from simhw.report.memory_reasons import memory_cautions, memory_explanation, memory_legend
+    from simhw.report.memory_tables import energy_sheet, time_sheet
     from simhw.report.result_reasons import cautions, explanation, legend
-    from simhw.report.result_tables import labels, lane_cycle_sheet, layer_sheet, machine_facts, performance_sheet, trace_facts
+    from simhw.report.result_tables import (
+        has_memories,
+        labels,
+        lane_cycle_sheet,
+        layer_sheet,
+        machine_facts,
+        performance_sheet,
+        trace_facts,
+    )
 
     results = simulated(arguments, request)
     written = write_files(arguments, results, partial(_plot, request, results))

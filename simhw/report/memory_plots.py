@@ -1,14 +1,16 @@
-"""Pictures of what memories make of a run: where the time and the energy go, machine beside baseline."""
+"""Pictures of what memories make of a run: where the time and the energy go, a bar for each machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from simhw.energy import GROUPS
 from simhw.memory.model import SHARES
-from simhw.report.memory_tables import GROUP_NAMES, SHARE_NAMES
-from simhw.results import Overall, Results, Summary
+from simhw.report.bars import legend, name_rows
+from simhw.report.memory_tables import GROUP_NAMES, SHARE_NAMES, component_name, share
+from simhw.results import Overall
 
 # Okabe and Ito's palette, as in the other plots: what the tiles do is green, what they wait for is not.
 SHARE_COLORS = {
@@ -19,94 +21,70 @@ SHARE_COLORS = {
     "fill": "#56B4E9",
     "drain": "#0072B2",
 }
+# A hue per part of the machine: green the tiles, yellow to orange what is on chip, blue what is off it.
 COMPONENT_COLORS = {
     "compute": "#009E73",
     "scratchpads": "#F0E442",
     "buffers": "#E69F00",
-    "transposers": "#CC79A7",
-    "leakage": "#999999",
+    "transposers": "#D55E00",
+    "leakage": "#A65628",
     "dram_activate": "#003F5C",
     "dram_read": "#0072B2",
     "dram_write": "#56B4E9",
     "dram_refresh": "#8DA0CB",
     "dram_background": "#C6DBEF",
 }
-SMALLEST_LABELLED = 0.05
-LONGEST_NAME = 24
-
-
-def overall_bars(results: Results) -> dict[str, Overall]:
-    """What gets a bar of its own: the machine, and its baseline, in total."""
-    total = results.total
-    bars = {_short(results.machine.label): total.overall}
-    if results.baseline is not None and total.baseline_overall is not None:
-        bars[_short(results.baseline.label)] = total.baseline_overall
-    return bars
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+SMALLEST_LABELLED, SMALLEST_NAMED = 0.045, 0.13
+"""Shares of the axis below which a piece has no room for its number, or for a name beside it."""
+WHISKER_OFFSET = 0.26
+"""Rows below a bar's middle, where no number stands."""
 
 
 def draw_time(axes: Axes, bars: Mapping[str, Overall]) -> None:
     """A bar of time per machine, by cause [ms]."""
     starts = np.zeros(len(bars))
-    longest = max(overall.time_s for overall in bars.values()) * 1e3
+    wholes = np.array([overall.time_s * 1e3 for overall in bars.values()])
     for name in SHARES:
-        parts = np.array([1e3 * overall.time_s * overall.shares[name] / max(overall.cycles, 1e-300) for overall in bars.values()])
-        drawn = axes.barh(range(len(bars)), parts, left=starts, color=SHARE_COLORS[name], label=SHARE_NAMES[name], height=0.7)
-        axes.bar_label(
-            drawn, _labels(parts.tolist(), [overall.time_s * 1e3 for overall in bars.values()], longest), label_type="center", fontsize=7
-        )
+        parts = np.nan_to_num([overall.time_s * 1e3 * share(overall.shares[name], overall.cycles) for overall in bars.values()])
+        axes.barh(range(len(bars)), parts, left=starts, color=SHARE_COLORS[name], label=SHARE_NAMES[name], height=0.7)
+        for row, (start, part, whole) in enumerate(zip(starts, parts, wholes, strict=True)):
+            _inside(axes, "", float(start), float(part), float(whole), row, float(wholes.max()))
         starts += parts
-    _finish(axes, list(bars), "time with memories [ms]")
+    name_rows(axes, list(bars))
+    axes.set_xlabel("time with memories [ms]", fontsize=8)
+    legend(axes, len(SHARES))
 
 
 def draw_energy(axes: Axes, bars: Mapping[str, Overall]) -> None:
-    """A bar of energy per machine, by component, and the ends of its uncertainty [mJ]."""
+    """A bar of energy per machine, by component, the shares of its groups, and the ends of its uncertainty [mJ]."""
     starts = np.zeros(len(bars))
-    totals = [overall.energy_j for overall in bars.values()]
-    longest = max(total.mid for total in totals) * 1e3
+    totals = [overall.energy_j.times(1e3) for overall in bars.values()]
+    longest = max(total.high for total in totals)
     for group, components in GROUPS.items():
+        begins = starts.copy()
         for component in components:
             parts = np.array([overall.energy[component].mid * 1e3 for overall in bars.values()])
-            text = component.replace("dram_", "DRAM ").replace("_", " ")
-            label = text if group == "core" else f"{GROUP_NAMES[group]}: {text}"
-            drawn = axes.barh(range(len(bars)), parts, left=starts, color=COMPONENT_COLORS[component], label=label, height=0.7)
-            axes.bar_label(drawn, _labels(parts.tolist(), [total.mid * 1e3 for total in totals], longest), label_type="center", fontsize=7)
+            color, text = COMPONENT_COLORS[component], component_name(component)
+            axes.barh(range(len(bars)), parts, left=starts, color=color, label="core: tiles" if group == "core" else text, height=0.7)
             starts += parts
-    errors = [[(total.mid - total.low) * 1e3 for total in totals], [(total.high - total.mid) * 1e3 for total in totals]]
-    axes.errorbar(starts, range(len(bars)), xerr=errors, fmt="none", ecolor="black", elinewidth=0.8, capsize=3)
-    _finish(axes, list(bars), "energy with memories [mJ], whiskers: all costs low, all high")
+        for row, (begin, end, total) in enumerate(zip(begins, starts, totals, strict=True)):
+            _inside(axes, f"{GROUP_NAMES[group]} ", float(begin), float(end - begin), total.mid, row, longest)
+            axes.vlines(end, row - 0.35, row + 0.35, color="white", linewidth=1.2)
+    errors = [[total.mid - total.low for total in totals], [total.high - total.mid for total in totals]]
+    axes.errorbar(
+        starts, np.arange(len(bars)) + WHISKER_OFFSET, xerr=errors, fmt="|", markersize=5, color="black", elinewidth=0.8, capsize=2.5
+    )
+    name_rows(axes, list(bars))
+    axes.set_xlim(left=0)
+    axes.set_xlabel("energy with memories [mJ]; whiskers: all costs at their low, at their high end", fontsize=8)
+    legend(axes, 5)
 
 
-def draw_ratios(axes: Axes, variants: Sequence[str], totals: Sequence[Summary]) -> None:
-    """Speed-up and energy efficiency of each variant, compute only and with memories."""
-    kinds = {
-        "speed-up, compute only": ("#999999", [total.speedup for total in totals]),
-        "speed-up with memories": ("#0072B2", [total.overall_speedup for total in totals]),
-        "energy efficiency, compute only": ("#DDDDDD", [total.energy_efficiency for total in totals]),
-        "energy efficiency with memories": ("#56B4E9", [total.overall_energy_efficiency for total in totals]),
-    }
-    for index, (label, (color, values)) in enumerate(kinds.items()):
-        places = np.arange(len(variants)) + 0.2 * (index - 1.5)
-        drawn = axes.barh(places, values, 0.19, color=color, label=label)
-        axes.bar_label(drawn, [f"{value:.2f}" if np.isfinite(value) else "" for value in values], fontsize=6.5, padding=2)
-    axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
-    _finish(axes, variants, "over the baseline")
-    axes.margins(x=0.12)
-
-
-def _labels(parts: Sequence[float], wholes: Sequence[float], longest: float) -> list[str]:
-    """Shares of a bar, where the piece is long enough for a number."""
-    return [
-        f"{part / whole:.0%}" if whole and part >= SMALLEST_LABELLED * longest else "" for part, whole in zip(parts, wholes, strict=True)
-    ]
-
-
-def _finish(axes: Axes, names: Sequence[str], label: str) -> None:
-    axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names], fontsize=8)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel(label, fontsize=8)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=6.5, frameon=False, handlelength=1, columnspacing=1)
+def _inside(axes: Axes, name: str, start: float, part: float, whole: float, row: int, longest: float) -> None:
+    """The share of a piece of a bar in its middle, where there is room for it, with its name where there is room for both."""
+    if part < SMALLEST_LABELLED * longest:
+        return
+    text = f"{name if part >= SMALLEST_NAMED * longest else ''}{share(part, whole):.0%}"
+    # Any colour may lie below it.
+    outline = [withStroke(linewidth=1.6, foreground="white")]
+    axes.text(start + part / 2, row, text, ha="center", va="center", fontsize=7, path_effects=outline)

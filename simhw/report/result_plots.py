@@ -1,7 +1,7 @@
 """Pictures of results: where the lane-cycles went, and speed-ups with their intervals, in total and layer by layer."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,9 +9,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
-from simhw.report.memory_plots import draw_energy, draw_ratios, draw_time, overall_bars
-from simhw.report.memory_tables import has_memories
-from simhw.report.result_tables import labels, ratio, title
+from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows, named, plain
+from simhw.report.memory_plots import draw_energy, draw_time
+from simhw.report.memory_tables import sides
+from simhw.report.result_tables import has_memories, labels, ratio, short, title
 from simhw.results import Results, Summary
 from simhw.trace.layer import OPERATIONS
 from simhw.trace.trace import Trace
@@ -31,7 +32,6 @@ OPERATION_STYLE: dict[str, tuple[str, str]] = {
     "weight_grad": ("#009E73", "s"),
 }
 MACHINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-LONGEST_NAME = 36
 LAYER_INCHES = 0.2
 WIDTH_INCHES = 12.0
 # A share below this has no room for its number.
@@ -81,28 +81,28 @@ def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     layers = _layer_names(results[0])
     width = max(WIDTH_INCHES, 2.0 + LAYER_INCHES * min(len(layers), MOST_NAMED_LAYERS))
     # One layer, or no baseline, leaves the lower panel nothing to show.
-    heights = [[2.6, *([1.9] if has_memories(each) else []), *([3.4] if len(layers) > 1 and each.baseline else [])] for each in results]
+    heights = [[2.6, *([1.8] if has_memories(each) else []), *([3.4] if len(layers) > 1 and each.baseline else [])] for each in results]
     totals = [sum(each) + 0.4 for each in heights]
     figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
-    figure.suptitle(_plain(title(trace)), fontsize=11)
+    figure.suptitle(plain(title(trace)), fontsize=11)
     blocks = figure.subfigures(len(results), 1, squeeze=False, height_ratios=totals)[:, 0]
-    for block, label, each, parts in zip(blocks, labels(results), results, heights, strict=True):
-        _draw_machine(block, label, each, layers, parts)
+    for block, name, each, parts in zip(blocks, labels(results), results, heights, strict=True):
+        _draw_machine(block, name, each, layers, parts)
     return figure
 
 
-def _draw_machine(block: SubFigure, label: str, results: Results, layers: list[str], heights: list[float]) -> None:
+def _draw_machine(block: SubFigure, name: str, results: Results, layers: list[str], heights: list[float]) -> None:
     baseline = results.baseline
-    block.suptitle(_plain(f"{label}{f', against {baseline.label}' if baseline else ''}"), fontsize=10, fontweight="bold")
+    block.suptitle(plain(f"{name}{f', against {baseline.label}' if baseline else ''}"), fontsize=10, fontweight="bold")
     grid = block.add_gridspec(len(heights), 2, height_ratios=heights)
     summaries = {**results.by_operation(), "total": results.total}
     classes = block.add_subplot(grid[0, 0])
     _draw_classes(classes, summaries)
     speedups = block.add_subplot(grid[0, 1], sharey=classes)
-    _draw_speedups(speedups, summaries)
+    _draw_speedups(speedups, summaries, has_memories(results))
     speedups.tick_params(axis="y", labelleft=False)
     if has_memories(results):
-        bars = overall_bars(results)
+        bars = dict(sides(results))
         draw_time(block.add_subplot(grid[1, 0]), bars)
         draw_energy(block.add_subplot(grid[1, 1]), bars)
     if len(layers) > 1 and baseline:
@@ -118,46 +118,26 @@ def _draw_classes(axes: Axes, summaries: dict[str, Summary]) -> None:
         bars = axes.barh(range(len(names)), shares, left=starts, color=CLASS_COLORS[each], label=each, height=0.7)
         axes.bar_label(bars, [f"{share:.0%}" if share >= SMALLEST_LABELLED else "" for share in shares], label_type="center", fontsize=7)
         starts += np.nan_to_num(shares)
-    axes.set_yticks(range(len(names)), [_plain(_short(name)) for name in names], fontsize=8)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    name_rows(axes, names)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.tick_params(axis="x", labelsize=7)
     axes.set_xlabel("lane-cycles of the tile passes", fontsize=8)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=6, fontsize=7, frameon=False, handlelength=1, columnspacing=1)
+    legend(axes, 6)
 
 
-def _error(half_width: float) -> float:
-    """What an error bar can draw: nothing where the half-width is unknown."""
-    return half_width if np.isfinite(half_width) else float("nan")
-
-
-def _draw_speedups(axes: Axes, summaries: dict[str, Summary]) -> None:
-    values = [summary.speedup for summary in summaries.values()]
-    errors = [_error(summary.speedup_half_width) for summary in summaries.values()]
-    colors = [OPERATION_STYLE[name][0] if name in OPERATION_STYLE else "#444444" for name in summaries]
-    axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
-    axes.barh(range(len(values)), values, xerr=errors if any(errors) else None, color=colors, height=0.7, capsize=3)
-    ends = np.nan_to_num(values) + np.nan_to_num(errors)
-    for row, (end, summary) in enumerate(zip(ends, summaries.values(), strict=True)):
-        _label(axes, ratio(summary.speedup, summary.speedup_half_width), float(end), row)
-    axes.set_xlim(0, 1.35 * max(*ends, 1.0))
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("speed-up over the baseline" if any(np.isfinite(values)) else "no baseline to compare with", fontsize=8)
-
-
-def _label(axes: Axes, text: str, x: float, y: float, above: bool = False) -> None:
-    """A number at the end of a bar; white behind it, since it may lie on the line of the baseline."""
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(0, 3) if above else (5, 0),
-        textcoords="offset points",
-        ha="center" if above else "left",
-        va="bottom" if above else "center",
-        fontsize=7,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+def _draw_speedups(axes: Axes, summaries: dict[str, Summary], modelled: bool) -> None:
+    found = list(summaries.values())
+    overall = [(each.overall_speedup, each.overall_speedup_half_width) for each in found] if modelled else []
+    draw_ratios(
+        axes,
+        [each.speedup for each in found],
+        [error(each.speedup_half_width) for each in found],
+        [ratio(each.speedup, each.speedup_half_width) for each in found],
+        [OPERATION_STYLE[name][0] if name in OPERATION_STYLE else "#444444" for name in summaries],
+        [(value, error(half_width), ratio(value, half_width)) for value, half_width in overall],
     )
+    compared = any(np.isfinite(each.speedup) for each in found)
+    axes.set_xlabel("speed-up over the baseline" if compared else "no baseline to compare with", fontsize=8)
 
 
 def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
@@ -184,10 +164,10 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
     axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
     axes.set_ylim(0, 1.08 * max([*(item.speedup for item in results.operations if np.isfinite(item.speedup)), 1.0]))
     axes.set_xlim(-0.7, len(layers) - 0.3)
-    named = layers if len(layers) <= MOST_NAMED_LAYERS else []
-    axes.set_xticks(range(len(named)), [_plain(_short(name)) for name in named], rotation=90, fontsize=6.5)
+    shown = layers if len(layers) <= MOST_NAMED_LAYERS else []
+    axes.set_xticks(range(len(shown)), [named(name) for name in shown], rotation=90, fontsize=6.5)
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_ylabel("speed-up over the baseline", fontsize=8)
+    axes.set_ylabel("speed-up, compute only", fontsize=8)
     axes.grid(linewidth=0.3, alpha=0.6)
     note = f"; hollow: 95% confidence interval wider than ±{WIDEST_DRAWN:.0%}" if hollow else ""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, frameon=False)
@@ -195,29 +175,35 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
 
 
 def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
-    """Grouped bars of speed-ups per operation and total, the totals' energy efficiency and lane-cycles, and what memories make of them."""
+    """Machines side by side: speed-ups per operation and total, lane-cycles, energy efficiency, and where time and energy go.
+
+    Speed-ups with memories, time and energy are of those machines whose memories are modelled.
+    """
     names = [*dict.fromkeys(name for each in results for name in each.by_operation()), "total"]
     summaries = [{**each.by_operation(), "total": each.total} for each in results]
     variants = labels(results)
     several = len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1
-    lower = 1.1 + 0.32 * len(results)
+    modelled = {name: each.total for name, each in zip(variants, results, strict=True) if has_memories(each)}
+    groups = 3.2 if modelled else 3.8
+    heights = [groups, *([groups] if modelled else []), 1.1 + 0.32 * len(results), *([1.1 + 0.42 * len(modelled)] if modelled else [])]
     width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
-    modelled = {label: each.total for label, each in zip(variants, results, strict=True) if has_memories(each)}
-    heights = [3.8, lower, *([1.3 + 0.7 * len(modelled), 1.3 + 0.32 * len(modelled)] if modelled else [])]
     figure = Figure(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
-    figure.suptitle(_plain(title(trace)), fontsize=11)
+    figure.suptitle(plain(title(trace)), fontsize=11)
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[2, 1])
-    _draw_groups(figure.add_subplot(grid[0, :]), names, variants, summaries, [_against(each) if several else "" for each in results])
-    totals = {label: each.total for label, each in zip(variants, results, strict=True)}
-    classes = figure.add_subplot(grid[1, 0])
+    first = figure.add_subplot(grid[0, :])
+    _draw_groups(first, names, variants, summaries, [_against(each) if several else "" for each in results])
+    totals = {name: each.total for name, each in zip(variants, results, strict=True)}
+    classes = figure.add_subplot(grid[2 if modelled else 1, 0])
     _draw_classes(classes, totals)
-    _draw_energy(figure.add_subplot(grid[1, 1], sharey=classes), totals)
+    _draw_efficiency(figure.add_subplot(grid[2 if modelled else 1, 1], sharey=classes), totals, modelled)
     if modelled:
-        draw_ratios(figure.add_subplot(grid[2, :]), [_short(name) for name in modelled], list(modelled.values()))
+        second = figure.add_subplot(grid[1, :], sharey=first)
+        _draw_groups(second, names, variants, summaries, [], [name in modelled for name in variants])
         below = grid[3, :].subgridspec(1, 2)
-        bars = {_short(name): total.overall for name, total in modelled.items()}
-        draw_time(figure.add_subplot(below[0]), bars)
-        energies = figure.add_subplot(below[1])
+        bars = {name: total.overall for name, total in modelled.items()}
+        times = figure.add_subplot(below[0])
+        draw_time(times, bars)
+        energies = figure.add_subplot(below[1], sharey=times)
         draw_energy(energies, bars)
         energies.tick_params(axis="y", labelleft=False)
     return figure
@@ -228,15 +214,22 @@ def _against(results: Results) -> str:
 
 
 def _draw_groups(
-    axes: Axes, names: list[str], variants: list[str], summaries: Sequence[dict[str, Summary]], against: Sequence[str]
+    axes: Axes,
+    names: list[str],
+    variants: list[str],
+    summaries: Sequence[dict[str, Summary]],
+    against: Sequence[str],
+    modelled: Sequence[bool] = (),
 ) -> None:
-    """A group per operation and the total, in it a bar per machine."""
+    """A group per operation and the total, in it a bar per machine: compute only, or with the memories of those that model them."""
     width = 0.8 / len(variants)
-    for index, (variant, parts, base) in enumerate(zip(variants, summaries, against, strict=True)):
+    for index, (variant, parts) in enumerate(zip(variants, summaries, strict=True)):
+        if modelled and not modelled[index]:
+            continue
         x = [group + (index - (len(variants) - 1) / 2) * width for group, name in enumerate(names) if name in parts]
         found = [parts[name] for name in names if name in parts]
-        errors = [_error(summary.speedup_half_width) for summary in found]
-        values = [summary.speedup for summary in found]
+        errors = [error(each.overall_speedup_half_width if modelled else each.speedup_half_width) for each in found]
+        values = [each.overall_speedup if modelled else each.speedup for each in found]
         axes.bar(
             x,
             values,
@@ -247,42 +240,35 @@ def _draw_groups(
             hatch="//" * (index // len(MACHINE_COLORS)),
             edgecolor="white",
             linewidth=0.4,
-            label=_plain(_short(variant, 60) + base),
+            label="" if modelled else plain(short(variant, 60) + against[index]),
         )
         if len(variants) <= MOST_LABELLED_VARIANTS:
-            ends = np.nan_to_num(values) + np.nan_to_num(errors)
-            for place, end, value in zip(x, ends, values, strict=True):
-                _label(axes, f"{value:.2f}", place, float(end), above=True)
+            for place, end, value in zip(x, ends(values, errors), values, strict=True):
+                label(axes, f"{value:.2f}", place, float(end), above=True)
     axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
     axes.margins(y=0.1)
     axes.set_xticks(range(len(names)), names, fontsize=9)
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_ylabel("speed-up over the baseline", fontsize=8)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7, frameon=False)
+    axes.set_ylabel(f"speed-up, {'with memories' if modelled else 'compute only'}", fontsize=8)
+    if not modelled:
+        legend(axes, 2)
 
 
-def _draw_energy(axes: Axes, totals: dict[str, Summary]) -> None:
-    values = [total.energy_efficiency for total in totals.values()]
-    axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
-    colors = [MACHINE_COLORS[index % len(MACHINE_COLORS)] for index in range(len(values))]
-    axes.barh(range(len(values)), values, color=colors, height=0.7)
-    ends = np.nan_to_num(values)
-    for row, (end, value) in enumerate(zip(ends, values, strict=True)):
-        _label(axes, ratio(value), float(end), row)
-    axes.set_xlim(0, 1.35 * max(*ends, 1.0))
+def _draw_efficiency(axes: Axes, totals: dict[str, Summary], modelled: Collection[str]) -> None:
+    """A row per machine: energy efficiency of the tiles alone, and with memories for machines that model them."""
+    found = list(totals.values())
+    overall = [each.overall_energy_efficiency if name in modelled else float("nan") for name, each in totals.items()]
+    draw_ratios(
+        axes,
+        [each.energy_efficiency for each in found],
+        [0.0] * len(found),
+        [ratio(each.energy_efficiency) for each in found],
+        [MACHINE_COLORS[index % len(MACHINE_COLORS)] for index in range(len(found))],
+        [(value, 0.0, ratio(value)) for value in overall] if modelled else [],
+    )
     axes.tick_params(axis="y", labelleft=False)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("compute energy efficiency, total", fontsize=8)
+    axes.set_xlabel("energy efficiency over the baseline, total" if modelled else "compute energy efficiency, total", fontsize=8)
 
 
 def _layer_names(results: Results) -> list[str]:
     return list(dict.fromkeys(item.layer for item in results.operations))
-
-
-def _short(name: str, longest: int = LONGEST_NAME) -> str:
-    return name if len(name) <= longest else f"…{name[1 - longest :]}"
-
-
-def _plain(text: str) -> str:
-    """Text for matplotlib, to which a dollar sign would start a formula."""
-    return text.replace("$", r"\$")

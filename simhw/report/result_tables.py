@@ -14,6 +14,8 @@ from simhw.trace.trace import Trace
 
 OPERAND_ROLES = {"fpraker": "serial", "tensordash": "scheduled"}
 """What the operand is called that a kind of PE treats apart."""
+BOUND_NAMES = {"compute": "compute", "dram": "DRAM", "buffer": "buffers", "transposer": "transposers"}
+"""What bounds an operation, as tables say it."""
 
 
 def labels(results: Sequence[Results]) -> list[str]:
@@ -31,7 +33,18 @@ def simulated_share(results: Results) -> float:
     return sum(item.passes * item.simulated for item in results.operations) / passes if passes else 1.0
 
 
+def has_memories(results: Results) -> bool:
+    """True where the memories of the machine or of its baseline are modelled."""
+    costs = [cost for item in results.operations for cost in (item.cost, item.baseline) if cost is not None]
+    return any(cost.memory is not None for cost in costs)
+
+
 # Cells
+
+
+def short(name: str, longest: int) -> str:
+    """A name that may be of any length, its end kept: that is what tells a layer or a variant apart."""
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def count(value: float) -> str:
@@ -113,24 +126,22 @@ def kind_of(results: Results) -> str:
 
 
 def performance_sheet(results: Results) -> Sheet:
-    """Per operation and total: work, speed-up, energy, both with memories too, cycles per set, and how full the machine is."""
-    modelled = any(item.cost.memory for item in results.operations)
-    headings = [
-        "MACs",
-        "speed-up",
-        "energy eff.",
-        "cycles/set",
-        "busy",
-        "occupancy",
-        *(["overall speed-up", "energy eff."] if modelled else []),
-    ]
-    columns = [("operation", False), *((heading, True) for heading in headings)]
+    """Per operation and total: work, speed-up, energy, both with memories beside, cycles per set, and how full the machine is."""
+    modelled = has_memories(results)
+    headings = ["MACs", "speed-up", *(["overall speed-up"] if modelled else []), "energy eff.", *(["overall eff."] if modelled else [])]
+    columns = [("operation", False), *((heading, True) for heading in [*headings, "cycles/set", "busy", "occupancy"])]
+    if modelled:
+        columns.append(("bound by", False))
     rows = []
     for name, summary in _groups(results).items():
-        row = [name, count(summary.macs), ratio(summary.speedup, summary.speedup_half_width), ratio(summary.energy_efficiency)]
+        row = [name, count(summary.macs), ratio(summary.speedup, summary.speedup_half_width)]
+        if modelled:
+            row.append(ratio(summary.overall_speedup, summary.overall_speedup_half_width))
+        row.append(ratio(summary.energy_efficiency))
+        if modelled:
+            row.append(ratio(summary.overall_energy_efficiency))
         row += [ratio(summary.cycles_per_set), percent(summary.busy), percent(summary.occupancy)]
-        overall = [ratio(summary.overall_speedup, summary.overall_speedup_half_width), ratio(summary.overall_energy_efficiency)]
-        rows.append([*row, *(overall if modelled else [])])
+        rows.append([*row, BOUND_NAMES[summary.overall.bound_by]] if modelled else row)
     return Sheet(columns, rows, total_last=True)
 
 
@@ -148,7 +159,7 @@ def layer_sheet(results: Results) -> Sheet:
     """Per layer and operation: what the other two tables say, and the share of the total time."""
     role = OPERAND_ROLES.get(kind_of(results))
     headings = ["MACs", "time", "speed-up", "energy eff.", "cycles/set", "busy", "occupancy"]
-    modelled = any(item.cost.memory for item in results.operations)
+    modelled = has_memories(results)
     overall = ["overall speed-up", "bound by", "off-chip MB", "blocking"] if modelled else []
     columns = [("layer", False), ("operation", False), *((heading, True) for heading in [*headings, *results.classes, *overall])]
     whole = results.total.time_s
@@ -158,9 +169,10 @@ def layer_sheet(results: Results) -> Sheet:
         row += [ratio(item.speedup, item.speedup_half_width), ratio(item.energy_efficiency), ratio(item.cycles_per_set)]
         row += [percent(item.cost.busy), percent(item.cost.occupancy)]
         row += [percent(share) for share in summarise([item]).class_shares.values()]
-        if item.cost.memory:
+        if modelled:
             memory = item.cost.memory
-            row += [ratio(item.overall_speedup), memory.bound_by, f"{memory.off_chip_bytes / 1e6:.3g}", str(memory.blocking)]
+            row += [ratio(item.overall_speedup), BOUND_NAMES[item.cost.bound_by]]
+            row += [f"{memory.off_chip_bytes / 1e6:.3g}", str(memory.blocking)] if memory else ["-", "-"]
         rows.append([*row, operand_counts([item]).rpartition(" ")[0]] if role else row)
     if role:
         columns.append((role, False))

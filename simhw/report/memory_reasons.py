@@ -1,0 +1,107 @@
+"""Why memories make of a run what they make of it, in sentences that hold its own figures."""
+
+from collections.abc import Sequence
+
+from simhw.report.memory_tables import megabytes, share
+from simhw.report.result_tables import BOUND_NAMES, percent
+from simhw.results import OperationResult, Overall, Results
+
+SMALL_BATCH_SHARE = 0.5
+"""Where weights make more of the off-chip traffic than this, the batch decides what the run says."""
+
+
+def memory_explanation(results: Results) -> list[str]:
+    """What bounds the run, and what becomes of the speed-up and energy efficiency of the tiles alone."""
+    total, overall = results.total, results.total.overall
+    bound = ", ".join(f"{BOUND_NAMES[name]} {part:.0%}" for name, part in sorted(overall.bound.items(), key=lambda item: -item[1]))
+    waits = percent(share(_waiting(overall), overall.cycles))
+    lines = [
+        f"With memories the run is bound by {BOUND_NAMES[overall.bound_by]}: the tiles wait {waits} of the time. "
+        f"Share of the time in operations bound by each: {bound}."
+    ]
+    base = total.baseline_overall
+    if base is None or results.baseline is None:
+        return lines
+    lines.append(
+        f"Why {total.overall_speedup:.3f}x with memories and {total.speedup:.3f}x without: {_times(base)} on {results.baseline.name} "
+        f"against {_times(overall)} on {results.machine.name}; {_bytes_of_both(overall, base)}."
+    )
+    lines.append(
+        f"Energy efficiency {total.overall_energy_efficiency:.3f}x with memories and {total.energy_efficiency:.3f}x without: memories take "
+        f"{percent(_memory_share(overall))} of the machine's energy and {percent(_memory_share(base))} of the baseline's; tiles that wait "
+        "draw power too."
+    )
+    return lines
+
+
+def _waiting(overall: Overall) -> float:
+    """Cycles in which the tiles have to wait."""
+    return overall.cycles - overall.shares["compute"]
+
+
+def _times(overall: Overall) -> str:
+    to_ms = share(overall.time_s, overall.cycles) * 1e3
+    return f"{overall.shares['compute'] * to_ms:.3f} ms of computing and {_waiting(overall) * to_ms:.3f} ms of waiting"
+
+
+def _bytes_of_both(overall: Overall, base: Overall) -> str:
+    if overall.off_chip_bytes == base.off_chip_bytes:
+        return f"both move the same {megabytes(overall.off_chip_bytes)} MB"
+    return f"{megabytes(base.off_chip_bytes)} MB off chip against {megabytes(overall.off_chip_bytes)} MB"
+
+
+def _memory_share(overall: Overall) -> float:
+    return share(overall.energy_j.mid - overall.groups["core"].mid, overall.energy_j.mid)
+
+
+def memory_cautions(results: Results) -> list[str]:
+    """What a reader must know before quoting figures with memories; nothing where there are none."""
+    lines = []
+    weights = weight_share(results.operations)
+    if weights > SMALL_BATCH_SHARE:
+        batch = results.provenance["grown_to"] or results.provenance["batch"]
+        lines.append(
+            f"Caution: {weights:.0%} of the off-chip bytes are weights and their gradients, which all images of a batch share, and the "
+            f"batch{f' of {batch}' if batch else ''} is small; --batch N grows the step to N images."
+        )
+    memory = results.machine.modelled_memory
+    if memory is not None and memory.compression != "none":
+        lines.append(
+            f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their values are not in a trace."
+        )
+    if differing := _differing_memories(results):
+        lines.append(
+            f"Caution: machine and baseline have different memories ({differing}); --set memory.* reaches a machine's own baseline."
+        )
+    return lines
+
+
+def weight_share(operations: Sequence[OperationResult]) -> float:
+    """Share of the machine's off-chip bytes that weights and their gradients have; 0 where memories are ideal.
+
+    The second operand of a matmul is no weight: a larger batch has more of it.
+    """
+    memories = [(item.kind, item.cost.memory) for item in operations if item.cost.memory]
+    everything = sum(memory.off_chip_bytes for _, memory in memories)
+    weights = sum(memory.traffic_bytes["w_in"] + memory.traffic_bytes["w_out"] for kind, memory in memories if kind != "matmul")
+    return weights / everything if everything else 0.0
+
+
+def _differing_memories(results: Results) -> str:
+    """Values of the memories that machine and baseline do not share."""
+    if results.baseline is None:
+        return ""
+    ours, theirs = results.machine.modelled_memory, results.baseline.modelled_memory
+    if ours is None or theirs is None:
+        return "" if ours is theirs else f"{'ideal' if ours is None else 'modelled'} against {'ideal' if theirs is None else 'modelled'}"
+    return ", ".join(name for name, value in ours.model_dump().items() if value != theirs.model_dump()[name])
+
+
+def memory_legend() -> list[str]:
+    """What the words of these tables mean."""
+    return [
+        "overall: with memories, against the baseline with its memories.  compute: what the tiles need, memories aside.  DRAM: tiles wait "
+        "for blocks or for room.  buffers, transposers: they cannot feed the tiles.",
+        "fill, drain: the first blocks in, the last outputs out.  bound by: the largest of these, fill and drain counted as DRAM.",
+        "compressed: bytes off chip over those before compression.  low to high: all costs at the ends of their uncertainty together.",
+    ]
