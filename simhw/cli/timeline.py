@@ -1,0 +1,134 @@
+"""`simhw run --timeline`: one operation of the step as a timeline (.json), or the lanes of one of its tile passes (.vcd)."""
+
+import argparse
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, cast
+
+from simhw.cli.options import Request, _check_target
+from simhw.errors import MachineError, SimhwError, TraceError
+
+if TYPE_CHECKING:
+    from simhw.machine import Machine
+    from simhw.results import OperationResult, Results
+    from simhw.trace.layer import Operation
+    from simhw.trace.trace import Trace
+
+SUFFIXES = (".json", ".vcd")
+# As `simhw.trace.layer` has them, which imports NumPy: help is to come at once.
+OPERATIONS = ("forward", "input_grad", "weight_grad")
+NAMES_LISTED = 8
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--timeline",
+        metavar="FILE",
+        help="of one layer and operation: what tiles, DMA and DRAM channels did as a Perfetto trace (.json), "
+        "or the lanes of one tile pass as a waveform (.vcd)",
+    )
+    parser.add_argument("--timeline-layer", metavar="NAME", help="which layer (default: with the operation that takes longest)")
+    parser.add_argument("--timeline-operation", choices=OPERATIONS, help="which operation (default: the one that takes longest)")
+    parser.add_argument("--timeline-pass", metavar="N", type=int, help="which tile pass the .vcd shows, numbered from 0 (default: 0)")
+
+
+def check(arguments: argparse.Namespace, request: Request) -> None:
+    """Check the options before anything is simulated.
+
+    Raises
+    ------
+    SimhwError
+        An option cannot be used.
+    """
+    given = [name for name in ("layer", "operation", "pass") if getattr(arguments, f"timeline_{name}") is not None]
+    path = arguments.timeline
+    if path is None:
+        if given:
+            raise SimhwError(f"--timeline-{given[0]}: says what --timeline shows; give --timeline FILE too")
+        return
+    _check_target(path, SUFFIXES)
+    if len(request.pairs) > 1:
+        raise SimhwError(f"--timeline: shows one machine, and {len(request.pairs)} are given; give one --pe")
+    ((machine, _),) = request.pairs
+    layer, operation = arguments.timeline_layer, arguments.timeline_operation
+    _check_operation(request.trace, layer, operation)
+    if _waveform(path):
+        _check_pass(arguments, request, machine)
+    elif "pass" in given:
+        raise SimhwError(f"--timeline-pass: {path} shows a whole operation; a .vcd shows one tile pass")
+    elif machine.modelled_memory is None:
+        raise MachineError(
+            f"--timeline {path}: memories of {machine.label} are ideal, so there is nothing to see but tiles; "
+            "use --memory modelled, or name a .vcd file for the lanes of a tile pass"
+        )
+
+
+def _check_operation(trace: "Trace", layer: str | None, operation: str | None) -> None:
+    """Raise where training ran no such operation of such a layer."""
+    where = trace.path or "the trace"
+    layers = [each for each in trace.layers if layer in (None, each.name)]
+    if not layers:
+        names = list(dict.fromkeys(each.name for each in trace.layers))
+        near = get_close_matches(str(layer), names, NAMES_LISTED)
+        more = ", ..." if not near and len(names) > NAMES_LISTED else ""
+        hint = f"near names are {', '.join(near)}" if near else f"there are {', '.join(names[:NAMES_LISTED])}{more}"
+        raise TraceError(f"--timeline-layer: {where} has no layer {layer!r}; {hint}")
+    of_layer = f" of layer {layer!r}" if layer is not None else ""
+    ran = [name for name in OPERATIONS if any(name in each.operations for each in layers)]
+    if not ran:
+        raise TraceError(f"--timeline-layer: {where}: training ran no operation{of_layer}")
+    if operation not in (None, *ran):
+        raise TraceError(f"--timeline-operation: {where}: training ran no {operation}{of_layer}; it ran {', '.join(ran)}")
+
+
+def _check_pass(arguments: argparse.Namespace, request: Request, machine: "Machine") -> None:
+    """Raise where there is no such tile pass."""
+    if arguments.timeline_pass is None:
+        return
+    layer, operation = arguments.timeline_layer, arguments.timeline_operation
+    if layer is None or operation is None:
+        raise SimhwError("--timeline-pass: numbers the tile passes of one operation; give --timeline-layer and --timeline-operation too")
+    from simhw.report.waveform import one_pass
+
+    one_pass(request.trace, layer, operation, machine, arguments.timeline_pass)
+
+
+def write(arguments: argparse.Namespace, request: Request, results: "list[Results]") -> list[str]:
+    """Write the file that was asked for, if any, and give a line on it."""
+    if arguments.timeline is None:
+        return []
+    shown = _shown(arguments, results[0])
+    if _waveform(arguments.timeline):
+        return [_write_waveform(arguments, request, results[0], shown)]
+    from simhw.report.timeline import LIMIT, write_timeline
+    from simhw.simulator import timeline
+
+    path = arguments.timeline
+    cost = timeline(request.trace, results[0], shown.layer, cast("Operation", shown.operation), LIMIT)
+    written = write_timeline(path, cost, results[0], shown.layer, shown.operation, LIMIT)
+    end_us = shown.cost.overall_time_s * 1e6
+    cut = f"; cut after {written.complete_ns / 1e3:.4g} us, the limit of a file" if written.complete_ns < float("inf") else ""
+    events = f"{written.events:,} events in {end_us:.4g} us{cut}"
+    return [f"timeline of {shown.operation} of {shown.layer} written to {path} (open it at ui.perfetto.dev): {events}"]
+
+
+def _write_waveform(arguments: argparse.Namespace, request: Request, results: "Results", shown: "OperationResult") -> str:
+    from simhw.report.waveform import one_pass, write_waveform
+
+    path, number = arguments.timeline, arguments.timeline_pass or 0
+    x, y = one_pass(request.trace, shown.layer, cast("Operation", shown.operation), results.machine, number)
+    title = f"{shown.operation} of {shown.layer}, tile pass {number}"
+    written = write_waveform(path, results.machine, x, y, title=title)
+    cut = f"; cut after {written.written:,}, the limit of a file" if written.written < written.cycles else ""
+    return f"waveform of {title} written to {path} (open it with GTKWave): {written.cycles:,} cycles{cut}"
+
+
+def _shown(arguments: argparse.Namespace, results: "Results") -> "OperationResult":
+    """The operation that takes longest, of those that the options leave."""
+    layer, operation = arguments.timeline_layer, arguments.timeline_operation
+    fitting = [each for each in results.operations if layer in (None, each.layer) and operation in (None, each.operation)]
+    return max(fitting, key=lambda each: each.cost.overall_cycles)
+
+
+def _waveform(path: str) -> bool:
+    return path.lower().endswith(".vcd")
