@@ -126,6 +126,12 @@ def test_a_block_per_machine(trace: Trace, exact: list[Results]) -> None:
     assert titles == ["fpraker, against bitparallel", "tensordash, against tensordash-dense"]
 
 
+def test_a_grown_step_is_named_as_such(trace: Trace) -> None:
+    grown = [simulate(trace, load_machine("tensordash"), progress=False, batch=320)]
+    for draw in (results_figure, comparison_figure):
+        assert draw(trace, grown).get_suptitle().endswith("net, step 3, grown to 320 images")
+
+
 def test_a_single_layer_needs_no_strip(trace: Trace) -> None:
     alone = Trace(trace.layers[:1])
     assert len(panels(results_figure(alone, [simulate(alone, "tensordash", progress=False)]))) == 4

@@ -70,9 +70,7 @@ def memory_cautions(results: Results) -> list[str]:
             f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their values are not in a trace."
         )
     if differing := _differing_memories(results):
-        lines.append(
-            f"Caution: machine and baseline have different memories ({differing}); --set memory.* reaches a machine's own baseline."
-        )
+        lines.append(f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too.")
     return lines
 
 

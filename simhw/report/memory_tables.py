@@ -68,9 +68,9 @@ def _traffic_cells(overall: Overall) -> list[str]:
 
 def energy_sheet(results: Results) -> Sheet:
     """Energy of the whole run by component, machine beside baseline, and the ends of its uncertainty."""
-    columns = [("part", False), ("component", False)]
+    columns = [("part", False), ("energy, mJ", False)]
     for name, _ in sides(results):
-        columns += [(f"{short(name, LONGEST_HEADING)} mJ", True), ("share", True), ("low to high mJ", True)]
+        columns += [(short(name, LONGEST_HEADING), True), ("share", True), ("low to high", True)]
     rows = []
     for group, components in GROUPS.items():
         for number, component in enumerate(components):

@@ -84,7 +84,7 @@ def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     heights = [[2.6, *([1.8] if has_memories(each) else []), *([3.4] if len(layers) > 1 and each.baseline else [])] for each in results]
     totals = [sum(each) + 0.4 for each in heights]
     figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
-    figure.suptitle(plain(title(trace)), fontsize=11)
+    figure.suptitle(plain(title(trace, results[0].provenance["grown_to"] or None)), fontsize=11)
     blocks = figure.subfigures(len(results), 1, squeeze=False, height_ratios=totals)[:, 0]
     for block, name, each, parts in zip(blocks, labels(results), results, heights, strict=True):
         _draw_machine(block, name, each, layers, parts)
@@ -188,7 +188,7 @@ def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     heights = [groups, *([groups] if modelled else []), 1.1 + 0.32 * len(results), *([1.1 + 0.42 * len(modelled)] if modelled else [])]
     width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
     figure = Figure(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
-    figure.suptitle(plain(title(trace)), fontsize=11)
+    figure.suptitle(plain(title(trace, results[0].provenance["grown_to"] or None)), fontsize=11)
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[2, 1])
     first = figure.add_subplot(grid[0, :])
     _draw_groups(first, names, variants, summaries, [_against(each) if several else "" for each in results])

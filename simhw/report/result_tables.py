@@ -205,10 +205,10 @@ def layer_comparison_sheet(results: Sequence[Results]) -> Sheet:
     return Sheet(columns, rows)
 
 
-def title(trace: Trace) -> str:
-    """A trace in a line, for a figure."""
+def title(trace: Trace, grown_to: int | None = None) -> str:
+    """A trace in a line, for a figure; with the images that its step was grown to."""
     metadata = trace.metadata
     parts = [metadata.model, metadata.dataset, metadata.technique]
     parts += [f"{name} {value}" for name, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None]
-    known = ", ".join(part for part in parts if part)
+    known = ", ".join([part for part in parts if part] + ([f"grown to {grown_to} images"] if grown_to else []))
     return f"{Path(trace.path).name or 'trace'}{': ' if known else ''}{known}"
