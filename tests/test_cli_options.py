@@ -46,6 +46,23 @@ def test_a_machines_own_override_prevails_over_set(capsys: pytest.CaptureFixture
     assert set(pd.read_csv("o.csv").machine) == {"fpraker:pe.oob_threshold=6", "fpraker:pe.oob_threshold=7"}
 
 
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_memory_is_an_override_of_machines_and_baselines(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    machines = ("--pe", "fpraker", "--pe", "tensordash", "--out", "o.csv")
+    text = output(capsys, command, *machines, "--memory", "ideal")
+    frame = pd.read_csv("o.csv")
+    assert set(frame.machine) == {"fpraker:memory.model=ideal", "tensordash:memory.model=ideal"}
+    assert set(frame.baseline) == {"bitparallel:memory.model=ideal", "tensordash-dense:memory.model=ideal"}
+    assert text.count("overrides  memory.model = ideal") == 2
+    np.testing.assert_array_equal(frame.overall_cycles, frame.cycles)
+    np.testing.assert_allclose(frame.overall_energy_j, frame.energy_j)
+    output(capsys, command, *machines, "--baseline", "bitparallel:memory.model=ideal", "--memory", "modelled")
+    frame = pd.read_csv("o.csv")
+    assert (frame.overall_cycles > frame.cycles).all()
+    # What is said of one machine prevails over what is said of all.
+    assert set(frame.baseline) == {"bitparallel:memory.model=ideal"}
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
 def test_out_holds_the_results_of_every_machine(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = f"o{suffix}"
