@@ -225,15 +225,9 @@ def run_schedule(
     schedule = Schedule()
     environment = simpy.Environment()
     count = len(steps)
-    # A step's blocks are on their way, its tiles are at work, its outputs are on their way; and when each will be done.
-    loading, computing, storing = ([environment.event() for _ in range(count)] for _ in range(3))
     loaded_ns, computed_ns, stored_ns = ([0.0] * count for _ in range(3))
-
-    def until(begun: simpy.Event, times: list[float], index: int) -> Iterator[simpy.Event]:
-        if not begun.processed:
-            yield begun
-        if times[index] > environment.now:
-            yield environment.timeout(times[index] - environment.now)
+    free_ns = np.zeros(len(tile_ns))
+    ready_ns = shared = 0.0
 
     def transfer(jobs: tuple[Job, ...], index: int, way: str) -> float:
         start = end = environment.now
@@ -253,45 +247,38 @@ def run_schedule(
             end = max(end, done)
         return end
 
-    def store(index: int) -> None:
-        stored_ns[index] = transfer(steps[index].stores, index, "store")
-        storing[index].succeed()
+    def tiles(index: int) -> float:
+        nonlocal free_ns, ready_ns, shared
+        # Outputs are double-buffered too.
+        ready_ns = max(ready_ns, loaded_ns[index], stored_ns[index - 2] if index >= 2 else 0.0)
+        begin = np.maximum(free_ns, ready_ns)
+        before, shared = shared, shared + steps[index].share
+        free_ns = begin + tile_ns * (shared - before)
+        if record:
+            work: Facts = {"step": index, "share of the work": steps[index].share}
+            for number in np.flatnonzero(free_ns > begin):
+                at_work = float(begin[number]), float(free_ns[number])
+                schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, work))
+        return float(free_ns.max())
 
-    def dma() -> Generator[simpy.Event, None, None]:
-        # Jobs are handed to the memory controller as soon as they may start; it serves them in this order.
+    def sequencer() -> Generator[simpy.Event, None, None]:
+        # What step i - 2 leaves free, step i takes: it hands blocks to the memory controller, which serves them in this order, and
+        # its job to the tiles.
         for index in range(count + 2):
-            if index >= 2:
-                yield from until(computing[index - 2], computed_ns, index - 2)
+            if index >= 2 and computed_ns[index - 2] > environment.now:
+                yield environment.timeout(computed_ns[index - 2] - environment.now)
             # Partial sums that come back may be those that go out now.
             back = index < count and any(job.partial for job in steps[index].loads)
             if index >= 2 and back:
-                store(index - 2)
+                stored_ns[index - 2] = transfer(steps[index - 2].stores, index - 2, "store")
             if index < count:
                 loaded_ns[index] = transfer(steps[index].loads, index, "load")
-                loading[index].succeed()
             if index >= 2 and not back:
-                store(index - 2)
+                stored_ns[index - 2] = transfer(steps[index - 2].stores, index - 2, "store")
+            if index < count:
+                computed_ns[index] = tiles(index)
 
-    def tiles() -> Generator[simpy.Event, None, None]:
-        free = np.zeros(len(tile_ns))
-        done = 0.0
-        for index, step in enumerate(steps):
-            yield from until(loading[index], loaded_ns, index)
-            if index >= 2:  # outputs are double-buffered too
-                yield from until(storing[index - 2], stored_ns, index - 2)
-            begin = np.maximum(free, environment.now)
-            before, done = done, done + step.share
-            free = begin + tile_ns * (done - before)
-            if record:
-                work: Facts = {"step": index, "share of the work": step.share}
-                for number in np.flatnonzero(free > begin):
-                    at_work = float(begin[number]), float(free[number])
-                    schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, work))
-            computed_ns[index] = float(free.max())
-            computing[index].succeed()
-
-    environment.process(dma())
-    environment.process(tiles())
+    environment.process(sequencer())
     environment.run()
     schedule.first_ready_ns = loaded_ns[0]
     schedule.last_computed_ns = computed_ns[-1]
