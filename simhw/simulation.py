@@ -86,12 +86,12 @@ class Simulation:
             return self._to_precision()
         fraction = 1.0 if self.sample is None else self.sample
         self.description = "of the trace" if self.trace.sampled else "exact" if fraction == 1 else f"random, {fraction:g} of all passes"
-        return {run.place: self._result(run) for run in self._runs(fraction, {})}
+        return _finished({run.place: self._result(run) for run in self._runs(fraction, {})})
 
     def _to_precision(self) -> dict[Place, OperationResult]:
         """Larger and larger samples, each sized by the one before, until the total is precise enough."""
         wanted: dict[tuple[int, ...], int] = {}
-        results: dict[Place, OperationResult] = {}
+        results: dict[Place, _Pending] = {}
         for round_ in range(ROUNDS):
             # An oracle's results are those of the faster candidates: their total, not that of both, is to be precise.
             ranked: dict[int, dict[tuple[int, ...], StratumTally]] = {}
@@ -99,11 +99,11 @@ class Simulation:
                 results[run.place] = self._result(run)
                 for rank, candidate in enumerate(sorted(run.candidates, key=lambda each: self._cycles(each).value)):
                     ranked.setdefault(rank, {}).update({stratum.key: stratum.tally for stratum in candidate.strata})
-            if Estimate.total([result.cost.cycles for result in results.values()]).relative_half_width <= PRECISION:
+            if Estimate.total([pending.result.cost.cycles for pending in results.values()]).relative_half_width <= PRECISION:
                 break
             for tallies in ranked.values():
                 wanted |= zip(tallies, cells_for_precision(list(tallies.values()), PRECISION), strict=True)
-        return results
+        return _finished(results)
 
     def _exact_seconds(self) -> float:
         """How long simulating everything is expected to take, from the time that a small product takes now."""
@@ -154,8 +154,8 @@ class Simulation:
 
         return track(completed(), self.machine.name, total) if self.progress else completed()
 
-    def _result(self, run: OperationRun) -> OperationResult:
-        """The operation's figures; of an oracle's candidates, those of the faster."""
+    def _result(self, run: OperationRun) -> "_Pending":
+        """The operation's figures, memories aside; of an oracle's candidates, those of the faster."""
         candidate, (cycles, loads) = min(((each, self._timing(each)) for each in run.candidates), key=lambda pair: pair[1][0].value)
         tallies = candidate.tallies
         tile_cycles = Estimate.total(estimate_cycles(tallies))
@@ -177,12 +177,13 @@ class Simulation:
             dense_sets = _sets(plans)
         else:
             grown_passes = passes
-        base = None
+        base, base_work = None, None
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
         elif self.baseline is not None:
-            base = _fixed_cost(run, self.baseline, self.machine)
-        return OperationResult(
+            base, base_work = _fixed_cost(run, self.baseline, self.machine)
+        cost, work = _cost(run, self.machine, plans, cycles, tile_cycles, loads, gated, useful)
+        result = OperationResult(
             layer=run.layer.name,
             kind=run.layer.kind,
             operation=run.operation,
@@ -190,12 +191,13 @@ class Simulation:
             macs=run.macs,
             passes=grown_passes,
             simulated=simulated / max(1, passes),
-            cost=_cost(run, self.machine, plans, cycles, tile_cycles, loads, gated, useful),
+            cost=cost,
             baseline=base,
             counters=counters,
             classes=classes,
             dense_sets=dense_sets,
         )
+        return _Pending(result, work, base_work)
 
     def _grown(self, run: OperationRun, candidate: Candidate) -> tuple[OperationRun, list[Plan]]:
         """The operation and its passes as they would be on `batch` images."""
@@ -241,6 +243,45 @@ def _sets(plans: Sequence[Plan]) -> int:
     return sum(int(closed_form_durations(plan).sum()) for plan in plans)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What an operation is to a machine's memories: see `memory_cost`; `power_share` as in `energy_of`."""
+
+    layer: Layer
+    operation: Operation
+    machine: Machine
+    shapes: Sequence[PassShape]
+    loads: npt.NDArray[np.float64]
+    power_share: float
+
+    def add_to(self, cost: Cost) -> Cost:
+        """The cost with what memories make of it."""
+        memory = None
+        if self.machine.modelled_memory is not None:
+            memory = memory_cost(self.layer, self.operation, self.machine, self.shapes, self.loads)
+        return replace(cost, memory=memory, energy=energy_of(self.machine, cost.time_s, self.power_share, memory))
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """An operation's result before memories, and what machine and baseline ask of theirs."""
+
+    result: OperationResult
+    work: _Work
+    baseline_work: _Work | None
+
+    def finished(self) -> OperationResult:
+        """The result with memories."""
+        result = self.result
+        base = self.baseline_work.add_to(result.baseline) if self.baseline_work and result.baseline else result.baseline
+        return replace(result, cost=self.work.add_to(result.cost), baseline=base)
+
+
+def _finished(pending: Mapping[Place, _Pending]) -> dict[Place, OperationResult]:
+    """Put memories around all operations: after their passes, since both run faster in caches of their own."""
+    return {place: each.finished() for place, each in pending.items()}
+
+
 def _durations(candidate: Candidate) -> npt.NDArray[np.int64]:
     """Cycles of every pass, those of a sample repeated."""
     parts = [tally.population_durations() for tally in candidate.tallies]
@@ -270,7 +311,7 @@ def _cost(
     loads: npt.NDArray[np.float64],
     gated: bool = False,
     useful: float = 1.0,
-) -> Cost:
+) -> tuple[Cost, _Work]:
     values, tile = machine.values, machine.tile
     sets = [int(closed_form_durations(plan).sum()) for plan in plans]
     slots = sum(sets) * tile.lanes * tile.tile_x * tile.tile_y
@@ -278,21 +319,18 @@ def _cost(
     drawn = sum(power for part, power in values.tile_power_mw.items() if not (gated and part in values.gated_power))
     if values.energy is not None and values.energy.compute == "lane_cycle":
         drawn *= useful + (1 - useful) * values.energy.idle_lane
-    memory = None
-    if machine.modelled_memory is not None:
-        shapes = [shape for plan, number in zip(plans, sets, strict=True) for shape in _pass_shapes(run, plan, number)]
-        memory = memory_cost(run.layer, run.operation, machine, shapes, loads)
-    time_s = cycles.value / values.clock_hz
-    return Cost(
+    cost = Cost(
         cycles=cycles,
         tile_cycles=tile_cycles,
         busy=tile_cycles.value / (values.tiles * cycles.value) if cycles.value else 0.0,
         occupancy=run.macs / slots if slots else 0.0,
         clock_hz=values.clock_hz,
         power_w=values.tiles * drawn / 1e3,
-        memory=memory,
-        energy=energy_of(machine, time_s, drawn / power if power else 0.0, memory),
     )
+    shapes: list[PassShape] = []
+    if machine.modelled_memory is not None:
+        shapes = [shape for plan, number in zip(plans, sets, strict=True) for shape in _pass_shapes(run, plan, number)]
+    return cost, _Work(run.layer, run.operation, machine, shapes, loads, drawn / power if power else 0.0)
 
 
 def _pass_shapes(run: OperationRun, plan: Plan, sets: int) -> Iterator[PassShape]:
@@ -305,7 +343,7 @@ def _pass_shapes(run: OperationRun, plan: Plan, sets: int) -> Iterator[PassShape
         yield PassShape(x, y, number, xs * x_tiles, ys * y_tiles, sets / max(1, plan.passes))
 
 
-def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> Cost:
+def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> tuple[Cost, _Work]:
     """What an operation, lowered for another machine, takes on one whose passes take one cycle a set."""
     same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
     families = run.families if same else lower_for(run.layer, run.operation, machine)
