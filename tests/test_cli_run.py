@@ -1,5 +1,6 @@
 """`simhw run`: the tables and the reasons it prints, and the traces it refuses."""
 
+import json
 import re
 import subprocess
 import sys
@@ -224,3 +225,24 @@ def test_the_page_of_the_command_line_knows_every_option_and_class(capsys: pytes
     for meanings in CLASS_MEANINGS.values():
         for name, meaning in meanings.items():
             assert f"`{name}` | {meaning} |" in page
+
+
+def test_timeline_shows_the_operation_that_takes_longest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    longest = max(result().operations, key=lambda item: item.cost.overall_cycles)
+    text = output(capsys, "run", "--pe", "fpraker", "--timeline", "t.json")
+    assert f"timeline of {longest.operation} of {longest.layer}" in text
+    events = json.loads((folder / "t.json").read_text())["traceEvents"]
+    assert max(event["ts"] + event["dur"] for event in events if event["ph"] == "X") == pytest.approx(
+        longest.cost.overall_time_s * 1e6, rel=1e-3
+    )
+    named = output(capsys, "run", "--pe", "fpraker", "--timeline", "t.vcd", "--timeline-layer", "conv", "--timeline-operation", "forward")
+    assert "waveform of forward of conv, tile pass 0" in named
+    assert (folder / "t.vcd").read_text().startswith("$")
+
+
+def test_timeline_of_what_is_not_there_is_refused_before_anything_is_simulated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("run", "--trace", "some", "--pe", "fpraker", "--timeline", "t.json")
+    assert "has no layer 'cnov'; near names are conv" in fails(capsys, *run, "--timeline-layer", "cnov")
+    assert "memories of fpraker:memory.model=ideal are ideal" in fails(capsys, *run, "--memory", "ideal")
+    assert "shows one machine, and 2 are given" in fails(capsys, *run, "--pe", "tensordash")
+    assert not (folder / "t.json").exists()

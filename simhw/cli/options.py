@@ -100,7 +100,7 @@ def checked(arguments: argparse.Namespace) -> Request:
         raise SimhwError(f"--seed {arguments.seed}: give a number of at least 0")
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
         if path:
-            _check_target(path, suffixes)
+            check_target(path, suffixes)
     pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory)
     trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
     if not any(layer.operations for layer in trace.layers):
@@ -146,7 +146,7 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
     return lines
 
 
-def _check_target(path: str, suffixes: tuple[str, ...]) -> None:
+def check_target(path: str, suffixes: tuple[str, ...]) -> None:
     """Raise where a file could not be written after the work is done."""
     from simhw.output import check_suffix
 

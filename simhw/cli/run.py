@@ -4,6 +4,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from simhw.cli import timeline
 from simhw.cli.options import Request, add_options, checked, simulated, write_files
 
 if TYPE_CHECKING:
@@ -19,12 +20,14 @@ def add_parser(commands: Any) -> None:
         epilog="Example: simhw run --trace resnet50.npz --pe fpraker --plot fpraker.png",
     )
     add_options(parser)
+    timeline.add_options(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
+    timeline.check(arguments, request)
     from simhw.cli.terminal import facts, show
     from simhw.report.memory_reasons import memory_cautions, memory_explanation, memory_legend
     from simhw.report.memory_tables import energy_sheet, time_sheet
@@ -40,7 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
     results = simulated(arguments, request)
-    written = write_files(arguments, results, partial(_plot, request, results))
+    written = write_files(arguments, results, partial(_plot, request, results)) + timeline.write(arguments, request, results)
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
         show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each), *cautions(each))

@@ -4,7 +4,7 @@ import argparse
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from simhw.cli.options import Request, _check_target
+from simhw.cli.options import Request, check_target
 from simhw.errors import MachineError, SimhwError, TraceError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check(arguments: argparse.Namespace, request: Request) -> None:
         if given:
             raise SimhwError(f"--timeline-{given[0]}: says what --timeline shows; give --timeline FILE too")
         return
-    _check_target(path, SUFFIXES)
+    check_target(path, SUFFIXES)
     if len(request.pairs) > 1:
         raise SimhwError(f"--timeline: shows one machine, and {len(request.pairs)} are given; give one --pe")
     ((machine, _),) = request.pairs
