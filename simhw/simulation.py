@@ -33,9 +33,9 @@ from simhw.machine import Machine
 from simhw.memory.model import memory_cost
 from simhw.memory.onchip import PassShape
 from simhw.operands import statistics_of
+from simhw.operation_result import Cost, OperationResult
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import track
-from simhw.results import Cost, OperationResult
 from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERANDS, TENSORS, Layer, Operation

@@ -17,7 +17,8 @@ from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
 from simhw.machine import Machine, baseline_of, load_machine
 from simhw.memory.model import MemoryCost, memory_cost
-from simhw.results import Comparison, Cost, OperationResult, Results
+from simhw.operation_result import Cost, OperationResult
+from simhw.results import Comparison, Results
 from simhw.simulation import Place, Simulation, grown_layer
 from simhw.tile.passes import whole_tiles
 from simhw.trace.format import load_trace, trace_hash

@@ -8,8 +8,9 @@ import pytest
 
 from simhw import Layer, Trace, compare, simulate
 from simhw.errors import SimhwError
-from simhw.results import Cost, OperationResult, summarise
+from simhw.operation_result import Cost, OperationResult
 from simhw.sampling import Estimate
+from simhw.summary import summarise
 from tests.slow_engine import LAYERS, tensor
 
 

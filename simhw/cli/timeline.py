@@ -9,7 +9,8 @@ from simhw.errors import MachineError, SimhwError, TraceError
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
-    from simhw.results import OperationResult, Results
+    from simhw.operation_result import OperationResult
+    from simhw.results import Results
     from simhw.trace.layer import Operation
     from simhw.trace.trace import Trace
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from simhw.operation_result import OperationResult
 from simhw.report.memory_tables import megabytes, share
 from simhw.report.result_tables import BOUND_NAMES, percent
-from simhw.results import OperationResult, Overall, Results
+from simhw.results import Results
+from simhw.summary import Overall
 
 SMALL_BATCH_SHARE = 0.5
 """Where weights make more of the off-chip traffic than this, the batch decides what the run says."""

@@ -6,7 +6,8 @@ from simhw.energy import GROUPS
 from simhw.memory.model import SHARES
 from simhw.report.result_tables import BOUND_NAMES, percent, ratio, short
 from simhw.report.sheet import Sheet
-from simhw.results import Overall, Results
+from simhw.results import Results
+from simhw.summary import Overall
 
 SHARE_NAMES = {
     "compute": "compute",

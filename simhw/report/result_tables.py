@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from math import isinf, isnan
 from pathlib import Path
 
+from simhw.operation_result import OperationResult
 from simhw.report.sheet import Sheet
-from simhw.results import OperationResult, Results, Summary, summarise
+from simhw.results import Results
+from simhw.summary import Summary, summarise
 from simhw.trace.trace import Trace
 
 OPERAND_ROLES = {"fpraker": "serial", "tensordash": "scheduled"}
