@@ -226,8 +226,10 @@ def run_schedule(
     environment = simpy.Environment()
     count = len(steps)
     loaded_ns, computed_ns, stored_ns = ([0.0] * count for _ in range(3))
-    free_ns = np.zeros(len(tile_ns))
-    ready_ns = shared = 0.0
+    # Every tile takes the same share of its work in a step, so the busiest one is the last to end each of them.
+    busiest_ns = float(tile_ns.max(initial=0.0))
+    free_ns = ready_ns = shared = 0.0
+    each_free_ns = np.zeros(len(tile_ns))
 
     def transfer(jobs: tuple[Job, ...], index: int, way: str) -> float:
         start = end = environment.now
@@ -251,15 +253,16 @@ def run_schedule(
         nonlocal free_ns, ready_ns, shared
         # Outputs are double-buffered too.
         ready_ns = max(ready_ns, loaded_ns[index], stored_ns[index - 2] if index >= 2 else 0.0)
-        begin = np.maximum(free_ns, ready_ns)
         before, shared = shared, shared + steps[index].share
-        free_ns = begin + tile_ns * (shared - before)
+        free_ns = max(free_ns, ready_ns) + busiest_ns * (shared - before)
         if record:
+            begin = np.maximum(each_free_ns, ready_ns)
+            each_free_ns[:] = begin + tile_ns * (shared - before)
             work: Facts = {"step": index, "share of the work": steps[index].share}
-            for number in np.flatnonzero(free_ns > begin):
-                at_work = float(begin[number]), float(free_ns[number])
+            for number in np.flatnonzero(each_free_ns > begin):
+                at_work = float(begin[number]), float(each_free_ns[number])
                 schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, work))
-        return float(free_ns.max())
+        return free_ns
 
     def sequencer() -> Generator[simpy.Event, None, None]:
         # What step i - 2 leaves free, step i takes: it hands blocks to the memory controller, which serves them in this order, and
