@@ -1,5 +1,6 @@
 """Trace files: what is written comes back bit by bit, lazily, and NaN and infinity do not pass unseen."""
 
+import ast
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -16,7 +17,18 @@ from simhw.trace.format import trace_hash, write_trace
 from simhw.trace.layer import InMemory, ProductBlock
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Metadata
-from tests.trace_files import convolution, large_trace, patched, sampled_trace, small_trace, values, with_metadata
+from tests.trace_files import (
+    convolution,
+    forged_header,
+    large_trace,
+    patched,
+    read_all,
+    sampled_trace,
+    small_trace,
+    values,
+    with_member,
+    with_metadata,
+)
 
 
 @pytest.fixture
@@ -46,6 +58,37 @@ def test_trace_comes_back_as_it_was(tmp_path: Path, compress: bool) -> None:
         )
         for tensor in ("a", "w", "g"):
             np.testing.assert_array_equal(layer.source(tensor).read(), source.source(tensor).read())
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_tensors_are_read_without_pythons_compiler(tmp_path: Path, compress: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython 3.11 fails at random when two threads build syntax trees, and numba does while tensors are read."""
+    large_trace(tmp_path / "mapped.npz")
+    small_trace().save(tmp_path / "t.npz", compress=compress)
+
+    parsed: list[object] = []
+    parse = ast.parse
+    with monkeypatch.context() as patch:
+        patch.setattr(ast, "parse", lambda *args, **options: parsed.append(args) or parse(*args, **options))
+        arrays = read_all(tmp_path / "mapped.npz") + read_all(tmp_path / "t.npz")
+    assert len(arrays) == 9
+    assert not parsed
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["(2, 4, 3, 3)", "(2,4,3,3)", "(2, 4, 3, 3,)", "(1 + 1, 4, 3, 3)", "( 2, 4, 3, 3 )"],
+    ids=["numpy", "tight", "comma", "sum", "gaps"],
+)
+def test_header_may_be_spelled_another_way(good: Path, shape: str) -> None:
+    """What numpy itself would read is read, and what it would not is refused."""
+    values_of_g = load_trace(good).layers[0].source("g").read()
+    path = with_member(good, "layers/0000/g.npy", forged_header("'<u2'", False, shape, values_of_g.tobytes()))
+    if "+" in shape:
+        with pytest.raises(TraceError, match=r"not a \.npy array"):
+            read_all(path)
+    else:
+        np.testing.assert_array_equal(load_trace(path).layers[0].source("g").read(), values_of_g)
 
 
 @pytest.mark.parametrize("compress", [False, True])

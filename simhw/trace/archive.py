@@ -6,6 +6,7 @@ lies, and because an archive must be small enough to pickle into a worker proces
 
 import mmap
 import os
+import re
 import struct
 import tokenize
 import zipfile
@@ -29,6 +30,8 @@ ENCRYPTED = 0x1
 DEFLATE_LARGEST_RATIO = 1032
 # An honest header of a bfloat16 tensor takes 128 bytes; the limit also bounds what numpy parses.
 NPY_HEADER_LIMIT = 1024
+# The header that numpy writes for the shape (2, 3), and the spellings other writers are known for.
+NPY_HEADER = re.compile(rb"\{'descr': *'<u2', *'fortran_order': *False, *'shape': *\((\d+(?:, *\d+)*),? *\),? *\}\s*")
 PIECE_BYTES = 1 << 20
 # A mapping holds a file descriptor and whole pages: the many small members of a sampled trace are read instead.
 SMALLEST_MAPPED_BYTES = 1 << 18
@@ -311,11 +314,7 @@ class Archive:
         """Parse the .npy header, compare it with what the metadata says, and give its length in bytes."""
         stream = BytesIO(head)
         try:
-            version = np.lib.format.read_magic(stream)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"unknown version {version}")
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            claimed, fortran_order, dtype = read(stream, max_header_size=NPY_HEADER_LIMIT)
+            claimed, fortran_order, dtype = _parsed_header(stream)
         # All that numpy's parser of a literal lets through when the header is not one.
         except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError, tokenize.TokenError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -330,6 +329,22 @@ class Archive:
         if stream.tell() + 2 * prod(shape) != member.bytes:
             raise self.error(f"{where}: member {member.name!r} has {member.bytes} bytes; its header and shape {shape} need another number")
         return stream.tell()
+
+
+def _parsed_header(stream: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type that a .npy header claims; the stream stands at the data afterwards."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"unknown version {version}")
+    begin = stream.tell()
+    length = int.from_bytes(stream.read(2 * version[0]), "little")
+    # numpy evaluates the header with Python's own compiler, whose state CPython 3.11 shares between threads: tensors are read
+    # on worker threads while numba compiles on another, and either may then fail.  An honest header never gets there.
+    if match := NPY_HEADER.fullmatch(stream.read(length)):
+        return tuple(int(size) for size in match[1].split(b",")), False, np.dtype("<u2")
+    stream.seek(begin)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream, max_header_size=NPY_HEADER_LIMIT)
 
 
 def _identity(file: BinaryIO) -> tuple[int, int, int]:
