@@ -5,7 +5,6 @@ An override replaces a value and its provenance.  The content hash covers the va
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.costs import Cells, EnergyParameters, Range, SramCosts
 from simhw.errors import MachineError
 from simhw.lowering import LanePadding, Padding
-from simhw.machine_file import Provenance, assign, leaf_names, parse_overrides, read_machine, resolve
+from simhw.machine_file import Provenance, assign, leaf_names, parse_overrides, read_machine, resolve, validated
 from simhw.memory.parameters import Memory
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
@@ -285,10 +284,4 @@ def _validate(values: dict[str, Any], where: str) -> _BitParallel | _FPRaker | _
     kind = pe.get("kind") if isinstance(pe, dict) else None
     if kind not in _MODELS:
         raise MachineError(f"{where}: pe.kind is {kind!r}; known are {', '.join(_MODELS)}")
-    try:
-        return _MODELS[kind].model_validate(values, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f", given {reprlib.repr(first['input'])}"
-        raise MachineError(f"{where}: {place}: {first['msg']}{given}") from None
+    return validated(_MODELS[kind], values, where)

@@ -7,6 +7,7 @@ state only what differs; ``parts/NAME`` are sections that machines share.
 
 import os
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -14,15 +15,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from simhw.errors import MachineError
 
 MAX_FILE_BYTES = 1_000_000
 MAX_DEPTH = 16
 MAX_UNCERTAINTY = 1000
+
+Values = TypeVar("Values", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,32 @@ def machine_names() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in files("simhw").joinpath("machines").iterdir() if path.name.endswith(".yaml"))
 
 
-def _part_names() -> list[str]:
-    """Names of the shared sections that come with simhw."""
-    parts = files("simhw").joinpath("machines", "parts")
-    return sorted(f"parts/{path.name.removesuffix('.yaml')}" for path in parts.iterdir() if path.name.endswith(".yaml"))
+def _shared_names() -> list[str]:
+    """Names of what lies in folders beside the machines: sections that machines share, and devices."""
+    machines = files("simhw").joinpath("machines")
+    return sorted(
+        f"{folder}/{path.name.removesuffix('.yaml')}"
+        for folder in ("parts", "devices")
+        for path in machines.joinpath(folder).iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def validated(model: type[Values], values: Mapping[str, Any], where: str) -> Values:
+    """Values as a pydantic model has them, checked strictly.
+
+    Raises
+    ------
+    MachineError
+        A value is missing, unknown or of the wrong type; names it.
+    """
+    try:
+        return model.model_validate(values, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        given = "" if first["type"] == "missing" else f", given {reprlib.repr(first['input'])}"
+        raise MachineError(f"{where}: {place}: {first['msg']}{given}") from None
 
 
 def parse_overrides(settings: Any) -> dict[str, Any]:
@@ -124,7 +150,7 @@ def machine_text(machine: str | Path) -> str:
     """
     where = str(machine)
     path = Path(machine)
-    if where in machine_names() or where in _part_names():
+    if where in machine_names() or where in _shared_names():
         return files("simhw").joinpath("machines", f"{where}.yaml").read_text(encoding="utf-8")
     if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):  # which is false for a name too long, where Path raises
         raise MachineError(f"no machine {where!r}: give the path of a .yaml file or one of {', '.join(machine_names())}")

@@ -1,0 +1,15 @@
+"""Everything that the file of an Ascend states."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class AscendValues(BaseModel):
+    """Sections of an Ascend's file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["ascend"]
+    name: str
+    description: str

@@ -1,0 +1,89 @@
+"""A network on a device: every operator predicted, added up, and told in frames."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from simhw.roofline.device import Device
+from simhw.roofline.layers import Network
+from simhw.roofline.predict import predict
+from simhw.roofline.prediction import Prediction
+from simhw.roofline.step import Run, Work, step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The predicted step of a network.
+
+    Attributes
+    ----------
+    network : Network
+    device : Device
+    run : Run
+    work : tuple of (Work, Prediction)
+        In the order of execution.
+    """
+
+    network: Network
+    device: Device
+    run: Run
+    work: tuple[tuple[Work, Prediction], ...]
+
+    @cached_property
+    def device_s(self) -> float:
+        """Seconds that the device is busy: the kernels one after another."""
+        return sum(prediction.seconds for _, prediction in self.work)
+
+    @cached_property
+    def host_s(self) -> float:
+        """Seconds that the framework needs to issue all operators."""
+        return sum(prediction.host_s for _, prediction in self.work)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a step: the host runs ahead of the device, so the slower of the two decides."""
+        return max(self.device_s, self.host_s)
+
+    @property
+    def samples_per_s(self) -> float:
+        """Throughput."""
+        return self.run.batch / self.seconds
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame":
+        """A row per operator: layer, phase, operator, seconds, limit, utilisation, flops, bytes, mapping."""
+        import pandas as pd
+
+        rows = [
+            {
+                "layer": work.layer,
+                "phase": work.phase,
+                "operator": type(prediction.operator).__name__.lower(),
+                "seconds": prediction.seconds,
+                "host_s": prediction.host_s,
+                "limit": prediction.limit,
+                "utilisation": prediction.utilisation,
+                "flops": prediction.operator.flops,
+                "dram_bytes": prediction.dram_bytes,
+                "peak_flops_per_s": prediction.peak_flops_per_s,
+                "mapping": prediction.mapping,
+            }
+            for work, prediction in self.work
+        ]
+        return pd.DataFrame(rows)
+
+
+def estimate(network: Network, device: Device, run: Run) -> Estimate:
+    """Predict every operator of one step of a network.
+
+    Equal operators, of which repeated blocks have many, are predicted once.
+    """
+    known: dict[object, Prediction] = {}
+    work = step(network, run)
+    for each in work:
+        if each.operator not in known:
+            known[each.operator] = predict(each.operator, device)
+    return Estimate(network, device, run, tuple((each, known[each.operator]) for each in work))

@@ -1,0 +1,50 @@
+"""A GPU as its data sheet and published micro-benchmarks have it; what its libraries make of it is in the other sections of its file."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simhw.roofline.operators import Number
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Hardware(BaseModel):
+    """Counts, rates and capacities (spec page roofline.md, section 1).
+
+    Attributes
+    ----------
+    sms : int
+        Streaming multiprocessors.
+    clock_hz : float
+        Boost clock, at which kernels were measured.
+    matrix_flops_per_cycle : dict of number to float
+        Of one multiprocessor's best unit for products: FMA units (fp32), tensor cores (fp16), dot-product instructions (int8).
+    vector_flops_per_cycle : dict of number to float
+        Of one multiprocessor's FMA units.
+    dram_bytes_per_s, l2_bytes_per_s, shared_bytes_per_cycle : float
+        Peak off-chip rate; measured rate of the L2; peak of one multiprocessor's shared memory.
+    l2_bytes, shared_bytes, registers : int
+        Capacities; registers of 32 bits and shared memory are one multiprocessor's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sms: int = Field(ge=1)
+    clock_hz: Rate
+    matrix_flops_per_cycle: dict[Number, Rate]
+    vector_flops_per_cycle: dict[Number, Rate]
+    dram_bytes_per_s: Rate
+    l2_bytes_per_s: Rate
+    shared_bytes_per_cycle: Rate
+    l2_bytes: int = Field(ge=1)
+    shared_bytes: int = Field(ge=1)
+    registers: int = Field(ge=1)
+
+    def matrix_flops_per_s(self, number: Number) -> float:
+        """Peak of all multiprocessors for products of such numbers."""
+        return self.sms * self.clock_hz * self.matrix_flops_per_cycle[number]
+
+    def vector_flops_per_s(self, number: Number) -> float:
+        """Peak of all multiprocessors for elementwise arithmetic."""
+        return self.sms * self.clock_hz * self.vector_flops_per_cycle[number]

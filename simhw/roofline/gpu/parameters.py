@@ -1,0 +1,28 @@
+"""Everything that the file of a GPU states."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from simhw.roofline.gpu.convolution import ConvolutionParameters
+from simhw.roofline.gpu.gemm import GemmParameters
+from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.power import PowerParameters
+from simhw.roofline.gpu.recurrent import RecurrentParameters
+from simhw.roofline.gpu.streaming import StreamingParameters
+
+
+class GpuValues(BaseModel):
+    """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["gpu"]
+    name: str
+    description: str
+    hardware: Hardware
+    gemm: GemmParameters = GemmParameters()
+    convolution: ConvolutionParameters = ConvolutionParameters()
+    streaming: StreamingParameters = StreamingParameters()
+    recurrent: RecurrentParameters = RecurrentParameters()
+    power: PowerParameters = PowerParameters()

@@ -1,0 +1,211 @@
+"""What a device executes: kernels described by their shapes alone, as a library would be asked for them.
+
+A step of a network is a list of these.  Everything that is limited by moving data is a `Streaming` operator; products are
+a `Gemm`, a `Convolution` or a `Recurrent` cell.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+from simhw.errors import ShapeError
+from simhw.trace.layer import Operation
+
+Number = Literal["fp32", "fp16", "int8"]
+BYTES: dict[Number, int] = {"fp32": 4, "fp16": 2, "int8": 1}
+"""Bytes of one value."""
+
+StreamingKind = Literal[
+    "elementwise", "activation", "layernorm", "batchnorm", "softmax", "reduction", "pool", "embedding", "copy", "optimizer"
+]
+Cell = Literal["rnn", "lstm", "gru"]
+GATES: dict[Cell, int] = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def _positive(owner: object, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ShapeError(f"{type(owner).__name__}: {name} is {size}; sizes are at least 1")
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """`batch` products of an (m, k) by a (k, n) matrix; rows of the (m, n) output are contiguous, as PyTorch has them.
+
+    Attributes
+    ----------
+    m, n, k, batch : int
+        Rows, contiguous columns, reduction, and independent products.
+    number : str
+        Of the operands and the output.  fp16 and int8 accumulate in 32 bits.
+    transposed : (bool, bool)
+        Whether the first matrix is stored as (k, m), the second as (n, k).  A linear layer's weights are (n, k).
+    """
+
+    m: int
+    n: int
+    k: int
+    batch: int = 1
+    number: Number = "fp32"
+    transposed: tuple[bool, bool] = (False, True)
+
+    def __post_init__(self) -> None:
+        _positive(self, m=self.m, n=self.n, k=self.k, batch=self.batch)
+
+    @property
+    def flops(self) -> float:
+        """Two per multiply-accumulate."""
+        return 2.0 * self.batch * self.m * self.n * self.k
+
+    @property
+    def dram_bytes(self) -> float:
+        """Every operand once."""
+        return float(BYTES[self.number]) * self.batch * (self.m * self.k + self.k * self.n + self.m * self.n)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One operation of a convolution layer over 1 to 3 spatial dimensions.
+
+    Attributes
+    ----------
+    operation : str
+        forward, input_grad or weight_grad.
+    images, in_channels, out_channels, groups : int
+    size, kernel, stride, padding, dilation : tuple of int
+        Per spatial dimension; `size` is the input's.
+    """
+
+    operation: Operation
+    images: int
+    in_channels: int
+    out_channels: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    number: Number = "fp32"
+
+    def __post_init__(self) -> None:
+        _positive(self, images=self.images, in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
+        dims = len(self.size)
+        if not 1 <= dims <= 3 or any(len(each) != dims for each in (self.kernel, self.stride, self.padding, self.dilation)):
+            raise ShapeError(
+                f"Convolution: size {self.size}, kernel {self.kernel}, stride {self.stride} ... must all have 1 to 3 dimensions"
+            )
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ShapeError(f"Convolution: {self.groups} groups do not divide {self.in_channels} and {self.out_channels} channels")
+        if min(self.out_size) < 1:
+            raise ShapeError(f"Convolution: kernel {self.kernel} does not fit into size {self.size}")
+
+    @property
+    def out_size(self) -> tuple[int, ...]:
+        """Spatial size of the output."""
+        return convolved(self.size, self.kernel, self.stride, self.padding, self.dilation)
+
+    @property
+    def flops(self) -> float:
+        """Two per multiply-accumulate of the direct algorithm, padding included; the same for all three operations."""
+        taps = prod(self.kernel) * self.in_channels // self.groups
+        return 2.0 * self.images * prod(self.out_size) * self.out_channels * taps
+
+    @property
+    def dram_bytes(self) -> float:
+        """Every tensor once: input, weights and output of the layer, whichever of them is written."""
+        inputs = self.images * self.in_channels * prod(self.size)
+        outputs = self.images * self.out_channels * prod(self.out_size)
+        weights = self.out_channels * self.in_channels // self.groups * prod(self.kernel)
+        return float(BYTES[self.number]) * (inputs + outputs + weights)
+
+
+def convolved(
+    size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Spatial size after a convolution or pooling of this geometry (rounded down)."""
+    return tuple(
+        (extent + 2 * pad - spread * (width - 1) - 1) // step + 1
+        for extent, width, step, pad, spread in zip(size, kernel, stride, padding, dilation, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """A recurrent layer over a sequence: per step a product of (batch, hidden) by (hidden, gates x hidden), after one for all inputs.
+
+    Attributes
+    ----------
+    cell : str
+        rnn, lstm or gru.
+    operation : str
+        forward, input_grad (back through time) or weight_grad (one product over all steps).
+    inputs, hidden, batch, steps : int
+    """
+
+    cell: Cell
+    operation: Operation
+    inputs: int
+    hidden: int
+    batch: int
+    steps: int
+    number: Number = "fp32"
+
+    def __post_init__(self) -> None:
+        _positive(self, inputs=self.inputs, hidden=self.hidden, batch=self.batch, steps=self.steps)
+
+    @property
+    def flops(self) -> float:
+        """Two per multiply-accumulate, input and recurrent products together."""
+        return 2.0 * self.steps * self.batch * GATES[self.cell] * self.hidden * (self.inputs + self.hidden)
+
+    @property
+    def dram_bytes(self) -> float:
+        """Weights once, and inputs, outputs and gates of every step once."""
+        weights = GATES[self.cell] * self.hidden * (self.inputs + self.hidden)
+        activations = self.steps * self.batch * (self.inputs + (1 + GATES[self.cell]) * self.hidden)
+        return float(BYTES[self.number]) * (weights + activations)
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """An operator that is limited by moving data: elementwise, normalisation, softmax, pooling, copy, optimizer update.
+
+    Attributes
+    ----------
+    kind : str
+        What decides the bandwidth that it achieves.
+    name : str
+        The function: relu, gelu, add, tanh, adam, ...
+    rows, columns : int
+        Elements of the larger tensor; reductions and normalisations work along `columns`.
+    read_bytes, written_bytes : float
+        Unique bytes from and to memory.
+    vector_operations : float
+        Elementary arithmetic operations in all.
+    """
+
+    kind: StreamingKind
+    name: str
+    rows: int
+    columns: int
+    read_bytes: float
+    written_bytes: float
+    vector_operations: float
+    number: Number = "fp32"
+
+    def __post_init__(self) -> None:
+        _positive(self, rows=self.rows, columns=self.columns)
+
+    @property
+    def flops(self) -> float:
+        """Its vector operations."""
+        return self.vector_operations
+
+    @property
+    def dram_bytes(self) -> float:
+        """Bytes read and written."""
+        return self.read_bytes + self.written_bytes
+
+
+Operator = Gemm | Convolution | Recurrent | Streaming
