@@ -24,8 +24,6 @@ from simhw.trace.layer import TENSORS, TensorName
 if TYPE_CHECKING:
     from simhw.memory.parameters import Memory
 
-Bytes = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Blocking:
@@ -101,16 +99,15 @@ class TensorTraffic:
 
 def tensor_traffic(space: Space, blocking: Blocking, tensor: TensorName, memory: "Memory") -> TensorTraffic:
     """Buffer space and passes of one tensor, by the rules of this module; the plain form of what `search` does in bulk."""
-    table = _Table.of(space, memory.value_bytes)
-    totals, largest = table.lookup(blocking)
+    extents = {dim: space.extents(dim, space.cuts(dim, blocking.count(dim)), tensor) for dim in TENSOR_DIMS[tensor]}
     capacity = getattr(memory.buffers, tensor).capacity_bytes
     (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
     place = blocking.order.index(missing)
     inner = [dim for dim in TENSOR_DIMS[tensor] if blocking.order.index(dim) > place]
-    factor = table.factor(tensor)
-    block = factor * prod(largest[tensor, dim] for dim in TENSOR_DIMS[tensor])
-    kept = factor * prod((totals if dim in inner else largest)[tensor, dim] for dim in TENSOR_DIMS[tensor])
-    whole = factor * prod(totals[tensor, dim] for dim in TENSOR_DIMS[tensor])
+    factor = memory.value_bytes * space.taps_of(tensor)
+    block = factor * prod(max(each) for each in extents.values())
+    kept = factor * prod(sum(each) if dim in inner else max(each) for dim, each in extents.items())
+    whole = factor * prod(sum(each) for each in extents.values())
     if blocking.count(missing) == 1 or not any(blocking.count(dim) > 1 for dim in inner):
         return TensorTraffic(min(2 * block, whole), 1, True)
     if min(2 * kept, whole) <= capacity:
@@ -123,7 +120,6 @@ class _Table:
     """Per loop, the numbers of blocks that it can be cut into, and what each means for each tensor."""
 
     space: Space
-    value_bytes: int
     counts: dict[Dim, tuple[int, ...]]
     total: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
     largest: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
@@ -132,7 +128,7 @@ class _Table:
 
     @staticmethod
     @lru_cache(maxsize=4096)
-    def of(space: Space, value_bytes: int) -> "_Table":
+    def of(space: Space) -> "_Table":
         counts: dict[Dim, tuple[int, ...]] = {}
         total, largest, first, last = {}, {}, {}, {}
         for dim in DIMS:
@@ -148,20 +144,7 @@ class _Table:
                     largest[tensor, dim] = np.array([max(each) for each in extents], np.int64)
                     first[tensor, dim] = np.array([each[0] for each in extents], np.int64)
                     last[tensor, dim] = np.array([each[-1] for each in extents], np.int64)
-        return _Table(space, value_bytes, counts, total, largest, first, last)
-
-    def factor(self, tensor: TensorName) -> int:
-        """Bytes of a unit of a tensor's extents."""
-        return self.value_bytes * (self.space.taps if tensor == "w" else 1)
-
-    def lookup(self, blocking: Blocking) -> tuple[dict[tuple[TensorName, Dim], int], dict[tuple[TensorName, Dim], int]]:
-        """Summed and largest extents of one blocking."""
-        totals, largest = {}, {}
-        for tensor in TENSORS:
-            for dim in TENSOR_DIMS[tensor]:
-                extents = self.space.extents(dim, self.space.cuts(dim, blocking.count(dim)), tensor)
-                totals[tensor, dim], largest[tensor, dim] = sum(extents), max(extents)
-        return totals, largest
+        return _Table(space, counts, total, largest, first, last)
 
 
 @lru_cache(maxsize=4096)
@@ -182,9 +165,9 @@ def search(space: Space, memory: "Memory") -> Blocking:
     MachineError
         Not even the smallest blocks fit.
     """
-    table = _Table.of(space, memory.value_bytes)
+    table = _Table.of(space)
     # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.
-    cold = sum(table.factor(tensor) * prod(int(table.total[tensor, dim][0]) for dim in TENSOR_DIMS[tensor]) for tensor in TENSORS)
+    cold = memory.value_bytes * sum(space.values(tensor) for tensor in TENSORS)
     best = _least(table, memory, memory.steps)
     if best is None or best[0][0] > cold:
         best = _least(table, memory, prod(space.units.values()))
@@ -214,15 +197,14 @@ def _least(table: "_Table", memory: "Memory", limit: int) -> tuple[tuple[float, 
             (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
             after = [dim for dim in TENSOR_DIMS[tensor] if order.index(dim) > order.index(missing)]
             sizes = {dim: (table.total[tensor, dim][index[dim]], table.largest[tensor, dim][index[dim]]) for dim in TENSOR_DIMS[tensor]}
-            factor = float(table.factor(tensor))
+            factor = float(memory.value_bytes * space.taps_of(tensor))
             block = factor * prod(largest for _, largest in sizes.values())
             kept = factor * prod(total if dim in after else largest for dim, (total, largest) in sizes.items())
             whole = factor * prod(total for total, _ in sizes.values())
             again = (count[missing] > 1) & (_product([count[dim] for dim in after], len(steps)) > 1)
             capacity = getattr(memory.buffers, tensor).capacity_bytes
             resident = ~again | (np.minimum(2 * kept, whole) <= capacity)
-            fits &= resident | (np.minimum(2 * block, whole) <= capacity)
-            fits &= again | (np.minimum(2 * block, whole) <= capacity)
+            fits &= (again & resident) | (np.minimum(2 * block, whole) <= capacity)
             passes = np.where(resident, 1, count[missing])
             if tensor == space.output:
                 spilled = whole * memory.partial_value_bytes / memory.value_bytes

@@ -138,7 +138,7 @@ def _steps(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
     last = len(cuts[reduction]) - 1
 
     def job(tensor: TensorName, block: dict[Dim, int], write: bool, partial: bool) -> Job:
-        values = prod(extents[tensor, dim][block[dim]] for dim in TENSOR_DIMS[tensor]) * (space.taps if tensor == "w" else 1)
+        values = prod(extents[tensor, dim][block[dim]] for dim in TENSOR_DIMS[tensor]) * space.taps_of(tensor)
         raw = values * (memory.partial_value_bytes if partial else memory.value_bytes)
         bounds = {dim: cuts[dim][block[dim]] for dim in TENSOR_DIMS[tensor]}
         return Job(tensor, *layout.containers(tensor, bounds, raw), raw, write, partial)

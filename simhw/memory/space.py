@@ -137,9 +137,13 @@ class Space:
             sizes.append((images * rows.other_count if whole else rows.read(first, first + stop - start)) * rows.other_row_values)
         return sizes
 
+    def taps_of(self, tensor: TensorName) -> int:
+        """Kernel positions of which a tensor has values: by these the product of a block's extents is multiplied."""
+        return self.taps if tensor == "w" else 1
+
     def values(self, tensor: TensorName) -> int:
         """Values of a whole tensor."""
-        return prod(sum(self.extents(dim, self.cuts(dim, 1), tensor)) for dim in TENSOR_DIMS[tensor]) * (self.taps if tensor == "w" else 1)
+        return prod(sum(self.extents(dim, self.cuts(dim, 1), tensor)) for dim in TENSOR_DIMS[tensor]) * self.taps_of(tensor)
 
 
 def space_of(layer: Layer, operation: Operation, container_channels: int) -> Space:
