@@ -163,39 +163,37 @@ class Simulation:
         classes = self.machine.tile.lane_cycle_classes
         counters = {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *(n for n in names if n not in classes))}
         plans = [stratum.plan for stratum in {stratum.plan: stratum for stratum in candidate.strata}.values()]
-        dense_sets = _sets(plans)
+        sets = _sets(plans)
         # Padding makes zeros of its own: a schedule that skips them is not bypassed.
-        gated = tile_cycles.value >= dense_sets and _gated(run, candidate, self.machine)
+        gated = tile_cycles.value >= sum(sets) and _gated(run, candidate, self.machine)
         lane_cycles = sum(counters[name].value for name in classes)
         useful = counters["useful"].value / lane_cycles if lane_cycles else 1.0
-        simulated, passes = sum(t.simulated_passes for t in tallies), sum(t.passes for t in tallies)
+        simulated = sum(tally.simulated_passes for tally in tallies) / max(1, sum(tally.passes for tally in tallies))
         if self.batch is not None:
             run, plans = self._grown(run, candidate)
-            growth, grown_passes = _sets(plans) / max(1, dense_sets), sum(plan.passes for plan in plans)
+            captured_sets, sets = sets, _sets(plans)
+            growth = sum(sets) / max(1, sum(captured_sets))
             cycles, tile_cycles, loads = cycles.times(growth), tile_cycles.times(growth), loads * growth
             counters = {name: estimate.times(growth) for name, estimate in counters.items()}
-            dense_sets = _sets(plans)
-        else:
-            grown_passes = passes
         base, base_work = None, None
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
         elif self.baseline is not None:
             base, base_work = _fixed_cost(run, self.baseline, self.machine)
-        cost, work = _cost(run, self.machine, plans, cycles, tile_cycles, loads, gated, useful)
+        cost, work = _cost(run, self.machine, plans, sets, cycles, tile_cycles, loads, gated, useful)
         result = OperationResult(
             layer=run.layer.name,
             kind=run.layer.kind,
             operation=run.operation,
             operand=candidate.choice.label,
             macs=run.macs,
-            passes=grown_passes,
-            simulated=simulated / max(1, passes),
+            passes=sum(plan.passes for plan in plans),
+            simulated=simulated,
             cost=cost,
             baseline=base,
             counters=counters,
             classes=classes,
-            dense_sets=dense_sets,
+            dense_sets=sum(sets),
         )
         return _Pending(result, work, base_work)
 
@@ -238,9 +236,9 @@ def grown_layer(layer: Layer, captured: int, batch: int) -> Layer:
     return grow_layer(layer, captured, batch)
 
 
-def _sets(plans: Sequence[Plan]) -> int:
-    """Sets of all tile passes."""
-    return sum(int(closed_form_durations(plan).sum()) for plan in plans)
+def _sets(plans: Sequence[Plan]) -> list[int]:
+    """Sets of each plan's tile passes."""
+    return [int(closed_form_durations(plan).sum()) for plan in plans]
 
 
 @dataclass(frozen=True)
@@ -306,14 +304,15 @@ def _cost(
     run: OperationRun,
     machine: Machine,
     plans: Sequence[Plan],
+    sets: Sequence[int],
     cycles: Estimate,
     tile_cycles: Estimate,
     loads: npt.NDArray[np.float64],
     gated: bool = False,
     useful: float = 1.0,
 ) -> tuple[Cost, _Work]:
+    """The cost without memories, and what those have to know; `sets` as `_sets` has them."""
     values, tile = machine.values, machine.tile
-    sets = [int(closed_form_durations(plan).sum()) for plan in plans]
     slots = sum(sets) * tile.lanes * tile.tile_x * tile.tile_y
     power = sum(values.tile_power_mw.values())
     drawn = sum(power for part, power in values.tile_power_mw.items() if not (gated and part in values.gated_power))
@@ -352,4 +351,5 @@ def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> tu
     durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     loads = tile_loads(durations, machine.values.tiles)
     cycles = Estimate(float(loads.max(initial=0)))
-    return _cost(run, machine, plans, cycles, Estimate(float(durations.sum())), loads.astype(np.float64))
+    sets = [int(part.sum()) for part in parts]
+    return _cost(run, machine, plans, sets, cycles, Estimate(float(durations.sum())), loads.astype(np.float64))
