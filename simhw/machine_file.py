@@ -176,7 +176,7 @@ def read_machine(machine: str | Path, depth: int = 0) -> tuple[dict[str, Any], d
     for parent in parents if isinstance(parents, list) else [parents]:
         inherited, sources = read_machine(str(parent), depth + 1)
         for key in leaf_names(inherited):
-            assign(values, key, _leaf(inherited, key), where)
+            assign(values, key, leaf(inherited, key), where)
         provenance |= sources
     for key, value, source in _constants(loaded, "", where):
         assign(values, key, value, where)
@@ -221,9 +221,9 @@ def leaf_names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     return names
 
 
-def _leaf(values: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted name."""
-    for part in path.split("."):
+def leaf(values: Mapping[str, Any], name: str) -> Any:
+    """The value at a dotted name, one of `leaf_names`, of nested mappings."""
+    for part in name.split("."):
         values = values[part]
     return values
 

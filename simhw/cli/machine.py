@@ -104,7 +104,7 @@ def unit_of(name: str) -> str:
 
 def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
-    from simhw.machine_file import leaf_names
+    from simhw.machine_file import leaf, leaf_names
     from simhw.report.sheet import Sheet
 
     values, original = machine.values.model_dump(), plain.values.model_dump()
@@ -112,18 +112,12 @@ def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
     for name in leaf_names(values):
         if name in ("name", "description", "baseline"):
             continue
-        value = _text(_leaf(values, name))
+        value = _text(leaf(values, name))
         if name in machine.overrides:
-            value += f" (file: {_text(_leaf(original, name))})"
+            value += f" (file: {_text(leaf(original, name))})"
         source = machine.provenance.get(name)
         rows.append([name, value, unit_of(name), f"{source.confidence:.0%}" if source else "-", source.source if source else "-"])
     return Sheet([("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)], rows)
-
-
-def _leaf(values: dict[str, Any], name: str) -> Any:
-    for part in name.split("."):
-        values = values[part]
-    return values
 
 
 def _text(value: object) -> str:
