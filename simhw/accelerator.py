@@ -44,8 +44,3 @@ def tile_loads(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.i
         rounds, rest = divmod(len(durations), tiles)
         return int(durations[0]) * (rounds + (np.arange(tiles) < rest).astype(np.int64))
     return _longest_first(np.sort(durations)[::-1].copy(), tiles)
-
-
-def makespan(durations: npt.NDArray[np.int64], tiles: int) -> int:
-    """Cycles from the first pass's start to the last one's end; see `tile_loads`."""
-    return int(tile_loads(durations, tiles).max())
