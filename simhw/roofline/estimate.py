@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from simhw.costs import Range
 from simhw.roofline.device import Device
+from simhw.roofline.energy import energy_of
 from simhw.roofline.layers import Network
+from simhw.roofline.operators import Streaming
 from simhw.roofline.predict import predict
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.step import Run, Work, step
@@ -53,15 +56,29 @@ class Estimate:
         return self.run.batch / self.seconds
 
     @cached_property
+    def energies_j(self) -> tuple[Range, ...]:
+        """Energy [J] of every operator."""
+        known: dict[object, Range] = {}
+        for _, prediction in self.work:
+            if prediction.operator not in known:
+                known[prediction.operator] = energy_of(prediction, self.device)
+        return tuple(known[prediction.operator] for _, prediction in self.work)
+
+    @property
+    def energy_j(self) -> Range:
+        """Energy [J] of a step, while the device is busy."""
+        return Range.total(self.energies_j)
+
+    @cached_property
     def frame(self) -> "pd.DataFrame":
-        """A row per operator: layer, phase, operator, seconds, limit, utilisation, flops, bytes, mapping."""
+        """A row per operator of the step: what it is, how long it takes, what binds it, what it moves and what it costs."""
         import pandas as pd
 
         rows = [
             {
                 "layer": work.layer,
                 "phase": work.phase,
-                "operator": type(prediction.operator).__name__.lower(),
+                "operator": _kind(prediction),
                 "seconds": prediction.seconds,
                 "host_s": prediction.host_s,
                 "limit": prediction.limit,
@@ -69,11 +86,19 @@ class Estimate:
                 "flops": prediction.operator.flops,
                 "dram_bytes": prediction.dram_bytes,
                 "peak_flops_per_s": prediction.peak_flops_per_s,
+                "energy_low_j": energy.low,
+                "energy_j": energy.mid,
+                "energy_high_j": energy.high,
                 "mapping": prediction.mapping,
             }
-            for work, prediction in self.work
+            for (work, prediction), energy in zip(self.work, self.energies_j, strict=True)
         ]
         return pd.DataFrame(rows)
+
+
+def _kind(prediction: Prediction) -> str:
+    operator = prediction.operator
+    return operator.kind if isinstance(operator, Streaming) else type(operator).__name__.lower()
 
 
 def estimate(network: Network, device: Device, run: Run) -> Estimate:

@@ -1,0 +1,103 @@
+"""The roofline picture: arithmetic intensity against achieved rate, a mark per layer, the device's ceilings labelled."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.report.bars import plain
+from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
+from simhw.roofline.ceilings import Ceiling, ceilings
+from simhw.roofline.estimate import Estimate
+from simhw.roofline.operators import Number
+from simhw.roofline.step import Precision
+
+# Okabe and Ito's palette, as in the other plots.
+LIMIT_COLORS = {"matrix": "#009E73", "vector": "#E69F00", "dram": "#0072B2", "l2": "#56B4E9", "buffer": "#CC79A7", "launch": "#999999"}
+NUMBERS: dict[Precision, Number] = {"fp32": "fp32", "amp": "fp16", "fp16": "fp16", "int8": "int8"}
+MOST_NAMED = 6
+SMALLEST_MARK, LARGEST_MARK = 8.0, 500.0
+
+
+def plot_estimates(estimates: Sequence[Estimate], path: str | os.PathLike[str]) -> None:
+    """Draw the rooflines of predictions to a ``.png``, ``.svg`` or ``.pdf`` file; see `roofline_figure`.
+
+    Raises
+    ------
+    SimhwError
+        Another suffix, or a place that cannot be written.
+    """
+    check_suffix(path, PICTURE_SUFFIXES)
+    with replacing(path) as temporary:
+        roofline_figure(estimates).savefig(temporary, dpi=150)
+
+
+def roofline_figure(estimates: Sequence[Estimate]) -> Figure:
+    """A log-log panel per prediction: layers by FLOP per off-chip byte and FLOP/s, sized by their share of the time."""
+    figure = Figure(figsize=(8.5 * len(estimates), 6.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(estimates), sharey=True, squeeze=True))
+    for axes, each in zip(panels, estimates, strict=True):
+        _draw(axes, each)
+    return figure
+
+
+def _draw(axes: Axes, estimate: Estimate) -> None:
+    layers = by_layer(estimate)
+    layers = layers[(layers["flops"] > 0) & (layers["dram_bytes"] > 0)]
+    intensity, rate = layers["flops"] / layers["dram_bytes"], layers["flops"] / layers["seconds"]
+    share = layers["seconds"] / estimate.device_s
+    lines = ceilings(estimate.device, NUMBERS[estimate.run.precision])
+    top = max(line.flops_per_s for line in lines if line.flops_per_s is not None)
+    slowest = min(line.bytes_per_s for line in lines if line.bytes_per_s is not None)
+    left, right = min(intensity.min(), 0.1) / 1.5, max(intensity.max() * 2, 4 * top / slowest)
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(min(rate.min(), slowest * left) / 1.5, top * 3))
+    for line in lines:
+        _draw_ceiling(axes, line, left, right, top)
+    for limit, color in LIMIT_COLORS.items():
+        chosen = (layers["limit"] == limit).to_numpy()
+        if chosen.any():
+            part = float(share[chosen].sum())
+            sizes = SMALLEST_MARK + (LARGEST_MARK - SMALLEST_MARK) * share[chosen] / share.max()
+            label = f"{LIMIT_NAMES[limit]} ({part:.0%} of the time)"
+            axes.scatter(intensity[chosen], rate[chosen], s=sizes, color=color, alpha=0.55, edgecolor="black", linewidth=0.4, label=label)
+    for name in share.nlargest(MOST_NAMED).index:
+        axes.annotate(
+            plain(str(name)), (intensity[name], rate[name]), xytext=(4, 4), textcoords="offset points", fontsize=7, annotation_clip=True
+        )
+    run = estimate.run
+    title = f"{estimate.network.name} on {estimate.device.label}: {run.mode}, {run.precision}, batch {run.batch}, {run.fusion}"
+    axes.set_title(plain(f"{title}\n{estimate.seconds * 1e3:,.4g} ms a step, {estimate.samples_per_s:,.4g} samples/s"), fontsize=9)
+    axes.set_xlabel("FLOP per byte of off-chip traffic, all phases of a layer", fontsize=8)
+    axes.set_ylabel("FLOP/s", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(which="major", linewidth=0.3)
+    legend = axes.legend(title="a mark per layer, its area by share of time; bound by", fontsize=7, title_fontsize=7, loc="lower right")
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])  # type: ignore[union-attr]  # of scatters all
+
+
+def _draw_ceiling(axes: Axes, line: Ceiling, left: float, right: float, top: float) -> None:
+    """A horizontal line of arithmetic or a slope of traffic, named where it has room."""
+    if line.flops_per_s is not None:
+        axes.plot([left, right], [line.flops_per_s] * 2, color="black", linewidth=1)
+        text = f"{line.name} {line.flops_per_s / 1e12:.4g} TFLOP/s"
+        axes.annotate(text, (left, line.flops_per_s), xytext=(6, 3), textcoords="offset points", fontsize=7)
+    elif line.bytes_per_s is not None:
+        ends = [left, min(right, top / line.bytes_per_s)]
+        axes.plot(ends, [end * line.bytes_per_s for end in ends], color="black", linewidth=1, linestyle="--")
+        place = left * (ends[1] / left) ** 0.3
+        text = f"{line.name} {line.bytes_per_s / 1e9:,.4g} GB/s"
+        height = place * line.bytes_per_s
+        offset, angle = (-2, 4), _angle(axes)
+        axes.annotate(text, (place, height), offset, textcoords="offset points", rotation=angle, rotation_mode="anchor", fontsize=7)
+
+
+def _angle(axes: Axes) -> float:
+    """The angle on paper of a line of slope one [degrees]."""
+    decades = [float(np.log10(high / low)) for low, high in (axes.get_xlim(), axes.get_ylim())]
+    figure = axes.figure
+    width, height = figure.get_size_inches()  # type: ignore[union-attr]  # a Figure has it, and no subfigure is used
+    return float(np.degrees(np.arctan2(0.86 * height / decades[1], 0.86 * width / decades[0])))
