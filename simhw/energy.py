@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from simhw.costs import Range
+from simhw.memory.model import sram_instances
 from simhw.trace.layer import TENSORS
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: 
         sram(f"buffer_{tensor}", memory.buffer_reads[tensor], memory.buffer_writes[tensor]) for tensor in TENSORS
     )
     energies["transposers"] = sram("transposer", chip.transposed, chip.transposed)
-    banks = memory.sram_instances
+    memories = sram_instances(machine)
     energies["leakage"] = Range.total(
-        machine.range(f"sram.{name}.{cells}.leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in banks.items()
+        machine.range(f"sram.{name}.{cells}.leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items()
     )
     return energies | _dram(machine, memory.dram, elapsed_s)
 
@@ -73,6 +74,8 @@ def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: 
 def _dram(machine: "Machine", use: "DramUse", elapsed_s: float) -> dict[str, Range]:
     """Energy of the DRAM's events [J]."""
     assert machine.values.energy is not None
+    assert machine.values.memory is not None
+    dram = machine.values.memory.dram
 
     def cost(name: str) -> Range:
         return machine.range(f"energy.dram.{name}").times(1e-12)
@@ -82,13 +85,13 @@ def _dram(machine: "Machine", use: "DramUse", elapsed_s: float) -> dict[str, Ran
             "dram_read": cost("flat_pj_per_bit").times(8 * use.read_bytes),
             "dram_write": cost("flat_pj_per_bit").times(8 * use.write_bytes),
         }
-    refreshes = elapsed_s * 1e9 / use.t_refi_ns * use.channels
+    refreshes = elapsed_s * 1e9 / dram.t_refi * dram.channels
     return {
         "dram_activate": cost("activate_pj").times(use.activates),
         "dram_read": (cost("read_core_pj_per_byte") + cost("read_io_pj_per_byte")).times(use.read_bytes),
         "dram_write": (cost("write_core_pj_per_byte") + cost("write_io_pj_per_byte")).times(use.write_bytes),
         "dram_refresh": cost("refresh_pj").times(refreshes),
-        "dram_background": machine.range("energy.dram.background_mw").times(use.channels * 1e-3 * elapsed_s),
+        "dram_background": machine.range("energy.dram.background_mw").times(dram.channels * 1e-3 * elapsed_s),
     }
 
 

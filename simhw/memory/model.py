@@ -31,8 +31,6 @@ SHARES = ("compute", "dram", "buffer_conflict", "transposer", "fill", "drain")
 class DramUse:
     """Events of the DRAM in an operation."""
 
-    channels: int
-    t_refi_ns: float
     activates: int
     row_hits: int
     row_misses: int
@@ -60,8 +58,6 @@ class MemoryCost:
         Accesses of each global buffer.
     on_chip : OnChip
     dram : DramUse
-    sram_instances : dict of str to int
-        Memories of each kind that leak.
     shapes, tile_cycles
         What `memory_cost` was given, so that the operation can be run again.
     intervals : list of Interval
@@ -80,7 +76,6 @@ class MemoryCost:
     buffer_writes: dict[TensorName, float]
     on_chip: OnChip
     dram: DramUse
-    sram_instances: dict[str, int]
     shapes: Sequence[PassShape] = field(repr=False, compare=False)
     tile_cycles: npt.NDArray[np.float64] = field(repr=False, compare=False)
     intervals: list[Interval] = field(default_factory=list, repr=False)
@@ -161,16 +156,7 @@ def memory_cost(
     # What a slow buffer or transposer costs is what would be saved without it.
     unturned = scheduled(fed)[0] if turned > fed else schedule
     unfed = scheduled(compute)[0] if fed > compute else unturned
-    use = DramUse(
-        memory.dram.channels,
-        memory.dram.t_refi,
-        dram.activates,
-        dram.row_hits,
-        dram.row_misses,
-        dram.read_bytes,
-        dram.write_bytes,
-        dram.turnarounds,
-    )
+    use = DramUse(dram.activates, dram.row_hits, dram.row_misses, dram.read_bytes, dram.write_bytes, dram.turnarounds)
     traffic, raw = _traffic(steps, ratios)
     reads, writes = _buffer_accesses(steps, chip, memory)
     return MemoryCost(
@@ -183,7 +169,6 @@ def memory_cost(
         buffer_writes=writes,
         on_chip=chip,
         dram=use,
-        sram_instances=sram_instances(machine),
         shapes=shapes,
         tile_cycles=tile_cycles,
         intervals=[*schedule.intervals, *dram_intervals(schedule, dram)] if record else [],
