@@ -141,6 +141,7 @@ class Recurrent:
     operation : str
         forward, input_grad (back through time) or weight_grad (one product over all steps).
     inputs, hidden, batch, steps : int
+        `inputs` is 0 where the input, as wide as the state, is added without a product of its own (cuDNN's skip mode).
     """
 
     cell: Cell
@@ -152,7 +153,9 @@ class Recurrent:
     number: Number = "fp32"
 
     def __post_init__(self) -> None:
-        _positive(self, inputs=self.inputs, hidden=self.hidden, batch=self.batch, steps=self.steps)
+        _positive(self, hidden=self.hidden, batch=self.batch, steps=self.steps)
+        if self.inputs < 0:
+            raise ShapeError(f"Recurrent: inputs is {self.inputs}; give 0 or more")
 
     @property
     def flops(self) -> float:
@@ -163,7 +166,7 @@ class Recurrent:
     def dram_bytes(self) -> float:
         """Weights once, and inputs, outputs and gates of every step once."""
         weights = GATES[self.cell] * self.hidden * (self.inputs + self.hidden)
-        activations = self.steps * self.batch * (self.inputs + (1 + GATES[self.cell]) * self.hidden)
+        activations = self.steps * self.batch * ((self.inputs or self.hidden) + (1 + GATES[self.cell]) * self.hidden)
         return float(BYTES[self.number]) * (weights + activations)
 
 

@@ -1,0 +1,74 @@
+"""Devices: every constant with a source, overrides by name, and what cannot be loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from simhw.errors import MachineError
+from simhw.machine_file import leaf_names
+from simhw.roofline.device import device_names, load_device, parse_device
+from simhw.roofline.gpu.parameters import GpuValues
+
+UNSOURCED = {"kind", "name", "description"}
+
+
+@pytest.mark.parametrize("name", ["v100", "v100-pcie", "ascend910", "ascend310"])
+def test_every_constant_of_a_device_has_a_source(name: str) -> None:
+    device = load_device(name)
+    constants = set(leaf_names(device.values.model_dump(exclude_defaults=True))) - UNSOURCED
+    assert len(constants) > 20
+    assert constants <= set(device.provenance), "constants without a source"
+
+
+def test_shipped_devices_are_listed() -> None:
+    assert set(device_names()) >= {"v100", "v100-pcie", "ascend910", "ascend310"}
+
+
+def test_boards_differ_in_clock_alone_and_have_the_published_peaks() -> None:
+    sxm, pcie = load_device("v100").values, load_device("v100-pcie").values
+    assert isinstance(sxm, GpuValues)
+    assert isinstance(pcie, GpuValues)
+    # Spec page roofline.md, section 1: 15.7 and 14.0 TFLOP/s in fp32, 125 and 112 in fp16 (tensor cores).
+    assert sxm.hardware.matrix_flops_per_s("fp32") == pytest.approx(15.7e12, rel=0.01)
+    assert sxm.hardware.matrix_flops_per_s("fp16") == pytest.approx(125e12, rel=0.01)
+    assert pcie.hardware.matrix_flops_per_s("fp32") == pytest.approx(14.0e12, rel=0.015)
+    assert pcie.hardware.matrix_flops_per_s("fp16") == pytest.approx(112e12, rel=0.015)
+    assert sxm.hardware.model_dump(exclude={"clock_hz"}) == pcie.hardware.model_dump(exclude={"clock_hz"})
+
+
+def test_override_changes_label_hash_and_provenance() -> None:
+    device = parse_device("v100:sms=40")
+    assert isinstance(device.values, GpuValues)
+    assert device.values.hardware.sms == 40
+    assert device.label == "v100:hardware.sms=40"
+    assert device.content_hash != load_device("v100").content_hash
+    assert device.provenance["hardware.sms"].source == "set by the user"
+
+
+def test_device_of_ones_own_extends_a_shipped_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text('extends: devices/v100\nname: mine\nhardware: {sms: {value: 60, source: "a guess", confidence: 0.1}}\n')
+    device = load_device(path)
+    assert (device.name, device.values.hardware.sms) == ("mine", 60)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("v1000", "no device 'v1000': give the path of a .yaml file or one of ascend310, ascend910"),
+        ("fpraker", "no device 'fpraker'"),
+        ("v100:nothing=3", "no value 'nothing'"),
+        ("v100:sms=many", "hardware.sms"),
+        ("v100:sms=0", "hardware.sms"),
+    ],
+)
+def test_what_is_no_device_is_refused(text: str, words: str) -> None:
+    with pytest.raises(MachineError, match=words):
+        parse_device(text)
+
+
+def test_machine_file_is_no_device_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("extends: fpraker\nname: mine\n")
+    with pytest.raises(MachineError, match="kind is None; known are gpu, ascend"):
+        load_device(path)
