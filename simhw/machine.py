@@ -3,21 +3,18 @@
 An override replaces a value and its provenance.  The content hash covers the values alone.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.costs import Cells, EnergyParameters, Range, SramCosts
 from simhw.errors import MachineError
 from simhw.lowering import LanePadding, Padding
-from simhw.machine_file import Provenance, assign, leaf_names, parse_overrides, read_machine, resolve, validated
+from simhw.machine_file import Provenance, content_hash, label, leaf_names, override, read_machine, split_machine, validated
 from simhw.memory.parameters import Memory
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
@@ -159,14 +156,12 @@ class Machine:
     @property
     def label(self) -> str:
         """Name and overrides, as `--pe` takes them."""
-        changed = ",".join(f"{key}={value}" for key, value in self.overrides.items())
-        return f"{self.name}:{changed}" if changed else self.name
+        return label(self.name, self.overrides)
 
     @cached_property
     def content_hash(self) -> str:
         """Hash of all values that can change a result."""
-        values = self.values.model_dump(mode="json", exclude={"description"})
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        return content_hash(self.values)
 
     @property
     def tile_area_um2(self) -> float:
@@ -231,13 +226,7 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
     """
     where = str(machine)
     values, provenance = read_machine(machine)
-    changed: dict[str, Any] = {}
-    for key, value in overrides.items():
-        path = resolve(key, values, where)
-        value = value.item() if isinstance(value, np.generic) else value
-        assign(values, path, value, where)
-        provenance[path] = Provenance("set by the user", 1.0)
-        changed[path] = value
+    changed = override(values, provenance, overrides, where)
     return Machine(_validate(values, where), provenance, changed)
 
 
@@ -268,15 +257,6 @@ def parse_machine(text: str) -> Machine:
     """
     name, overrides = split_machine(text)
     return load_machine(name, **overrides)
-
-
-def split_machine(text: str) -> tuple[str, dict[str, Any]]:
-    """Name or path, and overrides, of a machine as the command line names it; see `parse_machine`."""
-    # A path may hold a colon of its own, overrides always hold an equals sign.
-    name, colon, settings = text.rpartition(":")
-    if not colon or "=" not in settings:
-        name, settings = text, ""
-    return name, parse_overrides(filter(None, settings.split(",")))
 
 
 def _validate(values: dict[str, Any], where: str) -> _BitParallel | _FPRaker | _TensorDash:

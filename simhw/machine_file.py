@@ -5,6 +5,8 @@ that the true value lies between the value over 1.3 and the value times 1.3.  A 
 state only what differs; ``parts/NAME`` are sections that machines share.
 """
 
+import hashlib
+import json
 import os
 import re
 import reprlib
@@ -17,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ValidationError
 
@@ -140,6 +143,27 @@ def parse_overrides(settings: Any) -> dict[str, Any]:
     return overrides
 
 
+def split_machine(text: str) -> tuple[str, dict[str, Any]]:
+    """Name or path, and overrides, of a machine as the command line names it; see `simhw.machine.parse_machine`."""
+    # A path may hold a colon of its own, overrides always hold an equals sign.
+    name, colon, settings = text.rpartition(":")
+    if not colon or "=" not in settings:
+        name, settings = text, ""
+    return name, parse_overrides(filter(None, settings.split(",")))
+
+
+def label(name: str, overrides: Mapping[str, Any]) -> str:
+    """A name and its overrides, as the command line takes them."""
+    changed = ",".join(f"{key}={value}" for key, value in overrides.items())
+    return f"{name}:{changed}" if changed else name
+
+
+def content_hash(values: BaseModel) -> str:
+    """Hash of all values that can change a result."""
+    content = values.model_dump(mode="json", exclude={"description"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def machine_text(machine: str | Path) -> str:
     """The text of a machine file, by name or path.
 
@@ -237,6 +261,23 @@ def resolve(key: str, values: Mapping[str, Any], where: str) -> str:
     if len(alike) == 1:
         return alike[0]
     raise MachineError(f"{where}: no value {key!r} to override; there are {', '.join(alike or names)}")
+
+
+def override(values: dict[str, Any], provenance: dict[str, Provenance], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Replace values and their provenance; gives what was replaced by its full dotted name.
+
+    Raises
+    ------
+    MachineError
+        No such value, or several.
+    """
+    changed: dict[str, Any] = {}
+    for key, value in overrides.items():
+        path = resolve(key, values, where)
+        changed[path] = value.item() if isinstance(value, np.generic) else value
+        assign(values, path, changed[path], where)
+        provenance[path] = Provenance("set by the user", 1.0)
+    return changed
 
 
 def assign(values: dict[str, Any], path: str, value: Any, where: str) -> None:

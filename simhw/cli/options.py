@@ -161,8 +161,8 @@ def check_target(path: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _machines(texts: list[str], settings: list[str], baseline: str | None, memory: str | None) -> "list[tuple[Machine, Machine | None]]":
-    from simhw.machine import baseline_of, load_machine, split_machine
-    from simhw.machine_file import parse_overrides
+    from simhw.machine import baseline_of, load_machine
+    from simhw.machine_file import parse_overrides, split_machine
 
     common = parse_overrides(settings)
     used: set[str] = set()

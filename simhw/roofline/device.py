@@ -1,7 +1,5 @@
 """Devices: every constant of one, validated, with its source; the counterpart of `simhw.machine` for real chips."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simhw.errors import MachineError
-from simhw.machine_file import Provenance, assign, parse_overrides, read_machine, resolve, validated
+from simhw.machine_file import Provenance, content_hash, label, override, read_machine, split_machine, validated
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.gpu.parameters import GpuValues
 
@@ -42,20 +40,33 @@ class Device:
     @property
     def label(self) -> str:
         """Name and overrides, as `--device` takes them."""
-        changed = ",".join(f"{key}={value}" for key, value in self.overrides.items())
-        return f"{self.name}:{changed}" if changed else self.name
+        return label(self.name, self.overrides)
 
     @cached_property
     def content_hash(self) -> str:
         """Hash of all values that can change a result."""
-        values = self.values.model_dump(mode="json", exclude={"description"})
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        return content_hash(self.values)
 
 
 def device_names() -> list[str]:
     """Names of the devices that come with simhw."""
     devices = files("simhw").joinpath("machines", "devices")
     return sorted(path.name.removesuffix(".yaml") for path in devices.iterdir() if path.name.endswith(".yaml"))
+
+
+def device_source(where: str) -> str:
+    """The machine file of a device, by its name or path.
+
+    Raises
+    ------
+    MachineError
+        Neither.
+    """
+    if where in device_names():
+        return f"devices/{where}"
+    if Path(where).suffix not in (".yaml", ".yml"):
+        raise MachineError(f"no device {where!r}: give the path of a .yaml file or one of {', '.join(device_names())}")
+    return where
 
 
 def load_device(device: str | Path, /, **overrides: Any) -> Device:
@@ -67,28 +78,22 @@ def load_device(device: str | Path, /, **overrides: Any) -> Device:
         No such device, or a file or value that cannot be used; says which names there are.
     """
     where = str(device)
-    if where in device_names():
-        source = f"devices/{where}"
-    elif Path(where).suffix in (".yaml", ".yml"):
-        source = where
-    else:
-        raise MachineError(f"no device {where!r}: give the path of a .yaml file or one of {', '.join(device_names())}")
-    values, provenance = read_machine(source)
-    changed: dict[str, Any] = {}
-    for key, value in overrides.items():
-        path = resolve(key, values, where)
-        assign(values, path, value, where)
-        provenance[path] = Provenance("set by the user", 1.0)
-        changed[path] = value
+    values, provenance = read_machine(device_source(where))
+    changed = override(values, provenance, overrides, where)
     kind = values.get("kind")
     if kind not in _MODELS:
         raise MachineError(f"{where}: kind is {kind!r}; known are {', '.join(_MODELS)}")
     return Device(validated(_MODELS[kind], values, where), provenance, changed)
 
 
+def is_device(where: str) -> bool:
+    """Whether a name is a device's, or a file describes one rather than a machine that simhw simulates."""
+    if where in device_names():
+        return True
+    return Path(where).is_file() and read_machine(where)[0].get("kind") in _MODELS
+
+
 def parse_device(text: str) -> Device:
     """A device as the command line names it: ``NAME`` or ``NAME:key=value,key=value``."""
-    name, colon, settings = text.rpartition(":")
-    if not colon or "=" not in settings:
-        name, settings = text, ""
-    return load_device(name, **parse_overrides(filter(None, settings.split(","))))
+    name, overrides = split_machine(text)
+    return load_device(name, **overrides)
