@@ -50,8 +50,8 @@ def _draw(axes: Axes, estimate: Estimate) -> None:
     intensity, rate = layers["flops"] / layers["dram_bytes"], layers["flops"] / layers["seconds"]
     share = layers["seconds"] / estimate.device_s
     lines = ceilings(estimate.device, NUMBERS[estimate.run.precision])
-    top = max(line.flops_per_s for line in lines if line.flops_per_s is not None)
-    slowest = min(line.bytes_per_s for line in lines if line.bytes_per_s is not None)
+    top = max(line.per_s for line in lines if line.of == "flops")
+    slowest = min(line.per_s for line in lines if line.of == "bytes")
     left, right = min(intensity.min(), 0.1) / 1.5, max(intensity.max() * 2, 4 * top / slowest)
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(min(rate.min(), slowest * left) / 1.5, top * 3))
     for line in lines:
@@ -81,18 +81,16 @@ def _draw(axes: Axes, estimate: Estimate) -> None:
 
 def _draw_ceiling(axes: Axes, line: Ceiling, left: float, right: float, top: float) -> None:
     """A horizontal line of arithmetic or a slope of traffic, named where it has room."""
-    if line.flops_per_s is not None:
-        axes.plot([left, right], [line.flops_per_s] * 2, color="black", linewidth=1)
-        text = f"{line.name} {line.flops_per_s / 1e12:.4g} TFLOP/s"
-        axes.annotate(text, (left, line.flops_per_s), xytext=(6, 3), textcoords="offset points", fontsize=7)
-    elif line.bytes_per_s is not None:
-        ends = [left, min(right, top / line.bytes_per_s)]
-        axes.plot(ends, [end * line.bytes_per_s for end in ends], color="black", linewidth=1, linestyle="--")
-        place = left * (ends[1] / left) ** 0.3
-        text = f"{line.name} {line.bytes_per_s / 1e9:,.4g} GB/s"
-        height = place * line.bytes_per_s
-        offset, angle = (-2, 4), _angle(axes)
-        axes.annotate(text, (place, height), offset, textcoords="offset points", rotation=angle, rotation_mode="anchor", fontsize=7)
+    if line.of == "flops":
+        axes.plot([left, right], [line.per_s] * 2, color="black", linewidth=1)
+        text = f"{line.name} {line.per_s / 1e12:.4g} TFLOP/s"
+        axes.annotate(text, (left, line.per_s), xytext=(6, 3), textcoords="offset points", fontsize=7)
+        return
+    ends = [left, min(right, top / line.per_s)]
+    axes.plot(ends, [end * line.per_s for end in ends], color="black", linewidth=1, linestyle="--")
+    place = left * (ends[1] / left) ** 0.3
+    text, height, angle = f"{line.name} {line.per_s / 1e9:,.4g} GB/s", place * line.per_s, _angle(axes)
+    axes.annotate(text, (place, height), (-2, 4), textcoords="offset points", rotation=angle, rotation_mode="anchor", fontsize=7)
 
 
 def _angle(axes: Axes) -> float:
