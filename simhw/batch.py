@@ -7,7 +7,8 @@ images, weights do not; so how much of the time and energy goes to moving weight
 from math import gcd
 
 from simhw.errors import SimhwError
-from simhw.trace.layer import RECURRENT, Layer, TensorName
+from simhw.operands import statistics_of
+from simhw.trace.layer import RECURRENT, TENSORS, Layer, TensorName
 
 
 def captured_batch(layers: list[Layer]) -> int:
@@ -16,7 +17,7 @@ def captured_batch(layers: list[Layer]) -> int:
 
 
 def grow_layer(layer: Layer, captured: int, batch: int) -> Layer:
-    """A layer with the shapes that a step on `batch` images has in place of `captured` ones, and no values.
+    """A layer with the shapes that a step on `batch` images has in place of `captured` ones, their statistics and no values.
 
     Raises
     ------
@@ -31,6 +32,9 @@ def grow_layer(layer: Layer, captured: int, batch: int) -> Layer:
             shape = list(shapes[tensor])
             shape[_axis(layer)] *= factor
             shapes[tensor] = tuple(shape)
+    for tensor in TENSORS:
+        if layer.holds(tensor):
+            statistics_of(layer, tensor)  # measured on the values, which the grown layer has not
     return Layer(layer.name, layer.kind, layer.geometry, operations=layer.operations, shapes=shapes, statistics=layer.statistics)
 
 

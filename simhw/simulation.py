@@ -38,7 +38,7 @@ from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import track
 from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
 from simhw.tile.passes import whole_tiles
-from simhw.trace.layer import OPERANDS, TENSORS, Layer, Operation
+from simhw.trace.layer import OPERANDS, Layer, Operation
 from simhw.trace.trace import Trace
 
 EXACT_SECONDS = 60.0
@@ -200,7 +200,7 @@ class Simulation:
     def _grown(self, run: OperationRun, candidate: Candidate) -> tuple[OperationRun, list[Plan]]:
         """The operation and its passes as they would be on `batch` images."""
         assert self.batch is not None
-        layer = grown_layer(run.layer, self._captured, self.batch)
+        layer = grow_layer(run.layer, self._captured, self.batch)
         families = lower_for(layer, run.operation, self.machine)
         split = [(family, candidate.choice.split(family)) for family in families]
         plans = [Plan(family, swapped, products, self.machine.tile) for family, parts in split for swapped, products in parts]
@@ -226,14 +226,6 @@ class Simulation:
             loads *= total.value / int(durations.sum())
         value = float(loads.max())
         return replace(total, value=value, variance=total.variance * (value / total.value) ** 2), loads
-
-
-def grown_layer(layer: Layer, captured: int, batch: int) -> Layer:
-    """The layer on `batch` images, with the statistics of those captured."""
-    for tensor in TENSORS:
-        if layer.holds(tensor):
-            statistics_of(layer, tensor)  # measured on the values, which the grown layer has not
-    return grow_layer(layer, captured, batch)
 
 
 def _sets(plans: Sequence[Plan]) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw import __version__
-from simhw.batch import captured_batch
+from simhw.batch import captured_batch, grow_layer
 from simhw.bfloat16 import BF16Array, from_float32, is_nonfinite, to_float32
 from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
@@ -19,7 +19,7 @@ from simhw.machine import Machine, baseline_of, load_machine
 from simhw.memory.model import MemoryCost, memory_cost
 from simhw.operation_result import Cost, OperationResult
 from simhw.results import Comparison, Results
-from simhw.simulation import Place, Simulation, grown_layer
+from simhw.simulation import Place, Simulation
 from simhw.tile.passes import whole_tiles
 from simhw.trace.format import load_trace, trace_hash
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
@@ -285,7 +285,7 @@ def timeline(trace: Trace, results: Results, layer: str, operation: Operation, r
     found = next(each for each in trace.layers if each.name == layer and operation in each.operations)
     batch = results.provenance["grown_to"]
     if batch:
-        found = grown_layer(found, captured_batch(trace.layers), batch)
+        found = grow_layer(found, captured_batch(trace.layers), batch)
     return memory_cost(found, operation, results.machine, cost.shapes, cost.tile_cycles, record)
 
 
