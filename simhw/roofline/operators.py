@@ -186,6 +186,9 @@ class Streaming:
         Unique bytes from and to memory.
     vector_operations : float
         Elementary arithmetic operations in all.
+    joined : bool
+        It runs inside the kernel before it, as a compiler fuses them: nothing is launched, and its bytes are those that the
+        kernel moves on top of its own (a residual's second input).
     """
 
     kind: StreamingKind
@@ -196,6 +199,7 @@ class Streaming:
     written_bytes: float
     vector_operations: float
     number: Number = "fp32"
+    joined: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, rows=self.rows, columns=self.columns)
