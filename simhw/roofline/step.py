@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from simhw.errors import ShapeError
+from simhw.roofline.backward import input_gradient_operators, weight_gradient_operators
+from simhw.roofline.forward import forward_operators
 from simhw.roofline.layers import Network
-from simhw.roofline.operators import Operator
+from simhw.roofline.operators import Number, Operator
+from simhw.roofline.placed import place
+from simhw.roofline.update import loss_operators, update_operators
 
 Precision = Literal["fp32", "amp", "fp16", "int8"]
 """Numbers of a step; amp is fp16 with fp32 weights kept for the optimizer; int8 is for inference alone."""
@@ -49,5 +53,52 @@ class Work:
 
 
 def step(network: Network, run: Run) -> list[Work]:
-    """The operators of one step, in order."""
-    raise NotImplementedError
+    """The operators of one step, in the order of execution.
+
+    Inference is the forward pass.  Training adds the loss (cross-entropy, where the network ends in a linear layer), the backward
+    pass in reverse order, and the optimizer's update of every trainable parameter.  A layer's input gradient is computed where
+    something trainable lies before it, frozen layers pass theirs on; weight gradients only of trainable layers.
+
+    Kernels and their traffic: `simhw.roofline.forward`, `backward` and `update` say which and how many bytes.  Data are in the
+    numbers of `Run.precision`:
+
+    - fp32, fp16: everything, parameters and the optimizer's state too.  int8: products and activations of a byte a value.
+    - amp, eager: as PyTorch's autocast places numbers (`simhw.roofline.placed`).  Weights are kept in fp32 and cast to fp16 once
+      a step, a kernel for each layer with weights (6 bytes a value), and their gradients cast back likewise; loss scaling adds
+      a pass over all gradients before the update.  Inference casts weights too.
+    - amp, fused: every activation is in fp16; weights are cast by kernels, gradients where they are written.
+
+    A graph compiler (fused) runs elementwise functions inside the kernel before them, and in inference batch norm, which is an
+    elementwise function there (folded into the weights after a convolution).  Such a function costs no kernel; bytes that it
+    moves on top of the kernel's own (a residual's second input, a dropout's mask, what a gelu keeps for its gradient) stand in a
+    `Streaming` that is marked `joined`.  A function without such bytes does not appear.  In training a batch norm stays
+    a kernel, and functions after it join it.
+
+    Parameters
+    ----------
+    network : Network
+        Sizes are per sample; the batch multiplies them.
+    run : Run
+
+    Returns
+    -------
+    list of Work
+        The loss belongs to the layer ``loss`` and the update to ``optimizer``.
+    """
+    number: Number = "fp16" if run.precision == "amp" else run.precision
+    amp, fused, training = run.precision == "amp", run.fusion == "fused", run.mode == "training"
+    placed = place(network, run.batch, training, number, amp, fused)
+    work = [Work(each.layer.name, "forward", operator) for each in placed for operator in forward_operators(each)]
+    if not training:
+        return work
+    logits: Number = placed[-1].writes if placed else number
+    forward, backward = loss_operators(network, run.batch, logits, mixed=amp)
+    work += [Work("loss", "forward", operator) for operator in forward]
+    work += [Work("loss", "input_grad", operator) for operator in backward]
+    for each in reversed(placed):
+        work += [Work(each.layer.name, "input_grad", operator) for operator in input_gradient_operators(each)]
+        work += [Work(each.layer.name, "weight_grad", operator) for operator in weight_gradient_operators(each)]
+    parameters = sum(layer.parameters for layer in network.layers if getattr(layer, "trainable", False))
+    kept: Number = "fp32" if amp else number
+    updates = update_operators(parameters, run.optimizer, kept, fused, scaled=amp)
+    return work + [Work("optimizer", "update", operator) for operator in updates]
