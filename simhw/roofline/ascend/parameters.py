@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from simhw.roofline.ascend.hardware import Achieved, Hardware
+
 
 class AscendValues(BaseModel):
     """Sections of an Ascend's file."""
@@ -13,3 +15,5 @@ class AscendValues(BaseModel):
     kind: Literal["ascend"]
     name: str
     description: str
+    hardware: Hardware
+    achieved: Achieved
