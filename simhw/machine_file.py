@@ -67,7 +67,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """A YAML document; raises YAMLError for whatever is wrong with it."""
     try:
         return yaml.load(text, _Loader)  # a SafeLoader with fewer resolvers
@@ -78,7 +78,7 @@ def _parse(text: str) -> Any:
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Any:
     """A document of a machine file; the shared parts are read for every machine, and parsing YAML is slow.  Not to be written to."""
-    return _parse(text)
+    return parse_yaml(text)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -137,7 +137,7 @@ def parse_overrides(settings: Any) -> dict[str, Any]:
         if not equals:
             raise MachineError(f"override {setting!r} is not of the form key=value, for example pe.oob_threshold=9")
         try:
-            overrides[key.strip()] = _parse(value)
+            overrides[key.strip()] = parse_yaml(value)
         except yaml.YAMLError:
             raise MachineError(f"override {setting!r}: the value is not valid YAML") from None
     return overrides
