@@ -1,0 +1,63 @@
+"""Networks that come with simhw, and those of the user's files."""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from simhw.errors import ShapeError
+from simhw.roofline.layer_list import file_text, parse_layer_list, parse_table, table_rows
+from simhw.roofline.layers import Network
+from simhw.roofline.scalesim import is_topology, parse_topology
+
+SUFFIXES = (".yaml", ".yml", ".csv")
+
+
+def network_names() -> list[str]:
+    """Names of the networks that come with simhw."""
+    folder = files("simhw").joinpath("networks")
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def load_network(network: str | os.PathLike[str], sequence: int | None = None, sizes: Mapping[str, int] | None = None) -> Network:
+    """A network by name, or of a file: a YAML layer list, a CSV table of layers, or a SCALE-Sim topology.
+
+    Parameters
+    ----------
+    network : str or path
+        One of `network_names`, or a file that ends in .yaml, .yml or .csv.
+    sequence : int, optional
+        Tokens of a sample: the list's size `sequence`.
+    sizes : mapping of str to int, optional
+        Other named sizes of the list: ``{"image": 160}``.
+
+    Raises
+    ------
+    ShapeError
+        There is no such network or size, or the file is wrong; says where.
+    """
+    given = dict(sizes or {})
+    if sequence is not None:
+        given["sequence"] = sequence
+    name = os.fspath(network)
+    if name in network_names():
+        return _shipped(name, tuple(sorted(given.items())))
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES or not os.path.isfile(name):  # which is false for a name too long, where Path raises
+        raise ShapeError(f"no network {name!r}: give the path of a {', '.join(SUFFIXES)} file or one of {', '.join(network_names())}")
+    text = file_text(name)
+    if suffix != ".csv":
+        return parse_layer_list(text, name, given)
+    if given:
+        raise ShapeError(f"{name}: a table has no named sizes to set; {next(iter(given))} can be set in a YAML layer list")
+    if is_topology(table_rows(text, name)[0]):
+        return parse_topology(text, Path(name).stem, name)
+    return parse_table(text, name)
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str, sizes: tuple[tuple[str, int], ...]) -> Network:
+    """A network that comes with simhw; parsing YAML is slow, and networks do not change."""
+    text = files("simhw").joinpath("networks", f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_layer_list(text, name, dict(sizes))
