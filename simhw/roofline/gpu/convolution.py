@@ -1,17 +1,70 @@
-"""Convolutions on a GPU."""
+"""Convolutions on a GPU: the library's algorithms beside each other, the fastest of which runs.
 
-from pydantic import BaseModel, ConfigDict
+Algorithms: implicit GEMM for everything; Winograd for 3 x 3 and 5 x 5 kernels of stride 1 in fp32, which does fewer
+multiplications than the convolution has (see `winograd`), so that direct FLOPs over peak is no upper bound; and for grouped
+convolutions a kernel without tiles, as a thread block's tile is wider than a group's channels.
+"""
 
+from math import prod
+
+from simhw.roofline.gpu.candidate import Candidate, overlapped
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters as ConvolutionParameters
 from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.implicit_gemm import implicit_gemm, tensor_bytes
+from simhw.roofline.gpu.winograd import winograd
 from simhw.roofline.operators import Convolution
 from simhw.roofline.prediction import Prediction
 
 
-class ConvolutionParameters(BaseModel):
-    """Constants for convolutions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def candidates(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> list[Candidate]:
+    """Every algorithm that can compute it, timed."""
+    found = [implicit_gemm(convolution, hardware, parameters), *winograd(convolution, hardware, parameters)]
+    if convolution.groups > 1:
+        found.append(_direct(convolution, hardware, parameters))
+    return found
 
 
 def predict_convolution(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Prediction:
-    raise NotImplementedError
+    """How long one operation of a convolution takes, by the fastest algorithm that can compute it.
+
+    Parameters
+    ----------
+    convolution : Convolution
+        Of 1 to 3 dimensions, any stride, dilation and number of groups.
+    hardware : Hardware
+    parameters : ConvolutionParameters
+
+    Returns
+    -------
+    Prediction
+        `mapping` names the algorithm; the limit "l2" is the staging of operands from L2 to shared memory.
+    """
+    best = min(candidates(convolution, hardware, parameters), key=lambda candidate: candidate.seconds)
+    return Prediction(
+        operator=convolution,
+        seconds=best.seconds,
+        times_s={"matrix": best.matrix_s, "l2": best.staging_s, "dram": best.dram_s, "launch": best.launch_s},
+        mapping=best.mapping,
+        peak_flops_per_s=hardware.matrix_flops_per_s(convolution.number),
+        dram_bytes=best.dram_bytes,
+        host_s=parameters.host_s,
+    )
+
+
+def _direct(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+    """One thread per output (depthwise and small groups): every multiply-accumulate loads its operand from the L1."""
+    kernels = parameters.kernels[convolution.number]
+    arithmetic_s = convolution.flops / (hardware.vector_flops_per_s(convolution.number) * parameters.direct_share)
+    moved = tensor_bytes(convolution)
+    dram_s = moved / parameters.dram_bytes_per_s
+    return Candidate(
+        algorithm="direct",
+        mapping=f"direct, {convolution.groups} groups of {convolution.in_channels // convolution.groups} channels, "
+        f"{prod(convolution.kernel)} taps",
+        seconds=overlapped(arithmetic_s, dram_s, parameters.overlap) + kernels.launch_s,
+        matrix_s=arithmetic_s,
+        staging_s=0.0,
+        dram_s=dram_s,
+        launch_s=kernels.launch_s,
+        dram_bytes=moved,
+    )

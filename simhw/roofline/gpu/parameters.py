@@ -22,7 +22,7 @@ class GpuValues(BaseModel):
     description: str
     hardware: Hardware
     gemm: GemmParameters = GemmParameters()
-    convolution: ConvolutionParameters = ConvolutionParameters()
+    convolution: ConvolutionParameters
     streaming: StreamingParameters = StreamingParameters()
     recurrent: RecurrentParameters = RecurrentParameters()
     power: PowerParameters = PowerParameters()

@@ -1,0 +1,86 @@
+"""One algorithm for a convolution, timed: thread blocks in waves, limited by arithmetic, staging of operands and memory."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
+from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.operators import BYTES, Number
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An algorithm and its time.
+
+    Attributes
+    ----------
+    algorithm, mapping : str
+        Its name, and how it is laid out on the device.
+    seconds : float
+        In all, launch included.
+    matrix_s, staging_s, dram_s, launch_s : float
+        What each would take alone.
+    dram_bytes : float
+        Off-chip traffic.
+    """
+
+    algorithm: str
+    mapping: str
+    seconds: float
+    matrix_s: float
+    staging_s: float
+    dram_s: float
+    launch_s: float
+    dram_bytes: float
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Thread blocks of one shape over a device.
+
+    Attributes
+    ----------
+    seconds, matrix_s, staging_s : float
+        In all; and of arithmetic and of staging alone.
+    blocks, waves : int
+        Thread blocks, and how many the busiest multiprocessor computes.
+    """
+
+    seconds: float
+    matrix_s: float
+    staging_s: float
+    blocks: int
+    waves: int
+
+
+def overlapped(first: float, second: float, overlap: float) -> float:
+    """Two times that hide each other in part: never shorter than the longer, never longer than the sum."""
+    longer, shorter = max(first, second), min(first, second)
+    return longer * (1.0 + (shorter / longer) ** overlap) ** (1.0 / overlap) if longer > 0.0 else 0.0
+
+
+def in_waves(
+    tile: Tile,
+    depth: float,
+    blocks: int,
+    number: Number,
+    hardware: Hardware,
+    parameters: ConvolutionParameters,
+    *,
+    staging: float = 1.0,
+    column_reuse: int = 1,
+) -> Waves:
+    """Time of `blocks` thread blocks that each compute a tile with a reduction of `depth`.
+
+    A block multiplies rows x columns values per step of the reduction and stages rows + columns operands for it, columns
+    the fewer where `column_reuse` of them (the taps of a weight gradient) lie on the same input.  The busiest
+    multiprocessor decides; filling and draining its pipeline cost a part of a wave.
+    """
+    kernels = parameters.kernels[number]
+    rows, columns = tile
+    waves = ceil(blocks / hardware.sms)
+    steps = depth * (waves + kernels.tail_waves)
+    matrix_s = 2.0 * rows * columns * steps / (hardware.clock_hz * hardware.matrix_flops_per_cycle[number] * kernels.matrix_share)
+    staged = BYTES[number] * (rows + columns / column_reuse) * steps
+    staging_s = staged * hardware.sms / (parameters.staged_bytes_per_s * staging)
+    return Waves(overlapped(matrix_s, staging_s, parameters.overlap), matrix_s, staging_s, blocks, waves)

@@ -1,0 +1,115 @@
+"""What a convolution library makes of a GPU: kernels, tiles, and the rates that they reach."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simhw.roofline.gpu.hardware import Rate
+from simhw.roofline.operators import Number
+from simhw.trace.layer import Operation
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Size = Annotated[int, Field(ge=1)]
+Tile = Annotated[list[Size], Field(min_length=2, max_length=2)]
+Tiles = Annotated[list[Tile], Field(min_length=1)]
+
+
+class Kernels(BaseModel):
+    """The library's implicit-GEMM kernels for one kind of numbers.
+
+    Attributes
+    ----------
+    tiles, weight_grad_tiles : list of [int, int]
+        Rows and columns of the product that one thread block computes.  Rows are output pixels, columns channels; in a
+        weight gradient rows are output channels and columns input channels times taps.
+    channel_step : int
+        The reduction runs over channels in such steps at every tap; channels are padded to it.
+    split : list of operation
+        Those whose reduction may be split over thread blocks, and their partial sums added afterwards.
+    launch_s : float
+        Fixed cost of a call: launch, and a kernel's start and end.
+    matrix_share : float
+        Of the peak arithmetic rate that a full device reaches.
+    tail_waves : float
+        What filling and draining cost, in waves of thread blocks.
+    weight_grad_staging, strided_grad_staging : float
+        Shares of `staged_bytes_per_s` at which weight gradients, and input gradients of strided convolutions, stage operands.
+    scatter_passes : float
+        Passes over the input's gradient beyond writing it once, where a stride leaves gaps: clearing, and writing every other value.
+    input_grad_kernels : int
+        Kernels that an input gradient runs beside the product.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tiles: Tiles
+    weight_grad_tiles: Tiles
+    channel_step: Size
+    split: list[Operation]
+    launch_s: Seconds
+    matrix_share: Share
+    tail_waves: Seconds
+    weight_grad_staging: Share
+    strided_grad_staging: Share
+    scatter_passes: Annotated[float, Field(ge=0, le=10)]
+    input_grad_kernels: Annotated[int, Field(ge=0)]
+
+
+class Winograd(BaseModel):
+    """The library's Winograd kernels, which are for fp32.
+
+    Attributes
+    ----------
+    fused_share : float
+        Of the peak that the one-kernel form reaches on its transformed products.
+    fused_tile : [int, int]
+        Transformed tiles and output channels of one thread block of it.
+    staging : float
+        Share of `staged_bytes_per_s` of the products between the transforms in the form of several kernels.
+    transforms : int
+        Kernels beside the products in that form.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fused_share: Share
+    fused_tile: Tile
+    staging: Share
+    transforms: Annotated[int, Field(ge=0)]
+
+
+class ConvolutionParameters(BaseModel):
+    """Constants for convolutions.
+
+    Attributes
+    ----------
+    kernels : dict of number to Kernels
+    winograd : Winograd
+    staged_bytes_per_s : float
+        All multiprocessors together, from L2 to shared memory.
+    dram_bytes_per_s : float
+        Achieved off-chip rate.
+    scratch_bytes_per_s : float
+        Rate for data that one kernel writes and the next reads at once, a part of which stays in the L2.
+    kernel_s : float
+        Each further kernel of a call.
+    overlap : float
+        Exponent with which the times of arithmetic, staging and memory are added: 1 is one after the other, infinity the longest alone.
+    direct_share : float
+        Of the vector units' peak in kernels without tiles, for convolutions of many groups.
+    host_s : float
+        Time of the framework to issue a convolution.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernels: dict[Number, Kernels]
+    winograd: Winograd
+    staged_bytes_per_s: Rate
+    dram_bytes_per_s: Rate
+    scratch_bytes_per_s: Rate
+    kernel_s: Seconds
+    overlap: Annotated[float, Field(ge=1, le=20)]
+    direct_share: Share
+    host_s: Seconds

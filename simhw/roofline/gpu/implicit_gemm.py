@@ -1,0 +1,153 @@
+"""Convolutions as matrix products whose operand is gathered on the fly: im2col never reaches memory.
+
+forward multiplies output pixels x (channels x taps) by filters; an input gradient the same with the sides swapped, and
+with a stride one smaller product per phase of the stride, as each phase of pixels meets only its own taps; a weight
+gradient multiplies output channels by input channels x taps and reduces over all pixels, so that the reduction has to be
+split over multiprocessors.  Tensor-core kernels step through the channels of one tap in chunks, to which channels are
+padded.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+
+from simhw.roofline.gpu.candidate import Candidate, in_waves, overlapped
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Kernels, Tile
+from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.operators import BYTES, Convolution
+
+SPLIT_WAVES = (1, 2, 4)
+"""A split reduction fills so many waves: one is least, more even out an odd number of blocks."""
+SHORTEST_SPLIT = 64
+"""Steps of the reduction below which a thread block has nothing to gain."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """`count` equal products of (m, k) by (k, n)."""
+
+    count: int
+    m: int
+    n: int
+    k: int
+
+
+def padded(size: int, step: int) -> int:
+    """The next multiple."""
+    return ceil(size / step) * step
+
+
+def products(convolution: Convolution, channel_step: int) -> list[Product]:
+    """The products of a convolution, channels padded as the kernels need them."""
+    inputs = padded(convolution.in_channels // convolution.groups, channel_step)
+    pixels = convolution.images * prod(convolution.out_size)
+    outputs = convolution.out_channels // convolution.groups
+    taps = prod(convolution.kernel)
+    if convolution.operation == "forward":
+        return [Product(convolution.groups, pixels, outputs, inputs * taps)]
+    if convolution.operation == "weight_grad":
+        return [Product(convolution.groups, outputs, inputs * taps, padded(pixels, channel_step))]
+    reduced = padded(outputs, channel_step)
+    n = convolution.in_channels // convolution.groups
+    return [
+        Product(convolution.groups * prod(count for count, _, _ in phase), convolution.images * prod(size for _, size, _ in phase), n, k)
+        for phase in product(*phases(convolution))
+        if (k := reduced * prod(taps for _, _, taps in phase))
+    ]
+
+
+def phases(convolution: Convolution) -> list[list[tuple[int, int, int]]]:
+    """Per dimension, the classes of input positions by remainder of the stride: how many alike, positions, and taps that reach them."""
+    dimensions = []
+    for size, kernel, stride, dilation in zip(convolution.size, convolution.kernel, convolution.stride, convolution.dilation, strict=True):
+        classes: dict[tuple[int, int], int] = {}
+        for phase in range(min(stride, size)):
+            taps = sum((tap * dilation) % stride == phase for tap in range(kernel))
+            key = ceil((size - phase) / stride), taps
+            classes[key] = classes.get(key, 0) + 1
+        dimensions.append([(count, positions, taps) for (positions, taps), count in classes.items()])
+    return dimensions
+
+
+def tensor_bytes(convolution: Convolution) -> float:
+    """Off-chip traffic of one pass: each tensor once, without the rows that a stride wider than the kernel skips.
+
+    Along the last dimension nothing is saved: skipped values share a memory transaction with needed ones.
+    """
+    skipped = 0.0
+    if convolution.operation != "input_grad":
+        touched = prod(min(1.0, kernel / stride) for kernel, stride in zip(convolution.kernel[:-1], convolution.stride[:-1], strict=True))
+        skipped = (1.0 - touched) * input_bytes(convolution)
+    return convolution.dram_bytes - skipped
+
+
+def input_bytes(convolution: Convolution) -> float:
+    """The layer's input, or its gradient."""
+    return float(BYTES[convolution.number]) * convolution.images * convolution.in_channels * prod(convolution.size)
+
+
+def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+    """The fastest tile and split."""
+    kernels = parameters.kernels[convolution.number]
+    lowered = products(convolution, kernels.channel_step)
+    weight_grad = convolution.operation == "weight_grad"
+    tiles = kernels.weight_grad_tiles if weight_grad else kernels.tiles
+    found = [
+        _timed(convolution, lowered, tile, split, hardware, parameters)
+        for tile in tiles
+        for split in _splits(convolution, lowered, tile, kernels, hardware)
+    ]
+    return min(found, key=lambda candidate: candidate.seconds)
+
+
+def _blocks(each: Product, tile: Tile) -> int:
+    return each.count * ceil(each.m / tile[0]) * ceil(each.n / tile[1])
+
+
+def _splits(convolution: Convolution, lowered: list[Product], tile: Tile, kernels: Kernels, hardware: Hardware) -> set[int]:
+    if convolution.operation not in kernels.split:
+        return {1}
+    blocks = sum(_blocks(each, tile) for each in lowered)
+    most = max(1, min(each.k for each in lowered) // SHORTEST_SPLIT)
+    return {1} | {split for waves in SPLIT_WAVES if 1 < (split := hardware.sms * waves // blocks) <= most}
+
+
+def _timed(
+    convolution: Convolution, lowered: list[Product], tile: Tile, split: int, hardware: Hardware, parameters: ConvolutionParameters
+) -> Candidate:
+    number, operation = convolution.number, convolution.operation
+    kernels = parameters.kernels[number]
+    strided_grad = operation == "input_grad" and prod(convolution.stride) > 1
+    blocks = sum(_blocks(each, tile) for each in lowered)
+    depth = sum(_blocks(each, tile) * each.k for each in lowered) / blocks / split if blocks else 0.0
+    staging = kernels.strided_grad_staging if strided_grad else kernels.weight_grad_staging if operation == "weight_grad" else 1.0
+    reuse = prod(convolution.kernel) if operation == "weight_grad" else 1
+    waves = in_waves(tile, depth, blocks * split, number, hardware, parameters, staging=staging, column_reuse=reuse)
+
+    moved = tensor_bytes(convolution)
+    dram_s = moved / parameters.dram_bytes_per_s
+    further = int(split > 1) + int(strided_grad) + (kernels.input_grad_kernels if operation == "input_grad" else 0)
+    after_s = 0.0
+    if split > 1:
+        # 32-bit partial sums, written and read again.
+        partial = 8.0 * split * sum(each.count * each.m * each.n for each in lowered)
+        after_s += partial / parameters.scratch_bytes_per_s
+        moved += partial
+    if strided_grad:
+        scattered = kernels.scatter_passes * input_bytes(convolution)
+        after_s += scattered / parameters.dram_bytes_per_s
+        moved += scattered
+    launch_s = kernels.launch_s + further * parameters.kernel_s
+    shape = f"implicit GEMM, {tile[0]}x{tile[1]} tiles, {waves.blocks} blocks in {waves.waves} waves" + (
+        f", split {split}" if split > 1 else ""
+    )
+    return Candidate(
+        algorithm="implicit_gemm",
+        mapping=shape,
+        seconds=overlapped(waves.seconds, dram_s, parameters.overlap) + after_s + launch_s,
+        matrix_s=waves.matrix_s,
+        staging_s=waves.staging_s,
+        dram_s=dram_s + after_s,
+        launch_s=launch_s,
+        dram_bytes=moved,
+    )

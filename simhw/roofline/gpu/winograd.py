@@ -1,0 +1,103 @@
+"""Winograd's minimal filtering: tiles of outputs from fewer multiplications, for stride 1 and small square kernels.
+
+F(m x m, r x r) makes m x m outputs from (m + r - 1)^2 multiplications per channel in place of (m r)^2: 2.25 times fewer for
+F(2 x 2, 3 x 3), 4 times for F(4 x 4, 3 x 3).  The library has F(2 x 2, 3 x 3) as one kernel, in which the transforms are
+hidden, and larger forms as several: transform the input, transform the filters, one product per transformed position,
+transform back.  These write and read all transformed data.  A weight gradient exists in several kernels alone: its products
+reduce over tiles.  Source: Lavin and Gray, arXiv 1509.09308.
+"""
+
+from math import ceil, prod
+
+from simhw.roofline.gpu.candidate import Candidate, in_waves, overlapped
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
+from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.operators import BYTES, Convolution
+
+FUSED_OUTPUTS = 2
+NONFUSED_OUTPUTS = 4
+FUSED_KERNELS = ((3, 3),)
+NONFUSED_KERNELS = ((3, 3), (5, 5))
+
+
+def applies(convolution: Convolution) -> bool:
+    """Whether any form can compute it: fp32, two dimensions, stride and dilation 1, one group, 3 x 3 or 5 x 5."""
+    return (
+        convolution.number == "fp32"
+        and convolution.groups == 1
+        and convolution.kernel in NONFUSED_KERNELS
+        and prod(convolution.stride) == prod(convolution.dilation) == 1
+    )
+
+
+def winograd(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> list[Candidate]:
+    """The forms that can compute it, timed."""
+    if not applies(convolution):
+        return []
+    found = [_nonfused(convolution, hardware, parameters)]
+    if convolution.operation != "weight_grad" and convolution.kernel in FUSED_KERNELS:
+        found.append(_fused(convolution, hardware, parameters))
+    return found
+
+
+def _channels(convolution: Convolution) -> tuple[int, int]:
+    """Channels reduced over and channels produced."""
+    inputs, outputs = convolution.in_channels, convolution.out_channels
+    return (outputs, inputs) if convolution.operation == "input_grad" else (inputs, outputs)
+
+
+def _tiles(convolution: Convolution, outputs: int) -> int:
+    size = convolution.size if convolution.operation == "input_grad" else convolution.out_size
+    return convolution.images * prod(ceil(extent / outputs) for extent in size)
+
+
+def _fused(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+    reduced, produced = _channels(convolution)
+    kernels, form = parameters.kernels["fp32"], parameters.winograd
+    rows, columns = form.fused_tile
+    blocks = ceil(_tiles(convolution, FUSED_OUTPUTS) / rows) * ceil(produced / columns)
+    waves = ceil(blocks / hardware.sms)
+    positions = (FUSED_OUTPUTS + convolution.kernel[0] - 1) ** 2
+    flops = 2.0 * rows * columns * positions * reduced * (waves + kernels.tail_waves)
+    matrix_s = flops / (hardware.clock_hz * hardware.matrix_flops_per_cycle["fp32"] * form.fused_share)
+    dram_s = convolution.dram_bytes / parameters.dram_bytes_per_s
+    return Candidate(
+        algorithm="winograd",
+        mapping=f"Winograd F(2x2, 3x3), {blocks} blocks in {waves} waves",
+        seconds=overlapped(matrix_s, dram_s, parameters.overlap) + kernels.launch_s,
+        matrix_s=matrix_s,
+        staging_s=0.0,
+        dram_s=dram_s,
+        launch_s=kernels.launch_s,
+        dram_bytes=convolution.dram_bytes,
+    )
+
+
+def _nonfused(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+    reduced, produced = _channels(convolution)
+    kernels, form = parameters.kernels["fp32"], parameters.winograd
+    tiles = _tiles(convolution, NONFUSED_OUTPUTS)
+    positions = (NONFUSED_OUTPUTS + convolution.kernel[0] - 1) ** 2
+    rows, columns, depth = (produced, reduced, tiles) if convolution.operation == "weight_grad" else (tiles, produced, reduced)
+    timed = [
+        in_waves(tile, depth, positions * blocks, "fp32", hardware, parameters, staging=form.staging)
+        for tile in kernels.tiles
+        for blocks in {ceil(rows / tile[0]) * ceil(columns / tile[1]), ceil(rows / tile[1]) * ceil(columns / tile[0])}
+    ]
+    waves = min(timed, key=lambda each: each.seconds)
+    # Every transformed tensor is written by one kernel and read by the next.
+    transformed = 2.0 * BYTES["fp32"] * positions * (tiles * (reduced + produced) + reduced * produced)
+    moved = convolution.dram_bytes + transformed
+    dram_s = moved / parameters.scratch_bytes_per_s
+    launch_s = kernels.launch_s + form.transforms * parameters.kernel_s
+    side = convolution.kernel[0]
+    return Candidate(
+        algorithm="winograd_nonfused",
+        mapping=f"Winograd F(4x4, {side}x{side}) in several kernels, {positions} products, {waves.blocks} blocks in {waves.waves} waves",
+        seconds=waves.seconds + dram_s + launch_s,
+        matrix_s=waves.matrix_s,
+        staging_s=waves.staging_s,
+        dram_s=dram_s,
+        launch_s=launch_s,
+        dram_bytes=moved,
+    )
