@@ -257,6 +257,8 @@ class Resolver:
         return self.sizes[part]
 
     def _checked(self, field: str, value: int, least: int) -> int:
-        if not least <= value <= MAX_SIZE:
-            self.fail(field, f"{value} is not between {least} and {MAX_SIZE:,}")
+        if value > MAX_SIZE:  # it may have more digits than Python prints
+            self.fail(field, f"over {MAX_SIZE:,}")
+        if value < least:
+            self.fail(field, f"{max(value, -MAX_SIZE)} is less than {least}")
         return value

@@ -7,7 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from simhw.errors import ShapeError
-from simhw.roofline.layer_list import file_text, parse_layer_list, parse_table, table_rows
+from simhw.roofline.layer_list import file_text, parse_layer_list
+from simhw.roofline.layer_table import parse_table, table_rows
 from simhw.roofline.layers import Network
 from simhw.roofline.scalesim import is_topology, parse_topology
 

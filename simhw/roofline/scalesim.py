@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from simhw.errors import ShapeError
 from simhw.roofline.layer_entries import MAX_SIZE
-from simhw.roofline.layer_list import table_rows
+from simhw.roofline.layer_table import table_rows
 from simhw.roofline.layers import Conv, Layer, Linear, Network
 
 CONVOLUTION_HEADER = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
