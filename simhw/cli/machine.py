@@ -9,6 +9,7 @@ from simhw.errors import MachineError, SimhwError
 if TYPE_CHECKING:
     from simhw.machine import Machine
     from simhw.report.sheet import Sheet
+    from simhw.roofline.device import Device
 
 UNITS = {
     "_hz": "Hz",
@@ -62,9 +63,29 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every comman
     show(
         Sheet(columns, rows),
         "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  mm^2, W: compute only.",
+        "",
+        _devices(),
+        "devices: real chips, for `simhw roofline`; peaks of products and of off-chip memory.",
         "`simhw machine show NAME` lists the constants and where they come from; `--yaml` prints the file.",
     )
     return 0
+
+
+def _devices() -> "Sheet":
+    """A row per device of `simhw roofline`."""
+    from simhw.report.sheet import Sheet
+    from simhw.roofline.ceilings import ceilings
+    from simhw.roofline.device import device_names, load_device
+    from simhw.roofline.operators import BYTES
+
+    headings = ["fp32 TFLOP/s", "fp16 TFLOP/s", "int8 TOP/s", "GB/s"]
+    columns = [("name", False), *((heading, True) for heading in headings), ("description", False)]
+    rows = []
+    for name in device_names():
+        device = load_device(name)
+        peaks = [f"{ceilings(device, number)[0].per_s / 1e12:.4g}" for number in BYTES]
+        rows.append([name, *peaks, f"{ceilings(device, 'fp32')[-1].per_s / 1e9:,.4g}", device.values.description])
+    return Sheet(columns, rows)
 
 
 def _power_w(machine: "Machine") -> float:
@@ -74,16 +95,20 @@ def _power_w(machine: "Machine") -> float:
 def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
-    from simhw.machine import baseline_of, load_machine, parse_machine, split_machine
-    from simhw.machine_file import machine_text
+    from simhw.machine import baseline_of, load_machine, parse_machine
+    from simhw.machine_file import machine_text, split_machine
     from simhw.report.result_reasons import stale_costs
+    from simhw.roofline.device import device_source, is_device
 
     name, overrides = split_machine(arguments.machine)
+    device = is_device(name)
     if arguments.yaml:
         if overrides:
             raise SimhwError(f"--yaml prints the file of {name} as it is; leave the overrides out")
-        print(machine_text(name), end="")
+        print(machine_text(device_source(name) if device else name), end="")
         return 0
+    if device:
+        return _show_device(name, arguments.machine)
     machine = parse_machine(arguments.machine)
     baseline = baseline_of(machine)
     pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
@@ -95,6 +120,17 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _show_device(name: str, text: str) -> int:
+    """Print a device's constants."""
+    from simhw.cli.terminal import facts, show
+    from simhw.roofline.device import load_device, parse_device
+
+    device = parse_device(text)
+    show(*facts([("device", device.label), ("", device.values.description), ("hash", device.content_hash)]))
+    show(_constants(device, load_device(name)))
+    return 0
+
+
 def unit_of(name: str) -> str:
     """The unit that a constant's dotted name tells; empty where it is a number or a word."""
     if name.startswith("memory.dram.t_"):
@@ -102,7 +138,7 @@ def unit_of(name: str) -> str:
     return next((unit for part in name.split(".") for end, unit in UNITS.items() if part.endswith(end)), "")
 
 
-def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
+def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
     from simhw.machine_file import leaf, leaf_names
     from simhw.report.sheet import Sheet
@@ -110,7 +146,7 @@ def _constants(machine: "Machine", plain: "Machine") -> "Sheet":
     values, original = machine.values.model_dump(), plain.values.model_dump()
     rows = []
     for name in leaf_names(values):
-        if name in ("name", "description", "baseline"):
+        if name in ("name", "description", "baseline", "kind"):
             continue
         value = _text(leaf(values, name))
         if name in machine.overrides:

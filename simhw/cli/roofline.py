@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from simhw.cli import calibrate
 from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", metavar="FILE", help="write a row per operator to a .csv, .json or .parquet file")
     parser.add_argument("--plot", metavar="FILE", help="draw the roofline to a .png, .svg or .pdf file")
     parser.set_defaults(execute=execute)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="other actions")
+    calibrate.add_parser(actions)
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

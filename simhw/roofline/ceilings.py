@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from simhw.roofline.device import Device
-from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.operators import Number
 
 
@@ -19,15 +18,10 @@ class Ceiling:
 
 def ceilings(device: Device, number: Number) -> list[Ceiling]:
     """What limits a device: products and vectors of such numbers, the L2 and off-chip memory, in this order."""
-    values = device.values
-    if isinstance(values, GpuValues):
-        matrix, vector = values.hardware.matrix_flops_per_s(number), values.hardware.vector_flops_per_s(number)
-        l2, dram = values.hardware.l2_bytes_per_s, values.hardware.dram_bytes_per_s
-    else:
-        raise NotImplementedError
+    hardware = device.values.hardware
     return [
-        Ceiling(f"{number} matrix peak", matrix, "flops"),
-        Ceiling(f"{number} vector peak", vector, "flops"),
-        Ceiling("L2", l2, "bytes"),
-        Ceiling("DRAM", dram, "bytes"),
+        Ceiling(f"{number} matrix peak", hardware.matrix_flops_per_s(number), "flops"),
+        Ceiling(f"{number} vector peak", hardware.vector_flops_per_s(number), "flops"),
+        Ceiling("L2", hardware.l2_bytes_per_s, "bytes"),
+        Ceiling("DRAM", hardware.dram_bytes_per_s, "bytes"),
     ]
