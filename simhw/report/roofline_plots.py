@@ -2,23 +2,33 @@
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import plain
+from simhw.report.result_tables import short
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
 from simhw.roofline.ceilings import Ceiling, ceilings
 from simhw.roofline.estimate import Estimate
 from simhw.roofline.operators import Number
 from simhw.roofline.step import Precision
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Okabe and Ito's palette, as in the other plots.
 LIMIT_COLORS = {"matrix": "#009E73", "vector": "#E69F00", "dram": "#0072B2", "l2": "#56B4E9", "buffer": "#CC79A7", "launch": "#999999"}
 NUMBERS: dict[Precision, Number] = {"fp32": "fp32", "amp": "fp16", "fp16": "fp16", "int8": "int8"}
-MOST_NAMED = 6
+MOST_NAMED = 8
+LONGEST_NAMED = 40
+PANEL_INCHES = 8.5, 6.2
+DRAWN_SHARE = 0.88
+"""Of a panel's width and height, the part inside its axes."""
 SMALLEST_MARK, LARGEST_MARK = 8.0, 500.0
 
 
@@ -37,8 +47,8 @@ def plot_estimates(estimates: Sequence[Estimate], path: str | os.PathLike[str]) 
 
 def roofline_figure(estimates: Sequence[Estimate]) -> Figure:
     """A log-log panel per prediction: layers by FLOP per off-chip byte and FLOP/s, sized by their share of the time."""
-    figure = Figure(figsize=(8.5 * len(estimates), 6.2), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(estimates), sharey=True, squeeze=True))
+    figure = Figure(figsize=(PANEL_INCHES[0] * len(estimates), PANEL_INCHES[1]), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(estimates)))
     for axes, each in zip(panels, estimates, strict=True):
         _draw(axes, each)
     return figure
@@ -63,10 +73,7 @@ def _draw(axes: Axes, estimate: Estimate) -> None:
             sizes = SMALLEST_MARK + (LARGEST_MARK - SMALLEST_MARK) * share[chosen] / share.max()
             label = f"{LIMIT_NAMES[limit]} ({part:.0%} of the time)"
             axes.scatter(intensity[chosen], rate[chosen], s=sizes, color=color, alpha=0.55, edgecolor="black", linewidth=0.4, label=label)
-    for name in share.nlargest(MOST_NAMED).index:
-        axes.annotate(
-            plain(str(name)), (intensity[name], rate[name]), xytext=(4, 4), textcoords="offset points", fontsize=7, annotation_clip=True
-        )
+    _name_marks(axes, intensity, rate, share)
     run = estimate.run
     title = f"{estimate.network.name} on {estimate.device.label}: {run.mode}, {run.precision}, batch {run.batch}, {run.fusion}"
     axes.set_title(plain(f"{title}\n{estimate.seconds * 1e3:,.4g} ms a step, {estimate.samples_per_s:,.4g} samples/s"), fontsize=9)
@@ -77,6 +84,20 @@ def _draw(axes: Axes, estimate: Estimate) -> None:
     legend = axes.legend(title="a mark per layer, its area by share of time; bound by", fontsize=7, title_fontsize=7, loc="lower right")
     for handle in legend.legend_handles:
         handle.set_sizes([40])  # type: ignore[union-attr]  # of scatters all
+
+
+def _name_marks(axes: Axes, intensity: "pd.Series[float]", rate: "pd.Series[float]", share: "pd.Series[float]") -> None:
+    """Numbers at the places where most time is spent, and a key to them; layers that lie on one another share a number."""
+    together = share.groupby([np.log10(intensity).round(1), np.log10(rate).round(1)])
+    lines = []
+    for number, (part, name, alike) in enumerate(
+        together.agg(["sum", "idxmax", "count"]).nlargest(MOST_NAMED, "sum").itertuples(index=False), 1
+    ):
+        others = f" and {alike - 1} close to it" if alike > 1 else ""
+        lines.append(plain(f"{number}  {short(str(name), LONGEST_NAMED)}{others}: {part:.0%} of the time"))
+        outline = [withStroke(linewidth=2, foreground="white")]
+        axes.text(intensity[name], rate[name], str(number), ha="center", va="center", fontsize=8, fontweight="bold", path_effects=outline)
+    axes.text(0.985, 0.23, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom", multialignment="left", fontsize=7)
 
 
 def _draw_ceiling(axes: Axes, line: Ceiling, left: float, right: float, top: float) -> None:
@@ -96,6 +117,5 @@ def _draw_ceiling(axes: Axes, line: Ceiling, left: float, right: float, top: flo
 def _angle(axes: Axes) -> float:
     """The angle on paper of a line of slope one [degrees]."""
     decades = [float(np.log10(high / low)) for low, high in (axes.get_xlim(), axes.get_ylim())]
-    figure = axes.figure
-    width, height = figure.get_size_inches()  # type: ignore[union-attr]  # a Figure has it, and no subfigure is used
-    return float(np.degrees(np.arctan2(0.86 * height / decades[1], 0.86 * width / decades[0])))
+    width, height = (DRAWN_SHARE * inches for inches in PANEL_INCHES)
+    return float(np.degrees(np.arctan2(height / decades[1], width / decades[0])))

@@ -111,8 +111,13 @@ def layer_sheet(estimate: Estimate, most: int | None = None) -> Sheet:
         cells = [short(str(name), LONGEST_LAYER), str(layer["operator"]), f"{layer['seconds'] * 1e3:,.4g}"]
         cells += [percent(layer["seconds"] / estimate.device_s), *(f"{layer[phase] * 1e3:,.3g}" for phase in phases)]
         cells += [f"{layer['flops'] / 1e9:,.4g}", f"{_intensity(layer):,.3g}", percent(layer["ideal_s"] / layer["seconds"])]
-        rows.append([*cells, LIMIT_NAMES[str(layer["limit"])], short(str(layer["mapping"]), LONGEST_MAPPING)])
+        rows.append([*cells, LIMIT_NAMES[str(layer["limit"])], _cut(str(layer["mapping"]))])
     return Sheet(columns, rows)
+
+
+def _cut(mapping: str) -> str:
+    """A mapping short enough for a table; it says what matters first."""
+    return mapping if len(mapping) <= LONGEST_MAPPING else f"{mapping[: LONGEST_MAPPING - 1]}…"
 
 
 def _intensity(layer: "pd.Series[float]") -> float:
