@@ -1,17 +1,200 @@
-"""Products on a GPU."""
+"""Products of matrices on a GPU: the library's fastest kernel among tiles and splits of the reduction.
 
-from pydantic import BaseModel, ConfigDict
+A multiprocessor multiplies and stages operands in the same instruction stream, so that both take its time; smaller tiles
+stage more per multiplication.  Memory runs beside it, limited by its rate or, with few blocks, by what they keep in flight.
+"""
 
-from simhw.roofline.gpu.hardware import Hardware
-from simhw.roofline.operators import Gemm
-from simhw.roofline.prediction import Prediction
+from dataclasses import dataclass
+from math import ceil, gcd
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simhw.roofline.gpu.hardware import Hardware, Rate
+from simhw.roofline.gpu.tiles import Grid, Tile, Waves, grid_of, splits, waves
+from simhw.roofline.operators import BYTES, Gemm, Number
+from simhw.roofline.prediction import Limit, Prediction
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
-class GemmParameters(BaseModel):
-    """Constants for products."""
+class Kernels(BaseModel):
+    """The library's kernels for one kind of numbers.
+
+    Attributes
+    ----------
+    tiles, batched_tiles : tuple of Tile
+        For one product, and for many at once.
+    step : int
+        Steps of the reduction that a block stages at a time.
+    filling_threads : int
+        Threads that keep the arithmetic of a multiprocessor busy.
+    matrix_share : float
+        Of the peak, where nothing but multiplication takes time.
+    staged_bytes_per_cycle : float
+        Of one multiprocessor, from L2 through registers to shared memory.
+    aligned : int
+        Values of the widest load; operands and outputs with rows not a multiple of it are loaded in narrower pieces.
+    misaligned : float
+        How much longer staging takes per halving of the load.
+    block_steps : float
+        Reduction steps in whose time a block starts and writes its tile.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    tiles: tuple[Tile, ...] = Field(min_length=1)
+    batched_tiles: tuple[Tile, ...] = Field(min_length=1)
+    step: Count
+    filling_threads: Count
+    matrix_share: Share
+    staged_bytes_per_cycle: Rate
+    aligned: Count
+    misaligned: Annotated[float, Field(ge=0)]
+    block_steps: Annotated[float, Field(ge=0)]
+
+
+class GemmParameters(BaseModel):
+    """Constants for products.
+
+    Attributes
+    ----------
+    kernels : dict of number to Kernels
+    launch_s : float
+        Of a kernel, until its first block runs and after its last.
+    reduce_s : float
+        A second kernel that adds the parts of a split reduction.
+    dram_bytes_per_s : float
+        Achieved off-chip rate.
+    latency_s : float
+        From a block's request to its data; rate is at most what is in flight over this.
+    overlap : float
+        Exponent with which times of multiprocessors and memory add up: 1 is one after the other, infinity the longest alone.
+    shortest_part, most_parts : int
+        Reduction per block at least, and parts at most, where a reduction is split.
+    host_s, host_batched_s, host_reduce_s : float
+        Time of the framework to issue a linear layer's product, a batched product, and the further kernel of a split.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernels: dict[Number, Kernels]
+    launch_s: Seconds
+    reduce_s: Seconds
+    dram_bytes_per_s: Rate
+    latency_s: Seconds
+    overlap: Annotated[float, Field(ge=1, le=20)]
+    shortest_part: Count
+    most_parts: Count
+    host_s: Seconds
+    host_batched_s: Seconds
+    host_reduce_s: Seconds
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A kernel and its times."""
+
+    tile: Tile
+    grid: Grid
+    waves: Waves
+    seconds: float
+    matrix_s: float
+    staging_s: float
+    dram_s: float
+    launch_s: float
+    dram_bytes: float
+
 
 def predict_gemm(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> Prediction:
-    raise NotImplementedError
+    """Time of a product with the kernel that is fastest for it.
+
+    Raises
+    ------
+    ShapeError
+        The device has no kernels for such numbers.
+    """
+    best = _fastest(gemm, hardware, parameters)
+    times: dict[Limit, float] = {"matrix": best.matrix_s, "l2": best.staging_s, "dram": best.dram_s, "launch": best.launch_s}
+    split = f", split {best.grid.split}" if best.grid.split > 1 else ""
+    host_s = parameters.host_s if gemm.batch == 1 else parameters.host_batched_s
+    return Prediction(
+        operator=gemm,
+        seconds=best.seconds,
+        times_s=times,
+        mapping=f"{best.tile.name} tiles, {best.grid.blocks} blocks in {best.waves.count} waves{split}",
+        peak_flops_per_s=hardware.matrix_flops_per_s(gemm.number),
+        dram_bytes=best.dram_bytes,
+        host_s=host_s + (parameters.host_reduce_s if best.grid.split > 1 else 0.0),
+    )
+
+
+def _fastest(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> _Candidate:
+    kernels = parameters.kernels[gemm.number]
+    found = []
+    for tile in kernels.tiles if gemm.batch == 1 else kernels.batched_tiles:
+        parts = [1]
+        if gemm.batch == 1:
+            tiles = ceil(gemm.m / tile.m) * ceil(gemm.n / tile.n)
+            parts = splits(tiles, gemm.k, tile.resident, hardware.sms, parameters.shortest_part, parameters.most_parts)
+        found += [_timed(gemm, tile, split, kernels, hardware, parameters) for split in parts]
+    return min(found, key=lambda candidate: candidate.seconds)
+
+
+def _timed(gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardware, parameters: GemmParameters) -> _Candidate:
+    size = BYTES[gemm.number]
+    grid = grid_of(gemm.m, gemm.n, gemm.k, gemm.batch, tile, split, kernels.step)
+    layout = waves(grid.blocks, tile.resident, hardware.sms)
+    steps = grid.depth + kernels.block_steps
+    multiply = tile.n * tile.m * 2.0 / hardware.matrix_flops_per_cycle[gemm.number] / kernels.matrix_share
+    stage = size * (tile.n + tile.m) / kernels.staged_bytes_per_cycle * _narrowness(gemm, kernels)
+    # The last wave may hold too few threads to keep a multiprocessor busy.
+    filled = min(1.0, layout.last * tile.threads / kernels.filling_threads) if layout.last else 1.0
+    full = min(1.0, tile.resident * tile.threads / kernels.filling_threads)
+    queue = layout.full * tile.resident / full + layout.last / filled
+    matrix_s, staging_s = (queue * steps * each / hardware.clock_hz for each in (multiply, stage))
+
+    moved = _dram_bytes(gemm, tile, grid, hardware)
+    flying = min(grid.blocks, hardware.sms * tile.resident) * kernels.step * size * (tile.n + tile.m)
+    dram_s = moved / min(parameters.dram_bytes_per_s, flying / parameters.latency_s)
+    launch_s = parameters.launch_s
+    after_s = 0.0
+    if split > 1:
+        # 32-bit partial sums, written and read again.
+        partial = 8.0 * split * gemm.m * gemm.n
+        after_s = partial / parameters.dram_bytes_per_s
+        moved += partial
+        launch_s += parameters.reduce_s
+    busy = _overlapped(matrix_s + staging_s, dram_s, parameters.overlap)
+    return _Candidate(tile, grid, layout, busy + after_s + launch_s, matrix_s, staging_s, dram_s + after_s, launch_s, moved)
+
+
+def _overlapped(first: float, second: float, overlap: float) -> float:
+    """Two times that hide each other in part: never shorter than the longer, never longer than the sum."""
+    longer, shorter = max(first, second), min(first, second)
+    return float(longer * (1.0 + (shorter / longer) ** overlap) ** (1.0 / overlap))
+
+
+def _narrowness(gemm: Gemm, kernels: Kernels) -> float:
+    """How much longer staging takes as rows in memory do not start at multiples of the widest load; 1 where they do."""
+    first = gemm.m if gemm.transposed[0] else gemm.k
+    second = gemm.k if gemm.transposed[1] else gemm.n
+    halvings = sum((kernels.aligned // gcd(extent, kernels.aligned)).bit_length() - 1 for extent in (first, second, gemm.n)) / 3.0
+    return 1.0 + kernels.misaligned * halvings
+
+
+def _dram_bytes(gemm: Gemm, tile: Tile, grid: Grid, hardware: Hardware) -> float:
+    """Off-chip traffic: the output once; an operand again for every band of tiles that meets it, unless it stays in the L2.
+
+    Blocks run along the columns first, so that a wave covers whole rows of tiles, or a piece of one.
+    """
+    size = BYTES[gemm.number]
+    rows_bytes, columns_bytes = float(size * gemm.m * gemm.k), float(size * gemm.k * gemm.n)
+    held = hardware.sms * tile.resident
+    bands = ceil(grid.down / max(1, held // grid.across))
+    pieces = ceil(grid.across / held)
+    column_reads = bands if columns_bytes > hardware.l2_bytes else 1
+    row_reads = pieces if rows_bytes > hardware.l2_bytes else 1
+    return gemm.batch * (row_reads * rows_bytes + column_reads * columns_bytes + float(size * gemm.m * gemm.n))

@@ -21,7 +21,7 @@ class GpuValues(BaseModel):
     name: str
     description: str
     hardware: Hardware
-    gemm: GemmParameters = GemmParameters()
+    gemm: GemmParameters
     convolution: ConvolutionParameters
     streaming: StreamingParameters = StreamingParameters()
     recurrent: RecurrentParameters = RecurrentParameters()
