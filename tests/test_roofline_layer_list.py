@@ -387,3 +387,17 @@ def test_products_of_a_topology(tmp_path: Path) -> None:
 def test_a_mistake_in_a_topology_is_told_with_its_row(tmp_path: Path, row: str, told: str) -> None:
     with pytest.raises(ShapeError, match=told):
         table(tmp_path, CONVOLUTIONS + row + "\n")
+
+
+# --- the manual ---
+
+
+def test_the_examples_of_the_manual_are_read(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "layer-lists.md").read_text(encoding="utf-8")
+    tiny = parse_layer_list(manual.split("```yaml\n")[1].split("```")[0], "tiny.yaml")
+    assert [layer.name for layer in tiny.layers if layer.name.startswith("stage.1")] == [
+        f"stage.1.{name}" for name in ("input", "conv1", "bn1", "add", "relu")
+    ]
+    assert tiny.parameters == 3 * 16 * 9 + 2 * (16 * 16 * 9 + 2 * 16) + 16 * 10 + 10
+    rows = "kind" + manual.split("```\nkind")[1].split("```")[0]
+    assert table(tmp_path, rows).layers[2] == Linear("fc", 128 * 112 * 112, 1000)
