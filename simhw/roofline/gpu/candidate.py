@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
 from simhw.roofline.gpu.hardware import Hardware
@@ -34,8 +35,7 @@ class Candidate:
     dram_bytes: float
 
 
-@dataclass(frozen=True)
-class Waves:
+class Waves(NamedTuple):
     """Thread blocks of one shape over a device.
 
     Attributes
@@ -82,5 +82,5 @@ def in_waves(
     steps = depth * (waves + kernels.tail_waves)
     matrix_s = 2.0 * rows * columns * steps / (hardware.clock_hz * hardware.matrix_flops_per_cycle[number] * kernels.matrix_share)
     staged = BYTES[number] * (rows + columns / column_reuse) * steps
-    staging_s = staged * hardware.sms / (parameters.staged_bytes_per_s * staging)
+    staging_s = staged * hardware.sms / (kernels.staged_bytes_per_s * staging)
     return Waves(overlapped(matrix_s, staging_s, parameters.overlap), matrix_s, staging_s, blocks, waves)

@@ -33,8 +33,12 @@ class Kernels(BaseModel):
         Of the peak arithmetic rate that a full device reaches.
     tail_waves : float
         What filling and draining cost, in waves of thread blocks.
+    staged_bytes_per_s : float
+        Rate at which all multiprocessors together stage operands, from L2 through registers to shared memory.
     weight_grad_staging, strided_grad_staging : float
         Shares of `staged_bytes_per_s` at which weight gradients, and input gradients of strided convolutions, stage operands.
+    weight_grad_tap_reuse : bool
+        Whether the taps of one input value are staged once in a weight gradient.
     scatter_passes : float
         Passes over the input's gradient beyond writing it once, where a stride leaves gaps: clearing, and writing every other value.
     input_grad_kernels : int
@@ -50,8 +54,10 @@ class Kernels(BaseModel):
     launch_s: Seconds
     matrix_share: Share
     tail_waves: Seconds
+    staged_bytes_per_s: Rate
     weight_grad_staging: Share
     strided_grad_staging: Share
+    weight_grad_tap_reuse: bool
     scatter_passes: Annotated[float, Field(ge=0, le=10)]
     input_grad_kernels: Annotated[int, Field(ge=0)]
 
@@ -66,7 +72,7 @@ class Winograd(BaseModel):
     fused_tile : [int, int]
         Transformed tiles and output channels of one thread block of it.
     staging : float
-        Share of `staged_bytes_per_s` of the products between the transforms in the form of several kernels.
+        Share of fp32's `staged_bytes_per_s` in the products between the transforms in the form of several kernels.
     transforms : int
         Kernels beside the products in that form.
     """
@@ -86,8 +92,6 @@ class ConvolutionParameters(BaseModel):
     ----------
     kernels : dict of number to Kernels
     winograd : Winograd
-    staged_bytes_per_s : float
-        All multiprocessors together, from L2 to shared memory.
     dram_bytes_per_s : float
         Achieved off-chip rate.
     scratch_bytes_per_s : float
@@ -106,7 +110,6 @@ class ConvolutionParameters(BaseModel):
 
     kernels: dict[Number, Kernels]
     winograd: Winograd
-    staged_bytes_per_s: Rate
     dram_bytes_per_s: Rate
     scratch_bytes_per_s: Rate
     kernel_s: Seconds

@@ -12,7 +12,7 @@ from itertools import product
 from math import ceil, prod
 
 from simhw.roofline.gpu.candidate import Candidate, in_waves, overlapped
-from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Kernels, Tile
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
 from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.operators import BYTES, Convolution
 
@@ -88,66 +88,57 @@ def input_bytes(convolution: Convolution) -> float:
 
 def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
     """The fastest tile and split."""
-    kernels = parameters.kernels[convolution.number]
-    lowered = products(convolution, kernels.channel_step)
-    weight_grad = convolution.operation == "weight_grad"
-    tiles = kernels.weight_grad_tiles if weight_grad else kernels.tiles
-    found = [
-        _timed(convolution, lowered, tile, split, hardware, parameters)
-        for tile in tiles
-        for split in _splits(convolution, lowered, tile, kernels, hardware)
-    ]
-    return min(found, key=lambda candidate: candidate.seconds)
-
-
-def _blocks(each: Product, tile: Tile) -> int:
-    return each.count * ceil(each.m / tile[0]) * ceil(each.n / tile[1])
-
-
-def _splits(convolution: Convolution, lowered: list[Product], tile: Tile, kernels: Kernels, hardware: Hardware) -> set[int]:
-    if convolution.operation not in kernels.split:
-        return {1}
-    blocks = sum(_blocks(each, tile) for each in lowered)
-    most = max(1, min(each.k for each in lowered) // SHORTEST_SPLIT)
-    return {1} | {split for waves in SPLIT_WAVES if 1 < (split := hardware.sms * waves // blocks) <= most}
-
-
-def _timed(
-    convolution: Convolution, lowered: list[Product], tile: Tile, split: int, hardware: Hardware, parameters: ConvolutionParameters
-) -> Candidate:
     number, operation = convolution.number, convolution.operation
     kernels = parameters.kernels[number]
+    lowered = products(convolution, kernels.channel_step)
+    weight_grad = operation == "weight_grad"
     strided_grad = operation == "input_grad" and prod(convolution.stride) > 1
-    blocks = sum(_blocks(each, tile) for each in lowered)
-    depth = sum(_blocks(each, tile) * each.k for each in lowered) / blocks / split if blocks else 0.0
-    staging = kernels.strided_grad_staging if strided_grad else kernels.weight_grad_staging if operation == "weight_grad" else 1.0
-    reuse = prod(convolution.kernel) if operation == "weight_grad" else 1
-    waves = in_waves(tile, depth, blocks * split, number, hardware, parameters, staging=staging, column_reuse=reuse)
+    staging = kernels.strided_grad_staging if strided_grad else kernels.weight_grad_staging if weight_grad else 1.0
+    reuse = prod(convolution.kernel) if weight_grad and kernels.weight_grad_tap_reuse else 1
 
-    moved = tensor_bytes(convolution)
-    dram_s = moved / parameters.dram_bytes_per_s
-    further = int(split > 1) + int(strided_grad) + (kernels.input_grad_kernels if operation == "input_grad" else 0)
-    after_s = 0.0
-    if split > 1:
-        # 32-bit partial sums, written and read again.
-        partial = 8.0 * split * sum(each.count * each.m * each.n for each in lowered)
-        after_s += partial / parameters.scratch_bytes_per_s
-        moved += partial
-    if strided_grad:
-        scattered = kernels.scatter_passes * input_bytes(convolution)
-        after_s += scattered / parameters.dram_bytes_per_s
-        moved += scattered
-    launch_s = kernels.launch_s + further * parameters.kernel_s
-    shape = f"implicit GEMM, {tile[0]}x{tile[1]} tiles, {waves.blocks} blocks in {waves.waves} waves" + (
-        f", split {split}" if split > 1 else ""
-    )
-    return Candidate(
-        algorithm="implicit_gemm",
-        mapping=shape,
-        seconds=overlapped(waves.seconds, dram_s, parameters.overlap) + after_s + launch_s,
-        matrix_s=waves.matrix_s,
-        staging_s=waves.staging_s,
-        dram_s=dram_s + after_s,
-        launch_s=launch_s,
-        dram_bytes=moved,
-    )
+    dram_bytes = tensor_bytes(convolution)
+    dram_s = dram_bytes / parameters.dram_bytes_per_s
+    scattered = kernels.scatter_passes * input_bytes(convolution) if strided_grad else 0.0
+    # 32-bit partial sums of one slice of a split reduction, written and read again.
+    partial = 8.0 * sum(each.count * each.m * each.n for each in lowered)
+    further = int(strided_grad) + (kernels.input_grad_kernels if operation == "input_grad" else 0)
+
+    best: Candidate | None = None
+    for tile in kernels.weight_grad_tiles if weight_grad else kernels.tiles:
+        blocks, depth = _blocks(lowered, tile)
+        for split in _splits(blocks, lowered, operation in kernels.split, hardware):
+            waves = in_waves(tile, depth / split, blocks * split, number, hardware, parameters, staging=staging, column_reuse=reuse)
+            summed = partial * split if split > 1 else 0.0
+            after_s = summed / parameters.scratch_bytes_per_s + scattered / parameters.dram_bytes_per_s
+            launch_s = kernels.launch_s + (further + int(split > 1)) * parameters.kernel_s
+            seconds = overlapped(waves.seconds, dram_s, parameters.overlap) + after_s + launch_s
+            if best is None or seconds < best.seconds:
+                best = Candidate(
+                    algorithm="implicit_gemm",
+                    mapping=f"implicit GEMM, {tile[0]}x{tile[1]} tiles, split {split}, {waves.blocks} blocks in {waves.waves} waves",
+                    seconds=seconds,
+                    matrix_s=waves.matrix_s,
+                    staging_s=waves.staging_s,
+                    dram_s=dram_s + after_s,
+                    launch_s=launch_s,
+                    dram_bytes=dram_bytes + summed + scattered,
+                )
+    assert best is not None, "the parameters have at least one tile"
+    return best
+
+
+def _blocks(lowered: list[Product], tile: Tile) -> tuple[int, float]:
+    """Thread blocks of all products, and their mean reduction."""
+    blocks, steps = 0, 0
+    for each in lowered:
+        here = each.count * ceil(each.m / tile[0]) * ceil(each.n / tile[1])
+        blocks += here
+        steps += here * each.k
+    return blocks, steps / max(blocks, 1)
+
+
+def _splits(blocks: int, lowered: list[Product], may: bool, hardware: Hardware) -> set[int]:
+    if not may:
+        return {1}
+    most = min(each.k for each in lowered) // SHORTEST_SPLIT
+    return {1} | {split for waves in SPLIT_WAVES if 1 < (split := hardware.sms * waves // blocks) <= most}
