@@ -307,6 +307,17 @@ def test_adding_to_an_fp32_stream_gives_fp32_and_casts_one_gradient_back() -> No
     assert [(each.phase, each.operator.dram_bytes) for each in casts] == [("input_grad", 6 * 96)]
 
 
+def test_query_key_and_value_each_cast_the_tensor_that_they_share() -> None:
+    work = step(load_network("bert-base"), Run(1, "inference", "amp"))
+    casts = [
+        (each.layer, each.operator.dram_bytes) for each in work if isinstance(each.operator, Streaming) and each.operator.name == "cast"
+    ]
+    tokens = 6 * 128 * 768
+    ends = [layer.removeprefix("encoder.layer.0.") for layer, size in casts if size == tokens and layer.startswith("encoder.layer.0.")]
+    # The merged heads, which `attention.output.dense` reads, are in fp16 already.
+    assert ends == ["attention.self.query", "attention.self.key", "attention.self.value", "intermediate.dense"]
+
+
 def test_fused_mixed_precision_keeps_every_activation_in_fp16() -> None:
     work = step(TRANSFORMER, Run(4, precision="amp", fusion="fused"))
     assert streaming(work, "layernorm")[1].dram_bytes == 4 * 4 * 24

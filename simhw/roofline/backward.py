@@ -2,7 +2,7 @@
 
 from math import prod
 
-from simhw.roofline.forward import INDEX_BYTES, cast, convolution, input_values, normalized_shape, recurrent
+from simhw.roofline.forward import INDEX_BYTES, cast, convolution, normalized_shape, recurrent
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers import Conv, Embedding, Linear, MatMul, Normalization, Pointwise, Pool, RecurrentLayer, Softmax, Weight
 from simhw.roofline.operators import BYTES, Gemm, Number, Operator, Streaming, StreamingKind
@@ -70,8 +70,8 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
             gradients = [_pool(layer, placed)]
         case Embedding() | Weight():
             gradients = []
-    if placed.casts_input and input_values(placed):
-        gradients.append(cast(input_values(placed), placed.works, placed.reads))
+    if placed.casts_input and placed.input_values:
+        gradients.append(cast(placed.input_values, placed.works, placed.reads))
     return gradients
 
 
@@ -188,7 +188,7 @@ def _pool(layer: Pool, placed: Placed) -> Operator:
     outputs = placed.batch * layer.channels * prod(layer.out_size)
     indices = INDEX_BYTES * outputs if layer.kind == "max" else 0
     read = float(BYTES[placed.writes]) * outputs + indices
-    written = float(BYTES[placed.reads]) * input_values(placed)
+    written = float(BYTES[placed.reads]) * placed.input_values
     rows, columns = placed.batch * layer.channels, max(prod(layer.size), prod(layer.out_size))
     operations = 1.0 if layer.kind == "max" else float(prod(layer.kernel))
     return Streaming("pool", f"{layer.kind}_pool_grad", rows, columns, read, written, operations * outputs, placed.works)

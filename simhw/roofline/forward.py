@@ -90,33 +90,11 @@ def cast(values: int, source: Number, target: Number) -> Streaming:
     return Streaming("copy", "cast", 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target)
 
 
-def input_values(placed: Placed) -> int:
-    """Values of a batch that flow into a layer (the first operand of a matmul)."""
-    layer = placed.layer
-    match layer:
-        case Conv():
-            return placed.batch * layer.in_channels * prod(layer.size)
-        case Linear():
-            return placed.batch * layer.rows * layer.in_features
-        case MatMul():
-            return placed.batch * layer.products * layer.m * layer.k
-        case RecurrentLayer():
-            return placed.batch * layer.steps * (layer.inputs or layer.hidden)
-        case Normalization() | Pointwise():
-            return placed.batch * layer.elements
-        case Softmax():
-            return placed.batch * layer.rows * layer.columns
-        case Pool():
-            return placed.batch * layer.channels * prod(layer.size)
-        case Embedding() | Weight():
-            return 0
-
-
 def _casts(placed: Placed) -> list[Operator]:
     """Casts of what flows in, and of weights that are kept in fp32."""
     casts: list[Operator] = []
-    if placed.casts_input and input_values(placed):
-        casts.append(cast(input_values(placed), placed.reads, placed.works))
+    if placed.casts_input and placed.input_values:
+        casts.append(cast(placed.input_values, placed.reads, placed.works))
     if placed.casts_weights:
         casts.append(cast(placed.layer.parameters, placed.weights, placed.works))
     return casts
@@ -187,7 +165,7 @@ def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
 
 def _pool(layer: Pool, placed: Placed) -> Operator:
     outputs = placed.batch * layer.channels * prod(layer.out_size)
-    read = float(BYTES[placed.reads]) * input_values(placed)
+    read = float(BYTES[placed.reads]) * placed.input_values
     indices = INDEX_BYTES * outputs if layer.kind == "max" and placed.training else 0
     written = float(BYTES[placed.writes]) * outputs + indices
     operations = float(prod(layer.kernel)) * outputs

@@ -4,14 +4,33 @@ Without mixed precision everything has one number.  With it, as PyTorch's autoca
 matmul, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and write in fp32; adding a
 parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every other function keep the number
 that flows in.  Where a layer works in another number than the one that flows in, a cast kernel runs before it, but softmax
-casts while it reads.  The second tensor of an ``add`` is taken to have the number that the last ``add`` before it gave out,
-which is that of the residual stream.  A graph compiler (`fused`) keeps every activation in fp16, the input included, and casts in passing.
+casts while it reads.
+
+A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have the
+number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products after a fork of n
+uses whose input is as large read the forked value: query, key and value each cast the tensor that they share.
+
+A graph compiler (`fused`) keeps every activation in fp16, the input included, and casts in passing.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
-from simhw.roofline.layers import Conv, Embedding, Layer, Linear, MatMul, Network, Normalization, Pointwise, RecurrentLayer, Softmax, Weight
+from simhw.roofline.layers import (
+    Conv,
+    Embedding,
+    Layer,
+    Linear,
+    MatMul,
+    Network,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+    Weight,
+)
 from simhw.roofline.operators import BYTES, Number
 
 FORK = "fork"
@@ -59,6 +78,11 @@ class Placed:
     explicit_forks: bool
 
     @property
+    def input_values(self) -> int:
+        """Values of a batch that flow into the layer (the first operand of a matmul)."""
+        return self.batch * _input_values(self.layer)
+
+    @property
     def casts_input(self) -> bool:
         """A kernel casts what flows in before the layer runs."""
         return self.works != self.reads and not self.fused and not isinstance(self.layer, Softmax)
@@ -93,7 +117,12 @@ def _placed(network: Network, batch: int, training: bool, number: Number, amp: b
     trainable_before = False
     kernel_before = False
     batchnorm_before = False
+    forked: tuple[Number, int] = ("fp32", 0)  # number and values of the last fork
+    branches = 0  # products that may still read it
     for layer in network.layers:
+        if mixed and branches and isinstance(layer, Conv | Linear) and _input_values(layer) == forked[1]:
+            flow = forked[0]
+            branches -= 1
         other = stream if stream is not None else flow
         works, writes = _numbers(layer, flow, other, number) if mixed else (number, number)
         costs_nothing = isinstance(layer, Weight) or (isinstance(layer, Pointwise) and layer.function == FORK)
@@ -113,12 +142,35 @@ def _placed(network: Network, batch: int, training: bool, number: Number, amp: b
             explicit_forks=explicit_forks,
         )
         trainable_before = trainable_before or _trainable(layer)
+        if isinstance(layer, Pointwise) and layer.function == FORK:
+            forked, branches = (flow, layer.elements), layer.inputs - 1
         if costs_nothing:
             continue
         flow, kernel_before = writes, True
         batchnorm_before = isinstance(layer, Normalization) and layer.kind == "batchnorm"
         if isinstance(layer, Pointwise) and layer.function == "add":
             stream = writes
+
+
+def _input_values(layer: Layer) -> int:
+    """Values of a sample that flow into a layer."""
+    match layer:
+        case Conv():
+            return layer.in_channels * prod(layer.size)
+        case Linear():
+            return layer.rows * layer.in_features
+        case MatMul():
+            return layer.products * layer.m * layer.k
+        case RecurrentLayer():
+            return layer.steps * (layer.inputs or layer.hidden)
+        case Normalization() | Pointwise():
+            return layer.elements
+        case Softmax():
+            return layer.rows * layer.columns
+        case Pool():
+            return layer.channels * prod(layer.size)
+        case Embedding() | Weight():
+            return 0
 
 
 def _numbers(layer: Layer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
