@@ -29,6 +29,8 @@ class Prediction:
         Off-chip traffic, padding and refetches included.
     host_s : float
         Time that the framework needs to issue it.  It overlaps with earlier kernels; alone, an operator takes the longer of both.
+    latency_s : float
+        Time until a kernel starts that no other runs before: in a stream it is hidden behind the kernel before.
     """
 
     operator: Operator
@@ -38,6 +40,7 @@ class Prediction:
     peak_flops_per_s: float
     dram_bytes: float
     host_s: float = 0.0
+    latency_s: float = 0.0
 
     @property
     def limit(self) -> Limit:
@@ -47,7 +50,7 @@ class Prediction:
     @property
     def alone_s(self) -> float:
         """Seconds where nothing runs before it, as a benchmark of one operator in a framework measures it."""
-        return max(self.seconds, self.host_s)
+        return max(self.seconds + self.latency_s, self.host_s)
 
     @property
     def utilisation(self) -> float:

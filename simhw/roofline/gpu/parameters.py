@@ -23,6 +23,6 @@ class GpuValues(BaseModel):
     hardware: Hardware
     gemm: GemmParameters
     convolution: ConvolutionParameters
-    streaming: StreamingParameters = StreamingParameters()
+    streaming: StreamingParameters
     recurrent: RecurrentParameters = RecurrentParameters()
     power: PowerParameters = PowerParameters()

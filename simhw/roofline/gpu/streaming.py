@@ -1,17 +1,81 @@
-"""Operators limited by data movement on a GPU."""
+"""Operators limited by data movement on a GPU: what a kernel reads and writes, at the rate that its kind achieves.
 
-from pydantic import BaseModel, ConfigDict
+Data that fit in the L2 come from there.  A kernel alone waits for its launch, which a stream of kernels hides, and for the
+framework, whose time is the floor of every measurement in it.
+"""
 
-from simhw.roofline.gpu.hardware import Hardware
-from simhw.roofline.operators import Streaming
-from simhw.roofline.prediction import Prediction
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simhw.roofline.gpu.hardware import Hardware, Rate
+from simhw.roofline.operators import Streaming, StreamingKind
+from simhw.roofline.prediction import Limit, Prediction
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class StreamingParameters(BaseModel):
-    """Constants for operators limited by data movement."""
+class StreamingKernel(BaseModel):
+    """What one kind of kernel achieves.
+
+    Attributes
+    ----------
+    dram_bytes_per_s : float
+        Off-chip bandwidth of large tensors.
+    latency_s : float
+        From the launch of a kernel that runs alone to its start.
+    host_s : float
+        Time in which the framework issues one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    dram_bytes_per_s: Rate
+    latency_s: Seconds
+    host_s: Seconds
+
+
+class StreamingParameters(BaseModel):
+    """Constants for operators limited by data movement.
+
+    Attributes
+    ----------
+    launch_s : float
+        From the end of one kernel of a stream to the work of the next.
+    vector_share : float
+        Share of the peak of the FMA units that elementwise arithmetic achieves.
+    kernels : dict of kind to StreamingKernel
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    launch_s: Seconds
+    vector_share: Annotated[float, Field(gt=0, le=1)]
+    kernels: dict[StreamingKind, StreamingKernel]
+
 
 def predict_streaming(streaming: Streaming, hardware: Hardware, parameters: StreamingParameters) -> Prediction:
-    raise NotImplementedError
+    """Time of an operator that moves data: launch, and the longest of its traffic and its arithmetic."""
+    kernel = parameters.kernels[streaming.kind]
+    bytes_moved = streaming.dram_bytes
+    resident = bytes_moved <= hardware.l2_bytes
+    vector_peak = hardware.vector_flops_per_s(streaming.number)
+    launch_s = 0.0 if streaming.joined else parameters.launch_s
+    # The L2 cannot be slower than what lies behind it.
+    l2_bytes_per_s = max(hardware.l2_bytes_per_s, kernel.dram_bytes_per_s)
+    times_s: dict[Limit, float] = {
+        "dram": 0.0 if resident else bytes_moved / kernel.dram_bytes_per_s,
+        "l2": bytes_moved / l2_bytes_per_s,
+        "vector": streaming.vector_operations / (vector_peak * parameters.vector_share),
+        "launch": launch_s,
+    }
+    return Prediction(
+        operator=streaming,
+        seconds=launch_s + max(times_s["dram"], times_s["l2"], times_s["vector"]),
+        times_s=times_s,
+        mapping=f"{streaming.name}: {'part of the kernel before' if streaming.joined else 'in the L2' if resident else 'off chip'}",
+        peak_flops_per_s=vector_peak,
+        dram_bytes=0.0 if resident else bytes_moved,
+        host_s=0.0 if streaming.joined else kernel.host_s,
+        latency_s=0.0 if streaming.joined else kernel.latency_s,
+    )

@@ -1,0 +1,80 @@
+"""Operators limited by data movement: rates, launches and floors by hand, and how well they predict measured kernels."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simhw.roofline.calibration.streaming import calibrate
+from simhw.roofline.device import load_device
+from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.operators import Streaming
+from simhw.roofline.predict import predict
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+V100 = load_device("v100")
+assert isinstance(V100.values, GpuValues)
+STREAMING, HARDWARE = V100.values.streaming, V100.values.hardware
+
+
+def added(megabytes: float, **changes: object) -> Streaming:
+    """An elementwise sum that reads twice what it writes."""
+    size = megabytes * 1e6 / 3
+    operator = Streaming("elementwise", "add", 1, max(1, round(size / 4)), 2 * size, size, size / 4)
+    return replace(operator, **changes)  # type: ignore[arg-type]
+
+
+def test_large_tensors_take_their_bytes_over_the_rate_and_a_launch() -> None:
+    prediction = predict(added(300), V100)
+    rate = STREAMING.kernels["elementwise"].dram_bytes_per_s
+    assert prediction.seconds == pytest.approx(STREAMING.launch_s + 300e6 / rate)
+    assert prediction.limit == "dram"
+    assert prediction.dram_bytes == pytest.approx(300e6)
+
+
+def test_what_fits_in_the_l2_comes_from_there() -> None:
+    prediction = predict(added(6), V100)
+    assert prediction.seconds == pytest.approx(STREAMING.launch_s + 6e6 / HARDWARE.l2_bytes_per_s)
+    assert (prediction.limit, prediction.dram_bytes) == ("launch", 0.0)
+
+
+def test_alone_a_small_kernel_waits_for_the_framework() -> None:
+    prediction = predict(added(1), V100)
+    assert prediction.alone_s == STREAMING.kernels["elementwise"].host_s
+    large = predict(added(300), V100)
+    assert large.alone_s == pytest.approx(large.seconds + STREAMING.kernels["elementwise"].latency_s)
+
+
+def test_joined_to_the_kernel_before_only_the_bytes_are_left() -> None:
+    alone, joined = predict(added(300), V100), predict(added(300, joined=True), V100)
+    assert alone.seconds - joined.seconds == pytest.approx(STREAMING.launch_s)
+    assert (joined.host_s, joined.latency_s) == (0.0, 0.0)
+
+
+def test_much_arithmetic_binds() -> None:
+    prediction = predict(added(30, vector_operations=1e12), V100)
+    assert prediction.limit == "vector"
+    assert prediction.seconds > 1e12 / HARDWARE.vector_flops_per_s("fp32")
+
+
+@given(megabytes=st.floats(0.01, 4000), kind=st.sampled_from(sorted(STREAMING.kernels)))
+@settings(max_examples=100, deadline=None)
+def test_never_faster_than_memory_and_never_faster_for_more(megabytes: float, kind: str) -> None:
+    prediction = predict(added(megabytes, kind=kind), V100)
+    assert prediction.dram_bytes / prediction.seconds < HARDWARE.dram_bytes_per_s
+    assert predict(added(megabytes * 1.1, kind=kind), V100).seconds >= prediction.seconds
+    assert 0 <= prediction.utilisation < 1
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout")
+def test_measured_kernels_that_were_not_fitted_are_predicted_within_5_percent() -> None:
+    constants, scores = calibrate(DATA)
+    assert {score.name.split()[0]: score.rows for score in scores} == dict.fromkeys(("add", "relu", "gelu", "ln", "softmax"), 300)
+    for score in scores:
+        assert score.mape < 5 < score.textbook_mape
+    # The machine file states what this fit gives.
+    for name, value in constants.items():
+        _, _, kind, constant = name.split(".")
+        assert getattr(STREAMING.kernels[kind], constant) == pytest.approx(value, rel=2e-3)  # type: ignore[index]
