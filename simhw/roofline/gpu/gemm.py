@@ -25,7 +25,7 @@ class Kernels(BaseModel):
 
     Attributes
     ----------
-    tiles, batched_tiles : tuple of Tile
+    tiles, batched_tiles : list of Tile
         For one product, and for many at once.
     step : int
         Steps of the reduction that a block stages at a time.
@@ -45,8 +45,8 @@ class Kernels(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tiles: tuple[Tile, ...] = Field(min_length=1)
-    batched_tiles: tuple[Tile, ...] = Field(min_length=1)
+    tiles: list[Tile] = Field(min_length=1)
+    batched_tiles: list[Tile] = Field(min_length=1)
     step: Count
     filling_threads: Count
     matrix_share: Share
