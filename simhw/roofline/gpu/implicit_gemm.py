@@ -115,7 +115,8 @@ def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: Conv
             if best is None or seconds < best.seconds:
                 best = Candidate(
                     algorithm="implicit_gemm",
-                    mapping=f"implicit GEMM, {tile[0]}x{tile[1]} tiles, split {split}, {waves.blocks} blocks in {waves.waves} waves",
+                    mapping=f"implicit GEMM, {tile[0]}x{tile[1]} tiles, {waves.blocks} blocks in {waves.waves} waves"
+                    + (f", reduction split {split} ways" if split > 1 else ""),
                     seconds=seconds,
                     matrix_s=waves.matrix_s,
                     staging_s=waves.staging_s,
