@@ -24,5 +24,5 @@ class GpuValues(BaseModel):
     gemm: GemmParameters
     convolution: ConvolutionParameters
     streaming: StreamingParameters
-    recurrent: RecurrentParameters = RecurrentParameters()
-    power: PowerParameters = PowerParameters()
+    recurrent: RecurrentParameters
+    power: PowerParameters

@@ -1,0 +1,53 @@
+"""Costs of a V100 from the watts of 26 measured kernels (AccelWattch): an active board's floor, arithmetic and off-chip traffic.
+
+The file names kernels and watts alone.  What a kernel executes is known only by its character, so that rates are assumed
+where an energy follows from watts, and the rest of the kernels can only bound the result.
+"""
+
+import csv
+from pathlib import Path
+
+from simhw.errors import SimhwError
+from simhw.roofline.calibration.score import Score
+from simhw.roofline.device import load_device
+from simhw.roofline.gpu.parameters import GpuValues
+
+FILE = "accelwattch_v100_power"
+SGEMM, TENSOR, STREAM = "parboil_sgemm_k1", "cudaTensorCoreGemm_k1", "kmeans_k1"
+ASSUMED_SHARES = {SGEMM: 0.6, TENSOR: 0.4, STREAM: 0.8}
+"""Share of the peak at which a kernel is taken to run: tiled fp32 product, unoptimised tensor-core product, off-chip streaming."""
+
+
+def watts(folder: Path) -> dict[str, float]:
+    """Mean measured power [W] by kernel.
+
+    Raises
+    ------
+    SimhwError
+        The file is missing or cannot be read.
+    """
+    path = folder / f"{FILE}.csv"
+    if not path.is_file():
+        raise SimhwError(f"{path}: no such file; give the folder that holds the measurements")
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            return {row[""]: float(row["mean HW_power"]) for row in csv.DictReader(file)}
+        except (KeyError, ValueError, TypeError) as error:
+            raise SimhwError(f"{path}: cannot be read: {error!r}") from None
+
+
+def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
+    """Costs that the measured watts give; no score, as no kernel's rate of events is known."""
+    gpu = load_device("v100").values
+    assert isinstance(gpu, GpuValues)
+    hardware, measured = gpu.hardware, watts(folder)
+    active_w = min(measured.values())
+    peaks = {SGEMM: hardware.matrix_flops_per_s("fp32"), TENSOR: hardware.matrix_flops_per_s("fp16"), STREAM: hardware.dram_bytes_per_s}
+    costs = {name: 1e12 * (measured[name] - active_w) / (share * peaks[name]) for name, share in ASSUMED_SHARES.items()}
+    constants = {
+        "power.active_w": active_w,
+        "power.matrix_pj_per_flop.fp32": costs[SGEMM],
+        "power.matrix_pj_per_flop.fp16": costs[TENSOR],
+        "power.dram_pj_per_byte": costs[STREAM],
+    }
+    return constants, []
