@@ -149,7 +149,7 @@ def _compared(name: str, first: float, second: float) -> list[str]:
 
 def layer_comparison_sheet(first: Estimate, second: Estimate, most: int | None = None) -> Sheet:
     """Layers that two predictions share, those whose time differs most first; None: all in order."""
-    both = by_layer(first)[["seconds"]].join(by_layer(second)[["seconds"]], rsuffix="_second", how="inner")
+    both = by_layer(first)[["seconds"]].join(by_layer(second)["seconds"].rename("seconds_second"), how="inner")
     if most is not None:
         both = both.loc[(both["seconds"] - both["seconds_second"]).abs().sort_values(ascending=False).index[:most]]
     rows = [_compared(short(str(name), LONGEST_LAYER), *(float(value) * 1e3 for value in row)) for name, row in both.iterrows()]
