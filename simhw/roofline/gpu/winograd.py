@@ -1,10 +1,10 @@
 """Winograd's minimal filtering: tiles of outputs from fewer multiplications, for stride 1 and small square kernels.
 
 F(m x m, r x r) makes m x m outputs from (m + r - 1)^2 multiplications per channel in place of (m r)^2: 2.25 times fewer for
-F(2 x 2, 3 x 3), 4 times for F(4 x 4, 3 x 3).  The library has F(2 x 2, 3 x 3) as one kernel, in which the transforms are
-hidden, and larger forms as several: transform the input, transform the filters, one product per transformed position,
-transform back.  These write and read all transformed data.  A weight gradient exists in several kernels alone: its products
-reduce over tiles.  Source: Lavin and Gray, arXiv 1509.09308.
+F(2 x 2, 3 x 3), 4 times for F(4 x 4, 3 x 3), 7.7 times for F(5 x 5, 5 x 5).  The library has F(2 x 2, 3 x 3) as one kernel,
+in which the transforms are hidden, and the larger forms as several: transform the input, transform the filters, one product
+per transformed position, transform back.  These write and read all transformed data.  A weight gradient exists in several
+kernels alone: its products reduce over tiles.  Source: Lavin and Gray, arXiv 1509.09308.
 """
 
 from math import ceil, prod
@@ -15,9 +15,9 @@ from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.operators import BYTES, Convolution
 
 FUSED_OUTPUTS = 2
-NONFUSED_OUTPUTS = 4
-FUSED_KERNELS = ((3, 3),)
-NONFUSED_KERNELS = ((3, 3), (5, 5))
+FUSED_KERNEL = (3, 3)
+NONFUSED_OUTPUTS = {(3, 3): 4, (5, 5): 5}
+"""Outputs per side of a tile by kernel, as the names of the library's transforms have them (4x4; 9x9_5x5: 9 = 5 + 5 - 1)."""
 
 
 def applies(convolution: Convolution) -> bool:
@@ -25,7 +25,7 @@ def applies(convolution: Convolution) -> bool:
     return (
         convolution.number == "fp32"
         and convolution.groups == 1
-        and convolution.kernel in NONFUSED_KERNELS
+        and convolution.kernel in NONFUSED_OUTPUTS
         and prod(convolution.stride) == prod(convolution.dilation) == 1
     )
 
@@ -35,7 +35,7 @@ def winograd(convolution: Convolution, hardware: Hardware, parameters: Convoluti
     if not applies(convolution):
         return []
     found = [_nonfused(convolution, hardware, parameters)]
-    if convolution.operation != "weight_grad" and convolution.kernel in FUSED_KERNELS:
+    if convolution.operation != "weight_grad" and convolution.kernel == FUSED_KERNEL:
         found.append(_fused(convolution, hardware, parameters))
     return found
 
@@ -76,8 +76,10 @@ def _fused(convolution: Convolution, hardware: Hardware, parameters: Convolution
 def _nonfused(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
     reduced, produced = _channels(convolution)
     kernels, form = parameters.kernels["fp32"], parameters.winograd
-    tiles = _tiles(convolution, NONFUSED_OUTPUTS)
-    positions = (NONFUSED_OUTPUTS + convolution.kernel[0] - 1) ** 2
+    side = convolution.kernel[0]
+    outputs = NONFUSED_OUTPUTS[side, side]
+    tiles = _tiles(convolution, outputs)
+    positions = (outputs + side - 1) ** 2
     rows, columns, depth = (produced, reduced, tiles) if convolution.operation == "weight_grad" else (tiles, produced, reduced)
     timed = [
         in_waves(tile, depth, positions * blocks, "fp32", hardware, parameters, staging=form.staging)
@@ -90,10 +92,10 @@ def _nonfused(convolution: Convolution, hardware: Hardware, parameters: Convolut
     moved = convolution.dram_bytes + transformed
     dram_s = moved / parameters.scratch_bytes_per_s
     launch_s = kernels.launch_s + form.transforms * parameters.kernel_s
-    side = convolution.kernel[0]
     return Candidate(
         algorithm="winograd_nonfused",
-        mapping=f"Winograd F(4x4, {side}x{side}) in several kernels, {positions} products, {waves.blocks} blocks in {waves.waves} waves",
+        mapping=f"Winograd F({outputs}x{outputs}, {side}x{side}) in several kernels, {positions} products, "
+        f"{waves.blocks} blocks in {waves.waves} waves",
         seconds=waves.seconds + dram_s + launch_s,
         matrix_s=waves.matrix_s,
         staging_s=waves.staging_s,
