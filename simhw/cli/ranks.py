@@ -1,0 +1,194 @@
+"""`simhw roofline ranks`: low-rank decomposition for a device: latency against rank, the ranks that suit it, the layers that pay."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from simhw.cli.roofline_options import add_network_options, add_run_options, chosen_device, chosen_network, chosen_run
+from simhw.errors import ShapeError, SimhwError
+
+if TYPE_CHECKING:
+    from simhw.report.sheet import Sheet
+    from simhw.roofline.choice import Choice, Cost
+    from simhw.roofline.layers import Conv, Linear, Network
+    from simhw.roofline.ranks import LayerTimer
+
+BUDGETS = ("removed", "parameters", "energy")
+
+
+def add_parser(actions: Any) -> None:
+    """Add this command to the parser of `simhw roofline`."""
+    parser = actions.add_parser(
+        "ranks",
+        help="ranks and layers of a low-rank decomposition that pay on a device",
+        description="Predict what low-rank decomposition gains on a device: vanilla, with ranks that suit it, and with the layers that "
+        "pay.  With --layer: latency against rank, the staircase.",
+        epilog="Example: simhw roofline ranks --model resnet50 --device ascend910 --layer layer4.1.conv2 --plot staircase.png",
+    )
+    add_network_options(parser)
+    add_run_options(parser)
+    parser.add_argument("--compression", metavar="X", type=float, default=2.0, help="how many times fewer weights (default: 2)")
+    parser.add_argument("--layer", metavar="NAME", help="one layer: its latency against its rank")
+    parser.add_argument(
+        "--budget",
+        metavar="KIND=X",
+        help="of the choice of layers: removed=0.2 (share of all parameters that may go), parameters=20e6 (that may stay), "
+        "energy=0.01 (share of the weights' energy that may go; needs --trace)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="write a row per layer, or per rank of --layer, to a .csv, .json or .parquet file")
+    parser.add_argument("--plot", metavar="FILE", help="draw latency against rank of --layer to a .png, .svg or .pdf file")
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from simhw.cli.options import check_target
+    from simhw.cli.terminal import facts, show
+    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES
+    from simhw.roofline.ranks import LayerTimer
+
+    if arguments.plot and not arguments.layer:
+        raise SimhwError("--plot draws one layer's latency against its rank: name it with --layer")
+    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
+        if path:
+            check_target(path, suffixes)
+    network, captured = chosen_network(arguments)
+    device = chosen_device(arguments.device, arguments.set)
+    run = chosen_run(arguments, device, captured)
+    timer = LayerTimer(device, run)
+    if arguments.layer:
+        told = _layer(arguments, network, timer)
+    else:
+        told = _network(arguments, network, timer)
+    head = [
+        ("network", f"{network.name}; {network.source}"),
+        ("device", f"{device.label}, hash {device.content_hash}"),
+        ("run", f"{run.mode}, {run.precision}, batch {run.batch}, {run.fusion} elementwise"),
+    ]
+    show(*facts(head), *told)
+    return 0
+
+
+def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer") -> "list[str | Sheet]":
+    """The staircase of one layer."""
+    from simhw.output import write_frame
+    from simhw.report.rank_tables import staircase_sheet
+    from simhw.roofline.decompose import decomposable, full_rank
+    from simhw.roofline.ranks import optimised_rank, rank_latency
+
+    known = {layer.name: layer for layer in _decomposable_layers(network)}
+    if arguments.layer not in known:
+        published = ", ".join(layer.name for layer in decomposable(network))
+        raise ShapeError(f"{network.name} has no layer {arguments.layer!r} that can be decomposed; there are {published}")
+    layer = known[arguments.layer]
+    frame = rank_latency(layer, range(1, full_rank(layer) + 1), timer.device, timer.run)
+    choice = optimised_rank(layer, timer, arguments.compression)
+    kept = f"rank {choice.rank}" if choice.rank is not None else "the whole layer: no factors are faster"
+    lines: list[str | Sheet] = [
+        f"whole    {choice.original_seconds * 1e3:,.4g} ms",
+        f"vanilla  rank {choice.vanilla_rank} ({arguments.compression:g} times fewer weights), {choice.vanilla_seconds * 1e3:,.4g} ms",
+        f"chosen   {kept}; the cheap side of the largest step below the vanilla rank: {choice.seconds * 1e3:,.4g} ms",
+        staircase_sheet(frame),
+    ]
+    if arguments.out:
+        write_frame(frame, arguments.out)
+        lines.append(f"table written to {arguments.out}")
+    if arguments.plot:
+        from simhw.report.rank_plots import plot_staircase
+
+        plot_staircase(frame, choice, timer, arguments.plot)
+        lines.append(f"plot written to {arguments.plot}")
+    return lines
+
+
+def _decomposable_layers(network: "Network") -> "list[Conv | Linear]":
+    """Every layer with factors, those that the published tables leave whole too."""
+    from simhw.roofline.layers import Conv, Linear
+
+    return [layer for layer in network.layers if isinstance(layer, Linear) or (isinstance(layer, Conv) and layer.groups == 1)]
+
+
+def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer") -> "list[str | Sheet]":
+    """Whole networks: vanilla, optimised, chosen."""
+    from simhw.output import write_frame
+    from simhw.progress import track
+    from simhw.report.rank_tables import choice_sheet, rank_sheet, variant_sheet
+    from simhw.roofline.choice import choose, options, removed_share
+    from simhw.roofline.decompose import decomposable, decomposed
+    from simhw.roofline.ranks import optimised_ranks
+    from simhw.roofline.variants import vanilla
+
+    layers = decomposable(network)
+    for layer in track(layers, "timing ranks", len(layers)):
+        # The timer remembers: what follows asks for the same ranks again.
+        options(layer, timer, removed_share(network))
+    frame = optimised_ranks(network, timer.device, timer.run, arguments.compression)
+    ranks = {row["layer"]: int(row["rank"]) for row in frame.to_dict("records") if not row["kept_whole"]}
+    choice = choose(network, timer, *_budget(arguments, network))
+    variants = {
+        "original": network,
+        f"vanilla, {arguments.compression:g}x": vanilla(network, arguments.compression),
+        "optimised ranks": decomposed(network, ranks),
+        _chosen(arguments.budget): choice.network,
+    }
+    lines: list[str | Sheet] = [
+        variant_sheet(variants, timer.device, timer.run),
+        rank_sheet(frame),
+        _choice_line(choice),
+        choice_sheet(choice),
+    ]
+    if arguments.out:
+        write_frame(frame, arguments.out)
+        lines.append(f"table written to {arguments.out}")
+    return lines
+
+
+def _chosen(budget: str | None) -> str:
+    return f"chosen layers, {budget}" if budget else "chosen layers"
+
+
+def _choice_line(choice: "Choice") -> str:
+    found = f"{len(choice.ranks)} layers, {choice.gain_percent:+.2f}% throughput"
+    return f"Chosen layers: the least predicted time among ranks of 4/3 to 4 times fewer weights; {found}."
+
+
+def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | None, float]":
+    """Cost and budget of the choice.
+
+    Raises
+    ------
+    SimhwError
+        The budget is not of the form KIND=X, or needs weights that are not there.
+    """
+    from simhw.roofline.choice import lost_energy, parameters_left, removed_share
+
+    if arguments.budget is None:
+        return None, float("inf")
+    kind, _, text = arguments.budget.partition("=")
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if kind not in BUDGETS or not 0 <= amount < float("inf"):
+        raise SimhwError(f"--budget {arguments.budget}: give {'=X, '.join(BUDGETS)}=X with a number of at least 0")
+    if kind == "parameters":
+        from simhw.roofline.decompose import decomposable
+
+        # What is not decomposed stays.
+        fixed = network.parameters - sum(layer.parameters for layer in decomposable(network))
+        return parameters_left, amount - fixed
+    if kind == "removed":
+        return removed_share(network), amount
+    if arguments.trace is None:
+        raise SimhwError("--budget energy needs the weights: give a --trace that holds them whole")
+    return lost_energy(_weights(arguments.trace)), amount
+
+
+def _weights(path: str) -> dict[str, Any]:
+    """Weights of a trace by layer, as float32."""
+    from simhw.bfloat16 import to_float32
+    from simhw.trace.format import load_trace
+
+    layers = [layer for layer in load_trace(path).layers if layer.holds("w")]
+    if not layers:
+        raise SimhwError(f"{path}: a sample holds no whole weights; --budget energy needs a trace that was captured whole")
+    return {layer.name: to_float32(layer.source("w").read()) for layer in layers}

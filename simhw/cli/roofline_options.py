@@ -1,0 +1,83 @@
+"""What `simhw roofline` and its actions have in common: which network, on what, and how it is run."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from simhw.errors import SimhwError
+
+if TYPE_CHECKING:
+    from simhw.roofline.device import Device
+    from simhw.roofline.layers import Network
+    from simhw.roofline.step import Run
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which network."""
+    network = parser.add_mutually_exclusive_group()
+    network.add_argument("--model", metavar="NAME", help="a network that comes with simhw; `simhw roofline --model list` names them")
+    network.add_argument("--layers", metavar="FILE", help="a layer list: .yaml, .csv, or a SCALE-Sim topology")
+    network.add_argument("--trace", metavar="TRACE", help="the product layers of a trace, by their shapes")
+    parser.add_argument("--sequence", metavar="N", type=int, help="tokens of a sample (transformers; default: as the layer list has it)")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how the network is run, and on what."""
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        default="v100",
+        help="a device of `simhw machine list` or a .yaml file, maybe with overrides (default: v100)",
+    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the device; may be repeated")
+    parser.add_argument("--mode", choices=("training", "inference"), default="training", help="default: training")
+    parser.add_argument(
+        "--precision", choices=("fp32", "amp", "fp16", "int8"), help="default: amp for training, fp16 for inference; amp keeps fp32 weights"
+    )
+    parser.add_argument("--batch", metavar="N", type=int, help="samples of a step (default: 32; of a trace, as it was captured)")
+    parser.add_argument(
+        "--fusion",
+        choices=("eager", "fused"),
+        help="whether elementwise functions are kernels of their own (default: eager on a GPU, fused elsewhere)",
+    )
+    parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
+
+
+def chosen_network(arguments: argparse.Namespace) -> "tuple[Network, int | None]":
+    """The network that the options name, and the batch that its trace was captured with.
+
+    Raises
+    ------
+    SimhwError
+        None is named, or it cannot be read.
+    """
+    from simhw.roofline.networks import load_network
+
+    if arguments.trace is not None:
+        from simhw.roofline.from_trace import network_from_trace, trace_batch
+        from simhw.trace.format import load_trace
+
+        trace = load_trace(arguments.trace)
+        return network_from_trace(trace), trace_batch(trace)
+    name = arguments.model if arguments.model is not None else arguments.layers
+    if name is None:
+        raise SimhwError("no network: give --model, --layers or --trace; `simhw roofline --model list` names the models")
+    return load_network(name, sequence=arguments.sequence), None
+
+
+def chosen_device(text: str, settings: list[str]) -> "Device":
+    """The device that the options name, with their overrides."""
+    from simhw.machine_file import parse_overrides
+    from simhw.roofline.device import load_device, parse_device
+
+    device = parse_device(text)
+    return load_device(device.name, **(parse_overrides(settings) | dict(device.overrides))) if settings else device
+
+
+def chosen_run(arguments: argparse.Namespace, device: "Device", captured: int | None) -> "Run":
+    """How the options say that the network is run."""
+    from simhw.roofline.step import Fusion, Precision, Run
+
+    batch = arguments.batch if arguments.batch is not None else captured or 32
+    precision: Precision = arguments.precision or ("amp" if arguments.mode == "training" else "fp16")
+    fusion: Fusion = arguments.fusion or ("eager" if device.values.kind == "gpu" else "fused")
+    return Run(batch, arguments.mode, precision, fusion, arguments.optimizer)
