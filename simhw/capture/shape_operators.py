@@ -1,0 +1,101 @@
+"""Which of PyTorch's operators are layers of a network by shape, which are free, and which are refused."""
+
+from typing import Literal
+
+import torch
+from torch._ops import OpOverload
+
+Role = Literal[
+    "convolution",
+    "product",
+    "batchnorm",
+    "layernorm",
+    "softmax",
+    "pool",
+    "reduction",
+    "embedding",
+    "dropout",
+    "pointwise",
+    "free",
+    "refused",
+]
+
+# Layouts are changed by a kernel that reads and writes every value.
+_COPIES = """
+    cat stack clone contiguous copy_ constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+    replication_pad2d replication_pad3d roll flip repeat pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle
+    index_select index gather im2col _to_copy tril triu
+"""
+COPIES = frozenset(_COPIES.split())
+_UPSAMPLES = ("upsample_", "_upsample_")
+
+_NAMED: dict[Role, str] = {
+    "convolution": "convolution _convolution",
+    "product": "mm addmm bmm baddbmm",
+    "batchnorm": """
+        native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
+        _batch_norm_with_update _batch_norm_no_update batch_norm_with_update
+    """,
+    "layernorm": "native_layer_norm",
+    "softmax": "_softmax _log_softmax _safe_softmax",
+    "pool": """
+        max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d mkldnn_max_pool3d
+        avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d _adaptive_avg_pool2d _adaptive_avg_pool3d
+        adaptive_max_pool2d adaptive_max_pool3d
+    """,
+    "reduction": "mean sum amax amin",
+    "embedding": "embedding",
+    "dropout": "native_dropout",
+    "pointwise": _COPIES,
+    # Tensors that are made without reading any, queries, and views that PyTorch does not mark as such.
+    "free": """
+        empty empty_like new_empty empty_strided new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones
+        full full_like new_full fill zero arange linspace eye scalar_tensor lift_fresh lift_fresh_copy detach
+        _unsafe_view _reshape_alias _local_scalar_dense _assert_async is_same_size sym_size sym_stride
+    """,
+}
+_ROLES: dict[str, Role] = {name: role for role, names in _NAMED.items() for name in names.split()}
+
+FUNCTIONS = {
+    **{"sub": "add", "rsub": "add", "div": "scale", "masked_fill": "mask", "where": "mask", "threshold": "relu"},
+    **dict.fromkeys(COPIES, "copy"),
+}
+"""Operators whose elementwise function has another name in a network."""
+
+
+def plain_name(operator: OpOverload) -> str:
+    """An operator's name without name space and overload; an in-place form counts as the plain one."""
+    name = operator._schema.name.removeprefix("aten::")
+    return name if name in _ROLES or name.endswith("__") else name.removesuffix("_")
+
+
+def role_of(operator: OpOverload) -> Role:
+    """What an operator is in a network by shape; ``refused`` where that is not known."""
+    if operator.namespace != "aten":
+        return "refused"
+    known = _ROLES.get(plain_name(operator))
+    if known is not None:
+        return known
+    if torch.Tag.pointwise in operator.tags or plain_name(operator).startswith(_UPSAMPLES):
+        return "pointwise"
+    return "free" if operator.is_view else "refused"
+
+
+def function_name(name: str, constant: bool, parameter: bool) -> str:
+    """The elementwise function of an operator.
+
+    Parameters
+    ----------
+    name : str
+        As `plain_name` gives it.
+    constant, parameter : bool
+        The operator has one tensor alone (its other operand, if any, is a number), or its other operand is a parameter.
+    """
+    if name.startswith(_UPSAMPLES):
+        return "upsample"
+    if name == "mul" and (constant or parameter):
+        return "scale"
+    if name == "div" and not (constant or parameter):
+        return "div"
+    function = FUNCTIONS.get(name, name)
+    return "bias" if function == "add" and parameter else function
