@@ -81,6 +81,12 @@ def test_sequential_freezing_gains_less_than_the_published_most():
     assert (frame.predicted_percent <= frame.published_most_percent).all()
 
 
+def test_a_device_that_gains_from_no_factors_leaves_nothing_to_freeze():
+    # One image at a time, every layer of an Ascend 910 is bound by its fixed cost, which factors only add to.
+    frame = sequential_freezing(load_device("ascend910"), 1, "amp", "fused", models=["resnet50"])
+    assert (frame.predicted_percent.abs() < 5).all()
+
+
 def test_grouped_attention_has_the_parameters_of_the_formula():
     # d (g_q + 2 g_kv) d_h weights and (g_q + 2 g_kv) d_h biases per layer; ViT-S: d 384, d_h 64, 12 layers.
     network = load_network("vit-s")
