@@ -1,0 +1,69 @@
+"""A network of the shapes in a trace: its product layers, one sample of each, without what a trace leaves out."""
+
+from math import prod
+
+from simhw.batch import captured_batch
+from simhw.errors import ShapeError
+from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
+from simhw.roofline.layers import Layer as NetworkLayer
+from simhw.roofline.operators import GATES, Cell
+from simhw.trace.layer import CONVOLUTIONS, RECURRENT, Layer
+from simhw.trace.trace import Trace
+
+CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
+
+
+def trace_batch(trace: Trace) -> int:
+    """Samples of the captured step."""
+    return captured_batch(_layers(trace))
+
+
+def network_from_trace(trace: Trace) -> Network:
+    """The product layers of a trace as a network; no values are read.
+
+    A trace has no elementwise functions, normalisations or pooling, so a prediction of it is of the products alone.  Where
+    training skipped the weights' gradients the layer is frozen.
+
+    Raises
+    ------
+    ShapeError
+        The trace has no layer, or one whose input or weights are missing or whose rows are no whole number of samples.
+    """
+    batch = trace_batch(trace)
+    layers = tuple(_converted(layer, batch) for layer in _layers(trace))
+    source = f"{trace.path or 'a trace'}, captured with batch {batch}: products alone, as traces hold nothing else"
+    return Network(trace.metadata.model or "trace", layers, source)
+
+
+def _layers(trace: Trace) -> list[Layer]:
+    if not trace.layers:
+        raise ShapeError(f"{trace.path or 'the trace'} has no layers")
+    return trace.layers
+
+
+def _converted(layer: Layer, batch: int) -> NetworkLayer:
+    missing = [tensor.upper() for tensor in ("a", "w") if tensor not in layer.shapes]
+    if missing:
+        raise ShapeError(f"layer {layer.name!r}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
+    a, w = layer.shapes["a"], layer.shapes["w"]
+    trainable = "weight_grad" in layer.operations
+    if layer.kind in CONVOLUTIONS:
+        geometry = layer.geometry
+        fields = (a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        # A view that takes several slices of a sample at once, as a video's frames, has a larger leading axis than the batch.
+        repeats = _whole(layer, a[0], batch)
+        if repeats > 1:
+            raise ShapeError(f"layer {layer.name!r}: {repeats} images a sample; give a trace of one image a sample")
+        return Conv(layer.name, a[1], w[0], *fields, trainable=trainable)
+    if layer.kind == "matmul":
+        return MatMul(layer.name, _whole(layer, prod(a[:-2]), batch), m=a[-2], n=w[-1], k=a[-1])
+    if layer.kind in RECURRENT and w[0] == GATES[CELLS[layer.kind]] * w[1] and "weight_hh" in layer.name:
+        return RecurrentLayer(layer.name, CELLS[layer.kind], 0, w[1], a[0], trainable)
+    return Linear(layer.name, w[1], w[0], _whole(layer, prod(a[:-1]), batch), bias=False, trainable=trainable)
+
+
+def _whole(layer: Layer, rows: int, batch: int) -> int:
+    """Rows of one sample."""
+    if rows % batch:
+        raise ShapeError(f"layer {layer.name!r}: {rows} rows are no whole number for each of {batch} samples")
+    return rows // batch
