@@ -1,0 +1,113 @@
+"""`simhw roofline ranks`: variants of a network, one layer's staircase, budgets, and what cannot be asked."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simhw import Layer, Trace
+from simhw.bfloat16 import from_float32
+from simhw.cli import main
+from simhw.roofline.decompose import factors
+from simhw.roofline.device import load_device
+from simhw.roofline.networks import load_network
+from simhw.roofline.ranks import LayerTimer
+from simhw.roofline.step import Run
+from simhw.trace.metadata import Metadata
+from tests.cli_runs import fails
+
+INFERENCE = ("--device", "ascend310", "--mode", "inference", "--batch", "8")
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["roofline", "ranks", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def row(text: str, name: str) -> list[str]:
+    """The words of the first table row that begins so, the name taken off."""
+    return next(line.strip()[len(name) :].split() for line in text.splitlines() if line.strip().startswith(name))
+
+
+def test_variants_stand_beside_the_original(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "--model", "resnet18", *INFERENCE)
+    original, vanilla, optimised, chosen = (row(text, name) for name in ("original", "vanilla, 2x", "optimised ranks", "chosen layers"))
+    assert original[:2] == ["11.69", "1.814"]
+    assert original[-1] == "+0.00%"
+    assert float(vanilla[0]) < 0.6 * float(original[0])
+    # The choice has all ranks and the whole layers to take from, so nothing beats it.
+    gains = [float(cells[-1].rstrip("%")) for cells in (original, vanilla, optimised, chosen)]
+    assert gains[3] >= max(gains[:3]) - 0.01
+
+
+def test_budget_limits_what_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "--model", "resnet18", *INFERENCE, "--budget", "removed=0.1")
+    left = float(row(text, "chosen layers, removed=0.1")[0])
+    assert 0.9 * 11.69 - 0.01 <= left < 11.69
+    text = output(capsys, "--model", "resnet18", *INFERENCE, "--budget", "parameters=8e6")
+    assert float(row(text, "chosen layers, parameters=8e6")[0]) <= 8.0
+
+
+def test_budget_of_energy_looks_at_the_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer whose weights have rank 8 can be decomposed for nothing; one of full rank cannot."""
+    rng = np.random.default_rng(1)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    arrays = {"first": normal(768, 64), "low": normal(768, 8) @ normal(8, 768), "full": normal(768, 768)}
+    layers = [
+        Layer(name, "linear", a=from_float32(normal(64, w.shape[1])), w=from_float32(w), g=from_float32(normal(64, w.shape[0])))
+        for name, w in arrays.items()
+    ]
+    Trace(layers, Metadata("net", "none", "dense", step=1, batch=64)).save(tmp_path / "t.npz")
+    monkeypatch.chdir(tmp_path)
+    text = output(capsys, "--trace", "t.npz", "--device", "v100", "--batch", "8192", "--budget", "energy=0.001", "--precision", "fp32")
+    chosen = text[text.index("Chosen layers:") :]
+    assert row(chosen, "low")
+    assert "full" not in chosen
+
+
+def test_staircase_of_one_layer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table, picture = tmp_path / "s.csv", tmp_path / "s.svg"
+    arguments = ("--model", "resnet18", *INFERENCE, "--layer", "layer4.1.conv2", "--out", str(table), "--plot", str(picture))
+    text = output(capsys, *arguments)
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(each["rank"]) for each in rows] == list(range(1, 513))
+    timer = LayerTimer(load_device("ascend310"), Run(8, "inference", "fp16", "fused"))
+    layer = next(each for each in load_network("resnet18").layers if each.name == "layer4.1.conv2")
+    assert float(rows[256]["seconds"]) == pytest.approx(timer.seconds(factors(layer, 257)))  # type: ignore[arg-type]
+    # Channels are padded to 16: no step but behind a multiple of 16.
+    steps = [
+        int(line.split()[0])
+        for line in text.splitlines()
+        if line.split()[3:4] and line.split()[3].startswith("+") and line.split()[0].isdigit()
+    ]
+    assert steps
+    assert all(rank % 16 == 0 for rank in steps)
+    assert "vanilla  rank 309 (2 times fewer weights)" in text
+    assert "layer4.1.conv2 on ascend310: inference, fp16, batch 8" in picture.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "resnet18", "--layer", "conv9"), "has no layer 'conv9' that can be decomposed; there are layer1.0.conv1"),
+        (("--model", "resnet18", "--plot", "p.png"), "name it with --layer"),
+        (("--model", "resnet18", "--budget", "time=3"), "give removed=X, parameters=X, energy=X"),
+        (("--model", "resnet18", "--budget", "removed=few"), "give removed=X"),
+        (("--model", "resnet18", "--budget", "energy=0.1"), "needs the weights"),
+        (("--trace", "resnet50.npz", "--budget", "energy=0.1"), "holds no whole weights"),
+        (("--model", "resnet18", "--budget", "parameters=10"), "budget"),
+        (("--model", "resnet18", "--compression", "0"), "compression"),
+        ((), "no network"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in fails(capsys, "roofline", "ranks", *arguments, *INFERENCE)
+    assert not list(tmp_path.iterdir())
