@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from simhw.errors import MachineError
 from simhw.roofline.gpu.hardware import Hardware, Rate
 from simhw.roofline.gpu.tiles import Grid, Tile, Waves, grid_of, splits, waves
 from simhw.roofline.operators import BYTES, Gemm, Number
@@ -38,9 +39,10 @@ class Kernels(BaseModel):
     aligned : int
         Values of the widest load; operands and outputs with rows not a multiple of it are loaded in narrower pieces.
     misaligned : float
-        How much longer staging takes per halving of the load.
-    block_steps : float
-        Reduction steps in whose time a block starts and writes its tile.
+        How much longer staging takes with each further load that the widest one is broken into, as a mean over operands and output.
+    strided : float
+        How many times an operand crosses from memory that is larger than the L2 and read in pieces of one step, as its
+        reduction is contiguous.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +55,7 @@ class Kernels(BaseModel):
     staged_bytes_per_cycle: Rate
     aligned: Count
     misaligned: Annotated[float, Field(ge=0)]
-    block_steps: Annotated[float, Field(ge=0)]
+    strided: Annotated[float, Field(ge=1)]
 
 
 class GemmParameters(BaseModel):
@@ -64,6 +66,8 @@ class GemmParameters(BaseModel):
     kernels : dict of number to Kernels
     launch_s : float
         Of a kernel, until its first block runs and after its last.
+    wave_s : float
+        Of a wave, until its first operands arrive and after its last multiplication.
     reduce_s : float
         A second kernel that adds the parts of a split reduction.
     dram_bytes_per_s : float
@@ -76,12 +80,15 @@ class GemmParameters(BaseModel):
         Reduction per block at least, and parts at most, where a reduction is split.
     host_s, host_batched_s, host_reduce_s : float
         Time of the framework to issue a linear layer's product, a batched product, and the further kernel of a split.
+    start_s, start_batched_s : float
+        Part of it that passes before the kernel starts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kernels: dict[Number, Kernels]
     launch_s: Seconds
+    wave_s: Seconds
     reduce_s: Seconds
     dram_bytes_per_s: Rate
     latency_s: Seconds
@@ -91,6 +98,8 @@ class GemmParameters(BaseModel):
     host_s: Seconds
     host_batched_s: Seconds
     host_reduce_s: Seconds
+    start_s: Seconds
+    start_batched_s: Seconds
 
 
 @dataclass(frozen=True)
@@ -113,13 +122,14 @@ def predict_gemm(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> 
 
     Raises
     ------
-    ShapeError
+    MachineError
         The device has no kernels for such numbers.
     """
     best = _fastest(gemm, hardware, parameters)
     times: dict[Limit, float] = {"matrix": best.matrix_s, "l2": best.staging_s, "dram": best.dram_s, "launch": best.launch_s}
     split = f", split {best.grid.split}" if best.grid.split > 1 else ""
-    host_s = parameters.host_s if gemm.batch == 1 else parameters.host_batched_s
+    single = gemm.batch == 1
+    host_s = parameters.host_s if single else parameters.host_batched_s
     return Prediction(
         operator=gemm,
         seconds=best.seconds,
@@ -128,16 +138,23 @@ def predict_gemm(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> 
         peak_flops_per_s=hardware.matrix_flops_per_s(gemm.number),
         dram_bytes=best.dram_bytes,
         host_s=host_s + (parameters.host_reduce_s if best.grid.split > 1 else 0.0),
+        latency_s=parameters.start_s if single else parameters.start_batched_s,
     )
 
 
 def _fastest(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> _Candidate:
-    kernels = parameters.kernels[gemm.number]
+    kernels = parameters.kernels.get(gemm.number)
+    if kernels is None:
+        raise MachineError(
+            f"no kernels for products in {gemm.number}; the device's file has gemm.kernels for {', '.join(parameters.kernels)}"
+        )
     found = []
     for tile in kernels.tiles if gemm.batch == 1 else kernels.batched_tiles:
+        tiles = gemm.batch * ceil(gemm.m / tile.m) * ceil(gemm.n / tile.n)
+        if tile.few and tiles > hardware.sms:
+            continue
         parts = [1]
         if gemm.batch == 1:
-            tiles = ceil(gemm.m / tile.m) * ceil(gemm.n / tile.n)
             parts = splits(tiles, gemm.k, tile.resident, hardware.sms, parameters.shortest_part, parameters.most_parts)
         found += [_timed(gemm, tile, split, kernels, hardware, parameters) for split in parts]
     return min(found, key=lambda candidate: candidate.seconds)
@@ -147,19 +164,19 @@ def _timed(gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardw
     size = BYTES[gemm.number]
     grid = grid_of(gemm.m, gemm.n, gemm.k, gemm.batch, tile, split, kernels.step)
     layout = waves(grid.blocks, tile.resident, hardware.sms)
-    steps = grid.depth + kernels.block_steps
     multiply = tile.n * tile.m * 2.0 / hardware.matrix_flops_per_cycle[gemm.number] / kernels.matrix_share
     stage = size * (tile.n + tile.m) / kernels.staged_bytes_per_cycle * _narrowness(gemm, kernels)
     # The last wave may hold too few threads to keep a multiprocessor busy.
     filled = min(1.0, layout.last * tile.threads / kernels.filling_threads) if layout.last else 1.0
     full = min(1.0, tile.resident * tile.threads / kernels.filling_threads)
     queue = layout.full * tile.resident / full + layout.last / filled
-    matrix_s, staging_s = (queue * steps * each / hardware.clock_hz for each in (multiply, stage))
+    cycles = queue * grid.depth
+    matrix_s, staging_s = cycles * multiply / hardware.clock_hz, cycles * stage / hardware.clock_hz
 
-    moved = _dram_bytes(gemm, tile, grid, hardware)
-    flying = min(grid.blocks, hardware.sms * tile.resident) * kernels.step * size * (tile.n + tile.m)
+    moved = _dram_bytes(gemm, tile, grid, kernels, hardware)
+    flying = kernels.step * size * _extent(gemm, tile, grid, hardware)
     dram_s = moved / min(parameters.dram_bytes_per_s, flying / parameters.latency_s)
-    launch_s = parameters.launch_s
+    launch_s = parameters.launch_s + layout.count * parameters.wave_s
     after_s = 0.0
     if split > 1:
         # 32-bit partial sums, written and read again.
@@ -181,20 +198,35 @@ def _narrowness(gemm: Gemm, kernels: Kernels) -> float:
     """How much longer staging takes as rows in memory do not start at multiples of the widest load; 1 where they do."""
     first = gemm.m if gemm.transposed[0] else gemm.k
     second = gemm.k if gemm.transposed[1] else gemm.n
-    halvings = sum((kernels.aligned // gcd(extent, kernels.aligned)).bit_length() - 1 for extent in (first, second, gemm.n)) / 3.0
-    return 1.0 + kernels.misaligned * halvings
+    further = sum(kernels.aligned // gcd(extent, kernels.aligned) - 1 for extent in (first, second, gemm.n)) / 3.0
+    return 1.0 + kernels.misaligned * further
 
 
-def _dram_bytes(gemm: Gemm, tile: Tile, grid: Grid, hardware: Hardware) -> float:
+def _extent(gemm: Gemm, tile: Tile, grid: Grid, hardware: Hardware) -> float:
+    """Rows and columns that a wave works on, each once although several tiles share it."""
+    held = min(grid.blocks, hardware.sms * tile.resident)
+    products = held / (grid.across * grid.down)
+    if products >= 1.0:
+        return products * (gemm.m + gemm.n)
+    rows = held / grid.across
+    if rows >= 1.0:
+        return gemm.n + rows * gemm.m / grid.down
+    return held * gemm.n / grid.across + gemm.m / grid.down
+
+
+def _dram_bytes(gemm: Gemm, tile: Tile, grid: Grid, kernels: Kernels, hardware: Hardware) -> float:
     """Off-chip traffic: the output once; an operand again for every band of tiles that meets it, unless it stays in the L2.
 
     Blocks run along the columns first, so that a wave covers whole rows of tiles, or a piece of one.
     """
     size = BYTES[gemm.number]
-    rows_bytes, columns_bytes = float(size * gemm.m * gemm.k), float(size * gemm.k * gemm.n)
     held = hardware.sms * tile.resident
     bands = ceil(grid.down / max(1, held // grid.across))
     pieces = ceil(grid.across / held)
-    column_reads = bands if columns_bytes > hardware.l2_bytes else 1
-    row_reads = pieces if rows_bytes > hardware.l2_bytes else 1
-    return gemm.batch * (row_reads * rows_bytes + column_reads * columns_bytes + float(size * gemm.m * gemm.n))
+    moved = float(gemm.batch * size * gemm.m * gemm.n)
+    for extent, reads, by_rows in ((gemm.m, pieces, not gemm.transposed[0]), (gemm.n, bands, gemm.transposed[1])):
+        operand = float(size * extent * gemm.k)
+        again = reads if operand > hardware.l2_bytes else 1
+        short = kernels.strided if by_rows and gemm.batch * operand > hardware.l2_bytes else 1.0
+        moved += gemm.batch * operand * again * short
+    return moved

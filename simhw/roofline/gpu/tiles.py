@@ -26,6 +26,8 @@ class Tile(BaseModel):
         Blocks that a multiprocessor holds, as registers and shared memory allow.
     slices : int
         Parts of the reduction that groups of a block's threads compute side by side.
+    few : bool
+        The library takes it only where its blocks are no more than the multiprocessors.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class Tile(BaseModel):
     threads: Size
     resident: Size
     slices: Size = 1
+    few: bool = False
 
     @property
     def name(self) -> str:
