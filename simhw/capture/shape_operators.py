@@ -46,7 +46,8 @@ _NAMED: dict[Role, str] = {
     "reduction": "mean sum amax amin",
     "embedding": "embedding",
     "dropout": "native_dropout",
-    "pointwise": _COPIES,
+    # Beside those that PyTorch marks as such.
+    "pointwise": _COPIES + "hardswish _prelu_kernel",
     # Tensors that are made without reading any, queries, and views that PyTorch does not mark as such.
     "free": """
         empty empty_like new_empty empty_strided new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones
@@ -57,7 +58,7 @@ _NAMED: dict[Role, str] = {
 _ROLES: dict[str, Role] = {name: role for role, names in _NAMED.items() for name in names.split()}
 
 FUNCTIONS = {
-    **{"sub": "add", "rsub": "add", "div": "scale", "masked_fill": "mask", "where": "mask", "threshold": "relu"},
+    **{"sub": "add", "rsub": "add", "div": "scale", "masked_fill": "mask", "where": "mask", "threshold": "relu", "_prelu_kernel": "prelu"},
     **dict.fromkeys(COPIES, "copy"),
 }
 """Operators whose elementwise function has another name in a network."""
