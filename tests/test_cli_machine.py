@@ -95,3 +95,23 @@ def test_bad_machines_are_one_line_and_exit_code_2(arguments: list[str], word: s
     (line,) = captured.err.splitlines()
     assert line.startswith("simhw: ")
     assert word in line
+
+
+def test_list_has_every_device_and_its_peaks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["machine", "list"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.split()}
+    # Spec page roofline.md, section 1: 15.7 and 125 TFLOP/s; 256 (262 derived); 11.1 and 22 at 680 MHz.
+    assert rows["v100"][1:5] == ["15.67", "125.3", "62.67", "900"]
+    assert rows["ascend910"][2:5] == ["262.1", "524.3", "1,200"]
+    assert rows["ascend310"][2:5] == ["11.14", "22.28", "51.2"]
+
+
+def test_show_has_every_constant_of_a_device_with_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["machine", "show", "v100:sms=40"]) == 0
+    text = capsys.readouterr().out
+    assert "v100:hardware.sms=40" in text
+    (line,) = [line for line in text.splitlines() if line.strip().startswith("hardware.sms ")]
+    assert "40 (file: 80)" in line
+    assert "set by the user" in line
+    assert main(["machine", "show", "--yaml", "v100-pcie"]) == 0
+    assert "extends: devices/v100" in capsys.readouterr().out
