@@ -1,8 +1,13 @@
 """Products on the cubes: fractals of 16 x 16 x 16, fed through L1 and L0, drained through the unified buffer.
 
-All stages run at the same time on different blocks, so the slowest decides.  The load unit unfolds a convolution's input
-on its way from L1 to L0A, so that way binds where there are few columns to use a row for.
+Three stages follow each other for every block: reading operands from memory or L2 into L1; computing, where the loads
+into L0 run beside the cube; and writing back, from L0C to the unified buffer and on to the L2.  Double buffers let
+stages of neighbouring blocks overlap, but the library's schedules hide little: the share `exposed` adds to the longest.
+The load unit unfolds a convolution's input on its way from L1 to L0A, so that way binds where there are few columns to
+use a row for.
 """
+
+from dataclasses import dataclass
 
 from simhw.roofline.ascend.blocks import ACCUMULATOR_BYTES, Block, Share, blocks, fractal_bytes, l0_fractals, l1_bytes, shares
 from simhw.roofline.ascend.hardware import Achieved, Hardware
@@ -11,55 +16,59 @@ from simhw.roofline.operators import BYTES, Operator
 from simhw.roofline.prediction import Limit, Prediction
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A split of the cores and a block, and the seconds that each resource needs."""
+
+    share: Share
+    block: Block
+    times: dict[Limit, float]
+    stages: tuple[float, float, float]
+
+
 def predict_product(operator: Operator, product: Product, hardware: Hardware, achieved: Achieved) -> Prediction:
-    """The fastest split and block of a product."""
-    best: tuple[tuple[float, float], Share, Block, dict[Limit, float], float] | None = None
-    for share in shares(product, hardware.cores):
-        for block in blocks(share, product, hardware):
-            times, dram_bytes = _times(share, block, product, hardware, achieved)
-            cost = max(times.values()), sum(times.values())
-            if best is None or cost < best[0]:
-                best = cost, share, block, times, dram_bytes
-    assert best is not None  # a split over one core always exists
-    (slowest, _), share, block, times, dram_bytes = best
-    rows = hardware.cube_rows
-    images, over_m, over_n, over_k = share.split
-    mapping = f"{product.padding}; cores {images} images x {over_m} rows x {over_n} columns"
-    mapping += f" x {over_k} of the reduction" if over_k > 1 else ""
-    mapping += f"; blocks {block.m * rows} x {block.n * rows}"
+    """The plan with the shortest longest stage; of equals, that with the least work beside it."""
+    dram_bytes = off_chip_bytes(product, hardware)
+    plans = (
+        _plan(share, block, product, hardware, achieved, dram_bytes)
+        for share in shares(product, hardware.cores)
+        for block in blocks(share, product, hardware)
+    )
+    best = min(plans, key=lambda plan: (max(plan.stages), sum(plan.stages)))
     return Prediction(
         operator=operator,
-        seconds=achieved.operator_s + slowest,
-        times_s={**times, "launch": achieved.operator_s},
-        mapping=mapping,
+        seconds=achieved.operator_s + achieved.overlapped(*best.stages),
+        times_s={**best.times, "launch": achieved.operator_s},
+        mapping=_mapping(best, product, hardware),
         peak_flops_per_s=hardware.matrix_flops_per_s(product.number),
         dram_bytes=dram_bytes,
     )
 
 
-def _times(share: Share, block: Block, product: Product, hardware: Hardware, achieved: Achieved) -> tuple[dict[Limit, float], float]:
-    """Seconds of every resource, and off-chip bytes."""
+def _mapping(plan: Plan, product: Product, hardware: Hardware) -> str:
+    units, rows, columns, reduction = plan.share.split
+    split = f"cores {units} units x {rows} rows x {columns} columns" + (f" x {reduction} of the reduction" if reduction > 1 else "")
+    return f"{product.padding}; {split}; blocks {plan.block.m * hardware.cube_rows} x {plan.block.n * hardware.cube_rows}"
+
+
+def _plan(share: Share, block: Block, product: Product, hardware: Hardware, achieved: Achieved, dram_bytes: float) -> Plan:
     results = share.units * share.m * share.n
     cube = results * share.k * hardware.cube_cycles(product.number) / achieved.cube
     left, right = l0_fractals(share, block, product, hardware)
     fractal = fractal_bytes(product, hardware)
-    out_width = ACCUMULATOR_BYTES if product.accumulates else BYTES[product.number]
+    loads = max(left * fractal / hardware.l1_to_l0a, right * fractal / hardware.l1_to_l0b)
     values = results * hardware.cube_rows**2
-    buffer = max(
-        left * fractal / hardware.l1_to_l0a,
-        right * fractal / hardware.l1_to_l0b,
-        values * ACCUMULATOR_BYTES / hardware.l0c_to_ub,
-        values * out_width / min(hardware.ub_to_l2, hardware.l2_write),
-    )
-    read_a, read_b = l1_bytes(share, block, product, hardware)
-    dram_bytes = off_chip_bytes(product, hardware)
+    out_width = ACCUMULATOR_BYTES if product.accumulates else BYTES[product.number]
+    drain = values * ACCUMULATOR_BYTES / hardware.l0c_to_ub + values * out_width / min(hardware.ub_to_l2, hardware.l2_write)
+    l2 = sum(l1_bytes(share, block, product, hardware)) / hardware.l2_read / hardware.clock_hz
+    dram = dram_bytes / (hardware.dram_bytes_per_s * achieved.dram)
     times: dict[Limit, float] = {
         "matrix": cube / hardware.clock_hz,
-        "buffer": buffer / hardware.clock_hz,
-        "l2": (read_a + read_b) / hardware.l2_read / hardware.clock_hz,
-        "dram": dram_bytes / (hardware.dram_bytes_per_s * achieved.dram),
+        "buffer": max(loads, drain) / hardware.clock_hz,
+        "l2": l2,
+        "dram": dram,
     }
-    return times, dram_bytes
+    return Plan(share, block, times, (max(l2, dram), max(cube, loads) / hardware.clock_hz, drain / hardware.clock_hz))
 
 
 def off_chip_bytes(product: Product, hardware: Hardware) -> float:

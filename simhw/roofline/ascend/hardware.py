@@ -86,7 +86,9 @@ class Achieved(BaseModel):
     operator_s : float
         Time of an operator that is not spent on its work: dispatch by the task scheduler, instruction fetch, fill and drain.
     cube, vector, dram : float
-        Share of the peak rate that long operators achieve.
+        Share of the peak rate that the stage itself achieves.
+    exposed : float
+        Share of the shorter stages of an operator (reading, computing, writing back) that the longest does not hide.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,3 +97,9 @@ class Achieved(BaseModel):
     cube: Share
     vector: Share
     dram: Share
+    exposed: Annotated[float, Field(ge=0, le=1)]
+
+    def overlapped(self, *stages_s: float) -> float:
+        """Seconds that stages take together."""
+        longest = max(stages_s)
+        return longest + self.exposed * (sum(stages_s) - longest)

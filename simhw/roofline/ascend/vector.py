@@ -1,27 +1,55 @@
 """Elementwise functions, normalisation, softmax, pooling and copies: the vector unit between two ways of the unified buffer."""
 
+from math import prod
+
 from simhw.roofline.ascend.hardware import Achieved, Hardware
-from simhw.roofline.operators import Streaming
+from simhw.roofline.operators import BYTES, Convolution, Streaming
 from simhw.roofline.prediction import Limit, Prediction
+
+JOINED_TENSORS = 3
+"""What a fused function reads besides shares the L2 with the input and the output of the kernel that it runs in."""
 
 
 def predict_streaming(streaming: Streaming, hardware: Hardware, achieved: Achieved) -> Prediction:
-    """Reads, arithmetic and writes overlap; the slowest decides."""
+    """Reading, computing and writing back, overlapped as products are; a joined function launches nothing."""
     per_cycle = hardware.cores * hardware.clock_hz
     moved = streaming.read_bytes + streaming.written_bytes
-    hit = min(1.0, hardware.l2_bytes / moved) if moved else 1.0
-    dram_bytes = moved * (1.0 - hit)
+    room = hardware.l2_bytes / JOINED_TENSORS if streaming.joined else hardware.l2_bytes
+    dram_bytes = max(0.0, moved - room)
+    launch = 0.0 if streaming.joined else achieved.operator_s
     times: dict[Limit, float] = {
         "vector": streaming.vector_operations / (hardware.vector_flops_per_s(streaming.number) * achieved.vector),
         "buffer": streaming.written_bytes / (per_cycle * min(hardware.ub_to_l2, hardware.l2_write)),
         "l2": streaming.read_bytes / (per_cycle * hardware.l2_read),
         "dram": dram_bytes / (hardware.dram_bytes_per_s * achieved.dram),
     }
+    stages = max(times["l2"], times["dram"]), times["vector"], times["buffer"]
+    where = " inside the kernel before" if streaming.joined else ""
+    in_l2 = 1 - dram_bytes / max(moved, 1.0)
     return Prediction(
         operator=streaming,
-        seconds=achieved.operator_s + max(times.values()),
-        times_s={**times, "launch": achieved.operator_s},
-        mapping=f"vector unit, {hit:.0%} of the data in the L2",
+        seconds=launch + achieved.overlapped(*stages),
+        times_s={**times, "launch": launch},
+        mapping=f"vector unit{where}, {in_l2:.0%} of the data in the L2",
         peak_flops_per_s=hardware.vector_flops_per_s(streaming.number),
         dram_bytes=dram_bytes,
     )
+
+
+def input_layout(convolution: Convolution, hardware: Hardware, achieved: Achieved) -> tuple[float, float]:
+    """Seconds and off-chip bytes of bringing a network's input into the layout NC1HWC0, before its first convolution.
+
+    The image arrives in fp32 as (images, channels, height, width); a cast reads it and writes it in the network's
+    numbers, another operator reads that and writes every pixel with C0 channels.  Nothing of it was in the L2.
+    """
+    width, depth = BYTES[convolution.number], hardware.cube_depth[convolution.number]
+    pixels = convolution.images * prod(convolution.size)
+    cast = (BYTES["fp32"] + width) * convolution.in_channels if convolution.number != "fp32" else 0
+    moved = float(pixels * (cast + width * convolution.in_channels + width * depth))
+    return moved / (hardware.dram_bytes_per_s * achieved.dram), moved
+
+
+def is_network_input(convolution: Convolution, hardware: Hardware) -> bool:
+    """Whether a convolution reads images: so few channels that no layer before it can have made them."""
+    few = convolution.in_channels * 4 <= hardware.cube_depth[convolution.number]
+    return convolution.operation == "forward" and convolution.groups == 1 and few
