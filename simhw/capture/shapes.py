@@ -15,7 +15,7 @@ from simhw.capture.names import Names
 from simhw.capture.shape_functions import ShapeFunctions, attention
 from simhw.capture.shape_recorder import Record, ShapeRecorder
 from simhw.errors import CaptureError
-from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network, Pointwise, Pool, RecurrentLayer, Weight
+from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network, Normalization, Pointwise, RecurrentLayer, Weight
 from simhw.roofline.placed import FORK
 
 BATCHES = (2, 3)
@@ -151,6 +151,8 @@ def _per_sample(a: Record, b: Record) -> list[Layer | None]:
                 "a network by shape has sizes per sample alone"
             )
         return [None]
+    if isinstance(layer, Normalization) and "channels" in differ:
+        raise CaptureError(f"layer {layer.name!r} normalises each sample by itself, which no layer of a network by shape does")
     sizes = {name: (getattr(a.layer, name, a.images), getattr(b.layer, name, b.images)) for name in differ}
     if len(differ) > 1 or not differ <= {"images", *_GROWING} or any(few * BATCHES[1] != many * BATCHES[0] for few, many in sizes.values()):
         raise CaptureError(
@@ -160,8 +162,6 @@ def _per_sample(a: Record, b: Record) -> list[Layer | None]:
     (growing,) = differ
     if growing == "images":
         split = _frames(layer, a.images // BATCHES[0])
-    elif not isinstance(layer, Pool) and growing == "channels":
-        raise CaptureError(f"layer {layer.name!r}: {a.operator} normalises each sample by itself; no layer of a network by shape does")
     else:
         split = replace(layer, **{growing: getattr(layer, growing) // BATCHES[0]})
     if a.uses < 2:
