@@ -143,7 +143,7 @@ def test_steps_of_a_cell_are_one_layer() -> None:
         state = x.new_zeros(len(x), 16)
         for now in x.unbind(1):
             state = self.cell(now, state)
-        return cast(Tensor, state)
+        return state
 
     (layer,) = of_kind(network_of(Function(forward, cell=nn.GRUCell(8, 16)), torch.zeros(1, 5, 8)), RecurrentLayer)
     assert layer == RecurrentLayer("cell", "gru", 8, 16, 5)
@@ -183,7 +183,8 @@ def test_views_are_free_and_copies_are_not() -> None:
 def test_parameters_of_no_layer_are_weights() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         tokens = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
-        return cast(Tensor, self.scale) * (tokens + self.positions)
+        result: Tensor = self.scale * (tokens + self.positions)
+        return result
 
     parts = {"token": (1, 1, 6), "positions": (1, 5, 6), "scale": (6,)}
     model = Function(forward, **{name: nn.Parameter(torch.zeros(shape)) for name, shape in parts.items()})
