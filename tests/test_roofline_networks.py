@@ -5,6 +5,7 @@ import pytest
 from simhw.errors import ShapeError
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, Pointwise
 from simhw.roofline.networks import load_network, network_names
+from tests.zoo_models import ZOO
 
 # Parameters: torchvision's model pages (ResNets, VGG16), Hugging Face's BertModel with pooler, timm's vit_small_patch16_224.
 PARAMETERS = {
@@ -24,7 +25,8 @@ GMACS = {"resnet18": 1.81, "resnet34": 3.66, "resnet50": 4.09, "resnet101": 7.80
 
 
 def test_every_shipped_network_has_a_published_count() -> None:
-    assert network_names() == sorted(PARAMETERS)
+    # Those of the zoo: tests/test_roofline_zoo.py.
+    assert network_names() == sorted({*PARAMETERS, *ZOO})
 
 
 @pytest.mark.parametrize(("name", "parameters"), PARAMETERS.items())
@@ -62,8 +64,8 @@ def test_a_size_that_the_list_does_not_have_is_refused() -> None:
 
 
 def test_an_unknown_network_names_those_there_are() -> None:
-    with pytest.raises(ShapeError, match=r"no network 'alexnet'.*resnet18"):
-        load_network("alexnet")
+    with pytest.raises(ShapeError, match=r"no network 'lenet'.*resnet18"):
+        load_network("lenet")
     with pytest.raises(ShapeError, match="no network"):
         load_network("x" * 5000 + ".yaml")
 
@@ -76,14 +78,14 @@ def test_a_residual_block_runs_in_the_order_of_its_forward_pass() -> None:
     )
 
 
-@pytest.mark.parametrize("name", network_names())
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_every_residual_has_a_fork(name: str) -> None:
     functions = [layer.function for layer in load_network(name).layers if isinstance(layer, Pointwise)]
     residuals = functions.count("add") - (2 if name.startswith("bert") else 0)  # BERT's embeddings are added, none of them parts
     assert functions.count("fork") == residuals
 
 
-@pytest.mark.parametrize("name", [name for name in network_names() if "resnet" in name or name == "vgg16"])
+@pytest.mark.parametrize("name", [name for name in PARAMETERS if "resnet" in name or name == "vgg16"])
 def test_every_layer_of_a_convolutional_network_reads_what_flows(name: str) -> None:
     # A branch's convolution reads the block's input; every other one reads as many channels as the last one wrote.
     channels = 3
