@@ -12,4 +12,4 @@ def energy_of(prediction: Prediction, device: Device) -> Range:
     """Energy [J] of an operator, low to high, while it runs on the device."""
     if isinstance(device.values, GpuValues):
         return energy_on_gpu(prediction, device.values.hardware, device.values.power)
-    return energy_on_ascend(prediction, device.values)
+    return energy_on_ascend(prediction, device.values.power)

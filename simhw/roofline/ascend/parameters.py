@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from simhw.roofline.ascend.hardware import Achieved, Hardware
+from simhw.roofline.ascend.power import Power
 
 
 class AscendValues(BaseModel):
@@ -17,3 +18,4 @@ class AscendValues(BaseModel):
     description: str
     hardware: Hardware
     achieved: Achieved
+    power: Power
