@@ -33,6 +33,8 @@ from simhw.roofline.layers import (
 )
 from simhw.roofline.operators import BYTES, Number
 
+UNJOINED = {"copy", "mul"}
+"""Functions that no compiler joins to the kernel before."""
 FORK = "fork"
 """A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added up."""
 
@@ -192,5 +194,11 @@ def _trainable(layer: Layer) -> bool:
 
 
 def _elementwise(layer: Layer, training: bool) -> bool:
-    """Whether a graph compiler runs the layer inside the kernel before it; in training a batch norm's statistics forbid that."""
-    return isinstance(layer, Pointwise) or (isinstance(layer, Normalization) and layer.kind == "batchnorm" and not training)
+    """Whether a graph compiler runs the layer inside the kernel before it.
+
+    In training a batch norm's statistics forbid that.  A copy changes the layout, and a product with a gate waits for what
+    the gate was made of, which is the whole tensor: they stay kernels.
+    """
+    if isinstance(layer, Pointwise):
+        return layer.function not in UNJOINED
+    return isinstance(layer, Normalization) and layer.kind == "batchnorm" and not training

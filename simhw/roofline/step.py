@@ -71,8 +71,8 @@ def step(network: Network, run: Run) -> list[Work]:
     A graph compiler (fused) runs elementwise functions inside the kernel before them, and in inference batch norm, which is an
     elementwise function there (folded into the weights after a convolution).  Such a function costs no kernel; bytes that it
     moves on top of the kernel's own (a residual's second input, a dropout's mask, what a gelu keeps for its gradient) stand in a
-    `Streaming` that is marked `joined`.  A function without such bytes does not appear.  In training a batch norm stays
-    a kernel, and functions after it join it.
+    `Streaming` that is marked `joined`.  A function without such bytes does not appear.  Copies to another layout and products
+    with a gate, which wait for a whole tensor, stay kernels; in training so does a batch norm, and functions after it join it.
 
     Parameters
     ----------
