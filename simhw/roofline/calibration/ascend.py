@@ -183,15 +183,11 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
         scores.append(_score(model, "the other plain networks", own))
         held += own
     every = _score("plain networks", "the other plain networks, each left out in turn", held)
+    predicted = [(row, row.predicted_s(operator_s, exposed)) for row in others]
+    rest = _score("networks that are not plain", "plain networks", predicted)
     for model in sorted({row.model for row in others}):
-        scores.append(
-            _score(
-                f"{model} (not plain)",
-                "plain networks",
-                [(row, row.predicted_s(operator_s, exposed)) for row in others if row.model == model],
-            )
-        )
-    return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [every, *scores]
+        scores.append(_score(f"{model} (not plain)", "plain networks", [pair for pair in predicted if pair[0].model == model]))
+    return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [every, rest, *scores]
 
 
 def _score(name: str, fitted_on: str, rows: Sequence[tuple[MeasuredNetwork, float]]) -> Score:
