@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from simhw.roofline import published
 from simhw.roofline.choice import choose
+from simhw.roofline.decompose import decomposable
 from simhw.roofline.device import Device, load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers import Conv, Network
@@ -122,7 +123,7 @@ def targeted_table(
         timer = LayerTimer(device, run)
         whole = vanilla(network)
         removed = 1 - whole.parameters / network.parameters
-        rows.append((name, run.mode, run.batch, None, 49, removed, gain_percent(network, whole, device, run), None))
+        rows.append((name, run.mode, run.batch, None, len(decomposable(network)), removed, gain_percent(network, whole, device, run), None))
         for budget in budgets:
             found = choose(network, timer, budget=budget)
             share = 1 - found.network.parameters / network.parameters
