@@ -163,7 +163,14 @@ SCRIPT = """
 def run_script(folder: Path, extra: str) -> subprocess.CompletedProcess[str]:
     script = folder / "train.py"
     script.write_text(textwrap.dedent(SCRIPT).replace("EXTRA", extra))
-    return subprocess.run([sys.executable, str(script)], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+    def heed_interrupts() -> None:
+        # A shell's background job ignores them, and so would the script.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.run(
+        [sys.executable, str(script)], cwd=folder, capture_output=True, text=True, timeout=120, check=False, preexec_fn=heed_interrupts
+    )
 
 
 def test_three_lines_capture_a_user_s_own_training_loop(tmp_path: Path):
