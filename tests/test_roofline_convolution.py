@@ -13,10 +13,11 @@ from simhw.errors import SimhwError
 from simhw.machine_file import leaf, read_machine, validated
 from simhw.roofline.calibration.convolution import FILES, RANGES, by_layer, by_network, calibrate, convolution_of, fit
 from simhw.roofline.calibration.score import mape, textbook_seconds
-from simhw.roofline.gpu.candidate import overlapped
-from simhw.roofline.gpu.convolution import ConvolutionParameters, candidates, predict_convolution
+from simhw.roofline.gpu.convolution import candidates, predict_convolution
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.gpu.implicit_gemm import Product, phases, products, tensor_bytes
+from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.measurements import Measured, read_measurements
 from simhw.roofline.operators import Convolution, Gemm
 from simhw.trace.layer import OPERATIONS

@@ -40,7 +40,6 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.cli.options import check_target
     from simhw.cli.terminal import show
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, write_frame
-    from simhw.report.roofline_plots import plot_estimates
     from simhw.report.roofline_tables import comparison_sheet, layer_comparison_sheet
 
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
@@ -54,6 +53,9 @@ def execute(arguments: argparse.Namespace) -> int:
         write_frame(_frame(estimates), arguments.out)
         written.append(f"table written to {arguments.out}")
     if arguments.plot:
+        # matplotlib takes half a second to load.
+        from simhw.report.roofline_plots import plot_estimates
+
         plot_estimates(estimates, arguments.plot)
         written.append(f"plot written to {arguments.plot}")
     most = None if arguments.per_layer else MOST_LAYERS

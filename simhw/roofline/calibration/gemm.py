@@ -11,6 +11,7 @@ from statistics import fmean, median
 
 from scipy.optimize import least_squares
 
+from simhw.machine_file import assign, leaf
 from simhw.roofline.calibration.score import Score, percentage_errors, score, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
@@ -107,20 +108,13 @@ def replaced(parameters: GemmParameters, values: Mapping[str, float]) -> GemmPar
     """Parameters with some values, by their dotted names, replaced."""
     tree = parameters.model_dump()
     for name, value in values.items():
-        section = tree
-        *sections, last = name.split(".")
-        for each in sections:
-            section = section[each]
-        section[last] = value
+        assign(tree, name, value, "fit")
     return GemmParameters.model_validate(tree)
 
 
 def value_of(parameters: GemmParameters, name: str) -> float:
     """A constant by its dotted name."""
-    value = parameters.model_dump()
-    for section in name.split("."):
-        value = value[section]
-    return float(value)  # type: ignore[arg-type]  # a leaf
+    return float(leaf(parameters.model_dump(), name))
 
 
 def on_device(hardware: Hardware) -> Callable[[Operator, GemmParameters], float]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
 from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import BYTES, Number
 
 
@@ -51,12 +52,6 @@ class Waves(NamedTuple):
     staging_s: float
     blocks: int
     waves: int
-
-
-def overlapped(first: float, second: float, overlap: float) -> float:
-    """Two times that hide each other in part: never shorter than the longer, never longer than the sum."""
-    longer, shorter = max(first, second), min(first, second)
-    return longer * (1.0 + (shorter / longer) ** overlap) ** (1.0 / overlap) if longer > 0.0 else 0.0
 
 
 def in_waves(

@@ -7,10 +7,11 @@ convolutions a kernel without tiles, as a thread block's tile is wider than a gr
 
 from math import prod
 
-from simhw.roofline.gpu.candidate import Candidate, overlapped
-from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters as ConvolutionParameters
+from simhw.roofline.gpu.candidate import Candidate
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.gpu.implicit_gemm import implicit_gemm, tensor_bytes
+from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.gpu.winograd import winograd
 from simhw.roofline.operators import Convolution
 from simhw.roofline.prediction import Prediction

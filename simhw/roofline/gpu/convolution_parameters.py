@@ -4,14 +4,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.roofline.gpu.hardware import Rate
+from simhw.roofline.gpu.hardware import Count, Rate, Seconds, Share
 from simhw.roofline.operators import Number
 from simhw.trace.layer import Operation
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Size = Annotated[int, Field(ge=1)]
-Tile = Annotated[list[Size], Field(min_length=2, max_length=2)]
+Tile = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Tiles = Annotated[list[Tile], Field(min_length=1)]
 
 
@@ -49,7 +46,7 @@ class Kernels(BaseModel):
 
     tiles: Tiles
     weight_grad_tiles: Tiles
-    channel_step: Size
+    channel_step: Count
     split: list[Operation]
     launch_s: Seconds
     matrix_share: Share

@@ -11,14 +11,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.errors import MachineError
-from simhw.roofline.gpu.hardware import Hardware, Rate
-from simhw.roofline.gpu.tiles import Grid, Tile, Waves, grid_of, splits, waves
+from simhw.roofline.gpu.hardware import Count, Hardware, Rate, Seconds, Share
+from simhw.roofline.gpu.tiles import Grid, Tile, Waves, grid_of, overlapped, splits, waves
 from simhw.roofline.operators import BYTES, Gemm, Number
 from simhw.roofline.prediction import Limit, Prediction
-
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class Kernels(BaseModel):
@@ -184,14 +180,8 @@ def _timed(gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardw
         after_s = partial / parameters.dram_bytes_per_s
         moved += partial
         launch_s += parameters.reduce_s
-    busy = _overlapped(matrix_s + staging_s, dram_s, parameters.overlap)
+    busy = overlapped(matrix_s + staging_s, dram_s, parameters.overlap)
     return _Candidate(tile, grid, layout, busy + after_s + launch_s, matrix_s, staging_s, dram_s + after_s, launch_s, moved)
-
-
-def _overlapped(first: float, second: float, overlap: float) -> float:
-    """Two times that hide each other in part: never shorter than the longer, never longer than the sum."""
-    longer, shorter = max(first, second), min(first, second)
-    return float(longer * (1.0 + (shorter / longer) ** overlap) ** (1.0 / overlap))
 
 
 def _narrowness(gemm: Gemm, kernels: Kernels) -> float:

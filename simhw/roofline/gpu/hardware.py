@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from simhw.roofline.operators import Number
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Hardware(BaseModel):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-from simhw.roofline.gpu.candidate import Candidate, in_waves, overlapped
+from simhw.roofline.gpu.candidate import Candidate, in_waves
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
 from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import BYTES, Convolution
 
 SPLIT_WAVES = (1, 2, 4)

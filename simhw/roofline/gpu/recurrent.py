@@ -10,12 +10,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
-from simhw.roofline.gpu.hardware import Hardware, Rate
+from simhw.roofline.gpu.hardware import Hardware, Rate, Seconds
 from simhw.roofline.operators import BYTES, GATES, Gemm, Number, Recurrent
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.trace.layer import Operation
-
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Chain(BaseModel):

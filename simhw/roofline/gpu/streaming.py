@@ -11,11 +11,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.roofline.gpu.hardware import Hardware, Rate
+from simhw.roofline.gpu.hardware import Hardware, Rate, Seconds
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.prediction import Limit, Prediction
-
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class StreamingKernel(BaseModel):

@@ -6,11 +6,10 @@ memory and multiplies them.  Where the tiles do not fill the multiprocessors a l
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-Size = Annotated[int, Field(ge=1)]
+from simhw.roofline.gpu.hardware import Count
 
 
 class Tile(BaseModel):
@@ -32,11 +31,11 @@ class Tile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    n: Size
-    m: Size
-    threads: Size
-    resident: Size
-    slices: Size = 1
+    n: Count
+    m: Count
+    threads: Count
+    resident: Count
+    slices: Count = 1
     few: bool = False
 
     @property
@@ -127,3 +126,9 @@ def splits(tiles: int, k: int, resident: int, sms: int, shortest: int, most: int
     longest = min(most, k // shortest)
     wanted = {max(1, sms * held // tiles) for held in {1, 2, resident, 2 * resident}}
     return sorted({1} | {min(parts, longest) for parts in wanted if min(parts, longest) > 1})
+
+
+def overlapped(first: float, second: float, overlap: float) -> float:
+    """Two times that hide each other in part: never shorter than the longer, never longer than the sum."""
+    longer, shorter = max(first, second), min(first, second)
+    return float(longer * (1.0 + (shorter / longer) ** overlap) ** (1.0 / overlap)) if longer > 0.0 else 0.0

@@ -9,9 +9,10 @@ kernels alone: its products reduce over tiles.  Source: Lavin and Gray, arXiv 15
 
 from math import ceil, prod
 
-from simhw.roofline.gpu.candidate import Candidate, in_waves, overlapped
+from simhw.roofline.gpu.candidate import Candidate, in_waves
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import BYTES, Convolution
 
 FUSED_OUTPUTS = 2
