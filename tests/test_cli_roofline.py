@@ -95,6 +95,24 @@ def test_override_of_the_device_changes_the_prediction(capsys: pytest.CaptureFix
     assert "v100:hardware.sms=40" in fact(output(capsys, *arguments, "--device", "v100:sms=40"), "device")
 
 
+def test_device_of_ones_own_takes_overrides_and_is_compared_with(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text('extends: devices/v100\nname: mine\nhardware: {sms: {value: 60, source: "a guess", confidence: 0.1}}\n')
+    text = output(capsys, "--model", "resnet18", "--device", str(path), "--set", "hardware.l2_bytes=4194304")
+    assert "mine:hardware.l2_bytes=4194304" in fact(text, "device")
+    text = output(capsys, "--model", "resnet18", "--compare", str(path))
+    assert [line.split()[1].rstrip(",") for line in text.splitlines() if line.startswith("device ")] == ["v100", "mine"]
+
+
+def test_layer_list_is_compared_with(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table, listed = tmp_path / "topology.csv", tmp_path / "list.yaml"
+    table.write_text("Layer, M, N, K,\nproduct, 64, 64, 64,\n")
+    listed.write_text("name: tiny\ninput: [1, 64]\nlayers:\n  - linear: {name: fc, out: 64}\n")
+    for path, name in ((table, "topology:"), (listed, "tiny:")):
+        text = output(capsys, "--model", "resnet18", "--compare", str(path))
+        assert [line.split()[1] for line in text.splitlines() if line.startswith("network ")] == ["resnet18:", name]
+
+
 def test_trace_gives_its_own_batch(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "--trace", "resnet50.npz", "--device", "ascend910")
     assert "batch 4," in fact(text, "run")

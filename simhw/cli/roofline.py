@@ -70,14 +70,15 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
     """The prediction that was asked for, and the one to compare it with."""
-    from simhw.roofline.device import device_names
+    from simhw.machine_file import split_machine
+    from simhw.roofline.device import is_device
     from simhw.roofline.estimate import estimate
 
     network, captured = chosen_network(arguments)
     device = chosen_device(arguments.device, arguments.set)
     found = [estimate(network, device, chosen_run(arguments, device, captured))]
     other = arguments.compare
-    if (other is not None and other.rpartition(":")[0] in device_names()) or other in device_names():
+    if other is not None and is_device(split_machine(other)[0]):
         second = chosen_device(other, arguments.set)
         found.append(estimate(network, second, chosen_run(arguments, second, captured)))
     elif other is not None:

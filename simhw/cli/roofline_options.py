@@ -66,11 +66,12 @@ def chosen_network(arguments: argparse.Namespace) -> "tuple[Network, int | None]
 
 def chosen_device(text: str, settings: list[str]) -> "Device":
     """The device that the options name, with their overrides."""
-    from simhw.machine_file import parse_overrides
-    from simhw.roofline.device import load_device, parse_device
+    from simhw.machine_file import parse_overrides, split_machine
+    from simhw.roofline.device import load_device
 
-    device = parse_device(text)
-    return load_device(device.name, **(parse_overrides(settings) | dict(device.overrides))) if settings else device
+    name, overrides = split_machine(text)
+    # A device's own overrides come last and so prevail.
+    return load_device(name, **(parse_overrides(settings) | overrides))
 
 
 def chosen_run(arguments: argparse.Namespace, device: "Device", captured: int | None) -> "Run":

@@ -90,7 +90,12 @@ def is_device(where: str) -> bool:
     """Whether a name is a device's, or a file describes one rather than a machine that simhw simulates."""
     if where in device_names():
         return True
-    return Path(where).is_file() and read_machine(where)[0].get("kind") in _MODELS
+    if not Path(where).is_file():
+        return False
+    try:
+        return read_machine(where)[0].get("kind") in _MODELS
+    except MachineError:  # a layer list, say, or a machine's file whose mistake its own reader tells
+        return False
 
 
 def parse_device(text: str) -> Device:
