@@ -12,14 +12,14 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 from scipy.optimize import minimize
 
 from simhw.errors import SimhwError
 from simhw.roofline.ascend.model import predict_on_ascend
 from simhw.roofline.ascend.parameters import AscendValues
-from simhw.roofline.calibration.score import Score, percentage_errors
+from simhw.roofline.calibration.score import Score, score_of
 from simhw.roofline.device import load_device
 from simhw.roofline.layers import Conv, Linear, Network, Normalization, Pointwise, Pool
 from simhw.roofline.networks import load_network
@@ -193,7 +193,6 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
 def _score(name: str, fitted_on: str, rows: Sequence[tuple[MeasuredNetwork, float]]) -> Score:
     # Of images per second, which is what was measured.
     measured = [1 / row.seconds for row, _ in rows]
-    errors = percentage_errors([1 / seconds for _, seconds in rows], measured)
-    textbook = percentage_errors([1 / row.textbook_s for row, _ in rows], measured)
+    predicted, textbook = [1 / seconds for _, seconds in rows], [1 / row.textbook_s for row, _ in rows]
     batches = ", ".join(str(batch) for batch in sorted({row.batch for row, _ in rows}))
-    return Score(name, fitted_on, f"{FILE}, batch {batches}", len(rows), fmean(errors), median(errors), fmean(textbook))
+    return score_of(name, fitted_on, f"{FILE}, batch {batches}", predicted, measured, textbook)

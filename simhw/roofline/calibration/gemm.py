@@ -7,12 +7,12 @@ device is as published in all fits, as a framework's own time hides it.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 from scipy.optimize import least_squares
 
 from simhw.machine_file import assign, leaf
-from simhw.roofline.calibration.score import Score, percentage_errors, score, textbook_seconds
+from simhw.roofline.calibration.score import Score, score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import Hardware
@@ -183,9 +183,8 @@ def _left_out(
         predicted += [seconds(row.operator, others) for row in left]
         measured += left
     truth = [row.seconds for row in measured]
-    errors = percentage_errors(predicted, truth)
-    textbook = percentage_errors([textbook_seconds(row.operator, hardware) for row in measured], truth)
-    return Score(name, f"all other {what}", what, len(measured), fmean(errors), median(errors), fmean(textbook))
+    textbook = [textbook_seconds(row.operator, hardware) for row in measured]
+    return score_of(name, f"all other {what}", what, predicted, truth, textbook)
 
 
 def _gemm(operator: Operator) -> Gemm:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 from scipy.optimize import minimize
 
-from simhw.roofline.calibration.score import Score, percentage_errors, textbook_seconds
+from simhw.roofline.calibration.score import Score, percentage_errors, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import predict_gemm
 from simhw.roofline.gpu.parameters import GpuValues
@@ -85,14 +85,15 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
 
 
 def _held_out(rows: Sequence[Measured], number: Number, operation: Operation, gpu: GpuValues) -> Score:
-    errors, textbook = [], []
+    predicted: list[float] = []
+    held: list[Measured] = []
     groups = sorted({row.group for row in rows})
     for group in groups:
         constants = fit([row for row in rows if row.group != group], gpu)
-        held = [row for row in rows if row.group == group]
-        truth = [row.seconds for row in held]
-        errors += percentage_errors([_seconds(_features(row, gpu), constants) for row in held], truth)
-        textbook += percentage_errors([textbook_seconds(row.operator, gpu.hardware) for row in held], truth)
+        own = [row for row in rows if row.group == group]
+        predicted += [_seconds(_features(row, gpu), constants) for row in own]
+        held += own
     others = f"{FILES[number]}, the other {len(groups) - 1} sources"
     scored = f"{FILES[number]}, each source in turn"
-    return Score(f"recurrent {number} {operation}", others, scored, len(rows), fmean(errors), median(errors), fmean(textbook))
+    textbook = [textbook_seconds(row.operator, gpu.hardware) for row in held]
+    return score_of(f"recurrent {number} {operation}", others, scored, predicted, [row.seconds for row in held], textbook)

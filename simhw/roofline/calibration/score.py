@@ -69,7 +69,19 @@ def score(
     SimhwError
         There are no rows.
     """
-    truth = [row.seconds for row in rows]
-    errors = percentage_errors([predicted_s(row.operator) for row in rows], truth)
-    textbook = mape([textbook_seconds(row.operator, hardware) for row in rows], truth)
-    return Score(name, fitted_on, scored_on, len(rows), fmean(errors), median(errors), textbook)
+    predicted, textbook = [predicted_s(row.operator) for row in rows], [textbook_seconds(row.operator, hardware) for row in rows]
+    return score_of(name, fitted_on, scored_on, predicted, [row.seconds for row in rows], textbook)
+
+
+def score_of(
+    name: str, fitted_on: str, scored_on: str, predicted: Sequence[float], measured: Sequence[float], textbook: Sequence[float]
+) -> Score:
+    """Score predictions and the textbook's against what was measured, in whatever unit.
+
+    Raises
+    ------
+    SimhwError
+        There is nothing to score.
+    """
+    errors = percentage_errors(predicted, measured)
+    return Score(name, fitted_on, scored_on, len(errors), fmean(errors), median(errors), mape(textbook, measured))
