@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from simhw.capture.shapes import network_of
 from simhw.roofline.compact_list import write_compact_list
@@ -18,19 +17,8 @@ from simhw.roofline.layers import Network
 from tests import zoo_branches as branches
 from tests import zoo_networks as networks
 from tests.zoo_layers import ConvBN
-
-
-def alexnet() -> nn.Module:
-    """AlexNet as one column (Krizhevsky 2014)."""
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.AdaptiveAvgPool2d(6), nn.Flatten(),
-        nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000),
-    )  # fmt: skip
+from workloads.models.alexnet import alexnet
+from workloads.models.squeezenet import squeezenet1_1
 
 
 def mobilenet_v1() -> nn.Module:
@@ -39,33 +27,6 @@ def mobilenet_v1() -> nn.Module:
     widths += [(512, 1024, 2), (1024, 1024, 1)]
     blocks = [nn.Sequential(ConvBN(a, a, 3, stride, groups=a), ConvBN(a, b)) for a, b, stride in widths]
     return nn.Sequential(ConvBN(3, 32, 3, 2), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
-
-
-class Fire(nn.Module):
-    """SqueezeNet's module: 1x1 down, then 1x1 and 3x3 up side by side."""
-
-    def __init__(self, inputs: int, squeeze: int, expand: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(inputs, squeeze, 1)
-        self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
-        self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.squeeze(x))
-        return torch.cat([functional.relu(self.expand1x1(x)), functional.relu(self.expand3x3(x))], 1)
-
-
-def squeezenet1_1() -> nn.Module:
-    """SqueezeNet 1.1 (Iandola 2016; 1.1 of its repository)."""
-
-    def pool() -> nn.Module:
-        return nn.MaxPool2d(3, 2, ceil_mode=True)
-
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 3, 2), nn.ReLU(), pool(), Fire(64, 16, 64), Fire(128, 16, 64), pool(), Fire(128, 32, 128), Fire(256, 32, 128),
-        pool(), Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256),
-        nn.Dropout(), nn.Conv2d(512, 1000, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
