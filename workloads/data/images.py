@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
+from workloads.task import Task, accuracy, cross_entropy
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 _IDX_UNSIGNED_BYTE = 8
@@ -37,26 +38,38 @@ class Images:
     mean: float
     std: float
 
-    def batch(self, indices: Tensor, size: int | None = None, channels: int = 1, train: bool = True) -> tuple[Tensor, Tensor]:
-        """Normalised float32 images and their labels.
+    def task(self, size: int | None = None, channels: int = 1, train_limit: int | None = None, test_limit: int | None = None) -> Task:
+        """Classification of the images, normalised.
 
         Parameters
         ----------
-        indices : (B,) int64
         size : int, optional
             Height and width to which the images are scaled, bilinearly; by default they stay as they are.
         channels : int
             The one grey channel is repeated this many times.
+        train_limit, test_limit : int, optional
+            Only the first so many images.
 
         Returns
         -------
-        (B, channels, size, size) float32, (B,) int64
+        Task
+            Its inputs are (B, channels, size, size) float32, its targets (B,) int64.
         """
-        pixels, labels = (self.train_pixels, self.train_labels) if train else (self.test_pixels, self.test_labels)
-        images = (pixels[indices].float() / 255 - self.mean) / self.std
-        if size is not None:
-            images = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
-        return images.repeat(1, channels, 1, 1), labels[indices]
+
+        def prepare(columns: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            pixels, labels = columns
+            images = (pixels.float() / 255 - self.mean) / self.std
+            if size is not None:
+                images = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+            return images.repeat(1, channels, 1, 1), labels
+
+        height, width = self.train_pixels.shape[2:]
+        name = f"{self.name} at {channels}x{size or height}x{size or width}"
+        train, test = (
+            (self.train_pixels[:train_limit], self.train_labels[:train_limit]),
+            (self.test_pixels[:test_limit], self.test_labels[:test_limit]),
+        )
+        return Task(name, train, test, prepare, cross_entropy, accuracy)
 
 
 def _images(name: str, train: tuple[npt.NDArray[np.uint8], Tensor], test: tuple[npt.NDArray[np.uint8], Tensor]) -> Images:

@@ -1,0 +1,42 @@
+"""Counts the multiply-accumulates that a step runs, with PyTorch's own counter of operations."""
+
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+
+def _convolution_backward(
+    gradient: list[int],
+    inputs: list[int],
+    weights: list[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    output_mask: list[bool],
+    **_: Any,
+) -> int:
+    """Operations of a convolution's gradients: each that is wanted takes as many as the forward pass.
+
+    PyTorch's own formula counts the weights' gradient of a grouped convolution as if it had no groups.
+    """
+    forward: int = conv_flop_count(inputs, weights, gradient, transposed)
+    return forward * (bool(output_mask[0]) + bool(output_mask[1]))
+
+
+class MacCounter(FlopCounterMode):
+    """Counts while it is entered."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates so far; PyTorch counts each as two operations."""
+        return int(self.get_total_flops()) // 2
+
+
+def mac_counter() -> MacCounter:
+    """A fresh counter."""
+    return MacCounter(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})

@@ -1,0 +1,181 @@
+"""The cross table: every technique on every machine, against the uncompressed model and against the bfloat16 baseline.
+
+Simulated machines run the captured step: real values of a small model, exact.  Rooflines of real devices know shapes alone, and a
+small model would show nothing on them but the launching of kernels; they are given the full-size network with the same
+technique.  Both compare a training step with the same technique left out; inference on Ascend 310.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simhw.errors import WorkloadError
+from simhw.roofline.device import load_device
+from simhw.roofline.estimate import estimate
+from simhw.roofline.step import Run as DeviceRun
+from simhw.simulator import simulate
+from workloads.record import Record, read_record
+from workloads.table import WORKLOADS, workload
+from workloads.train import Run
+from workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIMULATED = ("fpraker", "tensordash", "bf16")
+"""Machines that run captured steps; each but the last has a bit-parallel bfloat16 baseline of its own."""
+DEVICES = {"v100": "training", "ascend910": "training", "ascend310": "inference"}
+"""Devices that full-size networks are predicted on, and what they do."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step takes on a machine.
+
+    Attributes
+    ----------
+    seconds, energy_j : float
+        Memories included.
+    half_width : float
+        Of the 95% confidence interval of `seconds`; 0 where nothing was sampled.
+    over_bf16, energy_over_bf16 : float
+        How much faster it is, and how much less energy it takes, than the same step on the machine's own bit-parallel bfloat16 baseline;
+        NaN where there is none.
+    """
+
+    seconds: float
+    energy_j: float
+    half_width: float = 0.0
+    over_bf16: float = float("nan")
+    energy_over_bf16: float = float("nan")
+
+
+def trace_path(folder: Path, name: str) -> Path:
+    """Where the captured step of a workload lies."""
+    return folder / f"{name}.npz"
+
+
+def record_path(folder: Path, name: str) -> Path:
+    """Where the record of a workload's run lies."""
+    return folder / f"{name}.json"
+
+
+def chosen_rows(names: Iterable[str]) -> list[Workload]:
+    """The techniques of those names; all where none is given.
+
+    Raises
+    ------
+    WorkloadError
+        A name is no workload, or one that has nothing to be compared with.
+    """
+    rows = [workload(name) for name in names] or [row for row in WORKLOADS.values() if row.baseline]
+    for row in rows:
+        if row.baseline is None:
+            raise WorkloadError(f"{row.name} is uncompressed itself: it stands beside its techniques, not in a row of its own")
+    return rows
+
+
+def needed(rows: Iterable[Workload]) -> list[Workload]:
+    """The techniques and their uncompressed models, each once, every model before its techniques."""
+    found: dict[str, Workload] = {}
+    for row in rows:
+        for name in (row.baseline, row.name):
+            if name is not None:
+                found[name] = workload(name)
+    return list(found.values())
+
+
+def simulated_cost(trace: Path, machine: str, seed: int) -> Cost:
+    """A captured step on a machine, its memories included."""
+    total = simulate(trace, machine, seed=seed).total
+    relative = total.cycles.half_width / total.overall.cycles if total.overall.cycles else 0.0
+    energy = total.overall.energy_j.mid
+    return Cost(total.overall.time_s, energy, relative * total.overall.time_s, total.overall_speedup, total.overall_energy_efficiency)
+
+
+def predicted_cost(row: Workload, device_name: str) -> Cost:
+    """A step of the full-size network on a device."""
+    assert row.shapes is not None
+    device = load_device(device_name)
+    training = DEVICES[device_name] == "training"
+    run = DeviceRun(
+        row.roofline_batch,
+        "training" if training else "inference",
+        "amp" if training else "fp16",
+        "eager" if device.values.kind == "gpu" else "fused",
+    )
+    made = estimate(row.shapes(Run(device=device_name)), device, run)
+    return Cost(made.seconds, made.energy_j.mid)
+
+
+def costs(row: Workload, folder: Path, seed: int) -> dict[str, Cost]:
+    """What a workload's step takes, by machine; devices only where its full size is known."""
+    found = {machine: simulated_cost(trace_path(folder, row.name), machine, seed) for machine in SIMULATED}
+    if row.shapes is not None:
+        found |= {device: predicted_cost(row, device) for device in DEVICES}
+    return found
+
+
+def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: dict[str, Record]) -> "pd.DataFrame":
+    """The cross table.
+
+    Returns
+    -------
+    DataFrame
+        A row per technique and machine: what it is; seconds, energy_j of a step and those of the uncompressed model; speedup and
+        energy_saving against the uncompressed model on the same machine, with the half-width of the 95% interval; `over_bf16` against
+        the machine's own bit-parallel baseline; `both` against the uncompressed model on that baseline; `work`, the
+        share of the uncompressed model's steps that it takes, and run_speedup and run_energy_saving of the whole training; the score of the
+        run beside the uncompressed model's.
+    """
+    import pandas as pd
+
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        assert row.baseline is not None
+        score, plain = records[row.name].result, records[row.baseline].result
+        work = row.work(records[row.name]) if row.work else 1.0
+        for machine, cost in known[row.name].items():
+            base = known[row.baseline].get(machine)
+            if base is None:
+                continue
+            # Inference has no training steps to leave out.
+            steps = 1.0 if DEVICES.get(machine) == "inference" else work
+            speedup, saving = base.seconds / cost.seconds, base.energy_j / cost.energy_j
+            relative = (cost.half_width / cost.seconds) ** 2 + (base.half_width / base.seconds) ** 2
+            lines.append(
+                {
+                    "workload": row.name,
+                    "technique": row.technique,
+                    "family": row.family,
+                    "baseline": row.baseline,
+                    "machine": machine,
+                    "mode": DEVICES.get(machine, "training"),
+                    "step": "captured, simulated" if machine in SIMULATED else "full size, roofline",
+                    "seconds": cost.seconds,
+                    "energy_j": cost.energy_j,
+                    "baseline_seconds": base.seconds,
+                    "baseline_energy_j": base.energy_j,
+                    "speedup": speedup,
+                    "speedup_ci95": speedup * relative**0.5,
+                    "energy_saving": saving,
+                    "over_bf16": cost.over_bf16,
+                    "energy_over_bf16": cost.energy_over_bf16,
+                    "both": speedup * base.over_bf16,
+                    "energy_both": saving * base.energy_over_bf16,
+                    "work": steps,
+                    "run_speedup": speedup / steps,
+                    "run_energy_saving": saving / steps,
+                    "metric": score.metric,
+                    "score": score.value,
+                    "baseline_score": plain.value,
+                    "higher_is_better": score.higher_is_better,
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def records_of(rows: Iterable[Workload], folder: Path) -> dict[str, Record]:
+    """The records of all runs that the rows need, by workload."""
+    return {row.name: read_record(record_path(folder, row.name)) for row in needed(rows)}

@@ -1,0 +1,80 @@
+"""A task: what is learnt, from which samples, by which loss, and what a model that has learnt it is worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from simhw.errors import WorkloadError
+
+
+class Batch(NamedTuple):
+    """Samples as a model takes them, what it should answer, and their rows in the set that they come from."""
+
+    inputs: Tensor
+    targets: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """Samples, loss and score.
+
+    Attributes
+    ----------
+    name : str
+        The data set, as reports name it.
+    train, test : tuple of Tensor
+        Columns of raw samples, aligned on their first axis: pixels and labels, say.
+    prepare : callable
+        Makes inputs and targets of rows of the columns: normalises, scales, shifts.
+    loss : callable
+        (output, targets) to the mean over samples.
+    score : callable
+        (outputs of all samples, their targets) to `metric`.
+    metric : str
+    higher_is_better : bool
+    """
+
+    name: str
+    train: tuple[Tensor, ...]
+    test: tuple[Tensor, ...]
+    prepare: Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    score: Callable[[Tensor, Tensor], float]
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        for part, columns in (("training", self.train), ("test", self.test)):
+            lengths = {len(column) for column in columns}
+            if len(lengths) != 1 or 0 in lengths:
+                raise WorkloadError(
+                    f"{self.name}: its {part} columns have {sorted(lengths)} rows; they must have the same, and at least one"
+                )
+
+    def __len__(self) -> int:
+        """Number of training samples."""
+        return len(self.train[0])
+
+    @property
+    def tests(self) -> int:
+        """Number of held-out samples."""
+        return len(self.test[0])
+
+    def rows(self, indices: Tensor, train: bool = True) -> Batch:
+        """The samples of those rows (B,) int64, prepared."""
+        columns = tuple(column[indices] for column in (self.train if train else self.test))
+        inputs, targets = self.prepare(columns)
+        return Batch(inputs, targets, indices)
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Share of samples whose largest logit (N, classes) is that of their class (N,)."""
+    return float((outputs.argmax(1) == targets).float().mean())
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (N, classes) and classes (N,)."""
+    return nn.functional.cross_entropy(outputs, targets)
