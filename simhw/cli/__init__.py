@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from simhw import __version__
-from simhw.cli import capture, compare, machine, roofline, run, trace
+from simhw.cli import capture, compare, machine, roofline, run, trace, workloads
 from simhw.errors import SimhwError
 
-COMMANDS = (run, compare, roofline, capture, trace, machine)
+COMMANDS = (run, compare, roofline, workloads, capture, trace, machine)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,205 @@
+"""`simhw workloads matrix`: train every technique and its uncompressed model, and set all beside all machines."""
+
+import argparse
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from simhw.cli import training
+from simhw.cli.terminal import facts, show
+from simhw.cli.trace import size_in_bytes
+from simhw.errors import WorkloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from workloads.matrix import Cost
+    from workloads.workload import Workload
+
+MACHINES = {
+    "fpraker": "FPRaker\nstep",
+    "tensordash": "TensorDash\nstep",
+    "bf16": "bf16 bit-parallel\nstep",
+    "v100": "V100\nstep",
+    "ascend910": "Ascend 910\nstep",
+    "ascend310": "Ascend 310\ninference",
+}
+
+
+def add_parser(actions: Any) -> None:
+    """Add this action to the parser of `simhw workloads`."""
+    parser = actions.add_parser(
+        "matrix",
+        help="techniques x machines: speed-up and energy against the uncompressed model, with accuracy, as table and heat map",
+        description="Train techniques and their uncompressed models, capture a step of each, run it on the simulated machines, predict "
+        "the full-size networks on the devices, and write the cross table.  Runs that lie in --runs already are not trained again.",
+        epilog="Example: simhw workloads matrix lrd gqkva-mqa --runs runs --out reports/mine",
+    )
+    parser.add_argument(
+        "workloads", metavar="NAME", nargs="*", help="techniques of `simhw workloads list` (default: all that have a baseline)"
+    )
+    parser.add_argument("--runs", metavar="FOLDER", default="runs", help="where traces and records are kept (default: %(default)s)")
+    parser.add_argument(
+        "--out", metavar="STEM", default="reports/workloads_matrix", help="files are written with .csv, .md and .png (default: %(default)s)"
+    )
+    parser.add_argument("--scale", choices=("smoke", "full"), default="full", help="of the trainings (default: %(default)s)")
+    parser.add_argument("--max-bytes", metavar="SIZE", type=size_in_bytes, default=1_500_000, help="of a trace file (default: 1.5MB)")
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="workloads at a time, a process each (default: %(default)s)")
+    parser.add_argument("--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them")
+    parser.add_argument("--seed", type=int, default=0, help="of trainings and of what is held of traces (default: 0)")
+    parser.set_defaults(execute=execute)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What all trainings share."""
+
+    folder: "Path"
+    scale: Any
+    seed: int
+    data: "Path | None"
+    max_bytes: int
+    command: str
+    quiet: bool = False
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    # First of all: it says what to do where PyTorch is missing.
+    import simhw.capture  # noqa: F401
+
+    # isort: split
+    from pathlib import Path
+
+    from simhw.cli.options import check_target
+    from simhw.output import replacing, write_frame
+    from simhw.report.matrix_plots import plot_matrix
+    from simhw.report.matrix_tables import Headings, matrix_page
+    from workloads.matrix import chosen_rows, needed, records_of, table
+
+    if arguments.jobs < 1:
+        raise WorkloadError(f"--jobs {arguments.jobs}: give a number of at least 1")
+    for suffix in (".csv", ".md", ".png"):
+        check_target(arguments.out + suffix, (suffix,))
+    rows = chosen_rows(arguments.workloads)
+    folder = Path(arguments.runs)
+    folder.mkdir(exist_ok=True)
+    settings = _Settings(
+        folder,
+        arguments.scale,
+        arguments.seed,
+        Path(arguments.data) if arguments.data else None,
+        arguments.max_bytes,
+        arguments.command_line,
+    )
+    names = [row.name for row in needed(rows)]
+    if arguments.jobs == 1:
+        known = {name: _costs(settings, name) for name in names}
+    else:
+        known = _in_processes(partial(_costs, replace(settings, quiet=True)), names, arguments.jobs)
+    records = records_of(rows, folder)
+    frame = table(rows, known, records)
+    headings = Headings(f"What compression pays on which hardware ({arguments.scale} scale)", MACHINES)
+    stem = Path(arguments.out)
+    write_frame(frame, f"{stem}.csv")
+    plot_matrix(frame, headings, f"{stem}.png")
+    told = {row.name: f"{row.headline} ({row.paper})" for row in rows}
+    with replacing(f"{stem}.md") as temporary:
+        temporary.write_text(
+            matrix_page(frame, headings, [f"{name}: {value}" for name, value in _facts(settings)], f"{stem.name}.png", told)
+        )
+    show(*facts(_facts(settings)), "")
+    for row in rows:
+        show(_line(row, frame))
+    show("", *(f"written to {stem}{suffix}" for suffix in (".csv", ".md", ".png")))
+    return 0
+
+
+def _in_processes(work: "Callable[[str], dict[str, Cost]]", names: "list[str]", jobs: int) -> "dict[str, dict[str, Cost]]":
+    """What `work` gives for each name; `jobs` at a time, each in a process of its own."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    from simhw.progress import track
+
+    # Spawned: a fork of a process that runs threads, as NumPy's and PyTorch's do, may hang.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = {pool.submit(work, name): name for name in names}
+        try:
+            done = {futures[future]: future.result() for future in track(as_completed(futures), "workloads", len(futures))}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {name: done[name] for name in names}
+
+
+def _costs(settings: _Settings, name: str) -> "dict[str, Cost]":
+    """Train and capture a workload where that was not done before, and run it on all machines."""
+    import torch
+
+    from workloads.matrix import costs, record_path, trace_path
+    from workloads.table import workload
+
+    torch.set_num_threads(1)
+    row = workload(name)
+    record = record_path(settings.folder, name)
+    if not (record.exists() and trace_path(settings.folder, name).exists() and _made_so(record, settings)):
+        _train(row, settings)
+    return costs(row, settings.folder, settings.seed)
+
+
+def _made_so(path: "Path", settings: _Settings) -> bool:
+    """Whether a run was made with these settings."""
+    from workloads.record import read_record
+
+    about = read_record(path).about
+    return (about.get("scale"), about.get("seed")) == (settings.scale, settings.seed)
+
+
+def _train(row: "Workload", settings: _Settings) -> None:
+    from simhw.capture.steps import LATE, StepCapture, Wanted
+    from workloads.matrix import record_path, trace_path
+    from workloads.train import Run
+
+    options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {"max_bytes": settings.max_bytes}
+    observer = StepCapture([Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options)
+    run = Run(seed=settings.seed, scale=settings.scale, data=settings.data, observer=observer)
+    training.train(row, run, settings.command, settings.quiet)
+    # Last: where the record lies, the trace does.
+    run.record.write(record_path(settings.folder, row.name))
+
+
+def _facts(settings: _Settings) -> list[tuple[str, str]]:
+    import datetime
+    import platform
+
+    import torch
+
+    from simhw import __version__
+
+    return [
+        ("command", settings.command),
+        ("date", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"),
+        ("versions", f"simhw {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
+        ("trainings", f"{settings.scale} scale, seed {settings.seed}, one thread each; a run of one seed: scores move by a point or so"),
+        (
+            "simulated machines",
+            f"run the last step of the phase that stands for the technique, a sample of at most {settings.max_bytes / 1e6:g} MB of it; "
+            "± is the 95% interval of that sampling",
+        ),
+        (
+            "V100, Ascend 910, Ascend 310",
+            "rooflines of the full-size network with the same technique, by shapes alone; training as amp, inference in fp16",
+        ),
+    ]
+
+
+def _line(row: "Workload", frame: Any) -> str:
+    from simhw.report.matrix_plots import shown_score
+
+    mine = frame[frame["workload"] == row.name]
+    first = mine.iloc[0]
+    gains = "  ".join(f"{cell.machine} {cell.run_speedup:.2f}" for cell in mine.itertuples())
+    score, plain = (shown_score(first[column], first["metric"]) for column in ("score", "baseline_score"))
+    return f"{row.name:24} {first['metric']} {score} ({plain})  times as fast: {gains}"

@@ -1,0 +1,218 @@
+"""Training a workload from the command line: options, progress, captured steps, and what came of it."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from simhw.cli.terminal import show
+from simhw.cli.trace import size_in_bytes
+from simhw.errors import CaptureError, WorkloadError
+
+if TYPE_CHECKING:
+    from simhw.capture.steps import StepCapture, Wanted
+    from workloads.record import Record
+    from workloads.workload import Workload
+
+
+def add_options(parser: argparse.ArgumentParser, steps: str) -> None:
+    """Add the options of a training; `steps` is which steps are captured where none are named."""
+    parser.add_argument(
+        "--steps",
+        metavar="LIST",
+        default=steps,
+        help="numbers, `early` and `late`, with commas; of another phase than the one that stands for the technique: PHASE:NUMBER, "
+        "PHASE:late (default: %(default)s)",
+    )
+    parser.add_argument("--scale", choices=("smoke", "full"), default="full", help="smoke: a few seconds, to see that it works")
+    parser.add_argument(
+        "--max-bytes", metavar="SIZE", type=size_in_bytes, help="write samples of at most this size, such as 12MB, not whole tensors"
+    )
+    parser.add_argument("--capture-batch", metavar="N", type=int, help="take only the first N samples of the batch in captured steps")
+    parser.add_argument("--data", metavar="FOLDER", help="where the data set's files lie, if not where its package puts them")
+    parser.add_argument("--device", default="v100", help="the roofline that hardware-aware techniques ask (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, order of samples, what is held of a trace (default: 0)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of PyTorch; results repeat exactly only on the same number (default: %(default)s)"
+    )
+    parser.add_argument("--max-steps", metavar="N", type=int, help="stop each phase after this many steps; `late` is then the last of them")
+    parser.add_argument("--record", metavar="FILE", help="write loss curves, scores and multiply-accumulates of the phases (.json)")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="save a training of one phase here every 100 steps, and go on from it if it exists (.npz)"
+    )
+    parser.add_argument(
+        "--nonfinite", choices=("error", "zero", "keep"), default="error", help="what NaN and infinity in traces become (default: error)"
+    )
+
+
+def wanted_steps(text: str, row: "Workload") -> "list[Wanted]":
+    """The steps that ``--steps`` asks for.
+
+    Raises
+    ------
+    CaptureError
+        A part is no number, ``early`` or ``late``, or names no phase of the workload.
+    """
+    from simhw.capture.steps import LATE, Wanted
+
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        named, colon, step = part.rpartition(":")
+        phase = named if colon else row.captured
+        if phase not in row.phases:
+            raise CaptureError(f"--steps {text}: {row.name} has no phase {phase!r}; it has {', '.join(row.phases)}")
+        if step not in ("early", LATE) and not (step.isdecimal() and int(step) > 0):
+            raise CaptureError(f"--steps {text}: {part!r} is neither a number from 1, `early` nor `late`")
+        found.append(Wanted(phase, LATE if step == LATE else row.early if step == "early" else int(step)))
+    if not found:
+        raise CaptureError("--steps: give at least one step")
+    return list(dict.fromkeys(found))
+
+
+def list_workloads() -> int:
+    """Print a line on every workload."""
+    from workloads.table import ROWS
+
+    width = max(len(row.name) for row in ROWS)
+    family = ""
+    for row in ROWS:
+        if row.family != family:
+            family = row.family
+            show(f"{family}:")
+        show(f"  {row.name:{width}}  {row.summary}")
+    return 0
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    # First of all: it says what to do where PyTorch is missing.
+    import simhw.capture  # noqa: F401
+
+    # isort: split
+    from pathlib import Path
+
+    import torch
+
+    from simhw.roofline.device import load_device
+    from workloads.table import workload
+    from workloads.train import Run
+
+    if arguments.workload is None:
+        return list_workloads()
+    row = workload(arguments.workload)
+    for option in ("threads", "max_steps", "capture_batch"):
+        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
+            raise WorkloadError(f"--{option.replace('_', '-')} {getattr(arguments, option)}: give a number of at least 1")
+    if arguments.checkpoint and len(row.phases) > 1:
+        raise WorkloadError(f"--checkpoint: {row.name} has {len(row.phases)} phases; only a training of one can go on from a checkpoint")
+    load_device(arguments.device)
+    if arguments.record:
+        from simhw.cli.options import check_target
+
+        check_target(arguments.record, (".json",))
+    run = Run(
+        seed=arguments.seed,
+        scale=arguments.scale,
+        data=Path(arguments.data) if arguments.data else None,
+        device=arguments.device,
+        max_steps=arguments.max_steps,
+        checkpoint=Path(arguments.checkpoint) if arguments.checkpoint else None,
+    )
+    capture = _capture(arguments, row) if arguments.capture else None
+    if capture is not None:
+        run.observer = capture
+    torch.set_num_threads(arguments.threads)
+    train(row, run, arguments.command_line)
+    if arguments.record:
+        run.record.write(Path(arguments.record))
+    if capture is not None:
+        capture.check()
+    for each in capture.written if capture is not None else ():
+        loss = run.record.phase(each.phase).losses[each.step - 1]
+        show(f"{each.phase} step {each.step:>5}  training loss {loss:.3f}  {each.path}  {each.path.stat().st_size / 1e6:.1f} MB")
+    show(*_summary(row, run.record))
+    return 0
+
+
+def train(row: "Workload", run: Any, command: str, quiet: bool = False) -> None:
+    """Train a workload; the record then says what was run.
+
+    Where standard error is a terminal there is a bar for each phase, unless it is to be `quiet`.
+    """
+    import platform
+
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from simhw import __version__
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(phase: str, step: int, steps: int, loss: float) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(f"{row.name}: {phase}", total=steps, loss=loss)
+            bar.update(tasks[phase], completed=step, loss=loss)
+
+        run.progress = progress
+        row.train(run)
+    run.record.about = {
+        "workload": row.name,
+        "scale": run.scale,
+        "seed": run.seed,
+        "device": run.device,
+        "command": command,
+        "simhw": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def trace_facts(row: "Workload", scale: str, seed: int, command: str) -> dict[str, Any]:
+    """What the trace of a workload says of itself, as options of `simhw.capture.Capture`."""
+    return {
+        "model_name": row.model,
+        "dataset": row.dataset if scale == "full" else f"smoke stand-in for {row.dataset}",
+        "technique": row.technique,
+        "command": command,
+        "seed": seed,
+    }
+
+
+def _capture(arguments: argparse.Namespace, row: "Workload") -> "StepCapture":
+    from simhw.capture.steps import StepCapture
+
+    options = trace_facts(row, arguments.scale, arguments.seed, arguments.command_line) | {
+        "nonfinite": arguments.nonfinite,
+        "max_bytes": arguments.max_bytes,
+    }
+    return StepCapture(wanted_steps(arguments.steps, row), arguments.capture, options, arguments.capture_batch)
+
+
+def _summary(row: "Workload", record: "Record") -> list[str]:
+    """A line per phase and per score, the notes, and what the paper said."""
+    lines = []
+    for phase in record.phases:
+        tail = phase.losses[-50:]
+        macs = phase.step_macs / phase.batch
+        lines.append(
+            f"phase {phase.name}: {len(phase.losses)} steps of {phase.batch}, training loss {phase.losses[0]:.3f} to "
+            f"{sum(tail) / len(tail):.3f} (mean of the last {len(tail)}); {phase.trainable:,} of {phase.parameters:,} parameters learn, "
+            f"{macs / 1e6:,.3g} M multiply-accumulates a sample, {phase.cpu_seconds:.1f} s of processor time"
+        )
+    for score in record.scores:
+        shown = f"{score.value:.1%}" if score.metric == "accuracy" else f"{score.value:.3f}"
+        lines.append(f"{score.metric} after {score.phase}: {shown} of {score.tested} held-out samples, loss {score.loss:.3f}")
+    for name, value in record.notes.items():
+        lines.append(f"{name.replace('_', ' ')}: {value:.6g}" if isinstance(value, float) else f"{name.replace('_', ' ')}: {value}")
+    if row.headline:
+        lines.append(f"published ({row.paper}): {row.headline}")
+    return lines
