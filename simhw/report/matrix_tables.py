@@ -1,0 +1,82 @@
+"""The cross table as a page: what each technique gains on each machine, and what it costs in accuracy."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simhw.report.matrix_plots import shown_score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Headings:
+    """What the page and the picture are called, and what each machine is."""
+
+    title: str
+    machines: dict[str, str]
+
+
+def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], picture: str, told: dict[str, str]) -> str:
+    """The cross table in Markdown.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `workloads.matrix.table` gives it.
+    headings : Headings
+    facts : list of str
+        Command, date, versions and sampling, a line each.
+    picture : str
+        Its file's name; empty for none.
+    told : dict of workload to str
+        What was published of each.
+    """
+    machines = list(dict.fromkeys(frame["machine"]))
+    names = [headings.machines.get(machine, machine).replace("\n", " ") for machine in machines]
+    lines = [f"# {headings.title}", "", *(f"- {fact}" for fact in facts), ""]
+    if picture:
+        lines += [f"![Heat map of the table]({picture})", ""]
+    lines += ["## Speed-up / energy saving of a training step against the uncompressed model on the same machine", ""]
+    lines += ["The whole training counts: where a technique takes fewer steps, the step's gain is divided by their share.", ""]
+    lines += _rows(["technique", "score (uncompressed)", *names], [_gain_row(frame, name, machines) for name in _names(frame)])
+    own = [machine for machine in machines if frame.loc[frame["machine"] == machine, "over_bf16"].notna().any()]
+    lines += ["", "## Against the machine's own bit-parallel bfloat16 baseline", ""]
+    lines += ["The same step on both machines / the uncompressed step on the baseline against the compressed one on the machine.", ""]
+    headers = [f"{headings.machines.get(machine, machine)}: {what}".replace("\n", " ") for machine in own for what in ("time", "energy")]
+    lines += _rows(["technique", *headers], [_bf16_row(frame, name, own) for name in _names(frame)])
+    lines += ["", "## Published", ""]
+    lines += _rows(["technique", "what was published, and what was seen"], [[name, told.get(name, "")] for name in _names(frame)])
+    return "\n".join(lines) + "\n"
+
+
+def _names(frame: "pd.DataFrame") -> list[str]:
+    return list(dict.fromkeys(frame["workload"]))
+
+
+def _gain_row(frame: "pd.DataFrame", name: str, machines: list[str]) -> list[str]:
+    mine = frame[frame["workload"] == name].set_index("machine")
+    first = mine.iloc[0]
+    cells = [f"{name}", f"{shown_score(first['score'], first['metric'])} ({shown_score(first['baseline_score'], first['metric'])})"]
+    for machine in machines:
+        if machine not in mine.index:
+            cells.append("–")
+            continue
+        cell = mine.loc[machine]
+        width = f" ± {cell['speedup_ci95'] / cell['work']:.3f}" if cell["speedup_ci95"] > 0 else ""
+        cells.append(f"{cell['run_speedup']:.2f}{width} / {cell['run_energy_saving']:.2f}")
+    return cells
+
+
+def _bf16_row(frame: "pd.DataFrame", name: str, machines: list[str]) -> list[str]:
+    mine = frame[frame["workload"] == name].set_index("machine")
+    cells = [name]
+    for machine in machines:
+        cell = mine.loc[machine]
+        cells.append(f"{cell['over_bf16']:.2f} / {cell['both']:.2f}")
+        cells.append(f"{cell['energy_over_bf16']:.2f} / {cell['energy_both']:.2f}")
+    return cells
+
+
+def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(header)} |", "|" + " --- |" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]

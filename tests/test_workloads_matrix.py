@@ -1,0 +1,124 @@
+"""The cross table: gains against the uncompressed model and against the bit-parallel baseline, from traces, with scores."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simhw.cli import main
+from simhw.errors import WorkloadError
+from simhw.report.matrix_plots import matrix_figure
+from simhw.report.matrix_tables import Headings, matrix_page
+from simhw.roofline.device import load_device
+from simhw.roofline.estimate import estimate
+from simhw.roofline.step import Run as DeviceRun
+from simhw.simulator import simulate
+from workloads.matrix import DEVICES, SIMULATED, Cost, chosen_rows, needed, table
+from workloads.record import Phase, Record, Score
+from workloads.table import workload
+from workloads.train import Run
+
+TECHNIQUE = "lrd"
+
+
+def record(value: float, samples: int) -> Record:
+    return Record([Phase("only", 1, 1, 1, 1, samples=samples)], [Score("only", "accuracy", value, 0.0, 10)])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole table of one technique at smoke scale."""
+    folder = tmp_path_factory.mktemp("matrix")
+    runs, out = str(folder / "runs"), str(folder / "table")
+    assert main(["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", runs, "--out", out, "--max-bytes", "100kB"]) == 0
+    return folder
+
+
+def test_it_trains_captures_and_writes_table_page_and_picture(written: Path):
+    assert sorted(path.name for path in written.iterdir()) == ["runs", "table.csv", "table.md", "table.png"]
+    names = [row.name for row in needed([workload(TECHNIQUE)])]
+    assert sorted(path.name for path in (written / "runs").iterdir()) == sorted(f"{name}{end}" for name in names for end in (".json", ".npz"))
+    page = (written / "table.md").read_text()
+    assert "command: simhw workloads matrix lrd" in page
+    assert workload(TECHNIQUE).headline in page
+    assert "![Heat map of the table](table.png)" in page
+
+
+def test_a_simulated_gain_is_that_of_the_two_traces(written: Path):
+    frame = pd.read_csv(written / "table.csv").set_index("machine")
+    assert list(frame.index) == [*SIMULATED, *DEVICES]
+    row = workload(TECHNIQUE)
+    for machine in SIMULATED:
+        mine, plain = (simulate(written / "runs" / f"{name}.npz", machine, seed=0).total for name in (row.name, row.baseline))
+        cell = frame.loc[machine]
+        assert cell["speedup"] == pytest.approx(plain.overall.time_s / mine.overall.time_s)
+        assert cell["energy_saving"] == pytest.approx(plain.overall.energy_j.mid / mine.overall.energy_j.mid)
+        if machine != "bf16":
+            assert cell["over_bf16"] == pytest.approx(mine.overall_speedup)
+            assert cell["both"] == pytest.approx(plain.overall_speedup * plain.overall.time_s / mine.overall.time_s)
+        else:
+            assert math.isnan(cell["over_bf16"])
+    told = json.loads((written / "runs" / f"{row.name}.json").read_text())
+    assert frame.loc["fpraker", "score"] == told["scores"][-1]["value"]
+
+
+def test_a_device_is_given_the_full_size_network(written: Path):
+    frame = pd.read_csv(written / "table.csv").set_index("machine")
+    row = workload(TECHNIQUE)
+    assert row.shapes is not None
+    device = load_device("v100")
+    seconds = estimate(row.shapes(Run(device="v100")), device, DeviceRun(row.roofline_batch, "training", "amp", "eager")).seconds
+    assert frame.loc["v100", "seconds"] == pytest.approx(seconds)
+    assert frame.loc["v100", "step"] == "full size, roofline"
+
+
+def test_runs_that_lie_there_are_used_again_unless_made_otherwise(written: Path, tmp_path: Path):
+    traces = {path: path.stat().st_mtime_ns for path in (written / "runs").iterdir()}
+    arguments = ["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", str(written / "runs"), "--max-bytes", "100kB"]
+    assert main([*arguments, "--out", str(tmp_path / "again")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (written / "runs").iterdir()} == traces
+    assert (tmp_path / "again.csv").read_bytes() == (written / "table.csv").read_bytes()
+
+
+def test_a_technique_that_takes_fewer_steps_gains_in_the_whole_run_but_not_at_inference():
+    row = next(row for row in chosen_rows([]) if row.work is not None)
+    assert row.baseline is not None
+    assert row.work is not None
+    plain, mine = record(0.9, 100), record(0.8, 50)
+    known = {
+        row.name: {"bf16": Cost(2.0, 3.0), "ascend310": Cost(1.0, 1.0)},
+        row.baseline: {"bf16": Cost(4.0, 3.0, half_width=0.4), "ascend310": Cost(1.0, 1.0)},
+    }
+    # A row whose share of steps is half, whatever its own rule says.
+    halved = row.__class__(**{**row.__dict__, "work": lambda record: record.phases[0].samples / 100})
+    frame = table([halved], known, {row.name: mine, row.baseline: plain}).set_index("machine")
+    assert (frame.loc["bf16", "speedup"], frame.loc["bf16", "run_speedup"]) == (2.0, 4.0)
+    assert (frame.loc["bf16", "energy_saving"], frame.loc["bf16", "run_energy_saving"]) == (1.0, 2.0)
+    # 10% of the baseline's time are 10% of the quotient.
+    assert frame.loc["bf16", "speedup_ci95"] == pytest.approx(0.2)
+    assert frame.loc["ascend310", "run_speedup"] == 1.0
+    assert (frame.loc["bf16", "score"], frame.loc["bf16", "baseline_score"]) == (0.8, 0.9)
+    page = matrix_page(frame.reset_index(), Headings("T", {"bf16": "BF"}), [], "", {})
+    assert "| 4.00 ± 0.400 / 2.00 | 1.00 / 1.00 |" in page
+    figure = matrix_figure(frame.reset_index(), Headings("T", {"bf16": "BF"}))
+    assert [axes.get_title() for axes in figure.axes] == ["times as fast", "times less energy"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["4.00", "1.00"]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(WorkloadError, match="small-cnn-digits is uncompressed itself"):
+        chosen_rows(["small-cnn-digits"])
+    for arguments, problem in (
+        (["gpt"], "no workload 'gpt'"),
+        ([TECHNIQUE, "--jobs", "0"], "--jobs 0"),
+        ([TECHNIQUE, "--out", str(tmp_path / "none" / "table")], "there is no folder"),
+        ([TECHNIQUE, "--data", str(tmp_path), "--scale", "full"], "train-images-idx3-ubyte.gz"),
+    ):
+        full = ["workloads", "matrix", *arguments, "--runs", str(tmp_path / "runs")]
+        assert main(full if "--out" in arguments else [*full, "--out", str(tmp_path / "table")]) == 2
+        printed = capsys.readouterr().err
+        assert problem in printed
+        assert printed.count("\n") == 1
+    assert not list(tmp_path.glob("table*"))
