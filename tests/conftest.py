@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from simhw.trace.format import write_trace
 from tests.cli_runs import some_trace
+
+# The same examples in every run: a test that fails fails for everyone.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

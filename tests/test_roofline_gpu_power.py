@@ -32,7 +32,7 @@ def power_w(operator: Operator) -> tuple[float, float, float]:
 def test_power_lies_between_an_idle_board_and_the_tdp(m: int, n: int, k: int, number: str) -> None:
     low, mid, high = power_w(Gemm(m, n, k, number=number))  # type: ignore[arg-type]
     # 32.3 W + 80 x 0.283 W.
-    assert 54.9 <= low <= mid <= high <= 300
+    assert 54.9 <= low <= mid <= high <= 300 * (1 + 1e-12)
 
 
 def test_busy_units_take_more_than_a_waiting_chip() -> None:
