@@ -13,9 +13,9 @@ from simhw.report.matrix_plots import matrix_figure
 from simhw.report.matrix_tables import Headings, matrix_page
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.step import Run as DeviceRun
 from simhw.simulator import simulate
-from workloads.matrix import DEVICES, SIMULATED, Cost, chosen_rows, needed, table
+from workloads.devices import DEVICES, device_run
+from workloads.matrix import SIMULATED, Cost, chosen_rows, needed, table
 from workloads.record import Phase, Record, Score
 from workloads.table import workload
 from workloads.train import Run
@@ -39,7 +39,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_trains_captures_and_writes_table_page_and_picture(written: Path):
     assert sorted(path.name for path in written.iterdir()) == ["runs", "table.csv", "table.md", "table.png"]
     names = [row.name for row in needed([workload(TECHNIQUE)])]
-    assert sorted(path.name for path in (written / "runs").iterdir()) == sorted(f"{name}{end}" for name in names for end in (".json", ".npz"))
+    assert sorted(path.name for path in (written / "runs").iterdir()) == sorted(
+        f"{name}{end}" for name in names for end in (".json", ".npz")
+    )
     page = (written / "table.md").read_text()
     assert "command: simhw workloads matrix lrd" in page
     assert workload(TECHNIQUE).headline in page
@@ -69,7 +71,7 @@ def test_a_device_is_given_the_full_size_network(written: Path):
     row = workload(TECHNIQUE)
     assert row.shapes is not None
     device = load_device("v100")
-    seconds = estimate(row.shapes(Run(device="v100")), device, DeviceRun(row.roofline_batch, "training", "amp", "eager")).seconds
+    seconds = estimate(row.shapes(Run(device="v100")), device, device_run(device, row.roofline_batch)).seconds
     assert frame.loc["v100", "seconds"] == pytest.approx(seconds)
     assert frame.loc["v100", "step"] == "full size, roofline"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from simhw.errors import WorkloadError
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.step import Run as DeviceRun
 from simhw.simulator import simulate
+from workloads.devices import DEVICES, device_run
 from workloads.record import Record, read_record
 from workloads.table import WORKLOADS, workload
 from workloads.train import Run
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 SIMULATED = ("fpraker", "tensordash", "bf16")
 """Machines that run captured steps; each but the last has a bit-parallel bfloat16 baseline of its own."""
-DEVICES = {"v100": "training", "ascend910": "training", "ascend310": "inference"}
-"""Devices that full-size networks are predicted on, and what they do."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,7 @@ def predicted_cost(row: Workload, device_name: str) -> Cost:
     """A step of the full-size network on a device."""
     assert row.shapes is not None
     device = load_device(device_name)
-    training = DEVICES[device_name] == "training"
-    run = DeviceRun(
-        row.roofline_batch,
-        "training" if training else "inference",
-        "amp" if training else "fp16",
-        "eager" if device.values.kind == "gpu" else "fused",
-    )
-    made = estimate(row.shapes(Run(device=device_name)), device, run)
+    made = estimate(row.shapes(Run(device=device_name)), device, device_run(device, row.roofline_batch))
     return Cost(made.seconds, made.energy_j.mid)
 
 

@@ -1,10 +1,10 @@
 """The table of workloads: every technique and every uncompressed model, by name."""
 
 from simhw.errors import WorkloadError
-from workloads.techniques import dense
+from workloads.techniques import dense, lowrank
 from workloads.workload import Workload
 
-ROWS: tuple[Workload, ...] = (*dense.WORKLOADS,)
+ROWS: tuple[Workload, ...] = (*dense.WORKLOADS, *lowrank.WORKLOADS)
 WORKLOADS: dict[str, Workload] = {row.name: row for row in ROWS}
 
 

