@@ -1,0 +1,103 @@
+"""BERT (Devlin et al., NAACL 2019): a transformer encoder of text that normalises behind each part, and a classifier on it."""
+
+import torch
+from torch import Tensor, nn
+
+PADDING = 0
+"""The token that fills short texts up; no one looks at it."""
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with separate projections, as in the published model."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(N, T, width) to (N, T, width); `mask` (N, T) is False for tokens that no one may look at."""
+        samples, tokens, width = x.shape
+        query, key, value = (
+            projection(x).reshape(samples, tokens, self.heads, -1).transpose(1, 2) for projection in (self.query, self.key, self.value)
+        )
+        scores = (query * (width // self.heads) ** -0.5) @ key.transpose(2, 3)
+        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+        context = (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).reshape(samples, tokens, width)
+        result: Tensor = self.output(context)
+        return result
+
+
+class Layer(nn.Module):
+    """Attention and perceptron, each added to what it was given and normalised behind."""
+
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads)
+        self.norm1 = nn.LayerNorm(width, eps=1e-12)
+        self.intermediate = nn.Linear(width, inner)
+        self.output = nn.Linear(inner, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(N, T, width), as it came."""
+        x = self.norm1(x + self.attention(x, mask))
+        inner = nn.functional.gelu(self.intermediate(x))
+        result: Tensor = self.norm2(x + self.output(inner))
+        return result
+
+
+class Bert(nn.Module):
+    """Embeddings, encoder, pooler, and a classifier.
+
+    Parameters
+    ----------
+    vocabulary, width, depth, heads, inner, positions : int
+    classes : int
+        0 leaves the pooled encoding as it is.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int = 30522,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        inner: int = 3072,
+        positions: int = 512,
+        classes: int = 2,
+    ) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width, padding_idx=PADDING)
+        self.positions = nn.Embedding(positions, width)
+        self.segments = nn.Embedding(2, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.layers = nn.ModuleList(Layer(width, heads, inner) for _ in range(depth))
+        self.pooler = nn.Linear(width, width)
+        self.classifier = nn.Linear(width, classes) if classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(N, T) int64 tokens of one segment to (N, classes) logits."""
+        mask = tokens != PADDING
+        places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        x = self.norm(self.words(tokens) + self.positions(places) + self.segments(torch.zeros_like(tokens)))
+        for layer in self.layers:
+            x = layer(x, mask)
+        logits: Tensor = self.classifier(torch.tanh(self.pooler(x[:, 0])))
+        return logits
+
+
+def bert_base(classes: int = 0) -> Bert:
+    """BERT-base, uncased; 109,482,240 parameters without a classifier, as published."""
+    return Bert(classes=classes)
+
+
+def bert_small(vocabulary: int, positions: int, classes: int, width: int = 96, depth: int = 4) -> Bert:
+    """A BERT of the same build that trains on a CPU; its heads are 32 wide."""
+    return Bert(vocabulary, width, depth, width // 32, 4 * width, positions, classes)
