@@ -1,10 +1,14 @@
 """The table of workloads: every technique and every uncompressed model, by name."""
 
 from simhw.errors import WorkloadError
-from workloads.techniques import dense, lowrank
-from workloads.workload import Workload
+from workloads.techniques import dense, lowrank, text, transformers
+from workloads.workload import FAMILIES, Workload
 
-ROWS: tuple[Workload, ...] = (*dense.WORKLOADS, *lowrank.WORKLOADS)
+_MODULES = (dense, lowrank, transformers, text)
+ROWS: tuple[Workload, ...] = tuple(
+    sorted((row for module in _MODULES for row in module.WORKLOADS), key=lambda row: FAMILIES.index(row.family))
+)
+"""By family; in a family in the order of their modules."""
 WORKLOADS: dict[str, Workload] = {row.name: row for row in ROWS}
 
 

@@ -1,7 +1,7 @@
 """A task: what is learnt, from which samples, by which loss, and what a model that has learnt it is worth."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ class Task:
     def tests(self) -> int:
         """Number of held-out samples."""
         return len(self.test[0])
+
+    def limited(self, train: int | None = None, test: int | None = None) -> "Task":
+        """The same task on the first so many samples."""
+        return replace(self, train=tuple(each[:train] for each in self.train), test=tuple(each[:test] for each in self.test))
 
     def rows(self, indices: Tensor, train: bool = True) -> Batch:
         """The samples of those rows (B,) int64, prepared."""

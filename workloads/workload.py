@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
@@ -11,9 +11,10 @@ from workloads.record import Record
 from workloads.signature import Bounds, Signature
 from workloads.train import Run
 
-__all__ = ["Bounds", "Family", "Signature", "Workload"]
+__all__ = ["FAMILIES", "Bounds", "Family", "Signature", "Workload"]
 
 Family = Literal["dense", "low rank", "transformers", "data efficiency", "vision", "video", "detection"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Images:
     mean: float
     std: float
 
-    def task(self, size: int | None = None, channels: int = 1, train_limit: int | None = None, test_limit: int | None = None) -> Task:
+    def task(self, size: int | None = None, channels: int = 1) -> Task:
         """Classification of the images, normalised.
 
         Parameters
@@ -48,8 +48,6 @@ class Images:
             Height and width to which the images are scaled, bilinearly; by default they stay as they are.
         channels : int
             The one grey channel is repeated this many times.
-        train_limit, test_limit : int, optional
-            Only the first so many images.
 
         Returns
         -------
@@ -67,8 +65,8 @@ class Images:
         height, width = self.train_pixels.shape[2:]
         name = f"{self.name} at {channels}x{size or height}x{size or width}"
         train, test = (
-            (self.train_pixels[:train_limit], self.train_labels[:train_limit]),
-            (self.test_pixels[:test_limit], self.test_labels[:test_limit]),
+            (self.train_pixels, self.train_labels),
+            (self.test_pixels, self.test_labels),
         )
         return Task(name, train, test, prepare, cross_entropy, accuracy)
 
