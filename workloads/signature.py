@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields
 
 from simhw.report.trace_tables import trace_statistics
-from simhw.trace.layer import Layer
+from simhw.trace.layer import Layer, output_spatial
 from simhw.trace.trace import Trace
 
 
@@ -59,8 +59,11 @@ class Signature:
 
 def forward_macs(layer: Layer) -> int:
     """Multiply-accumulates of a layer's forward pass, by its shapes; each gradient takes as many."""
-    per_output = layer.shapes["a"][-1] if layer.kind == "matmul" else math.prod(layer.shapes["w"][1:])
-    return math.prod(layer.shapes["g"]) * per_output
+    a, w = layer.shapes["a"], layer.shapes["w"]
+    if layer.kind == "matmul":
+        return math.prod(a) * w[-1]
+    rows = a[0] * math.prod(output_spatial(layer)) if layer.kind.startswith("conv") else math.prod(a[:-1])
+    return rows * math.prod(w)
 
 
 def measured(trace: Trace, baseline: Trace | None = None) -> dict[str, float]:
