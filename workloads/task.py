@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+Score = Callable[[Tensor, Tensor], float]
+
 
 class Batch(NamedTuple):
     """Samples as a model takes them, what it should answer, and their rows in the set that they come from."""
@@ -41,8 +44,8 @@ class Task:
     train: tuple[Tensor, ...]
     test: tuple[Tensor, ...]
     prepare: Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor]]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    score: Callable[[Tensor, Tensor], float]
+    loss: Loss
+    score: Score
     metric: str = "accuracy"
     higher_is_better: bool = True
 

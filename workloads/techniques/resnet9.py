@@ -25,7 +25,7 @@ from workloads.workload import Bounds, Signature, Workload
 
 IMAGES = 5000
 BATCH = 50
-EPOCHS = 4
+EPOCHS = 8
 SMOOTHING = 0.1
 GHOST = 25
 DECAY = 0.98
