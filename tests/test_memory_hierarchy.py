@@ -169,7 +169,7 @@ class Pipe:
     free_ns: float = 0.0
     busy_ns: float = 0.0
 
-    def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):  # noqa: ARG002  # as `Dram.transfer` has it
+    def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):  # as `Dram.transfer` has it
         assert (first, runs, run, stride) == (0, 1, 1, 1)
         taken = payload_bytes / self.bytes_per_ns
         self.free_ns = max(self.free_ns, start_ns + self.latency_ns) + taken
@@ -369,7 +369,7 @@ def test_partial_sums_are_read_back_after_they_were_written():
     moved = []
 
     class Recorder(Pipe):
-        def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):  # noqa: ARG002  # as `Dram.transfer` has it
+        def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):  # as `Dram.transfer` has it
             moved.append((write, first))
             return super().transfer(0, 1, 1, 1, payload_bytes, write, start_ns)
 

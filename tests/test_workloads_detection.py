@@ -58,7 +58,7 @@ def test_a_box_stands_for_what_it_overlaps_most_and_every_object_has_a_box():
     objects = torch.cat([objects, torch.tensor([[0.95, 0.95, 0.99, 0.99]])])
     shared, found = overlap(defaults, objects), match(defaults, objects)
     best: dict[int, int] = {}
-    for _, row, number in sorted(((-float(shared[row, number]), row, number) for row in range(60) for number in range(5))):
+    for _, row, number in sorted((-float(shared[row, number]), row, number) for row in range(60) for number in range(5)):
         if row not in best and number not in best.values():
             best[row] = number
     for row, number in enumerate(found.tolist()):
@@ -84,14 +84,14 @@ def test_the_loss_is_that_of_matched_boxes_and_hard_background():
     targets = torch.tensor([[[0.1, 0.1, 0.4, 0.4, 1.0], [0.5, 0.4, 0.9, 0.95, 0.0], [0, 0, 0, 0, EMPTY]]])
     outputs = torch.randn(1, len(defaults), 4 + 3, requires_grad=True)
     found = match(defaults, targets[0, :2, :4])
-    logarithms = torch.log_softmax(outputs[0, :, 4:], 1)
+    logarithms = torch.log_softmax(outputs[0, :, 4:].detach(), 1)
     where, what, background = 0.0, 0.0, []
     for row, number in enumerate(found.tolist()):
         if number < 0:
-            background.append(-float(logarithms[row, 0].detach()))
+            background.append(-float(logarithms[row, 0]))
             continue
         what -= float(logarithms[row, 1 + int(targets[0, number, 4])])
-        for difference in (outputs[0, row, :4] - encode(targets[0, number, None, :4], defaults[row, None])[0]).tolist():
+        for difference in (outputs[0, row, :4].detach() - encode(targets[0, number, None, :4], defaults[row, None])[0]).tolist():
             where += 0.5 * difference**2 if abs(difference) < 1 else abs(difference) - 0.5
     matched = sum(number >= 0 for number in found.tolist())
     expected = (where + what + sum(sorted(background, reverse=True)[: 3 * matched])) / matched

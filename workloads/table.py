@@ -1,10 +1,10 @@
 """The table of workloads: every technique and every uncompressed model, by name."""
 
 from simhw.errors import WorkloadError
-from workloads.techniques import dense, lowrank, resnet9, ssd, text, transformers, video
+from workloads.techniques import decompose_train, dense, lowrank, resnet9, ssd, text, transformers, video
 from workloads.workload import FAMILIES, Workload
 
-_MODULES = (dense, lowrank, transformers, text, resnet9, video, ssd)
+_MODULES = (dense, lowrank, decompose_train, transformers, text, resnet9, video, ssd)
 ROWS: tuple[Workload, ...] = tuple(
     sorted((row for module in _MODULES for row in module.WORKLOADS), key=lambda row: FAMILIES.index(row.family))
 )
