@@ -20,7 +20,7 @@ from workloads.record import Phase, Record, Score
 from workloads.table import workload
 from workloads.train import Run
 
-TECHNIQUE = "lrd"
+TECHNIQUE = "gqkva-mqa"
 
 
 def record(value: float, samples: int) -> Record:
@@ -32,7 +32,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole table of one technique at smoke scale."""
     folder = tmp_path_factory.mktemp("matrix")
     runs, out = str(folder / "runs"), str(folder / "table")
-    assert main(["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", runs, "--out", out, "--max-bytes", "100kB"]) == 0
+    assert main(["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", runs, "--out", out, "--max-bytes", "1MB"]) == 0
     return folder
 
 
@@ -43,7 +43,7 @@ def test_it_trains_captures_and_writes_table_page_and_picture(written: Path):
         f"{name}{end}" for name in names for end in (".json", ".npz")
     )
     page = (written / "table.md").read_text()
-    assert "command: simhw workloads matrix lrd" in page
+    assert "command: simhw workloads matrix gqkva-mqa" in page
     assert workload(TECHNIQUE).headline in page
     assert "![Heat map of the table](table.png)" in page
 
@@ -57,6 +57,7 @@ def test_a_simulated_gain_is_that_of_the_two_traces(written: Path):
         cell = frame.loc[machine]
         assert cell["speedup"] == pytest.approx(plain.overall.time_s / mine.overall.time_s)
         assert cell["energy_saving"] == pytest.approx(plain.overall.energy_j.mid / mine.overall.energy_j.mid)
+        assert cell["compute_speedup"] == pytest.approx(plain.time_s / mine.time_s)
         if machine != "bf16":
             assert cell["over_bf16"] == pytest.approx(mine.overall_speedup)
             assert cell["both"] == pytest.approx(plain.overall_speedup * plain.overall.time_s / mine.overall.time_s)
@@ -78,7 +79,7 @@ def test_a_device_is_given_the_full_size_network(written: Path):
 
 def test_runs_that_lie_there_are_used_again_unless_made_otherwise(written: Path, tmp_path: Path):
     traces = {path: path.stat().st_mtime_ns for path in (written / "runs").iterdir()}
-    arguments = ["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", str(written / "runs"), "--max-bytes", "100kB"]
+    arguments = ["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", str(written / "runs"), "--max-bytes", "1MB"]
     assert main([*arguments, "--out", str(tmp_path / "again")]) == 0
     assert {path: path.stat().st_mtime_ns for path in (written / "runs").iterdir()} == traces
     assert (tmp_path / "again.csv").read_bytes() == (written / "table.csv").read_bytes()

@@ -37,6 +37,8 @@ class Cost:
         Memories included.
     half_width : float
         Of the 95% confidence interval of `seconds`; 0 where nothing was sampled.
+    compute_seconds : float
+        With ideal memories; NaN for devices.
     over_bf16, energy_over_bf16 : float
         How much faster it is, and how much less energy it takes, than the same step on the machine's own bit-parallel bfloat16 baseline;
         NaN where there is none.
@@ -45,6 +47,7 @@ class Cost:
     seconds: float
     energy_j: float
     half_width: float = 0.0
+    compute_seconds: float = float("nan")
     over_bf16: float = float("nan")
     energy_over_bf16: float = float("nan")
 
@@ -87,9 +90,14 @@ def needed(rows: Iterable[Workload]) -> list[Workload]:
 def simulated_cost(trace: Path, machine: str, seed: int) -> Cost:
     """A captured step on a machine, its memories included."""
     total = simulate(trace, machine, seed=seed).total
-    relative = total.cycles.half_width / total.overall.cycles if total.overall.cycles else 0.0
-    energy = total.overall.energy_j.mid
-    return Cost(total.overall.time_s, energy, relative * total.overall.time_s, total.overall_speedup, total.overall_energy_efficiency)
+    return Cost(
+        total.overall.time_s,
+        total.overall.energy_j.mid,
+        total.cycles.half_width / total.overall.cycles * total.overall.time_s if total.overall.cycles else 0.0,
+        total.time_s,
+        total.overall_speedup,
+        total.overall_energy_efficiency,
+    )
 
 
 def predicted_cost(row: Workload, device_name: str) -> Cost:
@@ -115,7 +123,8 @@ def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: 
     -------
     DataFrame
         A row per technique and machine: what it is; seconds, energy_j of a step and those of the uncompressed model; speedup and
-        energy_saving against the uncompressed model on the same machine, with the half-width of the 95% interval; `over_bf16` against
+        energy_saving against the uncompressed model on the same machine, with the half-width of the 95% interval; compute_speedup,
+        the same with ideal memories, of simulated machines; `over_bf16` against
         the machine's own bit-parallel baseline; `both` against the uncompressed model on that baseline; `work`, the
         share of the uncompressed model's steps that it takes, and run_speedup and run_energy_saving of the whole training; the score of the
         run beside the uncompressed model's.
@@ -151,6 +160,7 @@ def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: 
                     "speedup": speedup,
                     "speedup_ci95": speedup * relative**0.5,
                     "energy_saving": saving,
+                    "compute_speedup": base.compute_seconds / cost.compute_seconds,
                     "over_bf16": cost.over_bf16,
                     "energy_over_bf16": cost.energy_over_bf16,
                     "both": speedup * base.over_bf16,
