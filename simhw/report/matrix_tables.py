@@ -91,17 +91,16 @@ def _simulated(frame: "pd.DataFrame") -> list[str]:
 
 def _compute_row(frame: "pd.DataFrame", name: str, machines: list[str]) -> list[str]:
     mine = frame[frame["workload"] == name].set_index("machine")
-    return [name, *(f"{mine.loc[machine, 'compute_speedup']:.2f}" for machine in machines)]
+    return [name, *(f"{float(mine['compute_speedup'][machine]):.2f}" for machine in machines)]
 
 
 def _seen(frame: "pd.DataFrame", name: str, headings: Headings) -> str:
     """Speed of the whole training on every machine in percent, and what it costs in score."""
     mine = frame[frame["workload"] == name]
     first = mine.iloc[0]
-    gains = [
-        f"{headings.machines.get(row['machine'], row['machine']).replace(chr(10), ' ')} {100 * (row['run_speedup'] - 1):+.1f}%"
-        for row in mine.itertuples()
-    ]
+    gains = []
+    for machine, speedup in zip(mine["machine"], mine["run_speedup"], strict=True):
+        gains.append(f"{headings.machines.get(machine, machine).replace(chr(10), ' ')} {100 * (speedup - 1):+.1f}%")
     score, plain = (shown_score(first[column], first["metric"]) for column in ("score", "baseline_score"))
     return f"{', '.join(gains)}; {first['metric']} {score} for {plain} uncompressed"
 
