@@ -53,7 +53,7 @@ def test_a_simulated_gain_is_that_of_the_two_traces(written: Path):
     assert list(frame.index) == [*SIMULATED, *DEVICES]
     row = workload(TECHNIQUE)
     for machine in SIMULATED:
-        mine, plain = (simulate(written / "runs" / f"{name}.npz", machine, seed=0).total for name in (row.name, row.baseline))
+        mine, plain = (simulate(written / "runs" / f"{name}.npz", machine, batch=8, seed=0).total for name in (row.name, row.baseline))
         cell = frame.loc[machine]
         assert cell["speedup"] == pytest.approx(plain.overall.time_s / mine.overall.time_s)
         assert cell["energy_saving"] == pytest.approx(plain.overall.energy_j.mid / mine.overall.energy_j.mid)
@@ -116,6 +116,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, capsys: pytest.Captu
     for arguments, problem in (
         (["gpt"], "no workload 'gpt'"),
         ([TECHNIQUE, "--jobs", "0"], "--jobs 0"),
+        ([TECHNIQUE, "--capture-batch", "0"], "--capture-batch 0"),
         ([TECHNIQUE, "--out", str(tmp_path / "none" / "table")], "there is no folder"),
         ([TECHNIQUE, "--data", str(tmp_path), "--scale", "full"], "train-images-idx3-ubyte.gz"),
     ):

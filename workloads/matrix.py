@@ -87,9 +87,9 @@ def needed(rows: Iterable[Workload]) -> list[Workload]:
     return list(found.values())
 
 
-def simulated_cost(trace: Path, machine: str, seed: int) -> Cost:
-    """A captured step on a machine, its memories included."""
-    total = simulate(trace, machine, seed=seed).total
+def simulated_cost(trace: Path, machine: str, batch: int, seed: int) -> Cost:
+    """A captured step, grown to a batch, on a machine, its memories included."""
+    total = simulate(trace, machine, batch=batch, seed=seed).total
     return Cost(
         total.overall.time_s,
         total.overall.energy_j.mid,
@@ -110,7 +110,8 @@ def predicted_cost(row: Workload, device_name: str) -> Cost:
 
 def costs(row: Workload, folder: Path, seed: int) -> dict[str, Cost]:
     """What a workload's step takes, by machine; devices only where its full size is known."""
-    found = {machine: simulated_cost(trace_path(folder, row.name), machine, seed) for machine in SIMULATED}
+    batch = read_record(record_path(folder, row.name)).phase(row.captured).batch
+    found = {machine: simulated_cost(trace_path(folder, row.name), machine, batch, seed) for machine in SIMULATED}
     if row.shapes is not None:
         found |= {device: predicted_cost(row, device) for device in DEVICES}
     return found

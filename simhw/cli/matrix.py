@@ -44,7 +44,14 @@ def add_parser(actions: Any) -> None:
         "--out", metavar="STEM", default="reports/workloads_matrix", help="files are written with .csv, .md and .png (default: %(default)s)"
     )
     parser.add_argument("--scale", choices=("smoke", "full"), default="full", help="of the trainings (default: %(default)s)")
-    parser.add_argument("--max-bytes", metavar="SIZE", type=size_in_bytes, default=1_500_000, help="of a trace file (default: 1.5MB)")
+    parser.add_argument("--max-bytes", metavar="SIZE", type=size_in_bytes, default=16_000_000, help="of a trace file (default: 16MB)")
+    parser.add_argument(
+        "--capture-batch",
+        metavar="N",
+        type=int,
+        default=4,
+        help="samples that the captured step takes; it is simulated for the batch that was trained with (default: %(default)s)",
+    )
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="workloads at a time, a process each (default: %(default)s)")
     parser.add_argument("--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them")
     parser.add_argument("--seed", type=int, default=0, help="of trainings and of what is held of traces (default: 0)")
@@ -60,6 +67,7 @@ class _Settings:
     seed: int
     data: "Path | None"
     max_bytes: int
+    samples: int
     command: str
     quiet: bool = False
 
@@ -78,8 +86,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.report.matrix_tables import Headings, matrix_page
     from workloads.matrix import chosen_rows, needed, records_of, table
 
-    if arguments.jobs < 1:
-        raise WorkloadError(f"--jobs {arguments.jobs}: give a number of at least 1")
+    for option in ("jobs", "capture_batch"):
+        if getattr(arguments, option) < 1:
+            raise WorkloadError(f"--{option.replace('_', '-')} {getattr(arguments, option)}: give a number of at least 1")
     for suffix in (".csv", ".md", ".png"):
         check_target(arguments.out + suffix, (suffix,))
     rows = chosen_rows(arguments.workloads)
@@ -91,6 +100,7 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.seed,
         Path(arguments.data) if arguments.data else None,
         arguments.max_bytes,
+        arguments.capture_batch,
         arguments.command_line,
     )
     names = [row.name for row in needed(rows)]
@@ -124,12 +134,12 @@ def _in_processes(work: "Callable[[str], dict[str, Cost]]", names: "list[str]", 
     from simhw.progress import track
 
     # Spawned: a fork of a process that runs threads, as NumPy's and PyTorch's do, may hang.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(work, name): name for name in names}
         try:
             done = {futures[future]: future.result() for future in track(as_completed(futures), "workloads", len(futures))}
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return {name: done[name] for name in names}
 
@@ -163,7 +173,7 @@ def _train(row: "Workload", settings: _Settings) -> None:
     from workloads.train import Run
 
     options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {"max_bytes": settings.max_bytes}
-    observer = StepCapture([Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options)
+    observer = StepCapture([Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options, settings.samples)
     run = Run(seed=settings.seed, scale=settings.scale, data=settings.data, observer=observer)
     training.train(row, run, settings.command, settings.quiet)
     # Last: where the record lies, the trace does.
@@ -185,8 +195,8 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
         ("trainings", f"{settings.scale} scale, seed {settings.seed}, one thread each; a run of one seed: scores move by a point or so"),
         (
             "simulated machines",
-            f"run the last step of the phase that stands for the technique, a sample of at most {settings.max_bytes / 1e6:g} MB of it; "
-            "± is the 95% interval of that sampling",
+            f"run the last step of the phase that stands for the technique, captured on {settings.samples} samples and grown to the batch "
+            f"that trained; products are sampled ({settings.max_bytes / 1e6:g} MB), ± is the 95% interval of that; memories included",
         ),
         (
             "V100, Ascend 910, Ascend 310",

@@ -1,9 +1,12 @@
-"""Data sets by name; nothing is ever downloaded."""
+"""Labelled images by name; nothing is ever downloaded.  Texts, clips, scenes and folders of photographs have modules of their own."""
 
 from pathlib import Path
 
 from simhw.errors import WorkloadError
+from workloads.data.cifar import cifar10, cifar100
 from workloads.data.images import DATA_SETS, Images
+
+_SETS = DATA_SETS | {"cifar10": cifar10, "cifar100": cifar100}
 
 
 def load(name: str, folder: Path | None = None) -> Images:
@@ -20,6 +23,6 @@ def load(name: str, folder: Path | None = None) -> Images:
     WorkloadError
         There is no such set, or it cannot be read.
     """
-    if name not in DATA_SETS:
-        raise WorkloadError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
-    return DATA_SETS[name](folder)
+    if name not in _SETS:
+        raise WorkloadError(f"no data set {name!r}; there are {', '.join(_SETS)}")
+    return _SETS[name](folder)

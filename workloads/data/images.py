@@ -39,31 +39,39 @@ class Images:
     mean: float
     std: float
 
-    def task(self, size: int | None = None, channels: int = 1) -> Task:
+    def task(self, size: int | None = None, channels: int | None = None) -> Task:
         """Classification of the images, normalised.
 
         Parameters
         ----------
         size : int, optional
             Height and width to which the images are scaled, bilinearly; by default they stay as they are.
-        channels : int
-            The one grey channel is repeated this many times.
+        channels : int, optional
+            How many times a grey channel is repeated; by default images keep the channels that they have, and colour images always do.
 
         Returns
         -------
         Task
             Its inputs are (B, channels, size, size) float32, its targets (B,) int64.
+
+        Raises
+        ------
+        WorkloadError
+            Another number of channels than colour images have.
         """
+        own, height, width = self.train_pixels.shape[1:]
+        shown = own if channels is None else channels
+        if own not in (1, shown):
+            raise WorkloadError(f"{self.name}: its images have {own} channels, not {shown}; only a grey channel can be repeated")
 
         def prepare(columns: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             pixels, labels = columns
             images = (pixels.float() / 255 - self.mean) / self.std
             if size is not None:
                 images = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
-            return images.repeat(1, channels, 1, 1), labels
+            return images.repeat(1, shown // own, 1, 1), labels
 
-        height, width = self.train_pixels.shape[2:]
-        name = f"{self.name} at {channels}x{size or height}x{size or width}"
+        name = f"{self.name} at {shown}x{size or height}x{size or width}"
         train, test = (
             (self.train_pixels, self.train_labels),
             (self.test_pixels, self.test_labels),

@@ -24,10 +24,10 @@ from workloads.train import Run
 from workloads.workload import Bounds, Signature, Workload
 
 IMAGES = 5000
-BATCH = 50
+BATCH = 48
 EPOCHS = 8
 SMOOTHING = 0.1
-GHOST = 25
+GHOST = 24
 DECAY = 0.98
 SHIFT = 2
 
@@ -37,7 +37,7 @@ def _task(run: Run) -> Task:
 
 
 def _schedule(run: Run) -> Schedule:
-    return Schedule(run.pick(4, EPOCHS * IMAGES // BATCH), rate=0.1, warmup=run.pick(1, 80), weight_decay=5e-4)
+    return Schedule(run.pick(4, EPOCHS * (IMAGES // BATCH)), rate=0.1, warmup=run.pick(1, 80), weight_decay=5e-4)
 
 
 def plain(run: Run) -> nn.Module:
