@@ -15,7 +15,7 @@ from workloads.detection.loss import EMPTY
 from workloads.task import Loss, Score, Task
 
 _LIMIT_BYTES = 1 << 30
-# Every image has room for as many as the fullest has; COCO's fullest has 93.
+# Every image has room for as many as the fullest has; COCO's fullest has fewer than 100.
 _MOST_OBJECTS = 200
 
 
