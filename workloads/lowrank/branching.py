@@ -58,8 +58,3 @@ def branched(chain: Chain, branches: int) -> nn.Conv2d:
                 block = slice(index * rows, (index + 1) * rows)
                 new.weight[block] = core.weight[block, index * columns : (index + 1) * columns]
     return new.train(chain.training)
-
-
-def branched_rank(rank: int, full: int, branches: int) -> int:
-    """The rank of a branched core in place of one of `rank`: `branches` times as large, at most the channels, a multiple of `branches`."""
-    return max(branches, min(branches * rank, full) // branches * branches)

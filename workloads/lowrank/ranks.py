@@ -7,7 +7,6 @@ on a CPU takes the full-size network's choice: the same layers, and of each the 
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from simhw.capture.shapes import network_of
@@ -88,8 +87,3 @@ def scaled_ranks(chosen: Mapping[str, int], full: Mapping[str, int], narrow: Map
 def _timer(device: str) -> LayerTimer:
     loaded = load_device(device)
     return LayerTimer(loaded, device_run(loaded, BATCH))
-
-
-def example_images(channels: int, size: int) -> Tensor:
-    """One image without values."""
-    return torch.zeros(1, channels, size, size, device="meta")
