@@ -18,7 +18,19 @@ from workloads.data.coco import coco
 from workloads.data.corpora import glue, penn_treebank
 from workloads.data.folders import image_folder, read_image
 from workloads.data.images import Images, read_idx
-from workloads.data.text import FIRST, UNKNOWN, characters, language_model, text_classification, vocabulary_of, words_in
+from workloads.data.text import (
+    FIRST,
+    PACKAGES,
+    UNKNOWN,
+    _docstrings,
+    _sentences,
+    characters,
+    language_model,
+    sentences,
+    text_classification,
+    vocabulary_of,
+    words_in,
+)
 from workloads.task import accuracy, cross_entropy
 
 
@@ -293,6 +305,23 @@ def test_texts_are_numbered_cut_and_filled_up():
     assert task.train[0].tolist() == [[FIRST, 3, 4, 5], [FIRST, UNKNOWN, 0, 0]]
     assert task.train[1].tolist() == [1, 0]
     assert words_in("A 3x3 kernel, isn't it?") == ("a", "3", "x", "3", "kernel", ",", "isn", "'", "t", "it", "?")
+
+
+def test_sentences_are_real_ones_with_the_names_of_the_packages_masked():
+    task = sentences(tokens=16, words=500)
+    assert sorted(torch.cat([task.train[1], task.test[1]]).bincount().tolist()) == [2000] * len(PACKAGES)
+    assert vocabulary_of(task) == 500
+    assert bool((task.train[0][:, 0] == FIRST).all())
+    assert task.train[0].shape == (10_800, 16)
+    words = {word for package in PACKAGES for sentence in _sentences(package) for word in sentence}
+    assert not words & set(PACKAGES)
+    assert torch.equal(sentences(tokens=16, words=500).test[0], task.test[0])
+
+
+def test_sentences_of_a_package_that_is_not_installed_name_the_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workloads.data.text.find_spec", lambda package: None)  # noqa: ARG005 (takes find_spec's argument)
+    with pytest.raises(WorkloadError, match=r"need numpy, which is not installed: pip install 'simhw\[workloads\]'"):
+        list(_docstrings("numpy"))
 
 
 def test_penn_treebank_marks_the_ends_of_lines_and_holds_out_its_test_file(tmp_path: Path):

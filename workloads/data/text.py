@@ -9,6 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -145,11 +146,11 @@ def text_classification(name: str, train: list[Sample], test: list[Sample], voca
     """Classification of texts; inputs (B, tokens) int64 as `sentences` gives them, targets (B,) int64."""
 
     def columns(samples: list[Sample]) -> tuple[Tensor, Tensor]:
-        numbers = torch.zeros(len(samples), tokens, dtype=torch.int64)
+        numbers = np.zeros((len(samples), tokens), np.int64)
         for row, (found, _) in enumerate(samples):
-            line = [FIRST, *(vocabulary.get(word, UNKNOWN) for word in found)][:tokens]
-            numbers[row, : len(line)] = torch.tensor(line)
-        return numbers, torch.tensor([label for _, label in samples])
+            line = [FIRST, *(vocabulary.get(word, UNKNOWN) for word in found[: tokens - 1])]
+            numbers[row, : len(line)] = line
+        return torch.from_numpy(numbers), torch.tensor([label for _, label in samples])
 
     return Task(name, columns(train), columns(test), lambda rows: (rows[0], rows[1]), cross_entropy, accuracy)
 
