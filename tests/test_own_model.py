@@ -9,6 +9,7 @@ import pytest
 
 import simhw
 from simhw.cli import main
+from workloads.train import Run
 
 DOCS = Path(__file__).parents[1] / "docs" / "workloads.md"
 
@@ -43,3 +44,14 @@ def test_the_docs_script_trains_captures_in_three_lines_and_is_compared(
     assert "fpraker" in printed
     assert "tensordash" in printed
     assert (tmp_path / "mine.csv").exists()
+
+
+def test_the_docs_technique_of_one_s_own_keeps_its_zeros():
+    (example,) = re.findall(r"```python\n(from torch import nn\n.*?)```", DOCS.read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)  # the example of the docs, as a reader would run it
+    run = Run(max_steps=20)
+    model = names["masked"](run)  # type: ignore[operator]  # a function of the example
+    zeros = float((model.fc1.weight == 0).float().mean())
+    assert zeros == pytest.approx(0.5, abs=0.001)
+    assert [phase.name for phase in run.record.phases] == ["dense", "masked"]
