@@ -11,7 +11,7 @@ from simhw.errors import WorkloadError
 from simhw.roofline.layers import RecurrentLayer
 from simhw.roofline.networks import load_network
 from simhw.roofline.published import GROUPS
-from simhw.roofline.transformers import grouped_attention
+from simhw.roofline.transformers import grouped_attention, skipping_tokens
 from tests.captured_steps import captured
 from tests.smoke_runs import smoke_run
 from workloads.data.text import language_model
@@ -203,6 +203,29 @@ def test_skipped_blocks_multiply_fewer_tokens_in_all_three_operations(tmp_path: 
     assert all(len(layer.operations) == 3 for layer in trace.layers if layer.name.startswith("blocks."))
     with pytest.raises(WorkloadError, match="one behind, for all"):
         small(Skip(1, 4))
+
+
+@pytest.mark.parametrize("skip", [Skip(7, 10), Skip(1, 3)])
+def test_skipping_has_the_layer_list_s_arithmetic_per_sample(skip: Skip):
+    with torch.device("meta"):
+        model = vit_small(skip=skip)
+    # `network_of` runs it with two and with three samples and refuses products that do not grow in proportion.
+    network = network_of(model, torch.zeros(1, 3, 224, 224))
+    assert network.macs == skipping_tokens(load_network("vit-s"), skip.dropped, skip.first, skip.last).macs
+    assert network.parameters == size(model)
+
+
+def test_gradients_reach_tokens_that_skip_and_go_round_the_blocks():
+    model, entering, inside = small(Skip(1, 3, 0.55)), [], []
+    model.blocks[0].register_forward_hook(lambda _m, _inputs, output: (output.retain_grad(), entering.append(output))[0])
+    model.blocks[1].register_forward_hook(lambda _m, inputs, _output: inside.append(inputs[0].shape[1]))
+    model(torch.randn(3, 1, 20, 20)).square().sum().backward()
+    leaving = 1 + model.ranking(0)[:, 11:]
+    assert inside == [12]
+    assert entering[0].grad is not None
+    # They rejoin in front of the last block, whose attention the class token reads.
+    assert (entering[0].grad.gather(1, leaving[:, :, None].expand(-1, -1, 24)).abs().sum(2) > 0).all()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
 
 
 # Chosen samples

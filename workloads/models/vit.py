@@ -104,13 +104,23 @@ class VisionTransformer(nn.Module):
         inside = _through(self.blocks[skip.first : skip.last + 1], x.gather(1, staying))
         both = torch.cat([inside, x.gather(1, leaving)], dim=1)
         # Every token back to its place.
-        return torch.zeros_like(x).scatter(1, torch.cat([staying, leaving], dim=1), both)
+        return both.gather(1, _ascending(order)[:, :, None].expand_as(both))
 
     def ranking(self, block: int) -> Tensor:
         """(N, patches): patches in the order of the class token's attention in a block, averaged over heads, the highest first."""
         weights = self.blocks[block].attn.weights  # type: ignore[union-attr]  # a Block's
         assert isinstance(weights, Tensor)
-        return weights[:, :, 0, 1:].mean(dim=1).argsort(dim=1, descending=True)
+        return _ascending(-weights[:, :, 0, 1:].mean(dim=1))
+
+
+def _ascending(values: Tensor) -> Tensor:
+    """(N, T): where in each row (N, T) its values stand, the smallest first.
+
+    Tensors without values have no order; any stands for theirs, since shapes are the same.
+    """
+    if values.is_meta:
+        return torch.arange(values.shape[1], device=values.device).expand_as(values)
+    return values.argsort(dim=1)
 
 
 def _through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
