@@ -10,13 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import simhw
-from simhw.bfloat16 import is_zero
 from simhw.errors import WorkloadError
 from workloads.checkpoint import load_checkpoint, save_checkpoint
 from workloads.count import mac_counter
 from workloads.data import load
-from workloads.models.resnet import resnet50
 from workloads.models.small_cnn import SmallCNN
 from workloads.record import read_record
 from workloads.schedule import Schedule
@@ -384,35 +381,3 @@ def test_the_small_cnn_learns_mnist():
     run = Run()
     workload("small-cnn-mnist5k").train(run)
     assert run.record.result.value > 0.95
-
-
-# The traces that they gave
-
-TRACES = Path(__file__).parents[1] / "traces"
-
-
-def test_the_bundled_resnet_trace_is_a_late_sampled_step_of_the_workload():
-    trace, row = simhw.load_trace(TRACES / "resnet50.npz"), workload("resnet50-fashion")
-    assert (TRACES / "resnet50.npz").stat().st_size <= 12_000_000
-    about = trace.metadata
-    assert (about.model, about.dataset, about.step, about.batch) == (row.model, row.dataset, 1850, 4)
-    # Two blocks of a product are the fewest from which its sampling error can be told.
-    assert min(len(blocks) for layer in trace.layers for blocks in layer.blocks.values()) >= 2
-    # 53 convolutions and the linear layer; biases and batch norm are the parameters that are not weights of a layer.
-    assert len(trace.layers) == 54
-    assert all(layer.sampled for layer in trace.layers)
-    convolutions = {name: m.weight.shape for name, m in resnet50().named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    assert {layer.name: layer.shapes["w"] for layer in trace.layers} == convolutions
-    assert trace.layers[0].operations == ("forward", "weight_grad")
-    assert all(len(layer.operations) == 3 for layer in trace.layers[1:])
-
-
-def test_the_bundled_small_trace_is_whole_and_shows_both_kinds_of_gradient():
-    trace = simhw.load_trace(TRACES / "small_cnn.npz")
-    assert (TRACES / "small_cnn.npz").stat().st_size <= 1_000_000
-    assert all(layer.holds(tensor) for layer in trace.layers for tensor in ("a", "w", "g"))
-    zeros = {layer.name: float(is_zero(layer.g).mean()) for layer in trace.layers}
-    assert zeros["conv2"] == 0
-    assert zeros["conv1"] == pytest.approx(0.565, abs=0.0005)
-    # conv2 is followed by batch norm and ReLU, conv3 by ReLU alone: A of the next layer has the ReLU's zeros either way.
-    assert min(float(is_zero(layer.a).mean()) for layer in trace.layers[1:]) > 0.3

@@ -13,7 +13,7 @@ from workloads.train import Run
 
 __all__ = ["FAMILIES", "Bounds", "Family", "Signature", "Workload"]
 
-Family = Literal["dense", "low rank", "transformers", "data efficiency", "vision", "video", "detection"]
+Family = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
