@@ -141,8 +141,8 @@ def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: 
             base = known[row.baseline].get(machine)
             if base is None:
                 continue
-            # Inference has no training steps to leave out.
-            steps = 1.0 if DEVICES.get(machine) == "inference" else work
+            # Inference has no training steps to leave out, but all of an ensemble answer.
+            steps = float(row.members) if DEVICES.get(machine) == "inference" else work
             speedup, saving = base.seconds / cost.seconds, base.energy_j / cost.energy_j
             relative = (cost.half_width / cost.seconds) ** 2 + (base.half_width / base.seconds) ** 2
             lines.append(

@@ -48,7 +48,9 @@ class Workload:
         Samples of a step of the full-size network.
     work : callable or None
         Training steps that the technique takes, as a share of the baseline's; all where not given.
-    early : int or None
+    members : int
+        Models that answer together at inference.
+    early : int
         A step early in the captured phase, for ``--steps early``.
     """
 
@@ -70,4 +72,5 @@ class Workload:
     batch: int = 32
     roofline_batch: int = 64
     work: Callable[[Record], float] | None = None
+    members: int = 1
     early: int = 20

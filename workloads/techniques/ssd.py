@@ -137,6 +137,7 @@ def _workload(
         batch=16,
         roofline_batch=32,
         work=_members if len(phases) > 1 else None,
+        members=len(phases),
     )
 
 
