@@ -5,13 +5,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from simhw.bfloat16 import is_zero
 from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
 from simhw.roofline.layers import Conv
 from simhw.roofline.video import VARIANTS, eco_lite, three_dimensional_macs
 from tests.smoke_runs import smoke_run
 from workloads.data.clips import WAYS, moving_digits
-from workloads.models.video import Chain, Proposed, Pseudo3d, VideoHead, unit
+from workloads.models.video import Chain, Proposed, Pseudo3d, VideoHead, VideoNet, by_frame, unit
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +47,16 @@ def test_a_chain_without_what_stands_between_is_one_3d_convolution(variant: str,
             part.out_channels, 4, *(a * b for a, b in zip(part.kernel_size, kernel.shape[2:], strict=True))
         )
     assert kernel.shape == (6, 4, 3, 3, 3)
-    x = torch.randn(2, 4, 4, 6, 8)
+    x = torch.randn(2, 4, 4, 6, 8, requires_grad=True)
     inner: Tensor = x
     for part in parts:
         inner = part(inner)
-    torch.testing.assert_close(inner, functional.conv3d(x, kernel, stride=stride, padding=1), rtol=1e-4, atol=1e-5)
+    whole = functional.conv3d(x, kernel, stride=stride, padding=1)
+    torch.testing.assert_close(inner, whole, rtol=1e-4, atol=1e-5)
+    # The gradients of the factors, too, are those of the whole kernel, through the product that it is.
+    learnt, given = [x, *(part.weight for part in parts)], torch.randn_like(whole)
+    for ours, theirs in zip(torch.autograd.grad(inner, learnt, given), torch.autograd.grad(whole, learnt, given), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -80,6 +86,31 @@ def test_the_proposed_units_convolve_frames_as_images_and_positions_over_time(st
     time = time.unflatten(0, (2, -1)).permute(0, 2, 3, 1).reshape(frames.shape)
     torch.testing.assert_close(added(x), frames + time, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(joined(x), torch.cat([frames, time], dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_every_frame_goes_through_the_same_2d_network_by_itself():
+    model, clips = VideoNet(len(WAYS), 0.0625).eval(), torch.randn(2, 1, 4, 16, 16)
+    features = by_frame(model.frame, clips)
+    assert features.shape[2:] == (4, 4, 4)
+    for frame in range(4):
+        torch.testing.assert_close(features[:, :, frame], model.frame(clips[:, :, frame]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_branch_of_every_unit_learns(variant: str):
+    model = VideoNet(len(WAYS), 0.0625, variant)
+    functional.cross_entropy(model(torch.randn(4, 1, 4, 16, 16)), torch.arange(4)).backward()
+    still = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert not still
+
+
+def test_a_strided_proposed_unit_convolves_frames_that_it_then_leaves_out():
+    """Every other image of its spatial convolution's G is zero: what a 1x1 with a stride of 2 in time does not read."""
+    layers = {layer.name: layer for layer in smoke_run("video-prop-add").trace.layers}
+    for name in ("head.blocks.2.unit1.space", "head.blocks.4.shortcut.space"):
+        images = layers[name].g.reshape(len(layers[name].g), -1)
+        assert is_zero(images[1::2]).all()
+        assert not is_zero(images[::2]).all(axis=1).any()
 
 
 def test_what_does_not_fit_is_refused():
