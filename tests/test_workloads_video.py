@@ -89,7 +89,7 @@ def test_the_proposed_units_convolve_frames_as_images_and_positions_over_time(st
 
 
 def test_every_frame_goes_through_the_same_2d_network_by_itself():
-    model, clips = VideoNet(len(WAYS), 0.0625).eval(), torch.randn(2, 1, 4, 16, 16)
+    model, clips = VideoNet(len(WAYS), 0.0625, channels=2).eval(), torch.randn(2, 2, 4, 16, 16)
     features = by_frame(model.frame, clips)
     assert features.shape[2:] == (4, 4, 4)
     for frame in range(4):
