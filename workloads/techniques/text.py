@@ -99,7 +99,7 @@ def _full_lstm() -> Network:
 _BERT = Signature(
     zeros_a=Bounds(0, 0.1),
     zeros_w=Bounds(0, 0.1),
-    zeros_g=Bounds(0.3, 0.65),
+    zeros_g=Bounds(0.3, 0.75),
     weight_grad=Bounds(1, 1),
     input_grad=Bounds(1, 1),
     kinds=frozenset({"linear", "matmul"}),
