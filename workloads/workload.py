@@ -42,8 +42,6 @@ class Workload:
     signature : Signature
     shapes : callable or None
         The full-size network with the technique, by shape, for the rooflines.
-    batch : int
-        Samples of a captured step at full scale.
     roofline_batch : int
         Samples of a step of the full-size network.
     work : callable or None
@@ -69,7 +67,6 @@ class Workload:
     headline: str = ""
     signature: Signature = field(default_factory=Signature)
     shapes: Callable[[Run], Network] | None = None
-    batch: int = 32
     roofline_batch: int = 64
     work: Callable[[Record], float] | None = None
     members: int = 1

@@ -78,7 +78,6 @@ WORKLOADS = (
         phases=("dense",),
         captured="dense",
         budget_s=30,
-        batch=8,
         shapes=lambda _: _full_small_cnn(8),
     ),
     Workload(
@@ -92,7 +91,6 @@ WORKLOADS = (
         phases=("dense",),
         captured="dense",
         budget_s=120,
-        batch=8,
         shapes=lambda _: _full_small_cnn(28),
     ),
 )

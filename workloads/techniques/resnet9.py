@@ -106,7 +106,6 @@ WORKLOADS = (
         # ReLU makes zeros in A; batch norm before every ReLU keeps G dense but for max pools, which pass a quarter of it on.
         signature=Signature(zeros_a=Bounds(0.1, 0.6), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)),
         shapes=lambda _: _full(recipe=False),
-        batch=BATCH,
         roofline_batch=512,
     ),
     Workload(
@@ -132,7 +131,6 @@ WORKLOADS = (
             weight_grad=Bounds(0.9, 0.999),
         ),
         shapes=lambda _: _full(recipe=True),
-        batch=BATCH,
         roofline_batch=512,
     ),
 )

@@ -134,7 +134,6 @@ def _workload(
         headline=headline,
         signature=_SAME if paper else _SIGNATURE,
         shapes=lambda _: _full(),
-        batch=16,
         roofline_batch=32,
         work=_members if len(phases) > 1 else None,
         members=len(phases),

@@ -67,7 +67,6 @@ def _workload(variant: str, name: str, summary: str, macs: Bounds | None, signat
         else "",
         signature=replace(signature, macs=macs),
         shapes=lambda _: eco_lite(variant),
-        batch=16,
         roofline_batch=16,
     )
 
