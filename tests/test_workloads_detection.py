@@ -96,7 +96,7 @@ def test_the_loss_is_that_of_matched_boxes_and_hard_background():
     matched = sum(number >= 0 for number in found.tolist())
     expected = (where + what + sum(sorted(background, reverse=True)[: 3 * matched])) / matched
     loss = multibox_loss(outputs, targets, defaults)
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
     loss.backward()
     counted = int((outputs.grad[0].abs().sum(1) > 0).sum())
     assert counted == min(4 * matched, len(defaults))

@@ -94,7 +94,7 @@ _DATA = "Fashion-MNIST at 1x28x28, 5,000 images"
 WORKLOADS = (
     Workload(
         name="resnet9-plain",
-        summary="ResNet-9 on 5,000 images, four epochs of plain training",
+        summary=f"ResNet-9 on 5,000 images, {EPOCHS} epochs of plain training",
         family="dense",
         model=_MODEL,
         dataset=_DATA,

@@ -110,7 +110,7 @@ def _grouped(name: str) -> Workload:
     left = 1 - 0.25 * (1 - (queries + 2 * keys) / (3 * HEADS))
     return Workload(
         name=f"gqkva-{name.lower().replace('gqkva-', '').replace('.', '-')}",
-        summary=f"attention with {queries} groups of queries and {keys} of keys and values ({name}), from scratch",
+        summary=f"attention with query groups: {queries}, key and value groups: {keys} ({name}), from scratch",
         family="transformers",
         model=_MODEL,
         dataset=_DATA,
