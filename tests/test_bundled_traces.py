@@ -13,7 +13,7 @@ from workloads.table import FAMILIES, workload
 
 TRACES = Path(__file__).parents[1] / "traces"
 FAMILY_TRACES = {
-    "resnet50_lrd": "lrd",
+    "resnet50_lrd_merged": "lrd-merged",
     "vit_skipvit": "skipvit",
     "bert_swiftlearn": "swiftlearn",
     "resnet9_haet": "resnet9-haet",
