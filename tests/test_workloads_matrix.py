@@ -45,6 +45,7 @@ def test_it_trains_captures_and_writes_table_page_and_picture(written: Path):
     page = (written / "table.md").read_text()
     assert "command: simhw workloads matrix gqkva-mqa" in page
     assert workload(TECHNIQUE).headline in page
+    assert f"{workload(TECHNIQUE).model} on {workload(TECHNIQUE).dataset}" in page
     assert "![Heat map of the table](table.png)" in page
 
 
@@ -103,8 +104,9 @@ def test_a_technique_that_takes_fewer_steps_gains_in_the_whole_run_but_not_at_in
     assert frame.loc["bf16", "speedup_ci95"] == pytest.approx(0.2)
     assert frame.loc["ascend310", "run_speedup"] == 1.0
     assert (frame.loc["bf16", "score"], frame.loc["bf16", "baseline_score"]) == (0.8, 0.9)
-    page = matrix_page(frame.reset_index(), Headings("T", {"bf16": "BF"}), [], "", {})
+    page = matrix_page(frame.reset_index(), Headings("T", {"bf16": "BF"}), [], "", {row.name: ("told", "trained")})
     assert "| 4.00 ± 0.400 / 2.00 | 1.00 / 1.00 |" in page
+    assert f"| {row.name} | told | trained | BF +300.0%" in page
     figure = matrix_figure(frame.reset_index(), Headings("T", {"bf16": "BF"}))
     assert [axes.get_title() for axes in figure.axes] == ["times as fast", "times less energy"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["4.00", "1.00"]

@@ -114,7 +114,7 @@ def execute(arguments: argparse.Namespace) -> int:
     stem = Path(arguments.out)
     write_frame(frame, f"{stem}.csv")
     plot_matrix(frame, headings, f"{stem}.png")
-    told = {row.name: f"{row.headline} ({row.paper})" for row in rows}
+    told = {row.name: (f"{row.headline} ({row.paper})", f"{row.model} on {row.dataset}") for row in rows}
     with replacing(f"{stem}.md") as temporary:
         temporary.write_text(
             matrix_page(frame, headings, [f"{name}: {value}" for name, value in _facts(settings)], f"{stem.name}.png", told)
@@ -196,7 +196,8 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
         (
             "simulated machines",
             f"run the last step of the phase that stands for the technique, captured on {settings.samples} samples and grown to the batch "
-            f"that trained; products are sampled ({settings.max_bytes / 1e6:g} MB), ± is the 95% interval of that; memories included",
+            f"that trained; a trace is whole where that fits {settings.max_bytes / 1e6:g} MB, otherwise a sample, and ± its 95% interval; "
+            "memories included",
         ),
         (
             "V100, Ascend 910, Ascend 310",

@@ -17,7 +17,7 @@ class Headings:
     machines: dict[str, str]
 
 
-def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], picture: str, told: dict[str, str]) -> str:
+def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], picture: str, told: dict[str, tuple[str, str]]) -> str:
     """The cross table in Markdown.
 
     Parameters
@@ -29,8 +29,8 @@ def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], pic
         Command, date, versions and sampling, a line each.
     picture : str
         Its file's name; empty for none.
-    told : dict of workload to str
-        What was published of each.
+    told : dict of workload to (str, str)
+        What was published of each, and what was trained here.
     """
     machines = list(dict.fromkeys(frame["machine"]))
     names = [headings.machines.get(machine, machine).replace("\n", " ") for machine in machines]
@@ -53,7 +53,13 @@ def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], pic
     headers = [headings.machines.get(machine, machine).replace("\n", " ") for machine in _simulated(frame)]
     lines += _rows(["technique", *headers], [_compute_row(frame, name, _simulated(frame)) for name in _names(frame)])
     lines += ["", "## Published, and seen here", ""]
-    lines += _rows(["technique", "published", "seen"], [[name, told.get(name, ""), _seen(frame, name, headings)] for name in _names(frame)])
+    lines += [
+        "Scores here are of small models trained for minutes on a CPU, none pretrained; published ones of the models named.",
+        "",
+    ]
+    lines += _rows(
+        ["technique", "published", "trained here", "seen"], [[name, *told[name], _seen(frame, name, headings)] for name in _names(frame)]
+    )
     return "\n".join(lines) + "\n"
 
 
