@@ -139,6 +139,12 @@ def test_unusable_input_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", [("--steps", "late"), ("--max-bytes", "1MB"), ("--capture-batch", "2")])
+def test_options_of_a_trace_without_a_trace_are_refused_before_training(option: tuple[str, str], capsys: pytest.CaptureFixture[str]):
+    assert main(["workloads", "run", "small-cnn-digits", *option]) == 2
+    assert capsys.readouterr().err == f"simhw: {option[0]}: there is nothing to capture; give --capture FILE as well\n"
+
+
 def test_a_step_that_the_checkpoint_is_past_is_not_lost_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = str(tmp_path / "c.npz")
     assert main(["workloads", "run", "small-cnn-digits", "--checkpoint", file, "--max-steps", "100"]) == 0

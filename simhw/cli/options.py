@@ -155,7 +155,7 @@ def check_target(path: str, suffixes: tuple[str, ...]) -> None:
     if target.is_dir():
         raise SimhwError(f"{path}: is a folder; give the name of a file")
     if not target.parent.is_dir():
-        raise SimhwError(f"{path}: there is no folder {target.parent}")
+        raise SimhwError(f"{path}: there is no folder {target.parent}; make it first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise SimhwError(f"{path}: the folder {target.parent} cannot be written to")
 

@@ -18,10 +18,10 @@ def add_options(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument(
         "--steps",
         metavar="LIST",
-        default=steps,
         help="numbers, `early` and `late`, with commas; of another phase than the one that stands for the technique: PHASE:NUMBER, "
-        "PHASE:late (default: %(default)s)",
+        f"PHASE:late (default: {steps})",
     )
+    parser.set_defaults(default_steps=steps)
     parser.add_argument("--scale", choices=("smoke", "full"), default="full", help="smoke: a few seconds, to see that it works")
     parser.add_argument(
         "--max-bytes", metavar="SIZE", type=size_in_bytes, help="write samples of at most this size, such as 12MB, not whole tensors"
@@ -101,6 +101,9 @@ def execute(arguments: argparse.Namespace) -> int:
     for option in ("threads", "max_steps", "capture_batch"):
         if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
             raise WorkloadError(f"--{option.replace('_', '-')} {getattr(arguments, option)}: give a number of at least 1")
+    for option in ("steps", "max_bytes", "capture_batch"):
+        if getattr(arguments, option) is not None and not arguments.capture:
+            raise WorkloadError(f"--{option.replace('_', '-')}: there is nothing to capture; give --capture FILE as well")
     if arguments.checkpoint and len(row.phases) > 1:
         raise WorkloadError(f"--checkpoint: {row.name} has {len(row.phases)} phases; only a training of one can go on from a checkpoint")
     load_device(arguments.device)
@@ -194,7 +197,8 @@ def _capture(arguments: argparse.Namespace, row: "Workload") -> "StepCapture":
         "nonfinite": arguments.nonfinite,
         "max_bytes": arguments.max_bytes,
     }
-    return StepCapture(wanted_steps(arguments.steps, row), arguments.capture, options, arguments.capture_batch)
+    steps = wanted_steps(arguments.default_steps if arguments.steps is None else arguments.steps, row)
+    return StepCapture(steps, arguments.capture, options, arguments.capture_batch)
 
 
 def _summary(row: "Workload", record: "Record") -> list[str]:
