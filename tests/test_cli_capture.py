@@ -1,6 +1,7 @@
 """`simhw capture` and `simhw workloads`: what they list, train, write and refuse."""
 
 import builtins
+import importlib.util
 import json
 import shlex
 import sys
@@ -154,7 +155,22 @@ def test_a_step_that_the_checkpoint_is_past_is_not_lost_in_silence(tmp_path: Pat
     assert "step 50 of phase dense did not come" in capsys.readouterr().err
 
 
-def test_without_pytorch_it_says_what_to_install(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("missing", ["torch", "sklearn", "tensorly"])
+@pytest.mark.parametrize(
+    "arguments", [["capture", "small-cnn-digits"], ["workloads", "list"], ["workloads", "show", "lrd"], ["workloads", "matrix"]]
+)
+def test_without_a_library_commands_say_what_to_install(
+    missing: str, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in sys.modules if name.split(".")[0] == "workloads"]:
+        monkeypatch.delitem(sys.modules, name)
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else real(name))
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"simhw: the workloads need {missing}, which is not installed: pip install 'simhw[workloads]'\n"
+
+
+def test_without_pytorch_capture_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name == "torch" or name.startswith("simhw.capture")]:
         monkeypatch.delitem(sys.modules, name)
     real = builtins.__import__
@@ -165,9 +181,8 @@ def test_without_pytorch_it_says_what_to_install(capsys: pytest.CaptureFixture[s
         return real(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
-    for arguments in (["capture", "small-cnn-digits"], ["workloads", "list"], ["workloads", "show", "lrd"], ["workloads", "matrix"]):
-        assert main(arguments) == 2
-        assert "simhw[capture]" in capsys.readouterr().err
+    with pytest.raises(CaptureError, match=r"pip install 'simhw\[capture\]'"):
+        importlib.import_module("simhw.capture")
 
 
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,1 +1,10 @@
-"""Training runs to capture: models, data sets, and the recipes that bring them together.  They know nothing of capture."""
+"""Training runs to capture: models, data sets, and the techniques that bring them together.  They know nothing of capture."""
+
+from importlib.util import find_spec
+
+from simhw.errors import WorkloadError
+
+for _needed in ("torch", "sklearn", "tensorly"):
+    # Looked for here, so that what is missing is said once and plainly.
+    if find_spec(_needed) is None:
+        raise WorkloadError(f"the workloads need {_needed}, which is not installed: pip install 'simhw[workloads]'")

@@ -84,7 +84,7 @@ def list_workloads() -> int:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     # First of all: it says what to do where PyTorch is missing.
-    import simhw.capture  # noqa: F401
+    import workloads  # noqa: F401
 
     # isort: split
     from pathlib import Path

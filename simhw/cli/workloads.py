@@ -32,13 +32,10 @@ def add_parser(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # all commands take them
-    import simhw.capture  # noqa: F401  # says what to do where PyTorch is missing
-
     return training.list_workloads()
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    import simhw.capture  # noqa: F401  # says what to do where PyTorch is missing
     from workloads.table import workload
 
     row = workload(arguments.workload)
