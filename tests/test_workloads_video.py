@@ -12,7 +12,7 @@ from simhw.roofline.layers import Conv
 from simhw.roofline.video import VARIANTS, eco_lite, three_dimensional_macs
 from tests.smoke_runs import smoke_run
 from workloads.data.clips import WAYS, moving_digits
-from workloads.models.video import Chain, Proposed, Pseudo3d, VideoHead, VideoNet, by_frame, unit
+from workloads.models.video import InSeries, Proposed, Pseudo3d, VideoHead, VideoNet, by_frame, unit
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_the_3d_part_has_the_layers_and_parameters_of_its_layer_list(variant: st
 @pytest.mark.parametrize("variant", ["r2plus1d", "p3d-a", "rank-1"])
 def test_a_chain_without_what_stands_between_is_one_3d_convolution(variant: str, stride: int):
     chain = unit(variant, 4, 6, stride)
-    assert isinstance(chain, Chain)
+    assert isinstance(chain, InSeries)
     parts = [module for module in chain if isinstance(module, nn.Conv3d)]
     kernel = parts[0].weight
     for part in parts[1:]:

@@ -25,7 +25,7 @@ def _convolution(inputs: int, outputs: int, kernel: Triple, stride: Triple) -> n
     return nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
 
 
-class Chain(nn.Sequential):
+class InSeries(nn.Sequential):
     """Convolutions one behind the other, each but the last with normalisation and ReLU."""
 
     def __init__(self, inputs: int, parts: tuple[tuple[Triple, Triple, int], ...]) -> None:
@@ -107,11 +107,13 @@ class Whole(nn.Module):
 def _r2plus1d(inputs: int, outputs: int, stride: int) -> nn.Module:
     # Middle channels that leave the parameters as they were (Tran et al., CVPR 2018).
     middle = 27 * inputs * outputs // (9 * inputs + 3 * outputs)
-    return Chain(inputs, (((1, 3, 3), (1, stride, stride), middle), ((3, 1, 1), (stride, 1, 1), outputs)))
+    return InSeries(inputs, (((1, 3, 3), (1, stride, stride), middle), ((3, 1, 1), (stride, 1, 1), outputs)))
 
 
 def _rank_one(inputs: int, outputs: int, stride: int) -> nn.Module:
-    return Chain(inputs, (((3, 1, 1), (stride, 1, 1), outputs), ((1, 3, 1), (1, stride, 1), outputs), ((1, 1, 3), (1, 1, stride), outputs)))
+    return InSeries(
+        inputs, (((3, 1, 1), (stride, 1, 1), outputs), ((1, 3, 1), (1, stride, 1), outputs), ((1, 1, 3), (1, 1, stride), outputs))
+    )
 
 
 _UNITS: dict[str, Callable[[int, int, int], nn.Module]] = {
@@ -119,7 +121,7 @@ _UNITS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "r2plus1d": _r2plus1d,
     "prop-cat": lambda inputs, outputs, stride: Proposed(inputs, outputs, stride, concatenate=True),
     "prop-add": lambda inputs, outputs, stride: Proposed(inputs, outputs, stride, concatenate=False),
-    "p3d-a": lambda inputs, outputs, stride: Chain(
+    "p3d-a": lambda inputs, outputs, stride: InSeries(
         inputs, (((1, 3, 3), (1, stride, stride), outputs), ((3, 1, 1), (stride, 1, 1), outputs))
     ),
     "p3d-b": lambda inputs, outputs, stride: Pseudo3d(inputs, outputs, stride, behind=False),
