@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -96,7 +97,7 @@ def test_a_technique_that_takes_fewer_steps_gains_in_the_whole_run_but_not_at_in
         row.baseline: {"bf16": Cost(4.0, 3.0, half_width=0.4), "ascend310": Cost(1.0, 1.0)},
     }
     # A row whose share of steps is half, whatever its own rule says.
-    halved = row.__class__(**{**row.__dict__, "work": lambda record: record.phases[0].samples / 100})
+    halved = replace(row, work=lambda record: record.phases[0].samples / 100)
     frame = table([halved], known, {row.name: mine, row.baseline: plain}).set_index("machine")
     assert (frame.loc["bf16", "speedup"], frame.loc["bf16", "run_speedup"]) == (2.0, 4.0)
     assert (frame.loc["bf16", "energy_saving"], frame.loc["bf16", "run_energy_saving"]) == (1.0, 2.0)

@@ -12,7 +12,7 @@ from workloads.signature import Bounds, Signature, forward_macs, measured
 from workloads.table import ROWS
 from workloads.workload import Workload
 
-# The one workload without a smoke scale: ResNet-50 at its full width; tests/test_workloads.py looks at its bundled trace.
+# The one workload without a smoke scale: ResNet-50 at its full width; tests/test_bundled_traces.py looks at its bundled trace.
 SMOKED = [row for row in ROWS if row.name != "resnet50-fashion"]
 
 

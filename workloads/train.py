@@ -140,6 +140,10 @@ class Run:
         """Put figures into the record."""
         self.record.notes.update(figures)
 
+    def note_size(self, model: nn.Module) -> None:
+        """Put the number of a model's parameters into the record."""
+        self.note(parameters=_size(model.parameters()))
+
     def fit(
         self,
         phase: str,

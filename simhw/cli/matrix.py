@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli import training
 from simhw.cli.terminal import facts, show
 from simhw.cli.trace import size_in_bytes
-from simhw.errors import WorkloadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +85,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.report.matrix_tables import Headings, matrix_page
     from workloads.matrix import chosen_rows, needed, records_of, table
 
-    for option in ("jobs", "capture_batch"):
-        if getattr(arguments, option) < 1:
-            raise WorkloadError(f"--{option.replace('_', '-')} {getattr(arguments, option)}: give a number of at least 1")
+    training.check_counts(arguments, "jobs", "capture_batch")
     for suffix in (".csv", ".md", ".png"):
         check_target(arguments.out + suffix, (suffix,))
     rows = chosen_rows(arguments.workloads)
@@ -207,10 +204,9 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
 
 
 def _line(row: "Workload", frame: Any) -> str:
-    from simhw.report.matrix_plots import shown_score
+    from simhw.report.scores import shown_scores
 
     mine = frame[frame["workload"] == row.name]
     first = mine.iloc[0]
     gains = "  ".join(f"{cell.machine} {cell.run_speedup:.2f}" for cell in mine.itertuples())
-    score, plain = (shown_score(first[column], first["metric"]) for column in ("score", "baseline_score"))
-    return f"{row.name:24} {first['metric']} {score} ({plain})  times as fast: {gains}"
+    return f"{row.name:24} {first['metric']} {shown_scores(first)}  times as fast: {gains}"

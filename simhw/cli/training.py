@@ -43,6 +43,20 @@ def add_options(parser: argparse.ArgumentParser, steps: str) -> None:
     )
 
 
+def check_counts(arguments: argparse.Namespace, *options: str) -> None:
+    """Refuse options that count something and are less than 1; those that are not given are not looked at.
+
+    Raises
+    ------
+    WorkloadError
+        The message names the option.
+    """
+    for option in options:
+        count = getattr(arguments, option)
+        if count is not None and count < 1:
+            raise WorkloadError(f"--{option.replace('_', '-')} {count}: give a number of at least 1")
+
+
 def wanted_steps(text: str, row: "Workload") -> "list[Wanted]":
     """The steps that ``--steps`` asks for.
 
@@ -98,9 +112,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.workload is None:
         return list_workloads()
     row = workload(arguments.workload)
-    for option in ("threads", "max_steps", "capture_batch"):
-        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
-            raise WorkloadError(f"--{option.replace('_', '-')} {getattr(arguments, option)}: give a number of at least 1")
+    check_counts(arguments, "threads", "max_steps", "capture_batch")
     for option in ("steps", "max_bytes", "capture_batch"):
         if getattr(arguments, option) is not None and not arguments.capture:
             raise WorkloadError(f"--{option.replace('_', '-')}: there is nothing to capture; give --capture FILE as well")
@@ -203,6 +215,8 @@ def _capture(arguments: argparse.Namespace, row: "Workload") -> "StepCapture":
 
 def _summary(row: "Workload", record: "Record") -> list[str]:
     """A line per phase and per score, the notes, and what the paper said."""
+    from simhw.report.scores import shown_score
+
     lines = []
     for phase in record.phases:
         tail = phase.losses[-50:]
@@ -213,7 +227,7 @@ def _summary(row: "Workload", record: "Record") -> list[str]:
             f"{macs / 1e6:,.3g} M multiply-accumulates a sample, {phase.cpu_seconds:.1f} s of processor time"
         )
     for score in record.scores:
-        shown = f"{score.value:.1%}" if score.metric == "accuracy" else f"{score.value:.3f}"
+        shown = shown_score(score.value, score.metric)
         lines.append(f"{score.metric} after {score.phase}: {shown} of {score.tested} held-out samples, loss {score.loss:.3f}")
     for name, value in record.notes.items():
         lines.append(f"{name.replace('_', ' ')}: {value:.6g}" if isinstance(value, float) else f"{name.replace('_', ' ')}: {value}")

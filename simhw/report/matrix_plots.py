@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import named
+from simhw.report.scores import shown_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,10 +76,4 @@ def _heat(axes: Axes, values: "np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 def _label(name: str, score: "pd.Series[Any]") -> str:
-    return f"{named(name)}  {shown_score(score['score'], score['metric'])} ({shown_score(score['baseline_score'], score['metric'])})"
-
-
-def shown_score(value: object, metric: object) -> str:
-    """A score as people read it: accuracy in percent."""
-    assert isinstance(value, float)
-    return f"{value:.1%}" if metric == "accuracy" else f"{value:.3f}"
+    return f"{named(name)}  {shown_scores(score)}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simhw.report.matrix_plots import shown_score
+from simhw.report.scores import shown_score, shown_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +15,10 @@ class Headings:
 
     title: str
     machines: dict[str, str]
+
+    def line(self, machine: str) -> str:
+        """What a machine is called, in one line."""
+        return self.machines.get(machine, machine).replace("\n", " ")
 
 
 def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], picture: str, told: dict[str, tuple[str, str]]) -> str:
@@ -33,7 +37,7 @@ def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], pic
         What was published of each, and what was trained here.
     """
     machines = list(dict.fromkeys(frame["machine"]))
-    names = [headings.machines.get(machine, machine).replace("\n", " ") for machine in machines]
+    names = [headings.line(machine) for machine in machines]
     lines = [f"# {headings.title}", "", *(f"- {fact}" for fact in facts), ""]
     if picture:
         lines += [f"![Heat map of the table]({picture})", ""]
@@ -43,15 +47,16 @@ def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], pic
     own = [machine for machine in machines if frame.loc[frame["machine"] == machine, "over_bf16"].notna().any()]
     lines += ["", "## Against the machine's own bit-parallel bfloat16 baseline", ""]
     lines += ["The same step on both machines / the uncompressed step on the baseline against the compressed one on the machine.", ""]
-    headers = [f"{headings.machines.get(machine, machine)}: {what}".replace("\n", " ") for machine in own for what in ("time", "energy")]
+    headers = [f"{headings.line(machine)}: {what}" for machine in own for what in ("time", "energy")]
     lines += _rows(["technique", *headers], [_bf16_row(frame, name, own) for name in _names(frame)])
     lines += ["", "## With ideal memories", ""]
     lines += [
         "Steps of small models on few images move many bytes for each product, so memories bind most of them; compute alone gains:",
         "",
     ]
-    headers = [headings.machines.get(machine, machine).replace("\n", " ") for machine in _simulated(frame)]
-    lines += _rows(["technique", *headers], [_compute_row(frame, name, _simulated(frame)) for name in _names(frame)])
+    simulated = list(dict.fromkeys(frame.loc[frame["compute_speedup"].notna(), "machine"]))
+    headers = [headings.line(machine) for machine in simulated]
+    lines += _rows(["technique", *headers], [_compute_row(frame, name, simulated) for name in _names(frame)])
     lines += ["", "## Published, and seen here", ""]
     lines += [
         "Scores here are of small models trained for minutes on a CPU, none pretrained; published ones of the models named.",
@@ -69,8 +74,7 @@ def _names(frame: "pd.DataFrame") -> list[str]:
 
 def _gain_row(frame: "pd.DataFrame", name: str, machines: list[str]) -> list[str]:
     mine = frame[frame["workload"] == name].set_index("machine")
-    first = mine.iloc[0]
-    cells = [f"{name}", f"{shown_score(first['score'], first['metric'])} ({shown_score(first['baseline_score'], first['metric'])})"]
+    cells = [name, shown_scores(mine.iloc[0])]
     for machine in machines:
         if machine not in mine.index:
             cells.append("–")
@@ -91,10 +95,6 @@ def _bf16_row(frame: "pd.DataFrame", name: str, machines: list[str]) -> list[str
     return cells
 
 
-def _simulated(frame: "pd.DataFrame") -> list[str]:
-    return list(dict.fromkeys(frame.loc[frame["compute_speedup"].notna(), "machine"]))
-
-
 def _compute_row(frame: "pd.DataFrame", name: str, machines: list[str]) -> list[str]:
     mine = frame[frame["workload"] == name].set_index("machine")
     return [name, *(f"{float(mine['compute_speedup'][machine]):.2f}" for machine in machines)]
@@ -104,9 +104,8 @@ def _seen(frame: "pd.DataFrame", name: str, headings: Headings) -> str:
     """Speed of the whole training on every machine in percent, and what it costs in score."""
     mine = frame[frame["workload"] == name]
     first = mine.iloc[0]
-    gains = []
-    for machine, speedup in zip(mine["machine"], mine["run_speedup"], strict=True):
-        gains.append(f"{headings.machines.get(machine, machine).replace(chr(10), ' ')} {100 * (speedup - 1):+.1f}%")
+    pairs = zip(mine["machine"], mine["run_speedup"], strict=True)
+    gains = [f"{headings.line(machine)} {100 * (speedup - 1):+.1f}%" for machine, speedup in pairs]
     score, plain = (shown_score(first[column], first["metric"]) for column in ("score", "baseline_score"))
     return f"{', '.join(gains)}; {first['metric']} {score} for {plain} uncompressed"
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from simhw.errors import WorkloadError
 from workloads.data.images import Images
+from workloads.data.limit import check_length
 
 _PIXELS = 3 * 32 * 32
 # The largest file, CIFAR-100's training images, has 154 MB.
@@ -68,9 +69,7 @@ def _records(path: Path, label_bytes: int, classes: int) -> tuple[npt.NDArray[np
     """Pixels (N, 3, 32, 32) and labels (N,); the last label byte counts."""
     record = label_bytes + _PIXELS
     try:
-        size = path.stat().st_size
-        if size > _LIMIT_BYTES:
-            raise WorkloadError(f"{path}: {size} bytes; no file of this set has more than {_LIMIT_BYTES >> 20} MiB")
+        size = check_length(path, _LIMIT_BYTES)
         if size == 0 or size % record:
             raise WorkloadError(f"{path}: {size} bytes are no whole number of records of {record}; give the binary version of the set")
         records = np.fromfile(path, np.uint8).reshape(-1, record)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from simhw.errors import WorkloadError
 from workloads.data.folders import read_image
+from workloads.data.limit import check_length
 from workloads.detection.loss import EMPTY
 from workloads.task import Loss, Score, Task
 
@@ -93,8 +94,7 @@ def _instances(folder: Path, part: str) -> tuple[Found, dict[int, str]]:
     """Files with their boxes and categories, and the names of the categories."""
     path = folder / "annotations" / f"instances_{part}.json"
     try:
-        if path.stat().st_size > _LIMIT_BYTES:
-            raise WorkloadError(f"{path}: more than {_LIMIT_BYTES >> 30} GiB; not a file of this set")
+        check_length(path, _LIMIT_BYTES)
         told = json.loads(path.read_bytes())
         names = {int(each["id"]): str(each["name"]) for each in told["categories"]}
         images = {int(each["id"]): each for each in told["images"]}

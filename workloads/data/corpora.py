@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from simhw.errors import WorkloadError
+from workloads.data.limit import check_length
 from workloads.data.text import FIRST, Sample, language_model, text_classification, words_in
 from workloads.task import Task
 
@@ -101,8 +102,7 @@ def _samples(path: Path, name: str) -> list[tuple[str, str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        if path.stat().st_size > _LIMIT_BYTES:
-            raise WorkloadError(f"{path}: more than {_LIMIT_BYTES >> 20} MiB; not a file of this set")
+        check_length(path, _LIMIT_BYTES)
         # Not splitlines: some texts hold marks that it takes for ends of lines.  MRPC starts with a byte order mark.
         return path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from simhw.errors import WorkloadError
@@ -71,7 +72,7 @@ def scenes(size: int, train: int, test: int, source: str = "mnist5k", folder: Pa
     Raises
     ------
     WorkloadError
-        There is no such source, the size is too small, or scikit-learn is not installed.
+        There is no such source, or the size is too small.
     """
     if source not in DATA_SETS or size < 32:
         raise WorkloadError(f"scenes of {size} pixels with objects of {source!r}: need 32 pixels and one of {', '.join(DATA_SETS)}")
@@ -82,10 +83,6 @@ def scenes(size: int, train: int, test: int, source: str = "mnist5k", folder: Pa
 
 
 def _photos() -> list[Tensor]:
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError:
-        raise WorkloadError("scenes need scikit-learn's photographs: pip install 'simhw[workloads]'") from None
     return [torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images]
 
 

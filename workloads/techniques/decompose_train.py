@@ -32,7 +32,8 @@ def decompose_train(run: Run) -> nn.Module:
     paths = [layer.name for layer in decomposable(network_of(model, torch.zeros(1, 1, 16, 16)))]
     ranks = energy_ranks(model, paths, ENERGY)
     factor(model, ranks)
-    run.note(decomposed_layers=len(ranks), layers=len(paths), parameters=sum(parameter.numel() for parameter in model.parameters()))
+    run.note(decomposed_layers=len(ranks), layers=len(paths))
+    run.note_size(model)
     run.score("decomposed", model, task, limit=limit)
     run.fit("factors", model, task, Schedule(run.pick(4, FACTORS), rate=0.04), batch=batch)
     run.score("factors", model, task, limit=limit)

@@ -59,7 +59,7 @@ def _trained(run: Run) -> tuple[nn.Module, Task]:
 
 
 def _finetuned(run: Run, model: nn.Module, task: Task, hooks: Sequence[Hook] = ()) -> nn.Module:
-    run.note(parameters=sum(parameter.numel() for parameter in model.parameters()))
+    run.note_size(model)
     run.fit("finetune", model, task, Schedule(steps=run.pick(4, TUNE_STEPS), rate=0.02), batch=run.pick(8, 32), hooks=hooks)
     run.score("finetune", model, task, limit=run.pick(200, 2000))
     return model

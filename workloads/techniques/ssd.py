@@ -5,6 +5,7 @@ change which boxes stand for an object.  Source: arXiv 1808.05730 and 1808.05727
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -112,7 +113,7 @@ def _full() -> Network:
 _SIGNATURE = Signature(
     zeros_a=Bounds(0.1, 0.6), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0.02, 0.6), weight_grad=Bounds(1, 1), kinds=frozenset({"conv2d"})
 )
-_SAME = Signature(**{**_SIGNATURE.__dict__, "macs": Bounds(1, 1)})
+_SAME = replace(_SIGNATURE, macs=Bounds(1, 1))
 
 
 def _workload(

@@ -57,7 +57,7 @@ def dense(run: Run) -> nn.Module:
 def gqkva(run: Run, name: str) -> nn.Module:
     """Attention with the groups that the paper calls `name`, from scratch."""
     model, task = small_vit(run, *GROUPS[name])
-    run.note(parameters=sum(parameter.numel() for parameter in model.parameters()))
+    run.note_size(model)
     return _fitted(run, "grouped", model, task, run.pick(6, STEPS))
 
 

@@ -24,7 +24,7 @@ def video(run: Run, variant: str) -> nn.Module:
     task = moving_digits(run.pick(4, 8), run.pick(16, 32), folder=run.data)
     run.seeded()
     model = VideoNet(len(WAYS), run.pick(0.0625, 0.1875), variant)
-    run.note(parameters=sum(parameter.numel() for parameter in model.parameters()))
+    run.note_size(model)
     run.fit("clips", model, task, Schedule(run.pick(3, 400), rate=0.05, warmup=run.pick(1, 40)), batch=run.pick(4, 16))
     run.score("clips", model, task, limit=run.pick(50, 1000))
     return model
