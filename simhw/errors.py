@@ -1,8 +1,19 @@
 """What simhw tells a user who can do something about it: one line, no traceback, exit code 2 from the CLI."""
 
+LONGEST_MESSAGE = 390
+"""Characters of a message: a line of at most 400 with the program's name.  What it quotes may come from a stranger's file."""
+_KEPT_END = 130
+
 
 class SimhwError(Exception):
     """Base of every error that a user's input can cause; its text is one line that says what, where and what to do."""
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().split())
+        if len(text) <= LONGEST_MESSAGE:
+            return text
+        # The file and the problem stand at the beginning, what to do at the end.
+        return f"{text[: LONGEST_MESSAGE - _KEPT_END - 5]} ... {text[-_KEPT_END:]}"
 
 
 class TraceError(SimhwError):

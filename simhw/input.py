@@ -1,0 +1,79 @@
+"""Reading text files that nobody vouches for: whatever is wrong with one becomes an error that names it.
+
+The counterpart of `simhw.output`.  Zip archives have a room of their own, `simhw.trace.archive`.
+"""
+
+import json
+import os
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from simhw.errors import SimhwError
+
+_quoted = reprlib.Repr()
+_quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
+
+
+def quoted(value: object) -> str:
+    """A value of a user or a file as an error may quote it: at most some 80 characters, printable ones alone."""
+    return ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
+
+
+def read_bytes(path: str | os.PathLike[str], limit_bytes: int, error: type[SimhwError], what: str) -> bytes:
+    """The content of a file that holds `what` ("a machine file").
+
+    Raises
+    ------
+    SimhwError
+        Of the type given: there is no such file, it cannot be read, or it is longer than `limit_bytes`.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(limit_bytes + 1)
+    except (OSError, ValueError) as problem:  # ValueError: a NUL byte in the name
+        raise error(f"{quoted(str(path))[1:-1]}: cannot be read: {getattr(problem, 'strerror', None) or problem}; give {what}") from None
+    if len(content) > limit_bytes:
+        raise error(f"{path}: over {limit_bytes:,} bytes; that is not {what}")
+    return content
+
+
+def decoded(content: bytes, where: str, error: type[SimhwError]) -> str:
+    """The text of a file's bytes, without a byte-order mark.
+
+    Raises
+    ------
+    SimhwError
+        Of the type given: they are not UTF-8; says in which line.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        byte = content[problem.start]
+        raise error(f"{where}: line {line}: byte {byte:#04x} is not UTF-8; save the file as UTF-8") from None
+
+
+def read_text(path: str | os.PathLike[str], limit_bytes: int, error: type[SimhwError], what: str) -> str:
+    """The text of a UTF-8 file that holds `what`; raises as `read_bytes` and `decoded` do."""
+    return decoded(read_bytes(path, limit_bytes, error, what), str(Path(path)), error)
+
+
+def parse_json(text: str, where: str, error: type[SimhwError]) -> Any:
+    """A JSON document.
+
+    Raises
+    ------
+    SimhwError
+        Of the type given: it is no JSON, nested too deeply, or has a number that is none (NaN, Infinity) or of absurd length.
+    """
+
+    def not_a_number(name: str) -> Any:
+        raise ValueError(f"{name} is not a number")
+
+    try:
+        return json.loads(text, parse_constant=not_a_number)
+    except ValueError as problem:
+        raise error(f"{where}: not JSON: {problem}") from None
+    except RecursionError:
+        raise error(f"{where}: not JSON that simhw wrote: nested too deeply") from None
