@@ -29,12 +29,15 @@ class Results:
         Trace, machine, their hashes, sampling, seed and versions; every row of `frame` carries them.
     machine : Machine
     baseline : Machine or None
+    doubts : tuple of str
+        Where the step was grown: layers of which shapes alone do not tell how they grow, and what was taken.
     """
 
     operations: list[OperationResult]
     provenance: dict[str, Any]
     machine: "Machine"
     baseline: "Machine | None"
+    doubts: tuple[str, ...] = ()
 
     @cached_property
     def total(self) -> Summary:

@@ -4,13 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.accelerator import tile_loads
-from simhw.batch import captured_batch, grow_layer
+from simhw.batch import Growth, grow_layer
 from simhw.bfloat16 import from_float32
 from simhw.cells import Plan
 from simhw.energy import energy_of
@@ -61,8 +60,8 @@ class Simulation:
     ----------
     baseline_costs : mapping or None
         What each operation takes on a baseline whose time depends on values; None where shapes alone tell.
-    batch : int or None
-        Images that the step is grown to; None for those of the trace.
+    growth : Growth or None
+        How the step is grown to more images; None for those of the trace.
     description : str
         How the passes were chosen, once `run` has decided it.
     """
@@ -76,7 +75,7 @@ class Simulation:
     workers: int | None
     baseline: Machine | None
     baseline_costs: Mapping[Place, Cost] | None
-    batch: int | None = None
+    growth: Growth | None = None
     description: str = ""
 
     def run(self) -> dict[Place, OperationResult]:
@@ -169,12 +168,12 @@ class Simulation:
         lane_cycles = sum(counters[name].value for name in classes)
         useful = counters["useful"].value / lane_cycles if lane_cycles else 1.0
         simulated = sum(tally.simulated_passes for tally in tallies) / max(1, sum(tally.passes for tally in tallies))
-        if self.batch is not None:
-            run, plans = self._grown(run, candidate)
+        if self.growth is not None:
+            run, plans = self._grown(self.growth, run, candidate)
             captured_sets, sets = sets, _sets(plans)
-            growth = sum(sets) / max(1, sum(captured_sets))
-            cycles, tile_cycles, loads = cycles.times(growth), tile_cycles.times(growth), loads * growth
-            counters = {name: estimate.times(growth) for name, estimate in counters.items()}
+            more = sum(sets) / max(1, sum(captured_sets))
+            cycles, tile_cycles, loads = cycles.times(more), tile_cycles.times(more), loads * more
+            counters = {name: estimate.times(more) for name, estimate in counters.items()}
         base, base_work = None, None
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
@@ -197,18 +196,13 @@ class Simulation:
         )
         return _Pending(result, work, base_work)
 
-    def _grown(self, run: OperationRun, candidate: Candidate) -> tuple[OperationRun, list[Plan]]:
-        """The operation and its passes as they would be on `batch` images."""
-        assert self.batch is not None
-        layer = grow_layer(run.layer, self._captured, self.batch)
+    def _grown(self, growth: Growth, run: OperationRun, candidate: Candidate) -> tuple[OperationRun, list[Plan]]:
+        """The operation and its passes as they would be on more images."""
+        layer = grow_layer(run.layer, growth.axes[run.layer_index], growth.factor)
         families = lower_for(layer, run.operation, self.machine)
         split = [(family, candidate.choice.split(family)) for family in families]
         plans = [Plan(family, swapped, products, self.machine.tile) for family, parts in split for swapped, products in parts]
         return OperationRun(run.layer_index, layer, run.operation, families), plans
-
-    @cached_property
-    def _captured(self) -> int:
-        return captured_batch(self.trace.layers)
 
     def _cycles(self, candidate: Candidate) -> Estimate:
         """Cycles on all tiles, as uncertain as the sum over the passes."""

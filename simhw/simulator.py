@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw import __version__
-from simhw.batch import captured_batch, grow_layer
+from simhw.batch import grow_layer, growth
 from simhw.bfloat16 import BF16Array, from_float32, is_nonfinite, to_float32
 from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
@@ -188,7 +188,7 @@ def simulate(
         Threads; by default one per processor core.
     batch : int, optional
         Grow the step to so many images, whose values are those of the captured ones again and again; weights are not
-        repeated.  A multiple of the images that the trace holds.
+        repeated.  A multiple of the images that the trace holds.  `Results.doubts` names the layers that are unlike others.
 
     Raises
     ------
@@ -205,11 +205,12 @@ def simulate(
     _check_finite(trace)
     chosen = baseline_of(machine) if baseline is None else load_machine(baseline) if isinstance(baseline, str) else baseline
     costs: Mapping[Place, Cost] | None = None
+    grown = growth(trace, batch) if batch is not None else None
     if chosen is not None and not chosen.tile.fixed_time:
-        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None, batch).run()
+        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None, grown).run()
         costs = {place: result.cost for place, result in other.items()}
     replay = _replay(machine) if check else None
-    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs, batch)
+    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs, grown)
     operations = list(simulation.run().values())
     provenance = {
         "machine": machine.label,
@@ -231,7 +232,7 @@ def simulate(
         "simhw": __version__,
         "numpy": np.__version__,
     }
-    return Results(operations, provenance, machine, chosen)
+    return Results(operations, provenance, machine, chosen, grown.doubts if grown else ())
 
 
 def compare(
@@ -282,10 +283,10 @@ def timeline(trace: Trace, results: Results, layer: str, operation: Operation, r
     if cost is None:
         raise SimhwError(f"{results.machine.label}: memories are ideal, so there is no timeline of them")
     # Layers may share a name, and not all ran every operation.
-    found = next(each for each in trace.layers if each.name == layer and operation in each.operations)
-    batch = results.provenance["grown_to"]
-    if batch:
-        found = grow_layer(found, captured_batch(trace.layers), batch)
+    index, found = next((i, each) for i, each in enumerate(trace.layers) if each.name == layer and operation in each.operations)
+    if batch := results.provenance["grown_to"]:
+        grown = growth(trace, batch)
+        found = grow_layer(found, grown.axes[index], grown.factor)
     return memory_cost(found, operation, results.machine, cost.shapes, cost.tile_cycles, record)
 
 

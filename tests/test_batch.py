@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_trace, simulate
-from simhw.batch import captured_batch, grow_layer
-from simhw.errors import SimhwError
+from simhw.batch import captured_batch
 from tests.slow_engine import tensor
 
 
@@ -54,15 +53,8 @@ def test_weights_are_moved_once_whatever_the_batch():
 
 def test_sampled_trace_grows_and_keeps_its_relative_error():
     trace = load_trace("resnet50.npz")
-    assert captured_batch(trace.layers) == 4
+    assert captured_batch(trace) == 4
     plain, grown = (simulate(trace, "tensordash", progress=False, batch=batch).total for batch in (None, 32))
     assert grown.macs == 8 * plain.macs
     assert grown.cycles.relative_half_width == pytest.approx(plain.cycles.relative_half_width, rel=0.1)
     assert grown.speedup == pytest.approx(plain.speedup, rel=0.01)
-
-
-def test_batch_that_is_no_multiple_is_refused():
-    with pytest.raises(SimhwError, match="batch 3: give a multiple of the 2 images that the trace holds"):
-        simulate(Trace(layers()), "fpraker", progress=False, batch=3)
-    with pytest.raises(SimhwError, match="batch 0"):
-        grow_layer(layers()[0], 2, 0)

@@ -9,6 +9,7 @@ from simhw.roofline.from_trace import network_from_trace, trace_batch
 from simhw.roofline.layers import Conv, Linear, MatMul, RecurrentLayer
 from simhw.roofline.networks import load_network
 from simhw.roofline.step import Run, step
+from simhw.trace.trace import Metadata
 
 
 def zeros(*shape: int) -> np.ndarray:
@@ -58,6 +59,28 @@ def test_bundled_step_has_the_products_of_resnet50() -> None:
     assert 4 * network.macs == pytest.approx(1.343e9, rel=1e-3)
     assert "products alone" in network.source
     assert {work.phase for work in step(network, Run(4))} >= {"forward", "input_grad", "weight_grad"}
+
+
+def test_recorded_batch_tells_what_a_sample_is_and_an_optimizers_products_are_left_out_by_name() -> None:
+    # Ten tokens, a batch of four: the greatest common divisor of the leading axes would be two.
+    tokens = Layer("tokens", "linear", a=zeros(10, 4, 8), w=zeros(6, 8), g=zeros(10, 4, 6))
+    scores = Layer("scores", "matmul", a=zeros(8, 10, 4), w=zeros(8, 4, 10), g=zeros(8, 10, 10))
+    outside = Layer("matmul", "matmul", a=zeros(40, 8), w=zeros(8, 5), g=zeros(40, 5))
+    update = Layer("matmul#2", "matmul", a=zeros(8, 6), w=zeros(6, 8))
+    network = network_from_trace(Trace([tokens, scores, outside, update], Metadata(batch=4)))
+    assert network.layers == (
+        Linear("tokens", 8, 6, 10, bias=False),
+        MatMul("scores", 2, 10, 10, 4),
+        Linear("matmul", 8, 5, 10, bias=False),
+    )
+    assert "without 'matmul#2', which have no batch axis" in network.source
+
+
+def test_product_across_samples_is_refused() -> None:
+    contrast = Layer("matmul", "matmul", a=zeros(4, 12), w=zeros(12, 4), g=zeros(4, 4))
+    code = Layer("code", "linear", a=zeros(4, 10), w=zeros(12, 10), g=zeros(4, 12))
+    with pytest.raises(ShapeError, match="a product across samples"):
+        network_from_trace(Trace([code, contrast], Metadata(batch=4)))
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     SimhwError
         An option cannot be used.
     """
-    from simhw.batch import captured_batch, check_batch
+    from simhw.batch import growth
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES
     from simhw.trace.format import load_trace
 
@@ -106,7 +106,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     if not any(layer.operations for layer in trace.layers):
         raise SimhwError(f"{trace.path}: training ran no operation that could be simulated")
     if arguments.batch is not None:
-        check_batch(captured_batch(trace.layers), arguments.batch)
+        growth(trace, arguments.batch)
     return Request(trace, pairs, sample, arguments.batch)
 
 

@@ -121,8 +121,8 @@ def explanation(results: Results) -> list[str]:
 
 
 def cautions(results: Results) -> list[str]:
-    """What makes the comparison with the baseline less than fair."""
-    lines = []
+    """What makes figures less than certain, or the comparison with the baseline less than fair."""
+    lines = [f"Caution: grown to a batch of {results.provenance['grown_to']}: {doubt}." for doubt in results.doubts]
     machine, base = results.machine, results.baseline
     if stale := stale_costs(machine):
         lines.append(

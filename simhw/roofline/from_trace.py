@@ -2,7 +2,7 @@
 
 from math import prod
 
-from simhw.batch import captured_batch
+from simhw.batch import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
 from simhw.errors import ShapeError
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers import Layer as NetworkLayer
@@ -14,25 +14,38 @@ CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
 
 
 def trace_batch(trace: Trace) -> int:
-    """Samples of the captured step."""
-    return captured_batch(_layers(trace))
+    """Samples of the captured step.
+
+    Raises
+    ------
+    TraceError
+        As of `simhw.batch.captured_batch`.
+    """
+    return captured_batch(trace)
 
 
 def network_from_trace(trace: Trace) -> Network:
     """The product layers of a trace as a network; no values are read.
 
     A trace has no elementwise functions, normalisations or pooling, so a prediction of it is of the products alone.  Where
-    training skipped the weights' gradients the layer is frozen.
+    training skipped the weights' gradients the layer is frozen.  Products that have no batch axis are left out and named in
+    the network's source: what an optimizer does is no part of a network.
 
     Raises
     ------
     ShapeError
         The trace has no layer, or one whose input or weights are missing or whose rows are no whole number of samples.
+    TraceError
+        As of `simhw.batch.captured_batch`.
     """
-    batch = trace_batch(trace)
-    layers = tuple(_converted(layer, batch) for layer in _layers(trace))
+    layers, batch = _layers(trace), trace_batch(trace)
+    known = batch_axes(trace)
+    found = tuple(_converted(layer, batch, axes) for layer, axes in zip(layers, known, strict=True) if axes.axes)
     source = f"{trace.path or 'a trace'}, captured with batch {batch}: products alone, as traces hold nothing else"
-    return Network(trace.metadata.model or "trace", layers, source)
+    if without := [repr(layer.name) for layer, axes in zip(layers, known, strict=True) if not axes.axes]:
+        more = f" and {len(without) - 5} more" if without[5:] else ""
+        source += f"; without {', '.join(without[:5])}{more}, which have no batch axis"
+    return Network(trace.metadata.model or "trace", found, source)
 
 
 def _layers(trace: Trace) -> list[Layer]:
@@ -41,7 +54,7 @@ def _layers(trace: Trace) -> list[Layer]:
     return trace.layers
 
 
-def _converted(layer: Layer, batch: int) -> NetworkLayer:
+def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
     missing = [tensor.upper() for tensor in ("a", "w") if tensor not in layer.shapes]
     if missing:
         raise ShapeError(f"layer {layer.name!r}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
@@ -55,6 +68,10 @@ def _converted(layer: Layer, batch: int) -> NetworkLayer:
         if repeats > 1:
             raise ShapeError(f"layer {layer.name!r}: {repeats} images a sample; give a trace of one image a sample")
         return Conv(layer.name, a[1], w[0], *fields, trainable=trainable)
+    if layer.kind == "matmul" and len(a) == 2:
+        if axes.axes != MATRIX_AXES["M"]:
+            raise ShapeError(f"layer {layer.name!r}: a product across samples ({axes.doubt}) is no layer of a network of one sample")
+        return Linear(layer.name, a[-1], w[-1], _whole(layer, a[0], batch), bias=False, trainable=trainable)
     if layer.kind == "matmul":
         return MatMul(layer.name, _whole(layer, prod(a[:-2]), batch), m=a[-2], n=w[-1], k=a[-1])
     if layer.kind in RECURRENT and w[0] == GATES[CELLS[layer.kind]] * w[1] and "weight_hh" in layer.name:
