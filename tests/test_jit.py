@@ -1,35 +1,36 @@
-"""Compiled kernels: cached under a hash of the sources where there is a folder for it, compiled anew where there is none."""
+"""Compiled kernels: cached under a hash of the sources, loaded only as they were written, compiled anew where that fails."""
 
-import importlib.util
+import ast
 import os
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import simhw
-from simhw import jit
+from simhw import jit, kernel_cache
+from tests.bounded import run_simhw
 
 PACKAGE = Path(simhw.__file__).parent
 
 SMALL_KERNEL = """
 import numpy as np
-from simhw import jit
+from simhw.kernel_cache import cache_folder
 from simhw.tile.passes import nonzero_per_k
-print(jit._cache_folder())
+print(cache_folder())
 print(nonzero_per_k(np.array([[0, 0x3F80], [0x8000, 0x4000]], np.uint16)).tolist())
 print(sum(nonzero_per_k.stats.cache_hits.values()), sum(nonzero_per_k.stats.cache_misses.values()))
 """
 
 
-def run_kernel(**environment: str) -> list[str]:
+def run_kernel(script: str = SMALL_KERNEL, **environment: str) -> list[str]:
     """Cache folder, result, and cache hits and misses of a small kernel in a process of its own."""
     kept = {key: value for key, value in os.environ.items() if key not in ("HOME", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     result = subprocess.run(
-        [sys.executable, "-c", SMALL_KERNEL], env=kept | environment, capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+        [sys.executable, "-c", script], env=kept | environment, capture_output=True, text=True, check=False, cwd=PACKAGE.parent
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
@@ -52,12 +53,12 @@ def test_first_folder_that_can_be_written_to_is_used(tmp_path):
     file.write_text("")
     home = tmp_path / "home"
     folder, result, _ = run_kernel(HOME=str(home), NUMBA_CACHE_DIR=str(file / "numba"))
-    assert folder == str(home / ".cache" / "simhw" / jit.source_hash())
+    assert folder == str(home / ".cache" / "simhw" / kernel_cache.source_hash())
     assert result == "[0, 2]"
 
 
 def test_second_process_takes_the_compiled_kernel_from_the_cache(tmp_path):
-    expected = str(tmp_path / "simhw" / jit.source_hash())
+    expected = str(tmp_path / "simhw" / kernel_cache.source_hash())
     assert run_kernel(HOME=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path)) == [expected, "[0, 2]", "0 1"]
     assert any(path.suffix == ".nbi" for path in Path(expected).rglob("*"))
     assert run_kernel(HOME=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path)) == [expected, "[0, 2]", "1 0"]
@@ -82,7 +83,7 @@ def test_user_without_a_home_folder_has_no_cache(monkeypatch):
     for variable in ("HOME", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert jit._cache_folder.__wrapped__() is None
+    assert kernel_cache.cache_folder.__wrapped__() is None
 
 
 def test_kernel_keeps_numbas_own_cache_folder():
@@ -98,32 +99,103 @@ def test_kernel_keeps_numbas_own_cache_folder():
     assert before == numba.config.CACHE_DIR
 
 
+# Damage: loading cached code can kill the process, so nothing is loaded that is not as it was written.
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut off": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-1],
+    "one bit": lambda content: content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 4]) + content[len(content) // 2 + 1 :],
+    "first byte": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "zeros": lambda content: bytes(len(content)),
+    "longer": lambda content: content + b"x",
+    "another program's": lambda _: b"\x80\x04\x95 not a kernel",
+}
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_cache_file_is_not_loaded_and_mended(tmp_path, cached, suffix, damage):
+    folder = shutil.copytree(cached, tmp_path / "cache")
+    (file,) = folder.rglob(f"*.{suffix}")
+    file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    assert run_kernel(HOME=str(tmp_path), NUMBA_CACHE_DIR=str(folder))[1:] == ["[0, 2]", "0 1"]
+    assert run_kernel(HOME=str(tmp_path), NUMBA_CACHE_DIR=str(folder))[1:] == ["[0, 2]", "1 0"]
+
+
+def test_file_of_another_kernel_is_not_loaded(tmp_path, cached):
+    # Its digest is right for its own name alone.
+    folder = shutil.copytree(cached, tmp_path / "cache")
+    (file,) = folder.rglob("*.nbc")
+    renamed = file.with_name(file.name.replace(".1.nbc", ".2.nbc"))
+    files = kernel_cache._CheckedFiles(str(file.parent), file.name.removesuffix(".1.nbc"), None)
+    files._load_data(file.name)
+    file.rename(renamed)
+    with pytest.raises(OSError, match="damaged"):
+        files._load_data(renamed.name)
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory) -> Path:
+    """A cache folder with one kernel."""
+    folder: Path = tmp_path_factory.mktemp("cached")
+    run_kernel(HOME=str(folder), NUMBA_CACHE_DIR=str(folder))
+    return folder
+
+
+def test_folder_in_the_place_of_a_cache_file_is_no_obstacle(tmp_path, cached):
+    folder = shutil.copytree(cached, tmp_path / "cache")
+    for suffix in ("nbi", "nbc"):
+        (file,) = (path for path in folder.rglob(f"*.{suffix}") if path.is_file())
+        file.unlink()
+        file.mkdir()
+    assert run_kernel(HOME=str(tmp_path), NUMBA_CACHE_DIR=str(folder))[1:] == ["[0, 2]", "0 1"]
+
+
+def test_full_disk_costs_the_cache_not_the_run(tmp_path):
+    # A limit on the length of files fails writes as a full disk does: after the folder and the file were made.
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
+    folder, result, counts = run_kernel(full + SMALL_KERNEL, HOME=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path))
+    assert (result, counts) == ("[0, 2]", "0 1")
+    assert not [path for path in Path(folder).rglob("*") if path.is_file()]
+
+
+def test_without_a_compiler_kernels_say_so(monkeypatch, folder):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    finished = run_simhw("run", "--trace", "some", "--pe", "fpraker", folder=folder)
+    assert (finished.code, finished.out) == (2, "")
+    assert finished.err.startswith("simhw: NUMBA_DISABLE_JIT is set")
+    assert len(finished.err.splitlines()) == 1
+    assert run_simhw("machine", "list", folder=folder).code == 0
+
+
 # The hash
 
 
 @pytest.fixture
-def package(tmp_path):
+def package(tmp_path, monkeypatch):
     """A copy of the sources that kernels can come from, and the hash of it."""
     copy = tmp_path / "simhw"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.npz", "bundled_traces"))
 
     def hash_of() -> str:
-        spec = importlib.util.spec_from_file_location("jit_copy", copy / "jit.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.source_hash()
+        monkeypatch.setattr(kernel_cache, "__file__", str(copy / "kernel_cache.py"))
+        return kernel_cache.source_hash()
 
     return copy, hash_of
 
 
 def test_hash_depends_on_contents_not_on_place(package):
     _, hash_of = package
-    assert hash_of() == hash_of() == jit.source_hash()
+    before = kernel_cache.source_hash()
+    assert hash_of() == hash_of() == before
 
 
-KERNEL_SOURCES = ["pe/fpraker.py", "pe/vector.py", "pe/accumulator.py", "tile/fpraker.py", "tile/passes.py", "replay/register.py", "jit.py"]
+KERNEL_SOURCES = [
+    *("pe/fpraker.py", "pe/vector.py", "pe/accumulator.py", "tile/fpraker.py", "tile/passes.py", "replay/register.py", "jit.py"),
+    # They compile nothing themselves, but constants of theirs are part of compiled code.
+    *("replay/record.py", "bfloat16.py", "tile/layout.py"),
+]
 
 
 @pytest.mark.parametrize("source", KERNEL_SOURCES)
@@ -138,29 +210,44 @@ def test_hash_changes_with_every_kernel_source(package, source):
 def test_hash_changes_with_a_name_and_a_new_file(package):
     copy, hash_of = package
     before = hash_of()
-    (copy / "pe" / "new.py").write_text("")
+    # However deep it lies, and whatever it imports.
+    (copy / "pe" / "deep" / "deeper").mkdir(parents=True)
+    new = copy / "pe" / "deep" / "deeper" / "new.py"
+    new.write_text("from simhw.jit import kernel\nfrom simhw.pe.deep import (\n    constants,\n)\n")
     added = hash_of()
-    (copy / "pe" / "new.py").rename(copy / "pe" / "newer.py")
-    assert len({before, added, hash_of()}) == 3
+    (copy / "pe" / "deep" / "constants.py").write_text("LANES = 8\n")
+    imported = hash_of()
+    new.rename(new.with_name("newer.py"))
+    assert len({before, added, imported, hash_of()}) == 4
 
 
 def test_hash_changes_with_numba(monkeypatch):
-    before = jit.source_hash()
-    monkeypatch.setattr(jit.numba, "__version__", "0.0")
-    assert jit.source_hash() != before
+    before = kernel_cache.source_hash()
+    monkeypatch.setattr(kernel_cache.numba, "__version__", "0.0")
+    assert kernel_cache.source_hash() != before
 
 
 def test_hash_does_not_change_with_other_sources(package):
     copy, hash_of = package
     before = hash_of()
-    with (copy / "errors.py").open("a", encoding="utf-8") as file:
+    with (copy / "output.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert hash_of() == before
 
 
-def test_every_source_that_compiles_anything_is_in_the_hash():
-    # Functions inlined into a kernel are cached with it, so the files that they come from must count too.
-    for path in PACKAGE.rglob("*.py"):
-        source = path.read_text(encoding="utf-8")
-        if re.search(r"^\s*(?:import numba|from numba|@numba)", source, re.MULTILINE):
-            assert path.parent.name == "pe" or "simhw.jit" in source or path.name == "jit.py", path
+def test_every_module_that_compiles_is_in_the_hash_with_all_that_it_imports():
+    # Constants of an imported module are frozen into compiled code, and inlined functions are cached with it.
+    sources = kernel_cache.kernel_sources(PACKAGE)
+    modules = {str(path.relative_to(PACKAGE.parent).with_suffix("")).replace(os.sep, "."): path for path in PACKAGE.rglob("*.py")}
+    for path in modules.values():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom | ast.Import)]
+        assert not any(isinstance(node, ast.ImportFrom) and node.level for node in imported), f"{path}: relative import"
+        names = [alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names]
+        for node in imported:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        if any(name.partition(".")[0] == "numba" or name == "simhw.jit" for name in names):
+            assert path in sources
+        if path in sources:
+            assert [name for name in names if name in modules and modules[name] not in sources] == []

@@ -1,14 +1,17 @@
 """The replay behind --check: equal to the oracles and to the kernels, and it notices every corrupted field."""
 
+import ast
+import itertools
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from simhw.errors import CheckError, ShapeError
 from simhw.machine import Machine, load_machine
-from simhw.replay import check_passes, replay, tensordash
+from simhw.replay import check_passes, fpraker, replay, tensordash
 from simhw.tile.passes import ParallelRows, TilePasses
 from tests import kernel_runs, test_pe_bitparallel, test_pe_fpraker, test_pe_tensordash
 from tests.kernel_runs import assert_same, draw_blocks, draw_inputs, every_value, oracle, parallel_rows, run, whole_sets
@@ -130,7 +133,7 @@ def test_passes_of_another_machine_are_caught(switch, value):
 
 def test_a_schedule_that_misses_a_pair_is_caught(monkeypatch):
     # Without its own step-0 pair, a lane leaves behind what no other lane can reach.
-    monkeypatch.setattr(tensordash, "options", lambda _: np.array([[1, 0], [2, 0]]))
+    monkeypatch.setattr(tensordash, "wired", lambda *_: np.array([[1, 0], [2, 0]]))
     x, y = exactly([1.0] * 16), exactly([1.0] * 16)
     machine = load_machine("tensordash")
     with pytest.raises(
@@ -146,6 +149,65 @@ def test_a_schedule_that_multiplies_a_pair_twice_is_caught(monkeypatch):
     machine = load_machine("tensordash")
     with pytest.raises(CheckError, match=r"the pair at step 1, lane 0 of row 0 was multiplied [2-9] times instead of 1"):
         check_passes(machine, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
+
+
+# Independence: what the kernels get wrong, the replay must not get wrong in the same place.
+
+
+def test_replay_takes_nothing_from_the_kernels_but_parameters():
+    taken = {
+        (module, name)
+        for path in Path(tensordash.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith(("simhw.pe", "simhw.tile", "simhw.bfloat16"))
+        for name in (alias.name for alias in node.names)
+    }
+    allowed = {"FPRakerPE", "BitParallelPE", "TensorDashPE", "FPRakerTileParameters", "GridTileParameters", "ParallelRows", "TilePasses"}
+    assert {name for _, name in taken} <= allowed | {"BF16Array", "to_float32"}, taken
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        ("simhw.pe.tensordash", "OPTIONS", {"paper": ((0, 0),), "dnnsim": ((0, 0),)}),
+        ("simhw.pe.tensordash", "LEVELS", np.array([0xFFFF])),
+        ("simhw.pe.exact", "rounded", lambda _: np.uint16(0)),
+        ("simhw.bfloat16", "significand_terms", lambda *_: [(1, 0)]),
+    ],
+)
+def test_replay_stays_right_where_the_kernels_code_is_broken(monkeypatch, module, name, value):
+    monkeypatch.setattr(f"{module}.{name}", value)
+    rng = np.random.default_rng(7)
+    for kind in ("tensordash", "fpraker"):
+        machine = load_machine(kind)
+        x, y = sparse(rng, 3, 100, 0.5), gaussian(rng, 3, 100)
+        assert_same(replay(machine, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y])), oracle(machine, x, [y]), kind)
+
+
+@pytest.mark.parametrize("encoder", ["naf", "booth4", "binary"])
+def test_recoded_significands_are_worth_what_they_stand_for(encoder):
+    for significand in range(128, 256):
+        terms = fpraker.recoded(significand, encoder)
+        assert sum(sign * 2.0 ** (7 + position) for sign, position in terms) == significand
+        assert [position for _, position in terms] == sorted({position for _, position in terms}, reverse=True)
+        if encoder == "naf":  # no two neighbours
+            assert all(high - low > 1 for (_, high), (_, low) in itertools.pairwise(terms))
+        assert encoder != "binary" or all(sign == 1 for sign, _ in terms)
+
+
+def test_replayed_sum_is_rounded_once():
+    # 1 + 2**-8 lies half way between 1 and the next value; what is far below a double's last bit decides.
+    assert tensordash.rounded_sum([1.0, 2.0**-8]) == 0x3F80
+    assert tensordash.rounded_sum([1.0, 2.0**-8, 2.0**-200]) == 0x3F81
+    assert tensordash.rounded_sum([-1.0, -(2.0**-8), -(2.0**-200)]) == 0xBF81
+    assert tensordash.rounded_sum([1.0, 3 * 2.0**-8, -(2.0**-200)]) == 0x3F81
+    assert tensordash.rounded_sum([1.0, 3 * 2.0**-8]) == 0x3F82
+    # 2 - 2**-8 rounds up across a power of two; the largest finite value rounds up to an infinity.
+    assert tensordash.rounded_sum([2.0, -(2.0**-8)]) == 0x4000
+    assert tensordash.rounded_sum([255.0 * 2.0**120, 2.0**119]) == 0x7F80
+    # Below the smallest normal number everything is +0.
+    assert tensordash.rounded_sum([-(2.0**-127)]) == 0
+    assert tensordash.rounded_sum([2.0**-126]) == 0x0080
 
 
 def test_operands_that_are_no_whole_sets_or_tiles_are_refused():

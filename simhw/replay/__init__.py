@@ -1,7 +1,7 @@
 """Replay: the schedule of a machine, stepped one lane at a time, and outputs recomputed from what it multiplied.
 
-The kernels of `simhw.pe` are fast because they are clever; this is slow and plain, and shares no code of theirs, so a wrong
-schedule or a wrong value cannot go unnoticed.  `--check` compares every tile pass of a run with its replay.
+The kernels of `simhw.pe` are fast because they are clever; this is slow and plain, and shares no code of theirs (the parameters
+of a machine alone), so a wrong schedule or a wrong value cannot go unnoticed.  `--check` compares every tile pass of a run with its replay.
 """
 
 from collections import Counter

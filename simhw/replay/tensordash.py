@@ -1,24 +1,71 @@
-"""TensorDash's schedule, recorded choice by choice; outputs are summed from the pairs it multiplied, in its order.
+"""TensorDash's schedule, recorded choice by choice; outputs are summed from the pairs it multiplied.
 
 A schedule is right if every effectual pair of every row is multiplied exactly once.  Here that is looked at, not assumed.
+Nothing but the PE's parameters comes from `simhw.pe`: the wires, the levels and the sums are written down here anew.
 Source: spec page tensordash.md, sections 1 and 2.
 """
 
+import math
 from collections import Counter
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from simhw.bfloat16 import BF16Array, is_zero
+from simhw.bfloat16 import BF16Array
 from simhw.errors import CheckError
 from simhw.jit import kernel
-from simhw.pe.exact import LIMBS, add_product, overflow_count, rounded, settle
-from simhw.pe.tensordash import LANES, LEVELS, TensorDashPE, options
+from simhw.pe.tensordash import TensorDashPE
 from simhw.replay.record import TensorDashRecord
 from simhw.tile.passes import GridTileParameters
 
-LEVEL_OF_LANE = np.array([next(level for level, lanes in enumerate(LEVELS) if lanes >> lane & 1) for lane in range(LANES)])
+LANES = 16
+WIRES = {
+    "paper": ("...0...", "7.314..", ".5.2.6."),
+    "dnnsim": ("...0...", "..123.4", ".5.6.7."),
+}
+"""What a multiplier can reach: a text a step, its own lane in the middle; the digits are priorities, 0 comes first."""
+LEVEL_OF_LANE = np.array([lane % 5 for lane in range(15)] + [5])
+"""Lanes whose wires cannot meet decide together: every fifth one, and the last lane alone."""
+
+
+def wired(order: str, depth: int) -> npt.NDArray[np.int64]:
+    """A multiplier's options (n, 2) of (step, relative lane), in order of priority."""
+    places = [(digit, step, lane - 3) for step, row in enumerate(WIRES[order][:depth]) for lane, digit in enumerate(row) if digit != "."]
+    return np.array([(step, lane) for _, step, lane in sorted(places)], np.int64)
+
+
+def zeros_of(bits: BF16Array) -> npt.NDArray[np.bool_]:
+    """True where the exponent field is 0: zeros, and the subnormals that the machine takes for them."""
+    return np.asarray((bits >> 7) & 0xFF == 0)
+
+
+def values_of(bits: BF16Array) -> npt.NDArray[np.float64]:
+    """Values of bit patterns, all of them finite: the machine has no infinity, and subnormals are zeros."""
+    field = (bits.astype(np.int64) >> 7) & 0xFF
+    size = np.where(field == 0, 0, 128 + (bits & 0x7F)) * np.exp2(field - 134.0)
+    return np.asarray(np.where(bits & 0x8000, -size, size))
+
+
+def rounded_sum(products: list[float]) -> int:
+    """The bfloat16 bit pattern of a sum of products, rounded once to nearest even: too large is infinite, too small +0."""
+    total = math.fsum(products)
+    # What the double leaves out decides where it lies half way between two results.
+    rest = math.fsum([*products, -total])
+    if total == 0:
+        return 0
+    fraction, exponent = math.frexp(abs(total))
+    scaled = fraction * 256
+    kept = math.floor(scaled)
+    beyond = rest if total > 0 else -rest
+    if scaled - kept > 0.5 or (scaled - kept == 0.5 and (beyond > 0 or (beyond == 0 and kept % 2 == 1))):
+        kept += 1
+    if kept == 256:
+        kept, exponent = 128, exponent + 1
+    field = exponent + 126
+    if field <= 0:
+        return 0
+    return (0x8000 if total < 0 else 0) | (0x7F80 if field >= 255 else (field << 7) | (kept - 128))
 
 
 @numba.njit
@@ -108,25 +155,12 @@ def _schedule(effectual, real, depth, choices, levels, multiplied, order, record
     return cycles, useful, row_sync
 
 
-@kernel
-def _sum_in_order(x, y, order):
-    """The products of x and y (K,) at `order` (K,), summed exactly and rounded once; ends at the first -1."""
-    limbs = np.zeros(LIMBS, np.int64)
-    for index in range(order.shape[0]):
-        if order[index] < 0:
-            break
-        add_product(limbs, x[order[index]], y[order[index]])
-        if index & 0x3FFF == 0x3FFF:
-            settle(limbs)
-    return rounded(limbs)
-
-
 class TensorDashReplay:
     """Replays tile passes of a TensorDash tile."""
 
     def __init__(self, pe: TensorDashPE, tile: GridTileParameters) -> None:
         self.pe, self.tile = pe, tile
-        self._options = options(pe)
+        self._options = wired(pe.order, pe.depth)
 
     def tile_pass(
         self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_], record: TensorDashRecord | None = None
@@ -144,10 +178,10 @@ class TensorDashReplay:
         columns = len(y)
         if self.pe.sides == "two":
             # A scheduler per PE, row by row.
-            effectual = (~is_zero(x)[:, None] & ~is_zero(y)[None]).reshape(len(x) * columns, -1)
+            effectual = (~zeros_of(x)[:, None] & ~zeros_of(y)[None]).reshape(len(x) * columns, -1)
             real = np.tile(real_y, len(x))
         else:
-            effectual, real = ~is_zero(x), np.ones(len(x), np.bool_)
+            effectual, real = ~zeros_of(x), np.ones(len(x), np.bool_)
         multiplied, order = np.zeros(effectual.shape, np.int64), np.zeros(effectual.shape, np.int64)
         cycles, useful, row_sync = _schedule(
             effectual.reshape(len(effectual), steps, LANES), real, self.pe.depth, self._options, LEVEL_OF_LANE, multiplied, order, record
@@ -163,15 +197,17 @@ class TensorDashReplay:
         if self.pe.sides == "one":
             useful *= int(real_y.sum())  # every column multiplies what its rows' schedulers chose
         outputs = np.zeros((len(x), columns), np.uint16)
+        x_values, y_values = values_of(x), values_of(y)
         for row, column in np.ndindex(outputs.shape):
             if real_y[column]:
                 chosen = order[row * columns + column] if self.pe.sides == "two" else order[row]
-                outputs[row, column] = _sum_in_order(x[row], y[column], chosen)
+                pairs = chosen[chosen >= 0]
+                outputs[row, column] = rounded_sum((x_values[row, pairs] * y_values[column, pairs]).tolist())
         counters: Counter[str] = Counter(
             useful=useful,
             idle=self.tile.rows * self.tile.cols * LANES * cycles - useful,
             row_sync_steps=row_sync,
             skipped_steps=(steps - cycles) * schedulers,
-            overflows=overflow_count(outputs),
+            overflows=int(np.count_nonzero((outputs & 0x7FFF) == 0x7F80)),
         )
         return cycles, counters, outputs

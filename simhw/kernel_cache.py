@@ -1,0 +1,137 @@
+"""Where compiled kernels are kept between runs, and when what lies there may be loaded.
+
+Numba's own cache looks only at the file that defines a function, so a kernel keeps stale code when a file that it
+imports from changes.  The cache folder is therefore named after a hash of the compiler's version and of every source that a
+kernel can come from: each module that compiles anything, and all of simhw that it imports.
+
+Cached code is pickled machine code: loading a damaged file can end in any exception or kill the process.  So only a folder of
+the user's own will do, and each file begins with a digest of its name and content.  A file that does not fit its digest counts
+as absent: the kernel compiles anew and writes it again.  Where nothing can be written, kernels compile anew in each process.
+"""
+
+import hashlib
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(simhw[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+(simhw[\w.]*))", re.MULTILINE)
+_COMPILES = re.compile(rb"^\s*(?:import numba|from numba|from simhw\.jit import)", re.MULTILINE)
+
+
+def kernel_sources(package: Path) -> list[Path]:
+    """The Python sources that compiled code can come from, sorted: modules that compile, and what they import of simhw."""
+    sources = {path: path.read_bytes() for path in package.rglob("*.py")}
+    found: set[Path] = set()
+    pending = [path for path, source in sources.items() if _COMPILES.search(source)]
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            found.add(path)
+            pending += [imported for imported in _imported(package, sources[path]) if imported in sources]
+    return sorted(found)
+
+
+def _imported(package: Path, source: bytes) -> list[Path]:
+    """Files that a module's imports of simhw may mean: modules and packages, and those among the names taken from a package."""
+    modules: list[str] = []
+    for module, names, plain in _IMPORT.findall(source):
+        parent = (module or plain).decode()
+        modules += [parent, *(f"{parent}.{name}" for name in re.findall(r"\w+", names.decode()))]
+    paths = [package.joinpath(*module.split(".")[1:]) for module in modules]
+    return [file for path in paths for file in (path / "__init__.py", path.with_suffix(".py"))]
+
+
+def source_hash() -> str:
+    """Hash of the compiler's version and of every Python source that a kernel can come from."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for path in kernel_sources(package):
+        digest.update(f"\n{path.relative_to(package).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> str | None:
+    """The folder for compiled kernels of these sources; None where there is none that can be written to."""
+    roots = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), "~/.cache"]
+    for root in filter(None, roots):
+        try:
+            folder = Path(root).expanduser() / "simhw" / source_hash()
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return str(folder)
+        except (OSError, RuntimeError):  # RuntimeError: a user without a home folder
+            continue
+    return None
+
+
+class _CheckedFiles(IndexDataCacheFile):
+    """A kernel's index and data files, each behind a digest of its name and content."""
+
+    def _load_index(self) -> Any:
+        content = self._intact(self._index_path)
+        if content is None:
+            return {}
+        stamp, overloads = pickle.loads(content)
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_index(self, overloads: Any) -> None:
+        self._write(self._index_path, self._dump((self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        content = self._intact(self._data_path(name))
+        if content is None:
+            # What `load` takes for a file that is gone: it compiles anew.
+            raise OSError(f"{name} is damaged")
+        return pickle.loads(content)
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._write(self._data_path(name), self._dump(data))
+
+    def _intact(self, path: str) -> bytes | None:
+        """What was written to a file of that name, or None where it is no longer there as it was."""
+        try:
+            content = Path(path).read_bytes()
+        except OSError:
+            return None
+        body = content[hashlib.sha256().digest_size :]
+        return body if content.startswith(_digest(path, body)) else None
+
+    def _write(self, path: str, body: bytes) -> None:
+        with self._open_for_write(path) as file:
+            file.write(_digest(path, body) + body)
+
+
+def _digest(path: str, body: bytes) -> bytes:
+    return hashlib.sha256(os.path.basename(path).encode() + b"\n" + body).digest()
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache of a function's compiled code, in `folder`, with files that are checked before they are loaded."""
+
+    def __init__(self, function: Callable[..., Any], folder: str) -> None:
+        previous = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder
+        try:
+            super().__init__(function)
+        finally:
+            numba.config.CACHE_DIR = previous
+        locator = self._impl.locator
+        self._cache_file: Any = _CheckedFiles(locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp())
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """Keep compiled code; where the disk is full or the folder is gone, go on without."""
+        try:
+            super().save_overload(signature, data)
+        except OSError:
+            self.disable()
