@@ -148,8 +148,9 @@ class Capture:
     def _write(self, step: int, recorder: Recorder, copier: Copier, batch: int | None) -> None:
         captured = layers(recorder.products)
         if not captured:
+            seen = f" (beside {', '.join(recorder.noted)})" if recorder.noted else ""
             raise CaptureError(
-                f"step {step}: no layer ran inside `with capture.step()`; put forward, backward and optimizer step inside it"
+                f"step {step}: no layer ran inside `with capture.step()`{seen}; put forward, backward and optimizer step inside it"
             )
         extra: dict[str, Any] = {"rounding": self._rounding, "threads": torch.get_num_threads()}
         if copier.zeroed:

@@ -82,7 +82,8 @@ class Functions(TorchFunctionMode):
         """Run `func`, or its other form."""
         given = dict(kwargs or {})
         if func is torch.nn.functional.linear:
-            self.leading = tuple((args[0] if args else given["input"]).shape[:-1])
+            x = args[0] if args else given["input"]
+            self.leading = None if x.is_nested else tuple(x.shape[:-1])
             try:
                 return func(*args, **given)
             finally:

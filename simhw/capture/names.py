@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 
-from simhw.capture.tensors import storage
+from simhw.capture.tensors import plain_parts, storage
 
 
 class Names:
@@ -35,8 +36,9 @@ class Names:
                 for name, tensor in tensors:
                     named.setdefault(id(tensor), (tensor, []))[1].append(name.replace("_orig_mod.", ""))
         for tensor, names in named.values():
-            start = int(tensor.storage_offset())
-            self._weights.setdefault(storage(tensor), []).append((start, start + tensor.numel(), names))
+            # A lazy module's parameters have no memory before its first run: `weight` finds them in the module then.
+            if not is_lazy(tensor):
+                self._register(tensor, names)
 
     def __enter__(self) -> "Names":
         self._hooks = [
@@ -78,11 +80,27 @@ class Names:
 
     def weight(self, tensor: Tensor) -> list[str]:
         """Names of the parameter or buffer that a tensor is (a view, or a cast of); empty if it is none."""
+        known = storage(tensor)
+        if known not in self._weights and self._stack:
+            self._find(known)
         start = int(tensor.storage_offset())
-        for first, end, names in self._weights.get(storage(tensor), ()):
+        for first, end, names in self._weights.get(known, ()):
             if first <= start < end:
                 return names
         return []
+
+    def _find(self, wanted: int) -> None:
+        """Register the running module's parameter of that memory, if it was given it after the step began: lazy and sharded modules."""
+        module, path = self._stack[-1]
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and not is_lazy(tensor) and any(storage(part) == wanted for part in plain_parts(tensor)):
+                self._register(tensor, [f"{path}.{name}" if id(module) in self._paths and path else name])
+
+    def _register(self, tensor: Tensor, names: list[str]) -> None:
+        for part in plain_parts(tensor):
+            if not part.is_nested:
+                start = int(part.storage_offset())
+                self._weights.setdefault(storage(part), []).append((start, start + part.numel(), names))
 
     def layer_name(self, weights: list[str], what: str) -> str:
         """A layer's name: its weight's, without the word; or the running module's path and what the layer is.

@@ -16,7 +16,7 @@ PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 # Vector products are here because a captured step runs them as matrix products (`simhw.capture.functions`); what still
 # reaches the dispatcher came by a way that could not be rewritten.
 _REFUSED = """
-    mv addmv dot vdot addr addbmm linear mkldnn_linear
+    mv addmv dot vdot addr addbmm mkldnn_linear
     _addmm_activation _foreach_mm _grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2 _scaled_mm _scaled_mm_v2 _int_mm
     _weight_int4pack_mm _weight_int4pack_mm_for_cpu _weight_int4pack_mm_with_scales_and_zeros _weight_int8pack_mm
     _dyn_quant_matmul_4bit _mixed_dtypes_linear _wrapped_linear_prepack _wrapped_quantized_linear_prepacked
@@ -48,7 +48,13 @@ _REFUSED = """
     _cudnn_attention_forward _cudnn_attention_backward _triton_multi_head_attention _triton_scaled_dot_attention
     _native_multi_head_attention _transformer_encoder_layer_fwd
 """
-REFUSED = frozenset(_REFUSED.split())
+# Made of other operators, and seen as those: these arrive whole on nested tensors alone.
+_WHOLE = """
+    linear matmul linalg_matmul linalg_multi_dot chain_matmul einsum bilinear cdist pdist scaled_dot_product_attention
+    _scaled_dot_product_attention_math _convolution_mode conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    lstm lstm_cell gru gru_cell rnn_tanh rnn_tanh_cell rnn_relu rnn_relu_cell
+"""
+REFUSED = frozenset((*_REFUSED.split(), *_WHOLE.split()))
 
 _NOTED = """
     _cholesky_solve_helper _compute_linear_combination _fft_c2c _fft_c2r _fft_r2c _linalg_eigh _linalg_eigvals
@@ -61,6 +67,8 @@ NOTED = frozenset(_NOTED.split())
 # Name spaces of PyTorch itself that hold no arithmetic of their own beside `aten`.
 _PLUMBING = frozenset(
     (
+        # Copies into and out of the buffers that shards are gathered in; queries of a tensor's device and layout.
+        *("fsdp", "prim"),
         *("prims", "rngprims", "debugprims", "debug_mode_ops", "profiler", "export"),
         *("c10d", "_c10d_functional", "_c10d_functional_autograd", "_dtensor", "symm_mem"),
     )

@@ -72,9 +72,9 @@ class Operand:
     needs_grad: bool
 
     @classmethod
-    def of(cls, tensor: Tensor) -> "Operand":
-        """That of a matrix or a batch of matrices."""
-        return cls(tuple(tensor.shape), identity(tensor), tensor.requires_grad)
+    def of(cls, tensor: Tensor, wrapped_grad: bool) -> "Operand":
+        """That of a matrix or a batch of matrices; `wrapped_grad` where a tensor subclass that needs a gradient wraps it."""
+        return cls(tuple(tensor.shape), identity(tensor), wrapped_grad or tensor.requires_grad)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simhw.capture.functions import Functions
 from simhw.capture.names import Names
 from simhw.capture.operators import Role, role
 from simhw.capture.product import GradientForm, Operand, Product, gradient_forms, preferred_form
-from simhw.capture.tensors import Copier, identity
+from simhw.capture.tensors import Copier, identity, unseen
 from simhw.errors import CaptureError
 from simhw.trace.layer import Geometry, Operation
 
@@ -26,6 +28,9 @@ _NODES = {
     "addmm": "AddmmBackward",
     "bmm": "BmmBackward",
     "baddbmm": "BaddbmmBackward",
+    # Tensor subclasses meet these whole.
+    "linear": "LinearBackward",
+    "matmul": "MatmulBackward",
     "convolution": "ConvolutionBackward",
 }
 
@@ -39,8 +44,8 @@ class Operator:
     name, plain : str
         With its name space; without it and without the underscore of an in-place form.
     role : Role
-    writes, copies : bool
-        It writes into an argument; its result is a copy of its first one.
+    writes, copies, composite : bool
+        It writes into an argument; its result is a copy of its first one; it is made of other operators.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Operator:
     role: Role
     writes: bool
     copies: bool
+    composite: bool
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class
@@ -59,8 +65,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
     functions : Functions
     copier : Copier
     ignore : set of str
-        Operators, as ``"namespace::name"``, that the user says do no multiply-accumulate work that counts.
+        Operators, as refusals name them, that the user says do no multiply-accumulate work that counts.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self, names: Names, functions: Functions, copier: Copier, ignore: frozenset[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's class
@@ -74,15 +82,26 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self._by_node: dict[int, Product] = {}
         self._phase = 0
         self._in_backward = False
+        self._passed: set[int] = set()
+        self._handed_on: OpOverload | None = None
+        self._wrapped_by: str | None = None
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Record what `func` multiplies, and run it."""
         given = kwargs or {}
+        if not isinstance(func, OpOverload):
+            self._refuse(func.name(), "use another form of it")
+            return func(*args, **given)
         known = self._known.get(func) or self._learn(func)
-        if torch.is_inference_mode_enabled() and func._can_decompose():
-            # In inference mode operators arrive whole that otherwise arrive as what they are made of.
+        if any(issubclass(each, FakeTensor) for each in types):
+            self._note_without_values(known)
+            return func(*args, **given)
+        if any(each.__torch_dispatch__ is not Tensor.__torch_dispatch__ for each in types):  # type: ignore[attr-defined]
+            return self._wrapped(known, func, args, given)
+        # Operators arrive whole in inference mode and from within a tensor subclass; else as what they are made of.
+        if known.composite and not any(tensor.is_nested for tensor in _tensors(args)):
             with self:
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
@@ -97,38 +116,80 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             self._names.cast(args[0], result)
         return result
 
-    def _learn(self, func: Any) -> "Operator":
+    def _learn(self, func: OpOverload) -> Operator:
         name = func._schema.name
         namespace, _, operator = name.partition("::")
         what = "harmless" if name in self._ignore else role(namespace, operator)
-        known = Operator(name, operator.removesuffix("_"), what, func._schema.is_mutable, operator in ("_to_copy", "clone"))
+        copies, composite = operator in ("_to_copy", "clone"), torch._C._dispatch_has_kernel(str(func._name)) and func._can_decompose()
+        known = Operator(name, operator.removesuffix("_"), what, func._schema.is_mutable, copies, composite)
         self._known[func] = known
         return known
 
+    def _wrapped(self, known: Operator, func: OpOverload, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
+        """Let a tensor subclass, such as a distributed or a jagged tensor, take an operator apart; its parts arrive here in turn."""
+        if self._handed_on is func:
+            self._handed_on = None
+            return NotImplemented
+        before = self._wrapped_by
+        # Autograd sees the subclass alone: what it wraps needs no gradient by itself.
+        if before is None and any(tensor.requires_grad for tensor in _tensors((*args, *given.values()))):
+            self._wrapped_by = known.plain
+        self._handed_on = func
+        try:
+            with self:
+                return func(*args, **given)
+        finally:
+            self._wrapped_by = before
+
     def _record(self, known: "Operator", args: Sequence[Any]) -> None:
         what = known.role
-        if what == "product":
+        if what == "noted":
+            self._note(known.name)
+            return
+        node: Any = torch._C._current_autograd_node()
+        if node is not None and node._sequence_nr() in self._passed:
+            return
+        tensors = list(_tensors(args))
+        # A refused operator's integers may be indices.
+        odd = next((why for tensor in tensors if (why := unseen(tensor)) and (what != "refused" or tensor.is_floating_point())), None)
+        if any(tensor.is_meta for tensor in tensors):
+            self._note_without_values(known)
+        elif what == "refused" or odd:
+            operator = known.name if what == "refused" or odd is None else f"{known.name} of {odd[0]}"
+            self._refuse(operator, "use another form of it" if odd is None else odd[1])
+            # Who lets an operator pass means its gradients too.
+            number = self._node(*tensors)
+            if number is not None:
+                self._passed.add(number)
+        elif what == "product":
             first, second = args[:2] if known.plain in ("mm", "bmm") else args[1:3]
             self._product(known.plain, first, second)
         elif what == "convolution":
             self._convolution(*args[:9])
         elif what == "convolution_backward":
             self._convolution_backward(*args[:11])
-        elif what == "refused":
-            self._refuse(known.name)
-        elif what == "noted":
-            self.noted[known.name] = self.noted.get(known.name, 0) + 1
 
-    def _refuse(self, operator: str) -> None:
+    def _note(self, operator: str) -> None:
+        self.noted[operator] = self.noted.get(operator, 0) + 1
+
+    def _note_without_values(self, known: "Operator") -> None:
+        if known.role not in ("harmless", "noted"):
+            self._note(f"{known.name} of tensors without values")
+
+    def _refuse(self, operator: str, instead: str) -> None:
+        """Refuse an operator, unless the user lets it pass; `instead` is what to use in its place."""
+        if operator in self._ignore:
+            self._note(operator)
+            return
         where = f"in module {self._names.path!r}" if self._names.path else "outside of any module"
         raise CaptureError(
             f"operator {operator} {where}: it may multiply in a way that capture cannot see into, so the step would be under-counted; "
-            f"use another form of it, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
+            f"{instead}, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
         )
 
     def _node(self, *operands: Tensor) -> int | None:
         """Sequence number of the node that autograd has just made for a forward operator, if it has."""
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands):
+        if torch.is_grad_enabled() and (self._wrapped_by is not None or any(tensor.requires_grad for tensor in operands)):
             number: int = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]  # torch's stubs lack it
             return number
         return None
@@ -151,7 +212,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self._in_backward = True
         product = self._by_node.get(node._sequence_nr())
         # Numbers count per thread, and capture watches only its own: a node of another thread may bear a number seen here.
-        if product is not None and node.name().startswith(_NODES[product.operator]):
+        if product is not None and node.name().startswith(_NODES.get(product.operator, "none")):
             return product
         if node.name().startswith(tuple(_NODES.values())):
             raise CaptureError(
@@ -169,8 +230,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         forward = self._running_node(operator)
         if forward is not None and self._matmul_gradient(forward, first, second):
             return
-        if not first.is_floating_point():
-            self._refuse(f"aten::{operator} of {first.dtype}")
+        wrapped = self._wrapped_by is not None
         leading, recurrent = self._functions.leading, self._functions.recurrent
         weights = [self._names.weight(first), self._names.weight(second)]
         if leading is not None:
@@ -188,14 +248,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         product = Product(
             form="linear" if linear else "matmul",
             name=name,
-            operator=operator,
+            operator=self._wrapped_by or operator,
             a=self._copier.bits(a, f"layer {name!r}, tensor A"),
             w=self._copier.bits(w, f"layer {name!r}, tensor W"),
             swapped=swapped,
             leading=leading if linear else None,
             recurrent=recurrent if linear else None,
-            first=Operand.of(first),
-            second=Operand.of(second),
+            first=Operand.of(first, wrapped),
+            second=Operand.of(second, wrapped),
         )
         self._add(product, self._node(first, second))
 
@@ -258,7 +318,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             return
         name = self._names.layer_name(self._names.weight(weight), f"conv{weight.dim() - 2}d")
         if transposed:
-            self._refuse("aten::convolution (transposed)")
+            self._refuse("aten::convolution (transposed)", "use another form of it")
+            return
         self._running_node("convolution")
         product = Product(
             form="convolution",
@@ -285,7 +346,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         mask: Sequence[bool],
     ) -> None:
         if transposed:
-            self._refuse("aten::convolution_backward (transposed)")
+            self._refuse("aten::convolution_backward (transposed)", "use another form of it")
+            return
         gradients: tuple[Operation, Operation] = ("input_grad", "weight_grad")
         ran = {operation for operation, wanted in zip(gradients, mask, strict=False) if wanted}  # the mask's third is the bias
         if not ran or grad.numel() == 0:

@@ -16,14 +16,40 @@ Rounding = Literal["rne", "truncate"]
 Nonfinite = Literal["error", "zero", "keep"]
 
 _EXPONENT = np.uint16(0x7F80)
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 Identity = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 
 def storage(tensor: Tensor) -> int:
-    """A number that two tensors share while both are alive, exactly if they are views of the same memory."""
-    number: int = tensor.untyped_storage()._cdata
+    """A number that two tensors share while both are alive, exactly if they are views of the same memory.
+
+    A tensor without plain storage (sparse, or opaque to PyTorch) is memory of its own.
+    """
+    number: int = tensor.untyped_storage()._cdata if torch._C._has_storage(tensor) else tensor._cdata
     return number
+
+
+def plain_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensors with memory of their own that a tensor is made of: itself, a sparse one's values, or what a subclass wraps."""
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        flatten = getattr(tensor, "__tensor_flatten__", None)
+        held = [getattr(tensor, name) for name in flatten()[0]] if flatten is not None else list(vars(tensor).values())
+        return tuple(part for each in held if isinstance(each, Tensor) for part in plain_parts(each))
+    if tensor.layout is torch.sparse_coo:
+        return (tensor._values(),)
+    return (tensor.values(),) if tensor.layout in _COMPRESSED else (tensor,)
+
+
+def unseen(tensor: Tensor) -> tuple[str, str] | None:
+    """What of a tensor capture cannot read, and what to use in its place; None where it can."""
+    if tensor.is_nested:
+        return "a nested tensor", "use layout=torch.jagged or to_padded_tensor"
+    if tensor.is_sparse or tensor.layout in _COMPRESSED:
+        return "a sparse tensor", "use to_dense()"
+    if tensor.layout is not torch.strided:
+        return f"a tensor of layout {tensor.layout}", "use to_dense()"
+    return None if tensor.is_floating_point() else (f"{tensor.dtype}", "use floating-point numbers")
 
 
 def identity(tensor: Tensor) -> Identity:
@@ -50,22 +76,20 @@ class Copier:
         self.zeroed = 0
 
     def bits(self, tensor: Tensor, what: str) -> BF16Array:
-        """A contiguous copy of a floating-point tensor, rounded to bfloat16.
+        """A contiguous copy of a tensor, rounded to bfloat16.
 
         Parameters
         ----------
         tensor : Tensor
-            Any shape, strides and device.
+            Plain and of floating-point numbers (see `unseen`); any shape, strides and device.
         what : str
             Names layer and tensor in errors.
 
         Raises
         ------
         CaptureError
-            The tensor is not a plain floating-point tensor, or holds NaN or infinity and these are errors.
+            The tensor holds NaN or infinity, and these are errors.
         """
-        if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.is_nested:
-            raise CaptureError(f"{what} is {tensor.dtype}, {tensor.layout}: only plain floating-point tensors can be captured")
         weak, copies = self._copies.get(storage(tensor), (None, {}))
         if weak is None or weak.expired():  # type: ignore[no-untyped-call]  # torch's class has no hints
             weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]
@@ -79,7 +103,8 @@ class Copier:
     def forget(self, tensors: Iterator[Tensor]) -> None:
         """Forget the copies of tensors that are being written to."""
         for tensor in tensors:
-            self._copies.pop(storage(tensor), None)
+            for part in plain_parts(tensor):
+                self._copies.pop(storage(part), None)
 
     def _copy(self, tensor: Tensor, what: str) -> BF16Array:
         with torch.no_grad():
