@@ -30,6 +30,14 @@ def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixt
     assert text.count("Caution: area and power") == 2
 
 
+@pytest.mark.parametrize("amount", [["--exact"], ["--sample", "0.5"]])
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_amount_that_a_sampled_trace_cannot_follow_is_refused(command: str, amount: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, command, "--trace", "resnet50", "--pe", "fpraker", *amount)
+    assert f"{amount[0]}: " in line
+    assert "resnet50.npz holds a sample of its products" in line
+
+
 def test_a_machines_own_override_prevails_over_set(capsys: pytest.CaptureFixture[str]) -> None:
     output(
         capsys,

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 from simhw import __version__
 from simhw.cli import capture, compare, machine, roofline, run, trace, workloads
+from simhw.cli.parser import Parser
 from simhw.errors import SimhwError
 
 COMMANDS = (run, compare, roofline, workloads, capture, trace, machine)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line's parser."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="simhw",
         description="How much faster and cheaper does a training step get on which hardware, and why?",
         epilog="Example: simhw run --trace resnet50.npz --pe fpraker",
@@ -29,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 2 where the user's input cannot be used."""
     given = list(sys.argv[1:] if argv is None else argv)
-    arguments = parser().parse_args(given, argparse.Namespace(command_line=shlex.join(["simhw", *given])))
     try:
+        arguments = parser().parse_args(given, argparse.Namespace(command_line=shlex.join(["simhw", *given])))
         result: int = arguments.execute(arguments)
     except SimhwError as error:
         print(f"simhw: {error}", file=sys.stderr)

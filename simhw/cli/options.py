@@ -105,6 +105,12 @@ def checked(arguments: argparse.Namespace) -> Request:
     trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
     if not any(layer.operations for layer in trace.layers):
         raise SimhwError(f"{trace.path}: training ran no operation that could be simulated")
+    amount = "--exact" if arguments.exact else "--sample" if arguments.sample is not None else None
+    whole = [layer for layer in trace.layers for operation in layer.operations if operation not in layer.blocks]
+    if amount and trace.sampled and (arguments.exact or not whole):
+        raise SimhwError(
+            f"{amount}: {trace.path} holds a sample of its products, which is simulated whole; leave {amount} out, or capture a whole trace"
+        )
     if arguments.batch is not None:
         growth(trace, arguments.batch)
     return Request(trace, pairs, sample, arguments.batch)

@@ -4,6 +4,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from simhw.cli.parser import Parser
 from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("trace", help="look into, check, measure or sample a trace file", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("trace", metavar="TRACE", help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces")
     common.add_argument(
         "--nonfinite", choices=("error", "zero"), default="error", help="what reading does with NaN and infinity (default: error)"
