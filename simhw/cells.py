@@ -15,7 +15,7 @@ from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import Block, Family, Operand
 from simhw.tile.passes import ParallelRows, Tile, whole_tiles
-from simhw.trace.sampling import BLOCK_ROWS
+from simhw.trace.layer import BLOCK_ROWS
 
 UNIT_VALUES = 4_000_000
 """Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""

@@ -2,28 +2,35 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering.operand import Border, Columns, Offsets, Operand, Reduction
+from simhw.lowering.grid import Grid
+from simhw.lowering.operand import Border, Columns, Operand, Reduction
 from simhw.trace.layer import ProductBlock
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side of all products of a family: element (r, k) of product p lies at ``bases[p] + rows[r] + columns.offsets[k]``."""
+    """One side of all products of a family: element (r, k) of product p lies at ``bases[p] + rows[r] + columns[k]``."""
 
     values: Callable[[], BF16Array]
-    bases: Offsets
-    rows: Offsets
-    columns: Columns
+    bases: Grid
+    rows: Grid
+    columns: Grid
+    reduction: Reduction
     border: Border | None = None
 
-    def operand(self, index: int, reduction: Reduction) -> Operand:
-        return Operand(self.values(), self.rows + self.bases[index], self.columns, reduction, self.border)
+    @cached_property
+    def _padded_columns(self) -> Columns:
+        return Columns(self.reduction.padded(self.columns.offsets, -1))
+
+    def operand(self, index: int) -> Operand:
+        return Operand(self.values(), self.rows.offsets + self.bases.offset(index), self._padded_columns, self.reduction, self.border)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,7 @@ class Family:
     sampled: bool
     _x: Side
     _y: Side
-    _images: Offsets | None
+    _products_per_image: int | None
 
     @property
     def segments(self) -> int:
@@ -145,16 +152,21 @@ class Family:
             raise TraceError(f"{self.name}: the trace holds only a sample of this layer; simulate its blocks")
         if not 0 <= index < self.count:
             raise TraceError(f"{self.name}: product {index} does not exist; there are {self.count}")
-        return self._x.operand(index, self.reduction), self._y.operand(index, self.reduction)
+        return self._x.operand(index), self._y.operand(index)
 
     def x_key(self, index: int) -> Hashable:
         """Equal keys mean the same X operand, within all families of one `lower`."""
-        return ("x", self.number, int(self._x.bases[index]))
+        return ("x", self.number, self._x.bases.offset(index))
 
     def y_key(self, index: int) -> Hashable:
         """Equal keys mean the same Y operand, within all families of one `lower`."""
-        return ("y", self.number, int(self._y.bases[index]))
+        return ("y", self.number, self._y.bases.offset(index))
+
+    @property
+    def distinct(self) -> tuple[int, int]:
+        """How many different X operands all products have, and how many different Y."""
+        return self._x.bases.distinct, self._y.bases.distinct
 
     def image(self, index: int) -> int | None:
         """Index along the leading axis of A and G that the product comes from, or None where it covers all."""
-        return None if self._images is None else int(self._images[index])
+        return None if self._products_per_image is None else index // self._products_per_image

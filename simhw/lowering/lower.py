@@ -2,9 +2,8 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import reduce
 from itertools import product
-from math import prod
+from math import gcd, prod
 from typing import Literal
 
 import numpy as np
@@ -12,11 +11,17 @@ import numpy as np
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering.family import Block, Family, Side
-from simhw.lowering.operand import Border, Columns, LanePadding, Offsets, Padding, Reduction
+from simhw.lowering.grid import Axis, Grid
+from simhw.lowering.operand import Border, LanePadding, Padding, Reduction
 from simhw.lowering.view import View, view_layer
-from simhw.trace.layer import Layer, Operation, TensorName
+from simhw.trace.layer import BLOCK_ROWS, Layer, Operation, TensorName
 
 Pads = tuple[tuple[int, int], ...]
+
+LARGEST_FAMILIES = 1 << 12
+"""Families of an operation; a stride of 64 x 64, the largest patches of vision transformers, has as many in its input gradient."""
+LARGEST_SAMPLED_PRODUCTS = 1 << 20
+"""Products of a sampled operation, whose number the file only claims; the depthwise layers of a batch of 256 have some 400,000."""
 
 
 def lower(
@@ -79,20 +84,20 @@ def _forward(to: "_Lowering") -> list[Family]:
     weight_batch, output, *tap, weight_channel = _strides(
         (1 if view.shared_weights else view.batch, view.outputs, *view.kernel, to.group_in)
     )
-    groups, taps = geometry.groups, [np.arange(n) for n in view.kernel]
-    rows = [np.arange(n) * step for n, step in zip(view.out, geometry.stride, strict=True)]
-    segments = [k * dilation for k, dilation in zip(taps, geometry.dilation, strict=True)]
+    groups, taps = geometry.groups, [Axis(n) for n in view.kernel]
+    rows = [Axis(n, step) for n, step in zip(view.out, geometry.stride, strict=True)]
+    segments = [Axis(n, dilation) for n, dilation in zip(view.kernel, geometry.dilation, strict=True)]
     family = to.family(
         x_values=to.tensor("a", pads, channels_last=True),
-        x_bases=_outer(batch * np.arange(view.batch), image * np.arange(view.images), to.group_in * np.arange(groups)),
+        x_bases=Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_in))),
         x_rows=_spread(rows, position),
-        x_columns=_outer(_spread(segments, position), channel * np.arange(to.group_in)),
+        x_columns=Grid((*_spread(segments, position).axes, Axis(to.group_in, channel))),
         y_values=to.tensor("w", (), channels_last=True),
-        y_bases=_outer(to.weight_batch(weight_batch), np.zeros(view.images, np.int64), to.group_out * output * np.arange(groups)),
-        y_rows=output * np.arange(to.group_out),
-        y_columns=_outer(_spread(taps, tap), weight_channel * np.arange(to.group_in)),
+        y_bases=Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, to.group_out * output))),
+        y_rows=Grid((Axis(to.group_out, output),)),
+        y_columns=Grid((*_spread(taps, tap).axes, Axis(to.group_in, weight_channel))),
         segment_length=to.group_in,
-        images=view.product_images(groups),
+        products_per_image=view.products_per_image(groups),
         border=to.border(grid, pads, rows, segments),
     )
     return [family]
@@ -104,12 +109,12 @@ def _input_grad(to: "_Lowering") -> list[Family]:
     With i + padding = stride q + phase and dilation k = stride t + phase that is q - t: per phase a dense convolution.
     """
     view, geometry = to.view, to.view.geometry
-    extents = zip(geometry.stride, geometry.padding, geometry.dilation, view.kernel, view.spatial, strict=True)
-    axes = [[phase for r in range(dim[0]) if (phase := _phase(r, *dim)) is not None] for dim in extents]
+    to.check_families(prod(map(_phase_count, geometry.stride, geometry.dilation, view.kernel)))
+    axes = list(map(_phases, geometry.stride, geometry.padding, geometry.dilation, view.kernel, view.spatial))
     if not all(axes):
         return []
     pads = tuple(
-        (max(0, *(t[0] - q[0] for q, t, _ in phases)), max(0, *(q[-1] - t[-1] - size + 1 for q, t, _ in phases)))
+        (max(0, *(t.start - q.start for q, t, _ in phases)), max(0, *(q.last - t.last - size + 1 for q, t, _ in phases)))
         for phases, size in zip(axes, view.out, strict=True)
     )
     grid = _padded(view.out, pads)
@@ -123,19 +128,19 @@ def _input_grad(to: "_Lowering") -> list[Family]:
     families: list[Family] = []
     for phases in product(*axes):
         # Counting rows from the phase's first keeps both offsets from being negative.
-        rows = [q - q[0] for q, _, _ in phases]
-        segments = [before + q[0] - t for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
+        rows = [Axis(q.count) for q, _, _ in phases]
+        segments = [Axis(t.count, -t.step, before + q.start - t.start) for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
         family = to.family(
             x_values=x_values,
-            x_bases=_outer(batch * np.arange(view.batch), image * np.arange(view.images), to.group_out * np.arange(groups)),
+            x_bases=Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_out))),
             x_rows=_spread(rows, position),
-            x_columns=_outer(_spread(segments, position), channel * np.arange(to.group_out)),
+            x_columns=Grid((*_spread(segments, position).axes, Axis(to.group_out, channel))),
             y_values=y_values,
-            y_bases=_outer(to.weight_batch(weight_batch), np.zeros(view.images, np.int64), group * np.arange(groups)),
-            y_rows=row * np.arange(to.group_in),
-            y_columns=_outer(_spread([k for _, _, k in phases], tap), weight_channel * np.arange(to.group_out)),
+            y_bases=Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, group))),
+            y_rows=Grid((Axis(to.group_in, row),)),
+            y_columns=Grid((*_spread([k for _, _, k in phases], tap).axes, Axis(to.group_out, weight_channel))),
             segment_length=to.group_out,
-            images=view.product_images(groups),
+            products_per_image=view.products_per_image(groups),
             border=to.border(grid, pads, rows, segments),
             number=len(families),
         )
@@ -143,14 +148,23 @@ def _input_grad(to: "_Lowering") -> list[Family]:
     return families
 
 
-def _phase(r: int, stride: int, padding: int, dilation: int, kernel: int, size: int) -> tuple[Offsets, Offsets, Offsets] | None:
-    """One dimension's phase: q of its input positions, t of its kernel positions and those positions, rotated; None if empty."""
-    positions = np.arange((r - padding) % stride, size, stride)
-    taps = np.arange(kernel)[::-1]
-    taps = taps[(taps * dilation - r) % stride == 0]
-    if not positions.size or not taps.size:
-        return None
-    return (positions + padding - r) // stride, (taps * dilation - r) // stride, taps
+def _phase_count(stride: int, dilation: int, kernel: int) -> int:
+    """Phases of one dimension that have kernel positions."""
+    return min(kernel, stride // gcd(stride, dilation))
+
+
+def _phases(stride: int, padding: int, dilation: int, kernel: int, size: int) -> list[tuple[Axis, Axis, Axis]]:
+    """One dimension's phases in order: q of the input positions, t of the kernel positions and those positions, rotated."""
+    # Kernel positions of one phase lie so far apart; the first ones of all phases lie below that.
+    period = stride // gcd(stride, dilation)
+    found: list[tuple[Axis, Axis, Axis]] = []
+    for r, first in sorted((tap * dilation % stride, tap) for tap in range(_phase_count(stride, dilation, kernel))):
+        positions, taps = range((r - padding) % stride, size, stride), range(first, kernel, period)
+        if positions:
+            q = Axis(len(positions), 1, (positions[0] + padding - r) // stride)
+            t = Axis(len(taps), -period * dilation // stride, (taps[-1] * dilation - r) // stride)
+            found.append((q, t, Axis(len(taps), -period, taps[-1])))
+    return found
 
 
 def _weight_grad(to: "_Lowering") -> list[Family]:
@@ -162,40 +176,42 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
     groups = geometry.groups
     x_values, y_values = to.tensor("a", pads, channels_last=False), to.tensor("g", (), channels_last=False)
 
-    def over(taps: Sequence[Offsets], outputs: Sequence[Offsets], number: int) -> Family:
+    def over(taps: Sequence[Axis], outputs: Sequence[Axis], number: int) -> Family:
         """The products of some kernel positions over some output positions of each image."""
-        inputs = [o * step for o, step in zip(outputs, geometry.stride, strict=True)]
-        shifts = _spread([k * dilation for k, dilation in zip(taps, geometry.dilation, strict=True)], position)
+        inputs = [o.times(step) for o, step in zip(outputs, geometry.stride, strict=True)]
+        shifts = _spread([k.times(dilation) for k, dilation in zip(taps, geometry.dilation, strict=True)], position)
         g_positions = _spread(outputs, g_position)
         return to.family(
             x_values=x_values,
-            x_bases=_outer(batch * np.arange(view.batch), shifts, to.group_in * channel * np.arange(groups)),
-            x_rows=channel * np.arange(to.group_in),
-            x_columns=_outer(image * np.arange(view.images), _spread(inputs, position)),
+            x_bases=Grid((Axis(view.batch, batch), *shifts.axes, Axis(groups, to.group_in * channel))),
+            x_rows=Grid((Axis(to.group_in, channel),)),
+            x_columns=Grid((Axis(view.images, image), *_spread(inputs, position).axes)),
             y_values=y_values,
-            y_bases=_outer(g_batch * np.arange(view.batch), np.zeros_like(shifts), to.group_out * g_channel * np.arange(groups)),
-            y_rows=g_channel * np.arange(to.group_out),
-            y_columns=_outer(g_image * np.arange(view.images), g_positions),
+            y_bases=Grid((Axis(view.batch, g_batch), Axis(shifts.size, 0), Axis(groups, to.group_out * g_channel))),
+            y_rows=Grid((Axis(to.group_out, g_channel),)),
+            y_columns=Grid((Axis(view.images, g_image), *g_positions.axes)),
             segment_length=g_positions.size,
-            images=view.product_images(shifts.size * groups, summed=True),
+            products_per_image=view.products_per_image(shifts.size * groups, summed=True),
             number=number,
         )
 
-    all_outputs = [np.arange(n) for n in view.out]
+    all_outputs = [Axis(n) for n in view.out]
     if not to.skip or not any(geometry.padding):
-        return [over([np.arange(n) for n in view.kernel], all_outputs, 0)]
+        return [over([Axis(n) for n in view.kernel], all_outputs, 0)]
     if to.operation in to.layer.blocks:
         raise TraceError(f"{to.where}: padding skip changes the products that were sampled; use padding stream or a whole trace")
+    to.check_families(prod(view.kernel))
     families: list[Family] = []
     for tap in product(*(range(n) for n in view.kernel)):
-        live = [
-            outputs[(first := outputs * step + k * dilation - pad) >= 0][first[first >= 0] < size]
-            for k, outputs, step, pad, dilation, size in zip(
-                tap, all_outputs, geometry.stride, geometry.padding, geometry.dilation, view.spatial, strict=True
-            )
-        ]
-        if all(outputs.size for outputs in live):
-            families.append(over([np.array([k]) for k in tap], live, len(families)))
+        live: list[Axis] = []
+        for k, n, step, pad, dilation, size in zip(
+            tap, view.out, geometry.stride, geometry.padding, geometry.dilation, view.spatial, strict=True
+        ):
+            # Output positions whose input, `o * step + k * dilation - pad`, lies inside.
+            reads = Axis(n, step, k * dilation - pad).within(0, size)
+            live.append(Axis(reads.count, 1, (reads.start + pad - k * dilation) // step))
+        if all(outputs.count for outputs in live):
+            families.append(over([Axis(1, 1, k) for k in tap], live, len(families)))
     return families
 
 
@@ -215,9 +231,15 @@ class _Lowering:
         self.group_in = view.inputs // view.geometry.groups
         self.group_out = view.outputs // view.geometry.groups
 
-    def weight_batch(self, stride: int) -> Offsets:
+    def check_families(self, number: int) -> None:
+        """Refuse geometry that splits an operation into more families than any network's does."""
+        if number > LARGEST_FAMILIES:
+            split = f"kernel {self.view.kernel} with {self.view.geometry} splits it into {number} families of products"
+            raise TraceError(f"{self.where}: {split}, over {LARGEST_FAMILIES}")
+
+    def weight_batch(self, stride: int) -> Axis:
         """Offset of each batch's weights."""
-        return np.arange(self.view.batch) * (0 if self.view.shared_weights else stride)
+        return Axis(self.view.batch, 0 if self.view.shared_weights else stride)
 
     def tensor(self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False) -> Callable[[], BF16Array]:
         """The tensor's values in the order that its operand wants, padded, 1-D; read and copied on the first call only."""
@@ -244,32 +266,33 @@ class _Lowering:
 
         return _Once(prepare)
 
-    def border(self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Offsets], segments: Sequence[Offsets]) -> Border | None:
+    def border(self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Axis], segments: Sequence[Axis]) -> Border | None:
         """Where an operand reads padding, under ``padding="skip"``."""
         if not self.skip or not any(before or after for before, after in pads):
             return None
-        inside = np.zeros(grid, dtype=np.bool_)
-        inside[tuple(slice(before, size - after) for (before, after), size in zip(pads, grid, strict=True))] = True
-        position = _strides(grid)
-        return Border(inside.reshape(-1), _spread(rows, position), _spread(segments, position))
+        inside = tuple((before, size - after) for (before, after), size in zip(pads, grid, strict=True))
+        return Border(inside, Grid(tuple(rows)), Grid(tuple(segments)))
 
     def family(
         self,
         *,
         x_values: Callable[[], BF16Array],
-        x_bases: Offsets,
-        x_rows: Offsets,
-        x_columns: Offsets,
+        x_bases: Grid,
+        x_rows: Grid,
+        x_columns: Grid,
         y_values: Callable[[], BF16Array],
-        y_bases: Offsets,
-        y_rows: Offsets,
-        y_columns: Offsets,
+        y_bases: Grid,
+        y_rows: Grid,
+        y_columns: Grid,
         segment_length: int,
-        images: Offsets | None,
+        products_per_image: int | None,
         border: Border | None = None,
         number: int = 0,
     ) -> Family:
         """The family of these offsets, padded to sets, with its sampled blocks."""
+        sampled = self.operation in self.layer.blocks
+        if sampled and x_bases.size > LARGEST_SAMPLED_PRODUCTS:
+            raise TraceError(f"{self.where}: claims {x_bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer")
         reduction = Reduction(x_columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
         live_pairs = x_rows.size * reduction.segments if border is None else border.live_pairs
         return Family(
@@ -281,10 +304,10 @@ class _Lowering:
             reduction=reduction,
             macs=x_bases.size * y_rows.size * segment_length * live_pairs,
             blocks=self._blocks(number, x_bases.size, x_rows.size, y_rows.size, reduction, border),
-            sampled=self.operation in self.layer.blocks,
-            _x=Side(x_values, x_bases, x_rows, Columns(reduction.padded(x_columns, -1)), border),
-            _y=Side(y_values, y_bases, y_rows, Columns(reduction.padded(y_columns, -1))),
-            _images=images,
+            sampled=sampled,
+            _x=Side(x_values, x_bases, x_rows, x_columns, reduction, border),
+            _y=Side(y_values, y_bases, y_rows, y_columns, reduction),
+            _products_per_image=products_per_image,
         )
 
     def _blocks(self, number: int, count: int, m: int, n: int, reduction: Reduction, border: Border | None) -> list[Block]:
@@ -295,6 +318,10 @@ class _Lowering:
             if not (0 <= cell.product < count and 0 <= cell.x_start < ends[0] <= m and 0 <= cell.y_start < ends[1] <= n):
                 at = f"product {cell.product}, rows {cell.x_start} to {ends[0]} of X and {cell.y_start} to {ends[1]} of Y"
                 raise TraceError(f"{self.where}: a block at {at} lies outside its {count} products of {m} x {n} rows; sample it again")
+            # A part of a cell would stand for a whole one in every estimate.
+            if ends != (min(cell.x_start + BLOCK_ROWS, m), min(cell.y_start + BLOCK_ROWS, n)):
+                shapes = f"{cell.x.shape} and {cell.y.shape}"
+                raise TraceError(f"{self.where}: a block of shapes {shapes} is not all {BLOCK_ROWS} rows of its cell; sample it again")
             if cell.x.shape[1:] != (raw_k,) or cell.y.shape[1:] != (raw_k,):
                 raise TraceError(
                     f"{self.where}: a block of shapes {cell.x.shape} and {cell.y.shape} has not the reduction of {raw_k}; sample it again"
@@ -326,11 +353,6 @@ def _strides(shape: Sequence[int]) -> list[int]:
     return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def _outer(*axes: Offsets) -> Offsets:
-    """Sums of one offset of each axis, the first axis outermost; flat int64."""
-    return np.asarray(reduce(np.add.outer, axes), dtype=np.int64).reshape(-1)
-
-
-def _spread(axes: Sequence[Offsets], strides: Sequence[int]) -> Offsets:
+def _spread(axes: Sequence[Axis], strides: Sequence[int]) -> Grid:
     """Flat offsets of a grid of positions given per dimension."""
-    return _outer(*(axis * stride for axis, stride in zip(axes, strides, strict=True)))
+    return Grid(tuple(axis.times(stride) for axis, stride in zip(axes, strides, strict=True)))

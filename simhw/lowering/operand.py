@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
+from simhw.lowering.grid import Grid, Offsets
 
 LanePadding = Literal["stream", "pack"]
 Padding = Literal["stream", "skip"]
 Scalar = TypeVar("Scalar", bound=np.generic)
-Offsets = npt.NDArray[np.int64]
 
 # Below this mean length, copying run by run costs more than one index per value (measured: about 3 ns to start a run).
 SHORT_RUN = 8
@@ -108,25 +109,34 @@ class Border:
 
     Attributes
     ----------
-    inside : (positions,) bool
-        False where a position of the padded spatial grid is padding.
-    rows, segments : int64
-        Position of a (row, segment) pair in that grid is ``rows[row] + segments[segment]``.
+    inside : tuple of (int, int)
+        Along each spatial dimension of the padded grid, where the values begin and end; the rest is padding.
+    rows, segments : Grid
+        An axis for each dimension; the position of a (row, segment) pair is the sum of the two.
     """
 
-    inside: npt.NDArray[np.bool_]
-    rows: Offsets
-    segments: Offsets
+    inside: tuple[tuple[int, int], ...]
+    rows: Grid
+    segments: Grid
 
     @property
     def live_pairs(self) -> int:
         """Number of (row, segment) pairs that read values rather than padding."""
-        return sum(int(self.inside[self.rows + segment].sum()) for segment in self.segments)
+        dimensions = zip(self.inside, self.rows.axes, self.segments.axes, strict=True)
+        return prod(
+            sum(rows.within(low - shift, high - shift).count for shift in range(taps.start, taps.last + taps.step, taps.step))
+            for (low, high), rows, taps in dimensions
+        )
 
     def live_sets(self, start: int, stop: int, reduction: Reduction) -> npt.NDArray[np.bool_]:
         """True for the sets in which any of the rows from `start` to `stop` reads more than padding; (K / lanes,)."""
-        live = self.inside[self.rows[start:stop, None] + self.segments].any(axis=0)
-        columns = reduction.padded(np.repeat(live, reduction.segment_length), False)
+        rows = self.rows.coordinates(start, stop)
+        pairs = np.ones((len(rows[0]), 1), dtype=np.bool_)
+        for (low, high), row, taps in zip(self.inside, rows, self.segments.axes, strict=True):
+            position = row[:, None] + taps.at(np.arange(taps.count, dtype=np.int64))
+            inside = (low <= position) & (position < high)
+            pairs = (pairs[:, :, None] & inside[:, None, :]).reshape(len(row), -1)
+        columns = reduction.padded(np.repeat(pairs.any(axis=0), reduction.segment_length), False)
         return np.asarray(columns.reshape(-1, reduction.lanes).any(axis=1))
 
 

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-import numpy as np
-
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering.operand import Offsets
 from simhw.trace.layer import CONVOLUTIONS, Geometry, Layer, Operation, TensorName, output_spatial
 
 
@@ -60,11 +57,11 @@ class View:
             return raw[None]
         return raw.reshape(self.batch, self.images, -1, raw.shape[-1]).swapaxes(2, 3)
 
-    def product_images(self, rest: int, summed: bool = False) -> Offsets | None:
-        """Leading-axis index of each product, for products over (batch, images, the rest) or, where `summed`, (batch, the rest)."""
+    def products_per_image(self, rest: int, summed: bool = False) -> int | None:
+        """Products of each leading-axis index, for products over (batch, images, the rest) or, where `summed`, (batch, the rest)."""
         if self.leads == "batch":
-            return np.repeat(np.arange(self.batch, dtype=np.int64) // self.heads, rest)
-        return np.repeat(np.arange(self.images, dtype=np.int64), rest) if self.leads == "images" and not summed else None
+            return self.heads * rest
+        return rest if self.leads == "images" and not summed else None
 
 
 def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:

@@ -24,6 +24,8 @@ OPERANDS: dict[Operation, tuple[TensorName, TensorName]] = {
 
 CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
 RECURRENT = ("lstm", "gru")
+BLOCK_ROWS = 16
+"""Rows of X and of Y of a sampled cell, fewer only where a product ends."""
 KINDS = (*CONVOLUTIONS, "linear", "matmul", *RECURRENT)
 
 

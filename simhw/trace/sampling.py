@@ -20,11 +20,10 @@ from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import Family, lower
 from simhw.progress import track
-from simhw.trace.layer import OPERATIONS, TENSORS, InMemory, Layer, Operation, ProductBlock
+from simhw.trace.layer import BLOCK_ROWS, OPERATIONS, TENSORS, InMemory, Layer, Operation, ProductBlock
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
 
-BLOCK_ROWS = 16
 # Two cells are the fewest from which a stratum's own variance can be told.
 LEAST_CELLS = 2
 PILOT_CELLS = 2
