@@ -11,6 +11,8 @@ from typing import Any
 
 from simhw.errors import SimhwError
 
+# What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of a text.
+_JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
 _quoted = reprlib.Repr()
 _quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
 
@@ -59,14 +61,29 @@ def read_text(path: str | os.PathLike[str], limit_bytes: int, error: type[SimhwE
     return decoded(read_bytes(path, limit_bytes, error, what), str(Path(path)), error)
 
 
+def check_json_size(text: str, where: str, error: type[SimhwError]) -> None:
+    """Count what a JSON document would become in memory, before it is parsed: ``[],`` takes 40 times its three bytes.
+
+    Raises
+    ------
+    SimhwError
+        Of the type given: more than 48 MiB and seven times its length.
+    """
+    needed = sum(bytes_each * text.count(mark) for mark, bytes_each in _JSON_BYTES.items())
+    if needed > (48 << 20) + 7 * len(text):
+        raise error(f"{where}: so many small values that they would take {needed >> 20} MiB of memory; that is not a file of this kind")
+
+
 def parse_json(text: str, where: str, error: type[SimhwError]) -> Any:
     """A JSON document.
 
     Raises
     ------
     SimhwError
-        Of the type given: it is no JSON, nested too deeply, or has a number that is none (NaN, Infinity) or of absurd length.
+        Of the type given: it is no JSON, nested too deeply, would fill the memory, or has a number that is none (NaN, Infinity) or of
+        absurd length.
     """
+    check_json_size(text, where, error)
 
     def not_a_number(name: str) -> Any:
         raise ValueError(f"{name} is not a number")

@@ -5,17 +5,19 @@ small model would show nothing on them but the launching of kernels; they are gi
 technique.  Both compare a training step with the same technique left out; inference on Ascend 310.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simhw.errors import WorkloadError
+from simhw.errors import TraceError, WorkloadError
+from simhw.input import quoted
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulator import simulate
+from simhw.trace.format import trace_hash
 from workloads.devices import DEVICES, device_run
-from workloads.record import Record, read_record
+from workloads.record import Record, read_record, written
 from workloads.table import WORKLOADS, workload
 from workloads.train import Run
 from workloads.workload import Workload
@@ -87,9 +89,55 @@ def needed(rows: Iterable[Workload]) -> list[Workload]:
     return list(found.values())
 
 
-def simulated_cost(trace: Path, machine: str, batch: int, seed: int) -> Cost:
-    """A captured step, grown to a batch, on a machine, its memories included."""
-    total = simulate(trace, machine, batch=batch, seed=seed).total
+def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | None:
+    """Why the run of a workload that lies in a folder is not the one that these options make; None where it is.
+
+    A trace is replaced before its record, and each record holds the hash of its trace: wherever a run was stopped, the two that lie
+    there belong together, or this says that they do not.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+    options : mapping
+        All that shapes a run and its trace, as the record's `about` holds it.
+
+    Raises
+    ------
+    WorkloadError
+        What lies in the record's place is no record.
+    """
+    path, trace = record_path(folder, name), trace_path(folder, name)
+    if not path.exists():
+        return "it was not trained yet"
+    record = read_record(path)
+    for option, wanted in options.items():
+        wanted = written(wanted)
+        if option not in record.about:
+            return f"its record does not say with which {option} it was made"
+        if (had := record.about[option]) != wanted:
+            return f"it was made with {option} {quoted(had)}, not {quoted(wanted)}"
+    if not trace.exists():
+        return "its trace is missing"
+    try:
+        same = record.traces == {trace.name: trace_hash(trace)}
+    except TraceError as error:
+        return f"its trace cannot be read ({error})"
+    return None if same else "its trace is not the one that its record tells of: another run was stopped before its end"
+
+
+def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_hash: str) -> Cost:
+    """A captured step, grown to a batch, on a machine, its memories included.
+
+    Raises
+    ------
+    WorkloadError
+        Another run has replaced the trace meanwhile.
+    """
+    results = simulate(trace, machine, batch=batch, seed=seed)
+    if results.provenance["trace_hash"] != expected_hash:
+        raise WorkloadError(f"{trace}: was replaced while it was used; give each table a folder of its own with --runs")
+    total = results.total
     return Cost(
         total.overall.time_s,
         total.overall.energy_j.mid,
@@ -108,10 +156,10 @@ def predicted_cost(row: Workload, device_name: str) -> Cost:
     return Cost(made.seconds, made.energy_j.mid)
 
 
-def costs(row: Workload, folder: Path, seed: int) -> dict[str, Cost]:
+def costs(row: Workload, folder: Path, record: Record, seed: int) -> dict[str, Cost]:
     """What a workload's step takes, by machine; devices only where its full size is known."""
-    batch = read_record(record_path(folder, row.name)).phase(row.captured).batch
-    found = {machine: simulated_cost(trace_path(folder, row.name), machine, batch, seed) for machine in SIMULATED}
+    trace, batch = trace_path(folder, row.name), record.phase(row.captured).batch
+    found = {machine: simulated_cost(trace, machine, batch, seed, record.traces[trace.name]) for machine in SIMULATED}
     if row.shapes is not None:
         found |= {device: predicted_cost(row, device) for device in DEVICES}
     return found
@@ -176,8 +224,3 @@ def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: 
                 }
             )
     return pd.DataFrame(lines)
-
-
-def records_of(rows: Iterable[Workload], folder: Path) -> dict[str, Record]:
-    """The records of all runs that the rows need, by workload."""
-    return {row.name: read_record(record_path(folder, row.name)) for row in needed(rows)}

@@ -1,12 +1,41 @@
 """What a run did: its phases, loss curves, multiply-accumulates and scores, written as JSON beside the traces."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, FailFast, Field, Strict, TypeAdapter, ValidationError, WrapValidator
 
 from simhw.errors import WorkloadError
+from simhw.input import parse_json, quoted, read_text
 from simhw.output import replacing
+
+# 500,000 losses of 16 bytes.
+_LIMIT_BYTES = 8 << 20
+# Names that are not known are passed over: each would be an error of some kilobytes, and a file may hold a million.
+_KNOWN_NAMES = ConfigDict(extra="ignore")
+
+Text = Annotated[str, Strict(), Field(max_length=100_000)]
+Count = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
+Batch = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
+# JSON has no number that is none: what diverged is null in the file, and NaN again when it is read.
+Figure = Annotated[
+    float, Strict(), Field(allow_inf_nan=False), WrapValidator(lambda told, checked: math.nan if told is None else checked(told))
+]
+Whole = Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)]
+_MOST_NAMES = 1000
+
+
+def _few(told: Any) -> Any:
+    if isinstance(told, dict) and len(told) > _MOST_NAMES:
+        raise ValueError(f"{len(told)} entries; at most {_MOST_NAMES}")
+    return told
+
+
+# Pydantic tells of every entry that is wrong, at some kilobytes each: lists end at the first, mappings are short.
+Few = BeforeValidator(_few)
 
 
 @dataclass
@@ -30,37 +59,56 @@ class Phase:
         Processor time of this process.
     """
 
-    name: str
-    batch: int
-    steps: int
-    parameters: int
-    trainable: int
-    step_macs: int = 0
-    samples: int = 0
-    losses: list[float] = field(default_factory=list)
-    cpu_seconds: float = 0.0
+    __pydantic_config__ = _KNOWN_NAMES
+
+    name: Text
+    batch: Batch
+    steps: Count
+    parameters: Count
+    trainable: Count
+    step_macs: Count = 0
+    samples: Count = 0
+    losses: Annotated[list[Figure], FailFast()] = field(default_factory=list)
+    cpu_seconds: Figure = 0.0
 
 
 @dataclass
 class Score:
     """What a model was worth after a phase: `metric` of `tested` held-out samples."""
 
-    phase: str
-    metric: str
-    value: float
-    loss: float
-    tested: int
-    higher_is_better: bool = True
+    __pydantic_config__ = _KNOWN_NAMES
+
+    phase: Text
+    metric: Text
+    value: Figure
+    loss: Figure
+    tested: Count
+    higher_is_better: Annotated[bool, Strict()] = True
 
 
 @dataclass
 class Record:
-    """A whole run, in the order in which it happened."""
+    """A whole run, in the order in which it happened.
 
-    phases: list[Phase] = field(default_factory=list)
-    scores: list[Score] = field(default_factory=list)
-    notes: dict[str, float | int | str] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    Attributes
+    ----------
+    phases : list of Phase
+    scores : list of Score
+    notes : dict
+        Figures of the technique by name.
+    about : dict
+        The options that shaped the run and its traces, and the command.
+    traces : dict
+        `simhw.trace.format.trace_hash` of every trace of the run, by the name of its file.
+    """
+
+    __pydantic_config__ = _KNOWN_NAMES
+
+    phases: Annotated[list[Phase], FailFast()] = field(default_factory=list)
+    scores: Annotated[list[Score], FailFast()] = field(default_factory=list)
+    notes: Annotated[dict[Text, Whole | Figure | Text], Few] = field(default_factory=dict)
+    about: Annotated[dict[Text, Whole | Figure | Text | None], Few] = field(default_factory=dict)
+    traces: Annotated[dict[Text, Text], Few] = field(default_factory=dict)
 
     @property
     def result(self) -> Score:
@@ -74,6 +122,19 @@ class Record:
         if not self.scores:
             raise WorkloadError("the run scored no model; a technique ends with run.score(...)")
         return self.scores[-1]
+
+    @property
+    def samples(self) -> int:
+        """That all phases trained on.
+
+        Raises
+        ------
+        WorkloadError
+            None.
+        """
+        if not (found := sum(phase.samples for phase in self.phases)):
+            raise WorkloadError("the run trained on no samples")
+        return found
 
     @property
     def cpu_seconds(self) -> float:
@@ -91,12 +152,43 @@ class Record:
         for phase in self.phases:
             if phase.name == name:
                 return phase
-        raise WorkloadError(f"the run had no phase {name!r}; it had {', '.join(phase.name for phase in self.phases) or 'none'}")
+        had = ", ".join(phase.name for phase in self.phases[:5]) or "none"
+        raise WorkloadError(f"the run had no phase {name!r}; it had {had}")
+
+    def count(self, name: str) -> int:
+        """A note that counts something.
+
+        Raises
+        ------
+        WorkloadError
+            There is no such note, or it is no count.
+        """
+        value = self.notes.get(name)
+        if not isinstance(value, int) or value < 0:
+            raise WorkloadError(f"the run's note {name!r} is {quoted(value)}, not a count")
+        return value
 
     def write(self, path: Path) -> None:
         """Write as JSON, atomically."""
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            temporary.write_text(json.dumps(written(asdict(self)), indent=1, allow_nan=False) + "\n")
+
+
+def written(value: Any) -> Any:
+    """A value as a record's file holds it: no number that is none, and no text that is not Unicode (of a folder's name)."""
+    match value:
+        case dict():
+            return {written(name): written(each) for name, each in value.items()}
+        case list():
+            return [written(each) for each in value]
+        case float() if not math.isfinite(value):
+            return None
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+_ADAPTER = TypeAdapter(Record)
 
 
 def read_record(path: Path) -> Record:
@@ -107,13 +199,16 @@ def read_record(path: Path) -> Record:
     WorkloadError
         Not such a file.
     """
+    text = read_text(path, _LIMIT_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it")
+    told = parse_json(text, str(path), WorkloadError)
     try:
-        told = json.loads(path.read_text())
-        return Record(
-            [Phase(**each) for each in told["phases"]],
-            [Score(**each) for each in told["scores"]],
-            dict(told["notes"]),
-            dict(told["about"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorkloadError(f"{path}: not the record of a run ({error}); train it anew with `simhw workloads run`") from error
+        record = _ADAPTER.validate_python(told)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(quoted(part).strip("'") for part in first["loc"])
+        problem = f"{place}: {first['msg']}" if place else first["msg"]
+    else:
+        if record.phases:
+            return record
+        problem = "it has no phases"
+    raise WorkloadError(f"{path}: not the record of a run ({problem}); remove it and train anew")

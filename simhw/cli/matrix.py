@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli import training
 from simhw.cli.terminal import facts, show
 from simhw.cli.trace import size_in_bytes
+from simhw.errors import WorkloadError
+from simhw.input import quoted
+from simhw.progress import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from workloads.matrix import Cost
+    from workloads.record import Record
+    from workloads.train import Run
     from workloads.workload import Workload
+
+    Measured = tuple[Record, dict[str, Cost]]
 
 MACHINES = {
     "fpraker": "FPRaker\nstep",
@@ -79,18 +86,24 @@ def execute(arguments: argparse.Namespace) -> int:
     # isort: split
     from pathlib import Path
 
+    import torch
+
     from simhw.cli.options import check_target
     from simhw.output import replacing, write_frame
     from simhw.report.matrix_plots import plot_matrix
     from simhw.report.matrix_tables import Headings, matrix_page
-    from workloads.matrix import chosen_rows, needed, records_of, table
+    from workloads.matrix import chosen_rows, needed, table
 
     training.check_counts(arguments, "jobs", "capture_batch")
     for suffix in (".csv", ".md", ".png"):
         check_target(arguments.out + suffix, (suffix,))
     rows = chosen_rows(arguments.workloads)
     folder = Path(arguments.runs)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        problem = getattr(error, "strerror", None) or error
+        raise WorkloadError(f"--runs {quoted(arguments.runs)}: cannot be made a folder: {problem}; name one that can") from None
     settings = _Settings(
         folder,
         arguments.scale,
@@ -100,13 +113,17 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.capture_batch,
         arguments.command_line,
     )
+    torch.set_num_threads(1)
     names = [row.name for row in needed(rows)]
+    to_train = _to_train(needed(rows), settings)
+    measured = partial(_measured, replace(settings, quiet=arguments.jobs > 1), [row.name for row in to_train])
     if arguments.jobs == 1:
-        known = {name: _costs(settings, name) for name in names}
+        done = {name: measured(name) for name in names}
     else:
-        known = _in_processes(partial(_costs, replace(settings, quiet=True)), names, arguments.jobs)
-    records = records_of(rows, folder)
-    frame = table(rows, known, records)
+        if to_train and settings.scale == "full":
+            training.announce_trainings(to_train)
+        done = _in_processes(measured, names, arguments.jobs)
+    frame = table(rows, {name: costs for name, (_, costs) in done.items()}, {name: record for name, (record, _) in done.items()})
     headings = Headings(f"What compression pays on which hardware ({arguments.scale} scale)", MACHINES)
     stem = Path(arguments.out)
     write_frame(frame, f"{stem}.csv")
@@ -123,7 +140,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _in_processes(work: "Callable[[str], dict[str, Cost]]", names: "list[str]", jobs: int) -> "dict[str, dict[str, Cost]]":
+def _in_processes(work: "Callable[[str], Measured]", names: "list[str]", jobs: int) -> "dict[str, Measured]":
     """What `work` gives for each name; `jobs` at a time, each in a process of its own."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -141,39 +158,69 @@ def _in_processes(work: "Callable[[str], dict[str, Cost]]", names: "list[str]", 
     return {name: done[name] for name in names}
 
 
-def _costs(settings: _Settings, name: str) -> "dict[str, Cost]":
-    """Train and capture a workload where that was not done before, and run it on all machines."""
+def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
+    """Which workloads have no run in the folder that was made with these settings; says why where there is one.
+
+    Raises
+    ------
+    SimhwError
+        What lies in a record's place is no record, or there is something to train and the folder cannot be written to.
+    """
+    from simhw.cli.options import check_target
+    from workloads.matrix import record_path, why_unfit
+
+    found = []
+    for row in rows:
+        reason = why_unfit(settings.folder, row.name, _options(row, settings))
+        if reason is not None:
+            found.append(row)
+            path = record_path(settings.folder, row.name)
+            check_target(str(path), (".json",))
+            if path.exists():
+                tell(f"{path}: {reason}; {row.name} is trained anew")
+    return found
+
+
+def _run(settings: _Settings) -> "Run":
+    from workloads.train import Run
+
+    return Run(seed=settings.seed, scale=settings.scale, data=settings.data)
+
+
+def _options(row: "Workload", settings: _Settings) -> dict[str, Any]:
+    """All that shapes a run and its trace."""
+    captured = {"steps": f"{row.captured}:late", "capture_batch": settings.samples, "max_bytes": settings.max_bytes, "nonfinite": "error"}
+    return training.options_of(row, _run(settings)) | captured
+
+
+def _measured(settings: _Settings, to_train: "Sequence[str]", name: str) -> "Measured":
+    """Train and capture a workload if it is one of those, and run it on all machines."""
     import torch
 
-    from workloads.matrix import costs, record_path, trace_path
+    from workloads.matrix import costs, record_path
+    from workloads.record import read_record
     from workloads.table import workload
 
+    # In a process of its own it is not one yet.
     torch.set_num_threads(1)
     row = workload(name)
-    record = record_path(settings.folder, name)
-    if not (record.exists() and trace_path(settings.folder, name).exists() and _made_so(record, settings)):
-        _train(row, settings)
-    return costs(row, settings.folder, settings.seed)
+    if name in to_train:
+        _train(row, settings, [workload(other) for other in to_train[to_train.index(name) + 1 :]])
+    record = read_record(record_path(settings.folder, name))
+    return record, costs(row, settings.folder, record, settings.seed)
 
 
-def _made_so(path: "Path", settings: _Settings) -> bool:
-    """Whether a run was made with these settings."""
-    from workloads.record import read_record
-
-    about = read_record(path).about
-    return (about.get("scale"), about.get("seed")) == (settings.scale, settings.seed)
-
-
-def _train(row: "Workload", settings: _Settings) -> None:
+def _train(row: "Workload", settings: _Settings, others: "Sequence[Workload]") -> None:
     from simhw.capture.steps import LATE, StepCapture, Wanted
     from workloads.matrix import record_path, trace_path
-    from workloads.train import Run
 
     options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {"max_bytes": settings.max_bytes}
     observer = StepCapture([Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options, settings.samples)
-    run = Run(seed=settings.seed, scale=settings.scale, data=settings.data, observer=observer)
-    training.train(row, run, settings.command, settings.quiet)
-    # Last: where the record lies, the trace does.
+    run = _run(settings)
+    run.observer = observer
+    training.train(row, run, settings.quiet, () if settings.quiet else others)
+    # Last, with the trace's hash: a run that is stopped before leaves an old record, or none, that does not fit the trace.
+    training.describe(run.record, _options(row, settings), settings.command, observer)
     run.record.write(record_path(settings.folder, row.name))
 
 

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli.terminal import show
 from simhw.cli.trace import size_in_bytes
 from simhw.errors import CaptureError, WorkloadError
+from simhw.progress import Pace, announce
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from simhw.capture.steps import StepCapture, Wanted
     from workloads.record import Record
+    from workloads.train import Run
     from workloads.workload import Workload
 
 
@@ -135,11 +139,18 @@ def execute(arguments: argparse.Namespace) -> int:
     if capture is not None:
         run.observer = capture
     torch.set_num_threads(arguments.threads)
-    train(row, run, arguments.command_line)
-    if arguments.record:
-        run.record.write(Path(arguments.record))
+    train(row, run)
     if capture is not None:
         capture.check()
+    if arguments.record:
+        captured = (
+            {"steps": ",".join(f"{want.phase}:{want.step}" for want in capture.wanted)}
+            | {name: getattr(arguments, name) for name in ("capture_batch", "max_bytes", "nonfinite")}
+            if capture is not None
+            else {}
+        )
+        describe(run.record, options_of(row, run) | captured, arguments.command_line, capture)
+        run.record.write(Path(arguments.record))
     for each in capture.written if capture is not None else ():
         loss = run.record.phase(each.phase).losses[each.step - 1]
         show(f"{each.phase} step {each.step:>5}  training loss {loss:.3f}  {each.path}  {each.path.stat().st_size / 1e6:.1f} MB")
@@ -147,18 +158,20 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def train(row: "Workload", run: Any, command: str, quiet: bool = False) -> None:
-    """Train a workload; the record then says what was run.
+def train(row: "Workload", run: "Run", quiet: bool = False, others: "Sequence[Workload]" = ()) -> None:
+    """Train a workload; where that takes minutes it is said after the first step, when all that can be refused has been.
 
     Where standard error is a terminal there is a bar for each phase, unless it is to be `quiet`.
-    """
-    import platform
 
-    import torch
+    Parameters
+    ----------
+    row, run
+    quiet : bool
+    others : sequence of Workload
+        To be trained behind it.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from simhw import __version__
 
     columns = (
         TextColumn("{task.description}"),
@@ -170,25 +183,55 @@ def train(row: "Workload", run: Any, command: str, quiet: bool = False) -> None:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
+        paces: dict[str, Pace] = {}
 
         def progress(phase: str, step: int, steps: int, loss: float) -> None:
+            if not tasks and run.scale == "full" and run.max_steps is None:
+                announce_trainings([row, *others])
             if phase not in tasks:
                 tasks[phase] = bar.add_task(f"{row.name}: {phase}", total=steps, loss=loss)
+                paces[phase] = Pace(f"{row.name}: the {steps:,} steps of phase {phase}", steps)
             bar.update(tasks[phase], completed=step, loss=loss)
+            paces[phase].step()
 
         run.progress = progress
         row.train(run)
-    run.record.about = {
+
+
+def announce_trainings(rows: "Sequence[Workload]") -> None:
+    """Say how long trainings at full scale may take, where that is minutes."""
+    what = rows[0].name if len(rows) == 1 else f"{len(rows)} trainings from {rows[0].name} on"
+    announce(f"{what} (processor time)", sum(row.budget_s for row in rows), "at most")
+
+
+def options_of(row: "Workload", run: "Run") -> dict[str, Any]:
+    """All that shapes what a training gives: what the user decided, and the versions, of which texts and results depend."""
+    import platform
+
+    import torch
+
+    from simhw import __version__
+
+    return {
         "workload": row.name,
         "scale": run.scale,
         "seed": run.seed,
         "device": run.device,
-        "command": command,
+        "data": None if run.data is None else str(run.data.resolve()),
+        "max_steps": run.max_steps,
+        "threads": torch.get_num_threads(),
         "simhw": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
     }
+
+
+def describe(record: "Record", options: dict[str, Any], command: str, capture: "StepCapture | None") -> None:
+    """Put into the record of a run what shaped it, and the hashes of its traces: by them each is known to belong to the other."""
+    from simhw.trace.format import trace_hash
+
+    record.about = options | {"command": command}
+    record.traces = {each.path.name: trace_hash(each.path) for each in (capture.written if capture is not None else ())}
 
 
 def trace_facts(row: "Workload", scale: str, seed: int, command: str) -> dict[str, Any]:

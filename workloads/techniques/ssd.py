@@ -143,7 +143,7 @@ def _workload(
 
 def _members(record: Record) -> float:
     """Every member is a training of its own."""
-    return sum(phase.samples for phase in record.phases) / record.phases[0].samples
+    return record.samples / record.phases[0].samples
 
 
 WORKLOADS = (

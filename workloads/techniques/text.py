@@ -69,11 +69,7 @@ def swiftlearn(run: Run) -> nn.Module:
 
 def work(record: Record) -> float:
     """Samples trained on, and a third for each that was only looked at, over those that training without selection takes."""
-    trained = sum(phase.samples for phase in record.phases)
-    whole, looked_at = record.notes["samples_without_selection"], record.notes["looked_at_again"]
-    assert not isinstance(whole, str)
-    assert not isinstance(looked_at, str)
-    return (trained + FORWARD_SHARE * looked_at) / whole
+    return (record.samples + FORWARD_SHARE * record.count("looked_at_again")) / record.count("samples_without_selection")
 
 
 def lstm_dense(run: Run) -> nn.Module:

@@ -1,0 +1,40 @@
+"""Work that takes minutes says so before it does: what is said, how times are told, and from when on."""
+
+import pytest
+
+from simhw.progress import LONG_SECONDS, Pace, announce, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (45, "45 seconds"),
+        (89, "89 seconds"),
+        (90, "1.5 minutes"),
+        (150, "2.5 minutes"),
+        (3600, "60 minutes"),
+        (9000, "2.5 hours"),
+        (1e7, "2,778 hours"),
+    ],
+)
+def test_times_are_told_in_the_unit_that_people_would_use(seconds: float, told: str):
+    assert duration(seconds) == told
+
+
+def test_only_long_work_is_announced_and_on_standard_error(capsys: pytest.CaptureFixture[str]):
+    announce("short work", LONG_SECONDS - 1)
+    announce("long work", 3 * LONG_SECONDS, "at most")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "simhw: long work will take at most 6 minutes\n")
+
+
+@pytest.mark.parametrize(("seconds_a_step", "told"), [(0.5, "simhw: it will take about 8.3 minutes\n"), (0.05, "")])
+def test_a_pace_is_that_of_the_steps_behind_the_first_and_is_told_once(
+    seconds_a_step: float, told: str, capsys: pytest.CaptureFixture[str]
+):
+    now = 100.0  # what comes before the first step's end is not counted
+    pace = Pace("it", 1000, clock=lambda: now)
+    for _ in range(100):
+        pace.step()
+        now += seconds_a_step
+    assert capsys.readouterr().err == told
