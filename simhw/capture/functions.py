@@ -1,8 +1,8 @@
 """Functions that a captured step runs in another form: one whose products the dispatcher can see.
 
-`nn.LSTM` on a CPU is one fused operator; with the fused library off it is the gate products of each time step.  A
-matrix times a vector is one whose gradient is an outer product that no product operator computes; as a matrix of one
-column both are plain.  Attention is run as two batched products.  The results are the same up to the order of sums.
+`nn.LSTM` on a CPU is one fused operator; with the fused library off it is the gate products of each time step.
+Products of vectors run as products of matrices (`simhw.capture.vectors`).  Attention is run as two batched products.
+The results are the same up to the order of sums.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +15,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-_MATMUL = {
-    torch.matmul,
-    torch.mv,
-    torch.dot,
-    torch.Tensor.matmul,
-    torch.Tensor.__matmul__,
-    torch.Tensor.mv,
-    torch.Tensor.dot,
-    torch.linalg.matmul,
-}
-_RMATMUL = torch.Tensor.__rmatmul__
+from simhw.capture.vectors import VECTOR_PRODUCTS
+
 _RECURRENT: dict[object, str] = {
     torch.lstm: "lstm",
     torch.gru: "gru",
@@ -88,10 +79,12 @@ class Functions(TorchFunctionMode):
                 return func(*args, **given)
             finally:
                 self.leading = None
-        if func in _MATMUL and not given and len(args) == 2:
-            return _matmul(func, args[0], args[1])
-        if func is _RMATMUL and len(args) == 2:
-            return _matmul(torch.matmul, args[1], args[0])
+        if func in VECTOR_PRODUCTS:
+            return VECTOR_PRODUCTS[func](*args, **given)
+        if func in _RECURRENT and given:
+            # With names, an order of its own: its products are seen, but time steps are not told apart.
+            with self._running(RecurrentCall(_RECURRENT[func], 0, 0, 0)), _unfused():
+                return func(*args, **given)
         if func in _RECURRENT:
             self._calls += 1
             packed = isinstance(args[1], Tensor) and (func is torch.lstm or isinstance(args[2], Tensor))
@@ -102,7 +95,7 @@ class Functions(TorchFunctionMode):
             with self._running(RecurrentCall(_RECURRENT[func], number, times, batch)), _unfused():
                 return func(*args, **given)
         if func in _CELLS:
-            with self._running(RecurrentCall(_CELLS[func], 0, 1, args[0].shape[0])):
+            with self._running(RecurrentCall(_CELLS[func], 0, 1, (args[0] if args else given["input"]).shape[0])):
                 return func(*args, **given)
         return func(*args, **given)
 
@@ -137,13 +130,3 @@ def plain_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
-
-
-def _matmul(func: Callable[..., Any], a: Any, b: Any) -> Any:
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or min(a.dim(), b.dim()) != 1:
-        return func(a, b)
-    if a.dim() == 1 and b.dim() == 1:
-        return torch.mm(a[None, :], b[:, None])[0, 0]
-    if b.dim() == 1:
-        return torch.matmul(a, b[:, None]).squeeze(-1)
-    return torch.matmul(a[None, :], b).squeeze(-2)
