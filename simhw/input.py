@@ -19,6 +19,8 @@ _quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
 
 def quoted(value: object) -> str:
     """A value of a user or a file as an error may quote it: at most some 80 characters, printable ones alone."""
+    if isinstance(value, int) and value.bit_length() > 256:  # which Python may refuse to write
+        return f"an integer of {value.bit_length():,} bits"
     return ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
 
 

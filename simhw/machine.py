@@ -12,10 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.costs import Cells, EnergyParameters, Range, SramCosts
+from simhw.dotted import leaf_names
 from simhw.errors import MachineError
+from simhw.input import quoted
 from simhw.lowering import LanePadding, Padding
-from simhw.machine_file import Provenance, content_hash, label, leaf_names, override, read_machine, split_machine, validated
+from simhw.machine_file import Provenance, content_hash, read_machine, validated
 from simhw.memory.parameters import Memory
+from simhw.overrides import label, override, split_machine
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
@@ -216,8 +219,8 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
     machine : str or path
         A name from `simhw.machine_file.machine_names`, or the path of a YAML file.
     **overrides
-        Dotted names and values, ``**{"tile.rows": 4, "pe.oob_threshold": 9}``.  A last part alone will do where no
-        other value of the machine is called so.
+        Dotted names and values, ``**{"tile.rows": 4, "pe.oob_threshold": 9}``.  The last part alone, without a dot, will do
+        where no other value of the machine ends in it; see `simhw.overrides`.
 
     Raises
     ------
@@ -262,6 +265,6 @@ def parse_machine(text: str) -> Machine:
 def _validate(values: dict[str, Any], where: str) -> _BitParallel | _FPRaker | _TensorDash:
     pe = values.get("pe")
     kind = pe.get("kind") if isinstance(pe, dict) else None
-    if kind not in _MODELS:
-        raise MachineError(f"{where}: pe.kind is {kind!r}; known are {', '.join(_MODELS)}")
+    if not isinstance(kind, str) or kind not in _MODELS:
+        raise MachineError(f"{where}: pe.kind is {quoted(kind)}; known are {', '.join(_MODELS)}")
     return validated(_MODELS[kind], values, where)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from simhw.dotted import leaf_names
 from simhw.errors import MachineError
 from simhw.machine import baseline_of, load_machine, parse_machine
-from simhw.machine_file import leaf_names, machine_names
+from simhw.machine_file import machine_names
 from tests.machine_files import write
 
 BUNDLED = machine_names()
@@ -104,14 +105,38 @@ def test_threshold_follows_the_accumulator_unless_it_is_set():
 
 def test_last_part_of_a_name_will_do_where_it_is_the_only_one():
     assert load_machine("fpraker", rows=4).overrides == {"tile.rows": 4}
-    assert load_machine("fpraker", **{"wrong.rows": 4}).overrides == {"tile.rows": 4}
     with pytest.raises(MachineError, match=r"no value 'pe_array' to override; there are tile_area_um2.pe_array, tile_power_mw.pe_array"):
         load_machine("fpraker", pe_array=1)
 
 
 @pytest.mark.parametrize(
+    ("key", "offered"),
+    [
+        ("tile.columns", "memory.container.columns, tile.cols"),
+        ("memory.rows", "tile.rows"),
+        ("wrong.rows", "tile.rows"),
+        ("banks", "memory.dram.banks, memory.buffers.a.banks, memory.buffers.w.banks, memory.buffers.g.banks, memory.scratchpads.banks"),
+        ("tresholds", "pe.oob_threshold"),
+        ("buffers.a.banks", "memory.buffers.a.banks"),
+    ],
+)
+def test_name_that_is_no_values_is_told_at_most_five_close_ones(key, offered):
+    with pytest.raises(MachineError, match=f"no value '{key}' to override; there are .*{offered}") as raised:
+        load_machine("fpraker", **{key: 7})
+    assert len(raised.value.args[0].split("there are ")[1].split("; ")[0].split(", ")) <= 5
+    assert len(str(raised.value)) <= 390
+
+
+@pytest.mark.parametrize(
     ("override", "says"),
     [
+        ({"pe.kind": {}}, "pe.kind is {}; known are"),
+        ({"pe.kind": []}, r"pe.kind is \[\]; known are"),
+        ({"tiles": 10**5000}, "tiles: "),
+        ({"clock_hz": 10**5000}, "clock_hz: "),
+        ({"x" * 70_000: 1}, "no value 'xxxx"),
+        ({"": 1}, "no value ''"),
+        ({".": 1}, "no value '.'"),
         ({"tile.rwos": 4}, "no value 'tile.rwos' to override; there are .*tile.rows"),
         ({"tile": 4}, "no value 'tile'"),
         ({"tile.rows": "four"}, "tile.rows: .*given 'four'"),

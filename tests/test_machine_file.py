@@ -1,10 +1,18 @@
 """Machine files: provenance of every constant, what a file may leave out, and files that cannot be used."""
 
-import pytest
+import os
+import time
 
+import pytest
+import yaml
+
+from simhw.dotted import leaf_names
 from simhw.errors import MachineError
-from simhw.machine import load_machine
-from simhw.machine_file import MAX_FILE_BYTES, Provenance, leaf_names, machine_names, parse_overrides
+from simhw.machine import load_machine, parse_machine
+from simhw.machine_file import MAX_FILE_BYTES, Provenance, machine_names
+from simhw.overrides import parse_overrides
+from simhw.plain_yaml import parse_yaml
+from simhw.roofline.device import load_device
 from tests.machine_files import write
 
 NO_CONSTANTS = {"name", "description", "baseline", "extends", "pe.kind", "gated_power"}
@@ -146,7 +154,7 @@ def test_tags_construct_nothing(tmp_path, tag):
 
 def test_file_too_large_is_not_read(tmp_path):
     path = write(tmp_path, "# " + "x" * MAX_FILE_BYTES)
-    with pytest.raises(MachineError, match="over 1,000,000 bytes; that is no machine file"):
+    with pytest.raises(MachineError, match="over 1,000,000 bytes; that is not a machine file"):
         load_machine(path)
 
 
@@ -235,3 +243,106 @@ def test_shared_part_is_no_machine_of_its_own():
         load_machine("parts/lpddr4")
     with pytest.raises(MachineError, match=r"no machine 'parts/\.\./fpraker'"):
         load_machine("parts/../fpraker")
+
+
+# Numbers as people write them (YAML 1.2's core schema, with underscores)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("064", 64), ("010", 10), ("08", 8), ("-012", -12), ("+5", 5), ("1_000", 1000), ("600_000_000", 600_000_000),
+        ("0o17", 15), ("0x10", 16), ("1e3", 1000.0), ("600e6", 600e6), ("6.e8", 600e6), (".5", 0.5), ("007.50", 7.5), ("1_0.5", 10.5),
+        (".inf", float("inf")), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
+        ("1:30", "1:30"), ("190:20:30", "190:20:30"), ("2024-01-01", "2024-01-01"), ("yes", "yes"), ("off", "off"), ("n", "n"),
+        ("1__0", "1__0"), ("1_", "1_"), ("0b11", "0b11"), ("0o8", "0o8"), ("'064'", "064"), ('"1e3"', "1e3"), ("1,000", "1,000"),
+        ("nan", "nan"), ("=", "="), ("٣", "٣"),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_as_people_write_them(text, value):
+    read = parse_yaml(text)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 41, "9" * 100_000, "1e999", "-1e400", '"\\ud800"', "!!int 5", "1: 2\n1: 3", "? [1]\n: 2", "1\n---\n2"]
+)
+def test_what_is_no_plain_yaml_is_refused(text):
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
+
+
+def test_leading_zeros_and_colons_in_machines_devices_and_overrides(tmp_path):
+    assert load_machine(write(tmp_path, "extends: fpraker\ntiles: 010\n")).values.tiles == 10
+    assert load_device("v100", **parse_overrides(["hardware.sms=070"])).values.hardware.sms == 70
+    assert parse_machine("fpraker:pe.oob_threshold=010").values.pe.threshold == 10
+    with pytest.raises(MachineError, match="tiles: Input should be a valid integer, given '1:30'"):
+        load_machine(write(tmp_path, "extends: fpraker\ntiles: 1:30\n"))
+
+
+# Files that extend others
+
+
+def test_each_file_is_read_once_however_often_it_is_extended(tmp_path):
+    # 8 files, each extending the next eight-fold: 2,396,745 readings without memory.
+    write(tmp_path, "extends: fpraker\n", "a7.yaml")
+    for level in range(6, -1, -1):
+        write(tmp_path, f"extends: [{', '.join([f'{tmp_path}/a{level + 1}.yaml'] * 8)}]\n", f"a{level}.yaml")
+    start = time.perf_counter()
+    assert load_machine(tmp_path / "a0.yaml").values.tiles == 36
+    assert time.perf_counter() - start < 2
+
+
+def test_numbers_of_files_and_values_are_bounded(tmp_path):
+    with pytest.raises(MachineError, match="or a list of up to 8"):
+        load_machine(write(tmp_path, f"extends: [{', '.join(['fpraker'] * 9)}]\n"))
+    for number in range(20):
+        write(tmp_path, f"extends: {tmp_path}/c{number + 1}.yaml\n", f"c{number}.yaml")
+    with pytest.raises(MachineError, match="more than 16 deep"):
+        load_machine(tmp_path / "c0.yaml")
+    leaves = [write(tmp_path, "tiles: 3\n", f"{name}.yaml") for name in range(40)]
+    middle = [
+        write(tmp_path, f"extends: [{', '.join(map(str, leaves[first : first + 8]))}]\n", f"m{first}.yaml") for first in range(0, 40, 8)
+    ]
+    with pytest.raises(MachineError, match="extends over 32 files"):
+        load_machine(write(tmp_path, f"extends: [{', '.join(map(str, middle))}]\n"))
+    with pytest.raises(MachineError, match="over 4,096 values"):
+        load_machine(write(tmp_path, "sram:\n" + "".join(f"  k{number}: 1\n" for number in range(5000))))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("extends: fpraker\npe: {kind: {}}\n", "pe.kind is {}; known are"),
+        ("extends: fpraker\npe: {kind: {value: {}, source: x, confidence: 1}}\n", "pe.kind is {}; known are"),
+        ("extends: {a: b}\n", "extends is {'a': 'b'}; give a machine file's name or path"),
+        ("extends: [5]\n", r"extends is \[5\]; give"),
+        ("extends: fpraker\ntiles: 3\n'tiles': 4\n", "tiles stands there 2 times"),
+        ("extends: fpraker\ntile.rows: 2\ntile: {rows: 4}\n", "tile.rows stands there 2 times"),
+        (f"extends: fpraker\n{'é' * 300}: 3\n", "Extra inputs are not permitted"),
+        (f"extends: {'x' * 300}.yaml\n", "no machine 'xxx"),
+    ],
+)
+def test_structure_that_cannot_be_used_is_one_short_line(tmp_path, text, says):
+    with pytest.raises(MachineError, match=says) as raised:
+        load_machine(write(tmp_path, text))
+    assert len(str(raised.value)) <= 390
+
+
+def test_empty_section_changes_nothing(tmp_path):
+    assert load_machine(write(tmp_path, "extends: fpraker\ntile: {}\n")).content_hash == load_machine("fpraker").content_hash
+
+
+def test_file_that_is_not_utf8_and_one_that_may_not_be_read(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("extends: fpraker\nname: caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(MachineError, match="line 2: byte 0xe9 is not UTF-8"):
+        load_machine(tmp_path / "latin.yaml")
+    (tmp_path / "bom.yaml").write_bytes("extends: fpraker\ntiles: 3\n".encode("utf-8-sig"))
+    assert load_machine(tmp_path / "bom.yaml").values.tiles == 3
+    path = write(tmp_path, "extends: fpraker\n", "locked.yaml")
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read any file")
+    with pytest.raises(MachineError, match="cannot be read: Permission denied"):
+        load_machine(path)

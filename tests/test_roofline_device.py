@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from simhw.dotted import leaf_names
 from simhw.errors import MachineError
-from simhw.machine_file import leaf_names
 from simhw.roofline.device import device_names, load_device, parse_device
 from simhw.roofline.gpu.parameters import GpuValues
 

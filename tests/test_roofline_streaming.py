@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simhw.machine_file import leaf
+from simhw.dotted import leaf
 from simhw.roofline.calibration.score import mape
 from simhw.roofline.calibration.streaming import calibrate
 from simhw.roofline.device import load_device

@@ -46,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.area import chip_area, compute_area, iso_area
     from simhw.cli.terminal import facts, show
     from simhw.machine import load_machine, parse_machine
-    from simhw.machine_file import split_machine
+    from simhw.overrides import split_machine
     from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed
 
     machine, filed = parse_machine(arguments.pe), load_machine(split_machine(arguments.pe)[0])
@@ -74,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def _baseline(text: str | None, machine: "Machine") -> "tuple[Machine, Machine]":
     """The baseline, with and without overrides."""
     from simhw.machine import baseline_of, load_machine, parse_machine
-    from simhw.machine_file import split_machine
+    from simhw.overrides import split_machine
 
     if text is not None:
         return parse_machine(text), load_machine(split_machine(text)[0])
@@ -86,7 +86,7 @@ def _baseline(text: str | None, machine: "Machine") -> "tuple[Machine, Machine]"
 
 def _override(text: str, tiles: int) -> str:
     """The machine as it was given, with so many tiles."""
-    from simhw.machine_file import split_machine
+    from simhw.overrides import split_machine
 
     name, overrides = split_machine(text)
     settings = text[len(name) + 1 :].split(",") if overrides else []

@@ -96,7 +96,8 @@ def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
     from simhw.machine import baseline_of, load_machine, parse_machine
-    from simhw.machine_file import machine_text, split_machine
+    from simhw.machine_file import machine_text
+    from simhw.overrides import split_machine
     from simhw.report.result_reasons import stale_costs
     from simhw.roofline.device import device_source, is_device
 
@@ -140,7 +141,7 @@ def unit_of(name: str) -> str:
 
 def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
-    from simhw.machine_file import leaf, leaf_names
+    from simhw.dotted import leaf, leaf_names
     from simhw.report.sheet import Sheet
 
     values, original = machine.values.model_dump(), plain.values.model_dump()

@@ -167,8 +167,9 @@ def check_target(path: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _machines(texts: list[str], settings: list[str], baseline: str | None, memory: str | None) -> "list[tuple[Machine, Machine | None]]":
+    from simhw.dotted import leaf_names
     from simhw.machine import baseline_of, load_machine
-    from simhw.machine_file import parse_overrides, split_machine
+    from simhw.overrides import meant, parse_overrides, resolve, split_machine
 
     common = parse_overrides(settings)
     used: set[str] = set()
@@ -180,17 +181,23 @@ def _machines(texts: list[str], settings: list[str], baseline: str | None, memor
     for text in texts:
         name, own = split_machine(text)
         plain = load_machine(name)
-        fitting = {key: value for key, value in common.items() if _has(plain, key)}
+        names = leaf_names(plain.values.model_dump())
+        fitting = {key: value for key, value in common.items() if meant(key, names)}
         used |= fitting.keys()
-        # A machine's own overrides come last and so prevail.
-        machine = load_machine(name, **(_memory_model(plain, memory) | fitting | own))
+        # A machine's own overrides come last and so prevail, whichever way they are named.
+        chosen = {resolve(key, names, name): value for given in (fitting, own) for key, value in given.items()}
+        machine = load_machine(name, **(_memory_model(plain, memory) | chosen))
         against = reference or baseline_of(machine)
         if f"{machine.label} {machine.content_hash}" in pairs:
             raise SimhwError(f"--pe {text}: the same machine is given twice")
         pairs[f"{machine.label} {machine.content_hash}"] = (machine, against)
     for key in common:
         if key not in used:
-            raise SimhwError(f"--set {key}: no --pe has such a value; `simhw machine show {split_machine(texts[0])[0]}` lists them")
+            name = split_machine(texts[0])[0]
+            try:
+                resolve(key, leaf_names(load_machine(name).values.model_dump()), name)
+            except SimhwError as error:
+                raise SimhwError(f"--set {key}: no --pe has it: {error}") from None
     return list(pairs.values())
 
 
@@ -207,11 +214,3 @@ def _memory_model(machine: "Machine", memory: str | None) -> dict[str, Any]:
             f"--memory modelled: the file of {machine.name} has no memory section; extend a machine that has one, such as fpraker"
         )
     return {"memory.model": memory} if memory is not None and machine.values.memory is not None else {}
-
-
-def _has(machine: "Machine", key: str) -> bool:
-    """Whether an override of that name means a value of the machine: the whole dotted name or its last part."""
-    from simhw.machine_file import leaf_names
-
-    names = leaf_names(machine.values.model_dump())
-    return key in names or any(name.rpartition(".")[2] == key.rpartition(".")[2] for name in names)

@@ -66,12 +66,15 @@ def chosen_network(arguments: argparse.Namespace) -> "tuple[Network, int | None]
 
 def chosen_device(text: str, settings: list[str]) -> "Device":
     """The device that the options name, with their overrides."""
-    from simhw.machine_file import parse_overrides, split_machine
+    from simhw.dotted import leaf_names
+    from simhw.overrides import parse_overrides, resolve, split_machine
     from simhw.roofline.device import load_device
 
-    name, overrides = split_machine(text)
-    # A device's own overrides come last and so prevail.
-    return load_device(name, **(parse_overrides(settings) | overrides))
+    name, own = split_machine(text)
+    names = leaf_names(load_device(name).values.model_dump())
+    # A device's own overrides come last and so prevail, whichever way they are named.
+    chosen = {resolve(key, names, name): value for given in (parse_overrides(settings), own) for key, value in given.items()}
+    return load_device(name, **chosen)
 
 
 def chosen_run(arguments: argparse.Namespace, device: "Device", captured: int | None) -> "Run":

@@ -1,5 +1,6 @@
 """Devices: every constant of one, validated, with its source; the counterpart of `simhw.machine` for real chips."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from simhw.errors import MachineError
-from simhw.machine_file import Provenance, content_hash, label, override, read_machine, split_machine, validated
+from simhw.input import quoted
+from simhw.machine_file import Provenance, content_hash, read_machine, validated
+from simhw.overrides import label, override, split_machine
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.gpu.parameters import GpuValues
 
@@ -65,12 +68,12 @@ def device_source(where: str) -> str:
     if where in device_names():
         return f"devices/{where}"
     if Path(where).suffix not in (".yaml", ".yml"):
-        raise MachineError(f"no device {where!r}: give the path of a .yaml file or one of {', '.join(device_names())}")
+        raise MachineError(f"no device {quoted(where)}: give the path of a .yaml file or one of {', '.join(device_names())}")
     return where
 
 
 def load_device(device: str | Path, /, **overrides: Any) -> Device:
-    """Load a device by name or from a file, and override some of its values by their dotted names.
+    """Load a device by name or from a file, and override some of its values by name; see `simhw.overrides`.
 
     Raises
     ------
@@ -81,8 +84,8 @@ def load_device(device: str | Path, /, **overrides: Any) -> Device:
     values, provenance = read_machine(device_source(where))
     changed = override(values, provenance, overrides, where)
     kind = values.get("kind")
-    if kind not in _MODELS:
-        raise MachineError(f"{where}: kind is {kind!r}; known are {', '.join(_MODELS)}")
+    if not isinstance(kind, str) or kind not in _MODELS:
+        raise MachineError(f"{where}: kind is {quoted(kind)}; known are {', '.join(_MODELS)}")
     return Device(validated(_MODELS[kind], values, where), provenance, changed)
 
 
@@ -90,10 +93,11 @@ def is_device(where: str) -> bool:
     """Whether a name is a device's, or a file describes one rather than a machine that simhw simulates."""
     if where in device_names():
         return True
-    if not Path(where).is_file():
+    if not os.path.isfile(where):  # false for a name too long, where Path raises
         return False
     try:
-        return read_machine(where)[0].get("kind") in _MODELS
+        kind = read_machine(where)[0].get("kind")
+        return isinstance(kind, str) and kind in _MODELS
     except MachineError:  # a layer list, say, or a machine's file whose mistake its own reader tells
         return False
 

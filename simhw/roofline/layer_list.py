@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from simhw.errors import ShapeError
-from simhw.machine_file import parse_yaml
 from simhw.output import replacing
+from simhw.plain_yaml import parse_yaml
 from simhw.roofline.entry_layers import written
 from simhw.roofline.layer_blocks import State, items_of, network_of
 from simhw.roofline.layer_entries import Flow, Resolver

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from simhw.dotted import assign, leaf
 from simhw.errors import SimhwError
-from simhw.machine_file import assign, leaf
 from simhw.roofline.calibration.score import Score, percentage_errors, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.convolution import predict_convolution

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from simhw.dotted import leaf
 from simhw.errors import SimhwError
-from simhw.machine_file import leaf
 from simhw.progress import track
 from simhw.roofline.calibration import ascend, convolution, gemm, power, recurrent, streaming
 from simhw.roofline.calibration.score import Score

@@ -11,7 +11,7 @@ from statistics import median
 
 from scipy.optimize import least_squares
 
-from simhw.machine_file import assign, leaf
+from simhw.dotted import assign, leaf
 from simhw.roofline.calibration.score import Score, score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
