@@ -77,10 +77,10 @@ def choose_operands(layer: Layer, operation: Operation, machine: Machine) -> lis
 def _by_zeros(layer: Layer, operation: Operation) -> OperandChoice:
     """The operand with the larger fraction of zeros, the first of the two where they are equal."""
     x, y = OPERANDS[operation]
-    # Where the reduction runs over all images, one operand is scheduled for the whole layer.
+    # Where the reduction or the product runs over all images, one operand is scheduled for the whole layer.
     more = statistics_of(layer, y).zero_fraction > statistics_of(layer, x).zero_fraction
     whole = OperandChoice(y if more else x, more)
-    if operation == "weight_grad" or layer.kind == "linear":
+    if operation == "weight_grad" or layer.kind == "linear" or (layer.kind == "matmul" and len(layer.shapes[x]) == 2):
         return whole
     swapped = _zero_fractions(layer, y) > _zero_fractions(layer, x)
     if swapped.all() or not swapped.any():

@@ -41,8 +41,10 @@ def values(bits: np.ndarray) -> Tensor:
 
 
 def convolution(layer: Layer) -> Callable[[Tensor, Tensor], Tensor]:
-    function = {"conv1d": functional.conv1d, "conv2d": functional.conv2d, "conv3d": functional.conv3d}[layer.kind]
+    function = getattr(functional, layer.kind)
     g = layer.geometry
+    if layer.kind.startswith("conv_transpose"):
+        return lambda a, w: function(a, w, None, g.stride, g.padding, g.output_padding, g.groups, g.dilation)
     return lambda a, w: function(a, w, None, g.stride, g.padding, g.dilation, g.groups)
 
 

@@ -73,6 +73,27 @@ def test_products_add_up_to_the_convolution_and_its_gradients(name, lanes):
     check_against_definition(layer, lanes)
 
 
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("padding", ["stream", "skip"])
+def test_a_transposed_convolution_is_the_convolution_that_it_mirrors(name, padding):
+    """Its A is the other's G, so its forward product is the other's input gradient and the other way round."""
+    conv = conv_layer(4, *GEOMETRIES[name])
+    geo, (inputs, kernel, outputs) = conv.geometry, (conv.shapes["a"][2:], conv.shapes["w"][2:], conv.shapes["g"][2:])
+    dims = zip(inputs, outputs, kernel, geo.stride, geo.padding, geo.dilation, strict=True)
+    extra = tuple(n - ((o - 1) * s - 2 * p + d * (k - 1) + 1) for n, o, k, s, p, d in dims)
+    layer = Layer("up", "conv_transpose", {**vars(geo), "output_padding": extra}, a=conv.g, w=conv.w, g=conv.a)
+    a, w, g = (values(conv.source(t).read()) for t in "awg")
+    geometry = (geo.stride, geo.padding, geo.dilation, geo.groups)
+    forward, input_grad, weight_grad = (lower(layer, operation, 8, padding=padding) for operation in layer.operations)
+    np.testing.assert_array_equal(assemble_input_grad(conv, forward), oracle.input_grad(a, w, g, geometry))
+    np.testing.assert_array_equal(assemble_forward(conv, input_grad), oracle.forward(a, w, geometry, g.shape))
+    if padding == "stream":
+        # X is the layer's own A, the other's G: its products lie turned.
+        mirrored = lower(conv, "weight_grad", 8)
+        for (_, _, ours), (_, _, theirs) in zip(products(weight_grad), products(mirrored), strict=True):
+            np.testing.assert_array_equal(ours, theirs.T)
+
+
 @pytest.mark.parametrize("name", ["3x3 stride 2", "grouped", "3d"])
 def test_packed_reduction_gives_the_same_sums(name):
     layer = conv_layer(2, *GEOMETRIES[name])

@@ -32,22 +32,23 @@ def layers(products: Sequence[Product]) -> list[Layer]:
         first = group[0]
         seen[first.name] += 1
         name = first.name if seen[first.name] == 1 else f"{first.name}#{seen[first.name]}"
-        kind = f"conv{len(_present(first).shape) - 2}d" if first.form == "convolution" else first.form
+        kind = _kind(first)
         if first.recurrent is not None:
             kind = first.recurrent.kind
         a, g = _stacked([p.a for p in group], group), _stacked([p.g for p in group], group)
         operations = [operation for operation in OPERATIONS if operation in first.operations]
         try:
-            result.append(Layer(name=name, kind=kind, geometry=first.geometry, a=a, w=first.w, g=g, operations=operations))
+            result.append(Layer(name, kind, first.geometry, a, first.w, g, operations, first.shapes))
         except ShapeError as error:
             raise CaptureError(f"{error}; capture has misunderstood this layer") from error
     return result
 
 
-def _present(product: Product) -> BF16Array:
-    tensor = product.a if product.a is not None else product.w
-    assert tensor is not None  # a product has at least one of its operands
-    return tensor
+def _kind(product: Product) -> str:
+    if not product.convolves:
+        return product.form
+    stem = "conv" if product.form == "convolution" else "conv_transpose"
+    return f"{stem}{len(product.geometry.stride)}d"
 
 
 def _group(product: Product) -> object:

@@ -1,7 +1,6 @@
 """Copies of tensors as bfloat16 bit patterns, made on the spot: training overwrites weights and activations in place."""
 
 import math
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -59,7 +58,7 @@ def identity(tensor: Tensor) -> Identity:
 
 
 class Copier:
-    """Copies tensors to bfloat16 bit patterns, and one that has not changed since only once.
+    """Copies tensors to bfloat16 bit patterns, and keeps one copy of what has not changed since.
 
     Parameters
     ----------
@@ -95,18 +94,24 @@ class Copier:
             weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]
             # The weak reference keeps the address from being used again, so a stale entry is never taken for a new tensor.
             self._copies[storage(tensor)] = (weak, copies)
+        bits, finite = self._rounded(tensor)
+        zeroed = 0 if finite else self._meet_nonfinite(bits, what)
         key = (*identity(tensor)[1:], tensor.dtype)
-        if key not in copies:
-            copies[key] = self._copy(tensor, what)
+        # Values may have been written unseen, through NumPy's view of the memory: only what is equal is the same copy.
+        if key not in copies or not np.array_equal(copies[key], bits):
+            copies[key] = bits
+            self.zeroed += zeroed
         return copies[key]
 
-    def forget(self, tensors: Iterator[Tensor]) -> None:
-        """Forget the copies of tensors that are being written to."""
-        for tensor in tensors:
-            for part in plain_parts(tensor):
-                self._copies.pop(storage(part), None)
+    def peek(self, tensor: Tensor) -> BF16Array:
+        """The values that `bits` would give, neither kept nor counted nor checked: to compare with what was captured."""
+        bits, finite = self._rounded(tensor)
+        if not finite and self._nonfinite == "zero":
+            bits[(bits & _EXPONENT) == _EXPONENT] = 0
+        return bits
 
-    def _copy(self, tensor: Tensor, what: str) -> BF16Array:
+    def _rounded(self, tensor: Tensor) -> tuple[BF16Array, bool]:
+        """A contiguous copy, and whether all of it is finite."""
         with torch.no_grad():
             source = tensor.detach()
             if self._rounding == "truncate" and source.dtype != torch.bfloat16:
@@ -118,19 +123,17 @@ class Copier:
             # A NaN makes both extremes NaN, an infinity one of them infinite: one pass, and the only one over finite values.
             low, high = torch.aminmax(rounded)
             bits: BF16Array = rounded.view(torch.int16).numpy().view(np.uint16)
-            if not (math.isfinite(low) and math.isfinite(high)):
-                self._meet_nonfinite(bits, what)
-        return bits
+        return bits, math.isfinite(low) and math.isfinite(high)
 
-    def _meet_nonfinite(self, bits: BF16Array, what: str) -> None:
+    def _meet_nonfinite(self, bits: BF16Array, what: str) -> int:
+        """Do what was asked for with NaN and infinity; how many became zero."""
         bad = (bits & _EXPONENT) == _EXPONENT
         if self._nonfinite == "keep":
-            return
+            return 0
         count = int(bad.sum())
         if self._nonfinite == "zero":
             bits[bad] = 0
-            self.zeroed += count
-            return
+            return count
         first = tuple(int(n) for n in np.unravel_index(int(bad.argmax()), bad.shape))
         raise CaptureError(
             f"{what}: {count} NaN or infinite values (first at index {first}); training diverged? "

@@ -105,7 +105,12 @@ def _geometry(geometry: "Geometry") -> str:
     """What differs from the plain case: stride 1, no padding, dilation 1, one group."""
     told = [
         f"{name} {'x'.join(map(str, values))}"
-        for name, values, plain in (("stride", geometry.stride, 1), ("padding", geometry.padding, 0), ("dilation", geometry.dilation, 1))
+        for name, values, plain in (
+            ("stride", geometry.stride, 1),
+            ("padding", geometry.padding, 0),
+            ("dilation", geometry.dilation, 1),
+            ("output padding", geometry.output_padding, 0),
+        )
         if any(value != plain for value in values)
     ]
     return ", ".join(told + ([f"groups {geometry.groups}"] if geometry.groups > 1 else []))

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import gcd, prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from simhw.lowering.family import Block, Family, Side
 from simhw.lowering.grid import Axis, Grid
 from simhw.lowering.operand import Border, LanePadding, Padding, Reduction
 from simhw.lowering.view import View, view_layer
-from simhw.trace.layer import BLOCK_ROWS, Layer, Operation, TensorName
+from simhw.trace.layer import BLOCK_ROWS, TRANSPOSED, Layer, Operation, TensorName
 
 Pads = tuple[tuple[int, int], ...]
+
+# What a transposed convolution's operations are of the convolution that it mirrors.
+_MIRRORED: dict[Operation, Operation] = {"forward": "input_grad", "input_grad": "forward", "weight_grad": "weight_grad"}
 
 LARGEST_FAMILIES = 1 << 12
 """Families of an operation; a stride of 64 x 64, the largest patches of vision transformers, has as many in its input gradient."""
@@ -72,7 +75,8 @@ def lower(
     if operation in layer.blocks and layer.kind == "linear" and view.leads is not None:
         raise TraceError(f"{where}: a sampled layer has its samples in one product; use fc_windows batch or a whole trace")
     lowering = _Lowering(layer, operation, view, where, lanes, lane_padding, padding == "skip")
-    return {"forward": _forward, "input_grad": _input_grad, "weight_grad": _weight_grad}[operation](lowering)
+    by_operation = {"forward": _forward, "input_grad": _input_grad, "weight_grad": _weight_grad}
+    return by_operation[_MIRRORED[operation] if lowering.mirrored else operation](lowering)
 
 
 def _forward(to: "_Lowering") -> list[Family]:
@@ -88,14 +92,18 @@ def _forward(to: "_Lowering") -> list[Family]:
     rows = [Axis(n, step) for n, step in zip(view.out, geometry.stride, strict=True)]
     segments = [Axis(n, dilation) for n, dilation in zip(view.kernel, geometry.dilation, strict=True)]
     family = to.family(
-        x_values=to.tensor("a", pads, channels_last=True),
-        x_bases=Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_in))),
-        x_rows=_spread(rows, position),
-        x_columns=Grid((*_spread(segments, position).axes, Axis(to.group_in, channel))),
-        y_values=to.tensor("w", (), channels_last=True),
-        y_bases=Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, to.group_out * output))),
-        y_rows=Grid((Axis(to.group_out, output),)),
-        y_columns=Grid((*_spread(taps, tap).axes, Axis(to.group_in, weight_channel))),
+        x=_Rows(
+            to.tensor("a", pads, channels_last=True),
+            Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_in))),
+            _spread(rows, position),
+            Grid((*_spread(segments, position).axes, Axis(to.group_in, channel))),
+        ),
+        y=_Rows(
+            to.tensor("w", (), channels_last=True),
+            Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, to.group_out * output))),
+            Grid((Axis(to.group_out, output),)),
+            Grid((*_spread(taps, tap).axes, Axis(to.group_in, weight_channel))),
+        ),
         segment_length=to.group_in,
         products_per_image=view.products_per_image(groups),
         border=to.border(grid, pads, rows, segments),
@@ -131,14 +139,18 @@ def _input_grad(to: "_Lowering") -> list[Family]:
         rows = [Axis(q.count) for q, _, _ in phases]
         segments = [Axis(t.count, -t.step, before + q.start - t.start) for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
         family = to.family(
-            x_values=x_values,
-            x_bases=Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_out))),
-            x_rows=_spread(rows, position),
-            x_columns=Grid((*_spread(segments, position).axes, Axis(to.group_out, channel))),
-            y_values=y_values,
-            y_bases=Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, group))),
-            y_rows=Grid((Axis(to.group_in, row),)),
-            y_columns=Grid((*_spread([k for _, _, k in phases], tap).axes, Axis(to.group_out, weight_channel))),
+            x=_Rows(
+                x_values,
+                Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_out))),
+                _spread(rows, position),
+                Grid((*_spread(segments, position).axes, Axis(to.group_out, channel))),
+            ),
+            y=_Rows(
+                y_values,
+                Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, group))),
+                Grid((Axis(to.group_in, row),)),
+                Grid((*_spread([k for _, _, k in phases], tap).axes, Axis(to.group_out, weight_channel))),
+            ),
             segment_length=to.group_out,
             products_per_image=view.products_per_image(groups),
             border=to.border(grid, pads, rows, segments),
@@ -174,22 +186,29 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
     batch, image, channel, *position = _strides((view.batch, view.images, view.inputs, *_padded(view.spatial, pads)))
     g_batch, g_image, g_channel, *g_position = _strides((view.batch, view.images, view.outputs, *view.out))
     groups = geometry.groups
-    x_values, y_values = to.tensor("a", pads, channels_last=False), to.tensor("g", (), channels_last=False)
+    a_values, g_values = to.tensor("a", pads, channels_last=False), to.tensor("g", (), channels_last=False)
 
     def over(taps: Sequence[Axis], outputs: Sequence[Axis], number: int) -> Family:
         """The products of some kernel positions over some output positions of each image."""
         inputs = [o.times(step) for o, step in zip(outputs, geometry.stride, strict=True)]
         shifts = _spread([k.times(dilation) for k, dilation in zip(taps, geometry.dilation, strict=True)], position)
         g_positions = _spread(outputs, g_position)
+        of_a = _Rows(
+            a_values,
+            Grid((Axis(view.batch, batch), *shifts.axes, Axis(groups, to.group_in * channel))),
+            Grid((Axis(to.group_in, channel),)),
+            Grid((Axis(view.images, image), *_spread(inputs, position).axes)),
+        )
+        of_g = _Rows(
+            g_values,
+            Grid((Axis(view.batch, g_batch), Axis(shifts.size, 0), Axis(groups, to.group_out * g_channel))),
+            Grid((Axis(to.group_out, g_channel),)),
+            Grid((Axis(view.images, g_image), *g_positions.axes)),
+        )
         return to.family(
-            x_values=x_values,
-            x_bases=Grid((Axis(view.batch, batch), *shifts.axes, Axis(groups, to.group_in * channel))),
-            x_rows=Grid((Axis(to.group_in, channel),)),
-            x_columns=Grid((Axis(view.images, image), *_spread(inputs, position).axes)),
-            y_values=y_values,
-            y_bases=Grid((Axis(view.batch, g_batch), Axis(shifts.size, 0), Axis(groups, to.group_out * g_channel))),
-            y_rows=Grid((Axis(to.group_out, g_channel),)),
-            y_columns=Grid((Axis(view.images, g_image), *g_positions.axes)),
+            # A transposed convolution's own A is the G of the one that it mirrors.
+            x=of_g if to.mirrored else of_a,
+            y=of_a if to.mirrored else of_g,
             segment_length=g_positions.size,
             products_per_image=view.products_per_image(shifts.size * groups, summed=True),
             number=number,
@@ -215,6 +234,15 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
     return families
 
 
+class _Rows(NamedTuple):
+    """An operand of all products of a family: its values, and where products, rows and the reduction lie in them."""
+
+    values: Callable[[], BF16Array]
+    bases: Grid
+    rows: Grid
+    columns: Grid
+
+
 class _Lowering:
     """What the three operations share: the layer and the switches, its tensors, and how families are put together."""
 
@@ -230,6 +258,7 @@ class _Lowering:
         self.skip = skip
         self.group_in = view.inputs // view.geometry.groups
         self.group_out = view.outputs // view.geometry.groups
+        self.mirrored = layer.kind in TRANSPOSED
 
     def check_families(self, number: int) -> None:
         """Refuse geometry that splits an operation into more families than any network's does."""
@@ -242,11 +271,15 @@ class _Lowering:
         return Axis(self.view.batch, 0 if self.view.shared_weights else stride)
 
     def tensor(self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False) -> Callable[[], BF16Array]:
-        """The tensor's values in the order that its operand wants, padded, 1-D; read and copied on the first call only."""
+        """The tensor's values in the order that its operand wants, padded, 1-D; read and copied on the first call only.
+
+        For a transposed convolution `name` is that of the convolution that it mirrors.
+        """
         layer, view = self.layer, self.view
+        own: TensorName = name if name == "w" or not self.mirrored else "g" if name == "a" else "a"
 
         def prepare() -> BF16Array:
-            array = view.array(name, layer.source(name).read())
+            array = view.array(name, layer.source(own).read())
             if grouped:
                 # (batch, outputs, channels, kernel...) -> (batch, groups, channels, kernel..., outputs of the group)
                 array = array.reshape(array.shape[0], view.geometry.groups, self.group_out, *array.shape[2:])
@@ -276,14 +309,8 @@ class _Lowering:
     def family(
         self,
         *,
-        x_values: Callable[[], BF16Array],
-        x_bases: Grid,
-        x_rows: Grid,
-        x_columns: Grid,
-        y_values: Callable[[], BF16Array],
-        y_bases: Grid,
-        y_rows: Grid,
-        y_columns: Grid,
+        x: "_Rows",
+        y: "_Rows",
         segment_length: int,
         products_per_image: int | None,
         border: Border | None = None,
@@ -291,22 +318,22 @@ class _Lowering:
     ) -> Family:
         """The family of these offsets, padded to sets, with its sampled blocks."""
         sampled = self.operation in self.layer.blocks
-        if sampled and x_bases.size > LARGEST_SAMPLED_PRODUCTS:
-            raise TraceError(f"{self.where}: claims {x_bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer")
-        reduction = Reduction(x_columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
-        live_pairs = x_rows.size * reduction.segments if border is None else border.live_pairs
+        if sampled and x.bases.size > LARGEST_SAMPLED_PRODUCTS:
+            raise TraceError(f"{self.where}: claims {x.bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer")
+        reduction = Reduction(x.columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
+        live_pairs = x.rows.size * reduction.segments if border is None else border.live_pairs
         return Family(
             name=self.where,
             number=number,
-            count=x_bases.size,
-            m=x_rows.size,
-            n=y_rows.size,
+            count=x.bases.size,
+            m=x.rows.size,
+            n=y.rows.size,
             reduction=reduction,
-            macs=x_bases.size * y_rows.size * segment_length * live_pairs,
-            blocks=self._blocks(number, x_bases.size, x_rows.size, y_rows.size, reduction, border),
+            macs=x.bases.size * y.rows.size * segment_length * live_pairs,
+            blocks=self._blocks(number, x.bases.size, x.rows.size, y.rows.size, reduction, border),
             sampled=sampled,
-            _x=Side(x_values, x_bases, x_rows, x_columns, reduction, border),
-            _y=Side(y_values, y_bases, y_rows, y_columns, reduction),
+            _x=Side(*x, reduction, border),
+            _y=Side(*y, reduction),
             _products_per_image=products_per_image,
         )
 

@@ -1,7 +1,8 @@
 """Every kind of layer seen as one: a batched, grouped convolution.
 
 A linear layer is a convolution with a kernel of one position over its samples, a matmul or a gate product of an LSTM
-or GRU a batch of those.  The axes of the common form are A (batch, images, channels, spatial...), W (batch or 1,
+or GRU a batch of those.  A transposed convolution is the convolution that it mirrors, with A and G exchanged: its forward
+product is the other's input gradient.  The axes of the common form are A (batch, images, channels, spatial...), W (batch or 1,
 outputs, channels of a group, kernel...) and G (batch, images, outputs, spatial...).
 """
 
@@ -11,7 +12,7 @@ from typing import Literal
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.trace.layer import CONVOLUTIONS, Geometry, Layer, Operation, TensorName, output_spatial
+from simhw.trace.layer import CONVOLUTIONS, TRANSPOSED, Geometry, Layer, Operation, TensorName, output_spatial
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
 
     if layer.kind in CONVOLUTIONS:
         a, w = shapes[known("a")], shapes[known("w")]
+        if layer.kind in TRANSPOSED:
+            # As the convolution that it mirrors, whose input it gives and whose output it takes.
+            inputs = w[1] * layer.geometry.groups
+            return View(layer.kind, 1, a[0], inputs, w[0], output_spatial(layer), w[2:], a[2:], layer.geometry, True, "images")
         return View(layer.kind, 1, a[0], a[1], w[0], a[2:], w[2:], output_spatial(layer), layer.geometry, True, "images")
     samples = shapes[known("a", "g")]
     inputs = shapes["a"][-1] if "a" in shapes else shapes[known("w")][-2 if layer.kind == "matmul" else -1]

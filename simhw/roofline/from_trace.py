@@ -7,7 +7,7 @@ from simhw.errors import ShapeError
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell
-from simhw.trace.layer import CONVOLUTIONS, RECURRENT, Layer
+from simhw.trace.layer import CONVOLUTIONS, RECURRENT, TRANSPOSED, Layer
 from simhw.trace.trace import Trace
 
 CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
@@ -60,6 +60,8 @@ def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
         raise ShapeError(f"layer {layer.name!r}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
     a, w = layer.shapes["a"], layer.shapes["w"]
     trainable = "weight_grad" in layer.operations
+    if layer.kind in TRANSPOSED:
+        raise ShapeError(f"layer {layer.name!r}: the analytical model has no transposed convolution; predict a network without it")
     if layer.kind in CONVOLUTIONS:
         geometry = layer.geometry
         fields = (a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, geometry.groups)

@@ -22,7 +22,8 @@ OPERANDS: dict[Operation, tuple[TensorName, TensorName]] = {
     "weight_grad": ("a", "g"),
 }
 
-CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
+TRANSPOSED = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, **TRANSPOSED}
 RECURRENT = ("lstm", "gru")
 BLOCK_ROWS = 16
 """Rows of X and of Y of a sampled cell, fewer only where a product ends."""
@@ -31,12 +32,16 @@ KINDS = (*CONVOLUTIONS, "linear", "matmul", *RECURRENT)
 
 @dataclass(frozen=True)
 class Geometry:
-    """Stride, padding and dilation per spatial dimension, and groups; all empty (groups 1) for kinds that are not convolutions."""
+    """Stride, padding and dilation per spatial dimension, and groups; all empty (groups 1) for kinds that are not convolutions.
+
+    A transposed convolution's are those of the convolution that it mirrors; only it has an output padding.
+    """
 
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
+    output_padding: tuple[int, ...] = ()
 
 
 class TensorSource(Protocol):
@@ -127,9 +132,9 @@ def _tuple(value: object, dims: int, name: str) -> tuple[int, ...]:
 
 def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geometry:
     fields: Mapping[str, object] = vars(given) if isinstance(given, Geometry) else (given or {})
-    unknown = set(fields) - {"stride", "padding", "dilation", "groups"}
+    unknown = set(fields) - set(Geometry.__dataclass_fields__)
     if unknown:
-        raise ShapeError(f"geometry has unknown keys {sorted(unknown)}: known are stride, padding, dilation, groups")
+        raise ShapeError(f"geometry has unknown keys {sorted(unknown)}: known are {', '.join(Geometry.__dataclass_fields__)}")
     dims = CONVOLUTIONS.get(kind, 0)
     if not dims:
         return Geometry()
@@ -138,7 +143,11 @@ def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geome
         padding=_tuple(fields.get("padding", 0), dims, "padding"),
         dilation=_tuple(fields.get("dilation", 1), dims, "dilation"),
         groups=int(fields.get("groups", 1)),  # type: ignore[call-overload]  # checked just below
+        output_padding=_tuple(fields.get("output_padding") or 0, dims, "output_padding") if kind in TRANSPOSED else (),
     )
+    limits = [max(steps) for steps in zip(geometry.stride, geometry.dilation, strict=True)]
+    if any(not 0 <= extra < limit for extra, limit in zip(geometry.output_padding, limits, strict=False)):
+        raise ShapeError(f"geometry {geometry}: output_padding must be smaller than stride or dilation")
     if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0 or geometry.groups < 1:
         raise ShapeError(f"geometry {geometry}: stride, dilation and groups start at 1, padding at 0")
     return geometry
@@ -152,12 +161,14 @@ class Layer:
     ----------
     name : str
         Module path, made unique per instance.
-    kind : {"conv1d", "conv2d", "conv3d", "linear", "matmul", "lstm", "gru"}
-        ``"conv"`` takes its dimensions from the tensors.
+    kind : {"conv1d", "conv2d", "conv3d", "conv_transpose1d", ..., "linear", "matmul", "lstm", "gru"}
+        ``"conv"`` and ``"conv_transpose"`` take their dimensions from the tensors.
     geometry : Geometry or mapping or None
-        ``stride``, ``padding``, ``dilation`` (integers or one per spatial dimension) and ``groups`` of a convolution.
+        ``stride``, ``padding``, ``dilation`` (integers or one per spatial dimension) and ``groups`` of a convolution; of a
+        transposed one ``output_padding`` as well.
     a, w, g : uint16 bit patterns, floating-point arrays, TensorSource or None
-        Shapes as PyTorch has them.  Convolution: (N, C, spatial...), (out, C / groups, kernel...), (N, out, spatial...).
+        Shapes as PyTorch has them.  Convolution: (N, C, spatial...), (out, C / groups, kernel...), (N, out, spatial...);
+        transposed: (N, C, spatial...), (C, out / groups, kernel...), (N, out, spatial...).
         Linear: (samples..., in), (out, in), (samples..., out).  Matmul: (batch..., M, K), (batch..., K, N), (batch..., M, N).
         LSTM and GRU gate products: (time, batch, in), (out, in), (time, batch, out).
         Floating-point values are rounded to bfloat16, nearest even.
@@ -205,8 +216,8 @@ class Layer:
                 self._sources[tensor] = values
         self.shapes = {t: tuple(int(n) for n in shape) for t, shape in (shapes or {}).items()}
         self.shapes |= {t: source.shape for t, source in self._sources.items()}
-        if kind == "conv" and "w" in self.shapes:
-            kind = f"conv{len(self.shapes['w']) - 2}d"
+        if kind in ("conv", "conv_transpose") and "w" in self.shapes:
+            kind = f"{kind}{len(self.shapes['w']) - 2}d"
         if kind not in KINDS:
             raise ShapeError(f"layer {name!r}: unknown kind {kind!r}; known are {', '.join(KINDS)}")
         self.kind = kind
@@ -265,10 +276,12 @@ def output_spatial(layer: Layer) -> tuple[int, ...]:
     """Spatial extent of a convolution's output, from A, W and the geometry."""
     geometry = layer.geometry
     inputs, kernel = layer.shapes["a"][2:], layer.shapes["w"][2:]
-    return tuple(
-        (size + 2 * pad - dil * (taps - 1) - 1) // step + 1
-        for size, pad, dil, taps, step in zip(inputs, geometry.padding, geometry.dilation, kernel, geometry.stride, strict=True)
-    )
+    spans = [dilation * (taps - 1) + 1 for dilation, taps in zip(geometry.dilation, kernel, strict=True)]
+    dims = zip(inputs, geometry.padding, spans, geometry.stride, strict=True)
+    if layer.kind in TRANSPOSED:
+        sizes = [(size - 1) * step - 2 * pad + span for size, pad, span, step in dims]
+        return tuple(size + extra for size, extra in zip(sizes, geometry.output_padding, strict=True))
+    return tuple((size + 2 * pad - span) // step + 1 for size, pad, span, step in dims)
 
 
 def check_shapes(layer: Layer) -> None:
@@ -294,16 +307,19 @@ def check_shapes(layer: Layer) -> None:
                 fail(tensor, f"needs {rank} axes for {layer.kind}")
         groups = layer.geometry.groups
         if "w" in shapes and shapes["w"][0] % groups:
-            fail("w", f"has output channels that {groups} groups do not divide")
+            fail("w", f"has a first axis that {groups} groups do not divide")
         if "a" in shapes and shapes["a"][1] % groups:
             fail("a", f"has channels that {groups} groups do not divide")
         if "a" in shapes and "w" in shapes:
-            if shapes["a"][1] != shapes["w"][1] * groups:
+            # A transposed convolution keeps W as the convolution that it mirrors: (in, out / groups, kernel...).
+            first, second = shapes["w"][0], shapes["w"][1] * groups
+            inputs, outputs = (first, second) if layer.kind in TRANSPOSED else (second, first)
+            if shapes["a"][1] != inputs:
                 fail("w", f"does not fit {shapes['a'][1]} input channels in {groups} groups")
             out = output_spatial(layer)
             if min(out) < 1:
-                fail("w", f"is larger than the padded input {shapes['a'][2:]}")
-            expected = (shapes["a"][0], shapes["w"][0], *out)
+                fail("w", f"leaves no output of the input {shapes['a'][2:]}; padding or kernel are too large")
+            expected = (shapes["a"][0], outputs, *out)
             if "g" in shapes and shapes["g"] != expected:
                 fail("g", f"should be {expected} for A {shapes['a']}, W {shapes['w']} and {layer.geometry}")
         return

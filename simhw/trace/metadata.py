@@ -7,7 +7,16 @@ from math import prod
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from simhw import __version__
 from simhw.bfloat16 import term_counts
@@ -84,6 +93,15 @@ class GeometryRecord(_Record):
     padding: list[Count]
     dilation: list[Extent]
     groups: Extent
+    output_padding: list[Count] = []
+
+    @model_serializer(mode="wrap")
+    def _only_where_there_is_one(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files without a transposed convolution are as they were before there were any."""
+        fields: dict[str, Any] = serialize(self)
+        if not self.output_padding:
+            del fields["output_padding"]
+        return fields
 
 
 class LayerRecord(_Record):
@@ -172,7 +190,11 @@ def layer_record(layer: Layer, statistics: dict[TensorName, TensorStatistics]) -
         name=layer.name,
         kind=layer.kind,
         geometry=GeometryRecord(
-            stride=list(geometry.stride), padding=list(geometry.padding), dilation=list(geometry.dilation), groups=geometry.groups
+            stride=list(geometry.stride),
+            padding=list(geometry.padding),
+            dilation=list(geometry.dilation),
+            groups=geometry.groups,
+            output_padding=list(geometry.output_padding),
         ),
         tensors={
             tensor: TensorRecord(
