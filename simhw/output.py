@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 TABLE_SUFFIXES = (".csv", ".json", ".parquet")
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+_numbers = count()
 
 
 @contextmanager
@@ -28,16 +30,57 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     SimhwError
         The file cannot be written there.
     """
-    target = Path(path)
-    # The suffix stays at the end: pandas and matplotlib choose their format by it.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    target = _target(path)
     try:
-        yield temporary
-        os.replace(temporary, target)
+        temporary = _temporary(target)
+        try:
+            yield temporary
+            os.replace(temporary, target)
+        finally:
+            # A failure to clean up must not hide the first one.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise SimhwError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    if "\0" in os.fspath(path):
+        raise SimhwError(f"{path}: cannot be written: a name of a file has no NUL character")
+    return Path(path)
+
+
+def _temporary(target: Path) -> Path:
+    # Short, so that it fits wherever the target does.  The suffix stays at the end: pandas and matplotlib choose their format by it.
+    return target.with_name(f".{os.getpid():x}-{next(_numbers)}.part{target.suffix if len(target.suffix) <= 16 else ''}")
+
+
+def check_target(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -> None:
+    """Find out before any long work that a file could not be written after it.
+
+    Raises
+    ------
+    SimhwError
+        Another suffix than those allowed, a folder in its place, no folder to put it in, or one that cannot be written to.
+    """
+    if suffixes:
+        check_suffix(path, suffixes)
+    target = _target(path)
+    try:
+        if target.is_dir():
+            raise SimhwError(f"{path}: is a folder; give the name of a file")
+        if not target.parent.is_dir():
+            raise SimhwError(f"{path}: there is no folder {target.parent}; make it first")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise SimhwError(f"{path}: the folder {target.parent} cannot be written to")
+        # Permissions do not tell all: a file system may be read-only, or have a limit on names.
+        with suppress(FileNotFoundError):
+            target.lstat()
+        temporary = _temporary(target)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise SimhwError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def check_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:

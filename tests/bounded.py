@@ -20,7 +20,7 @@ class Finished:
     peak_bytes: int
 
 
-def run_simhw(*arguments: str, folder: Path | None = None, seconds: float = 60) -> Finished:
+def run_simhw(*arguments: str, folder: Path | None = None, seconds: float = 60, encoding: str = "utf-8") -> Finished:
     """Run ``python -m simhw`` with arguments; a command that takes longer than `seconds` is killed."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -37,4 +37,4 @@ def run_simhw(*arguments: str, folder: Path | None = None, seconds: float = 60) 
         took = time.perf_counter() - started
         out.seek(0)
         err.seek(0)
-        return Finished(process.returncode, out.read().decode(), err.read().decode(), took, usage.ru_maxrss * 1024)
+        return Finished(process.returncode, out.read().decode(encoding), err.read().decode(encoding), took, usage.ru_maxrss * 1024)

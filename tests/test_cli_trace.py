@@ -167,8 +167,8 @@ def test_other_suffix_is_refused_before_any_work(capsys: pytest.CaptureFixture[s
 
 
 def test_result_that_cannot_be_written_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "cannot be written" in fails(capsys, "stats", "good.npz", "--out", "nowhere/s.csv")
-    assert "cannot be written" in fails(capsys, "stats", "good.npz", "--plot", "nowhere/s.png")
+    assert "there is no folder nowhere" in fails(capsys, "stats", "good.npz", "--out", "nowhere/s.csv")
+    assert "there is no folder nowhere" in fails(capsys, "stats", "good.npz", "--plot", "nowhere/s.png")
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml")])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from simhw import __version__
 from simhw.cli import capture, compare, machine, roofline, run, trace, workloads
+from simhw.cli.encoding import spell_out_what_cannot_be_encoded
 from simhw.cli.parser import Parser
 from simhw.errors import SimhwError
 
@@ -30,6 +31,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 2 where the user's input cannot be used."""
     given = list(sys.argv[1:] if argv is None else argv)
+    spell_out_what_cannot_be_encoded()
     try:
         arguments = parser().parse_args(given, argparse.Namespace(command_line=shlex.join(["simhw", *given])))
         result: int = arguments.execute(arguments)

@@ -28,9 +28,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from dataclasses import asdict
 
-    from simhw.cli.options import check_target
     from simhw.cli.terminal import facts, show
-    from simhw.output import TABLE_SUFFIXES, write_frame
+    from simhw.output import TABLE_SUFFIXES, check_target, write_frame
     from simhw.roofline.calibration.devices import calibrate
     from simhw.roofline.device import load_device
 

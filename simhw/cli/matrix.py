@@ -88,8 +88,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from simhw.cli.options import check_target
-    from simhw.output import replacing, write_frame
+    from simhw.output import check_target, replacing, write_frame
     from simhw.report.matrix_plots import plot_matrix
     from simhw.report.matrix_tables import Headings, matrix_page
     from workloads.matrix import chosen_rows, needed, table

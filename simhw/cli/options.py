@@ -1,10 +1,8 @@
 """What `simhw run` and `simhw compare` have in common: their options, every check of them, and the simulations."""
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simhw.errors import SimhwError
@@ -88,7 +86,7 @@ def checked(arguments: argparse.Namespace) -> Request:
         An option cannot be used.
     """
     from simhw.batch import growth
-    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES
+    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.trace.format import load_trace
 
     sample = 1.0 if arguments.exact else arguments.sample
@@ -150,20 +148,6 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
         plot(arguments.plot)
         lines.append(f"plot written to {arguments.plot}")
     return lines
-
-
-def check_target(path: str, suffixes: tuple[str, ...]) -> None:
-    """Raise where a file could not be written after the work is done."""
-    from simhw.output import check_suffix
-
-    check_suffix(path, suffixes)
-    target = Path(path)
-    if target.is_dir():
-        raise SimhwError(f"{path}: is a folder; give the name of a file")
-    if not target.parent.is_dir():
-        raise SimhwError(f"{path}: there is no folder {target.parent}; make it first")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise SimhwError(f"{path}: the folder {target.parent} cannot be written to")
 
 
 def _machines(texts: list[str], settings: list[str], baseline: str | None, memory: str | None) -> "list[tuple[Machine, Machine | None]]":

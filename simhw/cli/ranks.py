@@ -41,9 +41,8 @@ def add_parser(actions: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from simhw.cli.options import check_target
     from simhw.cli.terminal import facts, show
-    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES
+    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.roofline.ranks import LayerTimer
 
     if arguments.plot and not arguments.layer:

@@ -4,8 +4,9 @@ import argparse
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from simhw.cli.options import Request, check_target
+from simhw.cli.options import Request
 from simhw.errors import MachineError, SimhwError, TraceError
+from simhw.output import check_target
 
 if TYPE_CHECKING:
     from simhw.machine import Machine

@@ -144,12 +144,12 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _stats(arguments: argparse.Namespace) -> int:
     """Write, draw and print the statistics of every tensor."""
     from simhw.cli.terminal import show
-    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_suffix, write_frame
+    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target, write_frame
     from simhw.report.trace_tables import statistics_frame
 
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
         if path:
-            check_suffix(path, suffixes)
+            check_target(path, suffixes)
     trace = _load(arguments)
     frame = statistics_frame(trace)
     if frame.empty:
@@ -194,11 +194,11 @@ def _sample(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from simhw.cli.terminal import show
-    from simhw.output import check_suffix
+    from simhw.output import check_target
     from simhw.trace.format import write_trace
     from simhw.trace.sampling import sample_trace
 
-    check_suffix(arguments.out, (".npz",))
+    check_target(arguments.out, (".npz",))
     trace = _load(arguments)
     sample = sample_trace(trace, arguments.max_bytes, arguments.seed)
     write_trace(sample, arguments.out, compress=True)

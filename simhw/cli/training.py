@@ -124,7 +124,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise WorkloadError(f"--checkpoint: {row.name} has {len(row.phases)} phases; only a training of one can go on from a checkpoint")
     load_device(arguments.device)
     if arguments.record:
-        from simhw.cli.options import check_target
+        from simhw.output import check_target
 
         check_target(arguments.record, (".json",))
     run = Run(

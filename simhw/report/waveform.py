@@ -93,9 +93,9 @@ def write_waveform(
     written = min(cycles, limit)
     cut = f"; cut: the first {written} of {cycles} cycles" if written < cycles else f"; {cycles} cycles"
     comment = f"{title} on {machine.label}: {len(x)} rows of X, {len(y)} rows of Y, K = {x.shape[1]}{cut}"
-    # A header's text ends at the first $end.
+    # A header's text ends at the first $end.  The format is ASCII (IEEE 1364), names of layers need not be.
     comment = " ".join(comment.replace("$", "_").split())
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii", errors="backslashreplace", newline="\n") as file:
         count = _write(file, step, half_period, comment, list(pass_signals(machine, x, parallel, written)), written)
     return Waveform(cycles, written, count)
 
