@@ -165,7 +165,7 @@ def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
     SimhwError
         What lies in a record's place is no record, or there is something to train and the folder cannot be written to.
     """
-    from simhw.cli.options import check_target
+    from simhw.output import check_target
     from workloads.matrix import record_path, why_unfit
 
     found = []
