@@ -5,8 +5,9 @@ machines flush subnormals to zero, so a value counts as zero when its exponent f
 fpraker.md, section 1.
 """
 
+import sys
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,20 +51,47 @@ def to_float32(bits: BF16Array) -> npt.NDArray[np.float32]:
     return (np.asarray(bits, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def as_bfloat16(values: npt.NDArray[np.generic], what: str = "operand") -> BF16Array:
+def as_bfloat16(values: npt.ArrayLike, what: str = "operand", rounding: Literal["rne", "truncate"] = "rne") -> BF16Array:
     """Accept bfloat16 bit patterns (uint16) or floating-point values, and give bit patterns.
+
+    Parameters
+    ----------
+    values : array of any shape
+        Of NumPy (also of ml_dtypes' bfloat16) or PyTorch, whose bfloat16 tensors are taken as they are.
+    what : str
+        Names the array in errors.
+    rounding : {"rne", "truncate"}
+        As in `from_float32`.
 
     Raises
     ------
     ShapeError
-        The array is neither uint16 nor floating point.
+        The array is neither uint16 nor floating point, or is none.
     """
-    array = np.asarray(values)
+    try:
+        array = _array(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{what} is no plain array: {error}") from error
     if array.dtype == np.uint16:
         return array
-    if array.dtype in (np.float16, np.float32, np.float64):
-        return from_float32(array.astype(np.float32, copy=False))
-    raise ShapeError(f"{what} is {array.dtype}: give uint16 bfloat16 bit patterns or float32 values")
+    if array.dtype.kind == "f":
+        # What float32 does not hold is an infinity, which is refused where it matters.
+        with np.errstate(over="ignore"):
+            return from_float32(array.astype(np.float32, copy=False), rounding)
+    raise ShapeError(f"{what} is {array.dtype}: give uint16 bfloat16 bit patterns or floating-point values")
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    dtype = str(getattr(values, "dtype", ""))
+    if dtype.startswith("torch."):
+        # Whoever gives a tensor has imported PyTorch; simhw does not need it here.
+        tensor = values.detach().cpu()
+        bits = tensor.view(sys.modules["torch"].int16) if dtype == "torch.bfloat16" else tensor
+        array: npt.NDArray[Any] = bits.numpy()
+        return array.view(np.uint16) if dtype == "torch.bfloat16" else array
+    array = np.asarray(values)
+    # NumPy has no bfloat16 of its own: that of ml_dtypes, which JAX gives, is two bytes as well.
+    return array.view(np.uint16) if dtype == "bfloat16" else array
 
 
 def is_zero(bits: BF16Array) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from simhw import __version__
 from simhw.batch import grow_layer, growth
-from simhw.bfloat16 import BF16Array, from_float32, is_nonfinite, to_float32
+from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
 from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
 from simhw.machine import Machine, baseline_of, load_machine
@@ -50,14 +50,12 @@ class GemmResult:
     output: npt.NDArray[np.float32] | None = None
 
 
-def simulate_gemm(
-    a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], machine: Machine | str, output: bool = False, check: bool = False
-) -> GemmResult:
+def simulate_gemm(a: npt.ArrayLike, b: npt.ArrayLike, machine: Machine | str, output: bool = False, check: bool = False) -> GemmResult:
     """Simulate ``a @ b.T`` on one tile of a machine.
 
     Parameters
     ----------
-    a : (M, K) uint16 bfloat16 bit patterns or floating point
+    a : (M, K) uint16 bfloat16 bit patterns or floating point, of NumPy or PyTorch
         The serial (FPRaker) or scheduled (TensorDash) operand; rows go to the tile's columns (FPRaker) or rows
         (TensorDash).
     b : (N, K)
@@ -98,15 +96,11 @@ def simulate_gemm(
     return GemmResult(cycles, passes, dict(counters), values)
 
 
-def _operand(matrix: npt.NDArray[np.generic], name: str, machine: Machine) -> BF16Array:
+def _operand(matrix: npt.ArrayLike, name: str, machine: Machine) -> BF16Array:
     """A matrix as bit patterns."""
-    array = np.asarray(matrix)
+    array = as_bfloat16(matrix, name, machine.values.conversion)
     if array.ndim != 2 or 0 in array.shape:
         raise ShapeError(f"{name} has shape {array.shape}: give a matrix of rows by K")
-    if array.dtype != np.uint16:
-        if array.dtype.kind != "f":
-            raise ShapeError(f"{name} is {array.dtype}: give uint16 bfloat16 bit patterns or floating-point values")
-        array = from_float32(array.astype(np.float32), machine.values.conversion)
     bad = is_nonfinite(array)
     if bad.any():
         first = tuple(int(index) for index in np.argwhere(bad)[0])

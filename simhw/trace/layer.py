@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,7 @@ class Geometry:
     output_padding: tuple[int, ...] = ()
 
 
+@runtime_checkable
 class TensorSource(Protocol):
     """A tensor that may still lie in a file: its shape is known, its values are read when asked for."""
 
@@ -199,9 +200,9 @@ class Layer:
         name: str,
         kind: str,
         geometry: Geometry | Mapping[str, object] | None = None,
-        a: npt.NDArray[np.generic] | TensorSource | None = None,
-        w: npt.NDArray[np.generic] | TensorSource | None = None,
-        g: npt.NDArray[np.generic] | TensorSource | None = None,
+        a: npt.ArrayLike | TensorSource | None = None,
+        w: npt.ArrayLike | TensorSource | None = None,
+        g: npt.ArrayLike | TensorSource | None = None,
         operations: Sequence[str] | None = None,
         shapes: Mapping[TensorName, tuple[int, ...]] | None = None,
         statistics: Mapping[TensorName, TensorStatistics] | None = None,
@@ -210,10 +211,10 @@ class Layer:
         self.name = name
         self._sources: dict[TensorName, TensorSource] = {}
         for tensor, values in zip(TENSORS, (a, w, g), strict=True):
-            if isinstance(values, np.ndarray):
-                self._sources[tensor] = InMemory(as_bfloat16(values, f"layer {name!r}, tensor {tensor.upper()}"))
-            elif values is not None:
+            if isinstance(values, TensorSource):
                 self._sources[tensor] = values
+            elif values is not None:
+                self._sources[tensor] = InMemory(as_bfloat16(values, f"layer {name!r}, tensor {tensor.upper()}"))
         self.shapes = {t: tuple(int(n) for n in shape) for t, shape in (shapes or {}).items()}
         self.shapes |= {t: source.shape for t, source in self._sources.items()}
         if kind in ("conv", "conv_transpose") and "w" in self.shapes:
