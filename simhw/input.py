@@ -3,9 +3,12 @@
 The counterpart of `simhw.output`.  Zip archives have a room of their own, `simhw.trace.archive`.
 """
 
+import csv
 import json
 import os
+import re
 import reprlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,10 @@ from simhw.errors import SimhwError
 
 # What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of a text.
 _JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
+MAX_CELLS = 1_000
+"""Cells of a row of a CSV file."""
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
+
 _quoted = reprlib.Repr()
 _quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
 
@@ -96,3 +103,33 @@ def parse_json(text: str, where: str, error: type[SimhwError]) -> Any:
         raise error(f"{where}: not JSON: {problem}") from None
     except RecursionError:
         raise error(f"{where}: not JSON that simhw wrote: nested too deeply") from None
+
+
+def csv_rows(text: str, where: str, error: type[SimhwError], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV text that hold anything: the number of their line, and their cells without blanks around.
+
+    Rows are made one at a time, so that a file needs little more memory than what the caller keeps of it.
+
+    Raises
+    ------
+    SimhwError
+        Of the type given: a quoted cell is never closed, or a cell or a row is too long; says in which row.
+    """
+    lines = (match[1] + "\n" for match in _LINE.finditer(text))
+    reader = csv.reader(_bounded(lines, where, error, delimiter), delimiter=delimiter, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any("\n" in cell for cell in cells):
+                raise error(f"{where}: row {reader.line_num}: a quoted cell is not closed in its line; close the quotes")
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield reader.line_num, stripped
+    except csv.Error as problem:
+        raise error(f"{where}: row {reader.line_num}: not CSV: {problem}") from None
+
+
+def _bounded(lines: Iterator[str], where: str, error: type[SimhwError], delimiter: str) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if line.count(delimiter) >= MAX_CELLS:
+            raise error(f"{where}: row {number}: over {MAX_CELLS:,} cells; give a table with a row per line")
+        yield line

@@ -281,7 +281,7 @@ def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
     binary.write_bytes(b"name: \xff\xfe")
     with large.open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
-    with pytest.raises(ShapeError, match="not UTF-8 text"):
+    with pytest.raises(ShapeError, match=r"line 1: byte 0xff is not UTF-8"):
         load_network(binary)
     with pytest.raises(ShapeError, match="over 20,000,000 bytes"):
         load_network(large)
@@ -380,7 +380,15 @@ def test_products_of_a_topology(tmp_path: Path) -> None:
         ("Conv1, 224, 224, 7, 7, three, 64, 2,", "row 2 'Conv1': Channels is 'three'"),
         ("Conv1, 224, 224, 7, 7, 0, 64, 2,", "Channels is '0'"),
         ("Conv1, 5, 224, 7, 7, 3, 64, 2,", "a filter of height 7 is larger than the IFMAP's 5"),
-        ("Conv1, 224, 224, 7, 7, 3, 64, 2, 2:4,", "sparsity 2:4"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, 2, 0:0,", "row 2 'Conv1': sparsity is '0:0'; give N:M"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, 2, :,", "sparsity is ':'"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, 2, 4:2,", "sparsity is '4:2'"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, 2, 0:4,", "sparsity is '0:4'"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, 2, 2,5,", "row 2 'Conv1': column 10, without a name, holds '5'"),
+        ('Conv1, "224, 224, 7, 7, 3, 64, 2,', "row 3: a quoted cell is not closed"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, -2,", "Strides is '-2'"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, 0,", "Strides is '0'"),
+        ("Conv1, 224, 224, 7, 7, 3, 64, " + "9" * 5000 + ",", "Strides is '999"),
         (", 224, 224, 7, 7, 3, 64, 2,", "row 2 has no layer name"),
     ],
 )

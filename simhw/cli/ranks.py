@@ -43,6 +43,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import facts, show
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+    from simhw.report.roofline_tables import caution_lines
+    from simhw.roofline.cautions import cautions
     from simhw.roofline.ranks import LayerTimer
 
     if arguments.plot and not arguments.layer:
@@ -50,9 +52,9 @@ def execute(arguments: argparse.Namespace) -> int:
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
         if path:
             check_target(path, suffixes)
-    network, captured = chosen_network(arguments)
+    network = chosen_network(arguments)
     device = chosen_device(arguments.device, arguments.set)
-    run = chosen_run(arguments, device, captured)
+    run = chosen_run(arguments, device, network)
     timer = LayerTimer(device, run)
     if arguments.layer:
         told = _layer(arguments, network, timer)
@@ -63,7 +65,7 @@ def execute(arguments: argparse.Namespace) -> int:
         ("device", f"{device.label}, hash {device.content_hash}"),
         ("run", f"{run.mode}, {run.precision}, batch {run.batch}, {run.fusion} elementwise"),
     ]
-    show(*facts(head), *told)
+    show(*facts(head), *caution_lines(cautions(network, device, run)), *told)
     return 0
 
 

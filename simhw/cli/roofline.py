@@ -73,13 +73,13 @@ def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
     from simhw.roofline.device import is_device
     from simhw.roofline.estimate import estimate
 
-    network, captured = chosen_network(arguments)
+    network = chosen_network(arguments)
     device = chosen_device(arguments.device, arguments.set)
-    found = [estimate(network, device, chosen_run(arguments, device, captured))]
+    found = [estimate(network, device, chosen_run(arguments, device, network))]
     other = arguments.compare
     if other is not None and is_device(split_machine(other)[0]):
         second = chosen_device(other, arguments.set)
-        found.append(estimate(network, second, chosen_run(arguments, second, captured)))
+        found.append(estimate(network, second, chosen_run(arguments, second, network)))
     elif other is not None:
         from simhw.roofline.networks import load_network
 
@@ -89,9 +89,9 @@ def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
 
 def _told(each: "Estimate", most: int | None) -> "list[Any]":
     from simhw.cli.terminal import facts
-    from simhw.report.roofline_tables import estimate_facts, kind_sheet, layer_sheet, limit_line, phase_sheet
+    from simhw.report.roofline_tables import caution_lines, estimate_facts, kind_sheet, layer_sheet, limit_line, phase_sheet
 
-    lines: list[Any] = [*facts(estimate_facts(each)), kind_sheet(each), limit_line(each)]
+    lines: list[Any] = [*facts(estimate_facts(each)), *caution_lines(each.cautions), kind_sheet(each), limit_line(each)]
     if each.run.mode == "training":
         lines.append(phase_sheet(each))
     return [*lines, layer_sheet(each, most)]

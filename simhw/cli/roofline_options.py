@@ -33,7 +33,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("fp32", "amp", "fp16", "int8"), help="default: amp for training, fp16 for inference; amp keeps fp32 weights"
     )
-    parser.add_argument("--batch", metavar="N", type=int, help="samples of a step (default: 32; of a trace, as it was captured)")
+    parser.add_argument("--batch", metavar="N", type=int, help="samples of a step (default: as the trace or topology has it, else 32)")
     parser.add_argument(
         "--fusion",
         choices=("eager", "fused"),
@@ -42,26 +42,27 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
 
 
-def chosen_network(arguments: argparse.Namespace) -> "tuple[Network, int | None]":
-    """The network that the options name, and the batch that its trace was captured with.
+def chosen_network(arguments: argparse.Namespace) -> "Network":
+    """The network that the options name.
 
     Raises
     ------
     SimhwError
-        None is named, or it cannot be read.
+        None is named, or it cannot be read, or a trace's tokens are to be changed.
     """
     from simhw.roofline.networks import load_network
 
     if arguments.trace is not None:
-        from simhw.roofline.from_trace import network_from_trace, trace_batch
+        from simhw.roofline.from_trace import network_from_trace
         from simhw.trace.format import load_trace
 
-        trace = load_trace(arguments.trace)
-        return network_from_trace(trace), trace_batch(trace)
+        if arguments.sequence is not None:
+            raise SimhwError("--sequence sets a size of a layer list; the layers of a --trace are as they were captured")
+        return network_from_trace(load_trace(arguments.trace))
     name = arguments.model if arguments.model is not None else arguments.layers
     if name is None:
         raise SimhwError("no network: give --model, --layers or --trace; `simhw roofline --model list` names the models")
-    return load_network(name, sequence=arguments.sequence), None
+    return load_network(name, sequence=arguments.sequence)
 
 
 def chosen_device(text: str, settings: list[str]) -> "Device":
@@ -77,11 +78,11 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
     return load_device(name, **chosen)
 
 
-def chosen_run(arguments: argparse.Namespace, device: "Device", captured: int | None) -> "Run":
+def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Network") -> "Run":
     """How the options say that the network is run."""
     from simhw.roofline.step import Fusion, Precision, Run
 
-    batch = arguments.batch if arguments.batch is not None else captured or 32
+    batch = arguments.batch if arguments.batch is not None else network.batch or 32
     precision: Precision = arguments.precision or ("amp" if arguments.mode == "training" else "fp16")
     fusion: Fusion = arguments.fusion or ("eager" if device.values.kind == "gpu" else "fused")
     return Run(batch, arguments.mode, precision, fusion, arguments.optimizer)

@@ -1,5 +1,6 @@
 """What a predicted step is made of, as tables: time by kind of operator, by phase, by layer, and two predictions side by side."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from simhw import __version__
@@ -38,6 +39,11 @@ def estimate_facts(estimate: Estimate) -> list[tuple[str, str]]:
             ("host", f"the framework needs {estimate.host_s * 1e3:,.4g} ms to issue the kernels: the device is busy {busy} of the time")
         )
     return [*facts, ("version", f"simhw {__version__}")]
+
+
+def caution_lines(cautions: Iterable[str]) -> list[str]:
+    """What a prediction has to be read with, a line each."""
+    return [f"Caution: {caution}." for caution in cautions]
 
 
 def kind_sheet(estimate: Estimate) -> Sheet:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline.decompose import decomposable, decomposed, factors, rank_for
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers import Conv, Linear, Network
@@ -240,11 +241,11 @@ def _units(cost: float, spare: float) -> int:
 def _dropped(layer: Conv | Linear, weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Share of the energy that each unfolding drops, by rank from 0."""
     if layer.name not in weights:
-        raise ShapeError(f"no weights of layer {layer.name!r}")
+        raise ShapeError(f"no weights of layer {quoted(layer.name)}")
     values = np.asarray(weights[layer.name], dtype=np.float64)
     shape = (layer.out_features, layer.in_features) if isinstance(layer, Linear) else (layer.out_channels, layer.in_channels, *layer.kernel)
     if values.shape != shape:
-        raise ShapeError(f"weights of layer {layer.name!r} have shape {values.shape}; its geometry says {shape}")
+        raise ShapeError(f"weights of layer {quoted(layer.name)} have shape {values.shape}; its geometry says {shape}")
     rows = values.reshape(shape[0], -1)
     unfoldings = [rows] if values.size == shape[0] * shape[1] else [rows, np.moveaxis(values, 1, 0).reshape(shape[1], -1)]
     curves = []

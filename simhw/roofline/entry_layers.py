@@ -5,6 +5,7 @@ from math import prod
 from typing import Any, Literal
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline import layer_entries as entries
 from simhw.roofline.functions import FUNCTIONS
 from simhw.roofline.layer_entries import Entry, Extents, Flow, Image, Part, Resolver, Tokens
@@ -38,7 +39,7 @@ def entry_of(kind: str, values: Any, where: str) -> Entry:
         The kind is unknown, or a field of it wrong.
     """
     if kind not in KINDS:
-        raise ShapeError(f"{where}: no layer is called {kind!r}; there are {', '.join(KINDS)}")
+        raise ShapeError(f"{where}: no layer is called {quoted(kind)}; there are {', '.join(KINDS)}")
     return entries.checked(kind, entries.ENTRIES.get(kind, entries.PointwiseEntry), values, where)
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simhw.costs import Range
+from simhw.roofline.cautions import cautions
 from simhw.roofline.device import Device
 from simhw.roofline.energy import energy_of
 from simhw.roofline.layers import Network
@@ -54,6 +55,11 @@ class Estimate:
     def samples_per_s(self) -> float:
         """Throughput."""
         return self.run.batch / self.seconds
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the prediction has to be read with, a sentence each."""
+        return cautions(self.network, self.device, self.run)
 
     @cached_property
     def energies_j(self) -> tuple[Range, ...]:

@@ -4,6 +4,7 @@ from math import prod
 
 from simhw.batch import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell
@@ -42,10 +43,11 @@ def network_from_trace(trace: Trace) -> Network:
     known = batch_axes(trace)
     found = tuple(_converted(layer, batch, axes) for layer, axes in zip(layers, known, strict=True) if axes.axes)
     source = f"{trace.path or 'a trace'}, captured with batch {batch}: products alone, as traces hold nothing else"
-    if without := [repr(layer.name) for layer, axes in zip(layers, known, strict=True) if not axes.axes]:
+    if without := [quoted(layer.name) for layer, axes in zip(layers, known, strict=True) if not axes.axes]:
         more = f" and {len(without) - 5} more" if without[5:] else ""
         source += f"; without {', '.join(without[:5])}{more}, which have no batch axis"
-    return Network(trace.metadata.model or "trace", found, source)
+    doubts = tuple(f"{quoted(layer.name)}: {axes.doubt}" for layer, axes in zip(layers, known, strict=True) if axes.axes and axes.doubt)
+    return Network(trace.metadata.model or "trace", found, source, cautions=doubts[:5], batch=batch)
 
 
 def _layers(trace: Trace) -> list[Layer]:
@@ -57,22 +59,22 @@ def _layers(trace: Trace) -> list[Layer]:
 def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
     missing = [tensor.upper() for tensor in ("a", "w") if tensor not in layer.shapes]
     if missing:
-        raise ShapeError(f"layer {layer.name!r}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
+        raise ShapeError(f"layer {quoted(layer.name)}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
     a, w = layer.shapes["a"], layer.shapes["w"]
     trainable = "weight_grad" in layer.operations
     if layer.kind in TRANSPOSED:
-        raise ShapeError(f"layer {layer.name!r}: the analytical model has no transposed convolution; predict a network without it")
+        raise ShapeError(f"layer {quoted(layer.name)}: the analytical model has no transposed convolution; predict a network without it")
     if layer.kind in CONVOLUTIONS:
         geometry = layer.geometry
         fields = (a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
         # A view that takes several slices of a sample at once, as a video's frames, has a larger leading axis than the batch.
         repeats = _whole(layer, a[0], batch)
         if repeats > 1:
-            raise ShapeError(f"layer {layer.name!r}: {repeats} images a sample; give a trace of one image a sample")
+            raise ShapeError(f"layer {quoted(layer.name)}: {repeats} images a sample; give a trace of one image a sample")
         return Conv(layer.name, a[1], w[0], *fields, trainable=trainable)
     if layer.kind == "matmul" and len(a) == 2:
         if axes.axes != MATRIX_AXES["M"]:
-            raise ShapeError(f"layer {layer.name!r}: a product across samples ({axes.doubt}) is no layer of a network of one sample")
+            raise ShapeError(f"layer {quoted(layer.name)}: a product across samples ({axes.doubt}) is no layer of a network of one sample")
         return Linear(layer.name, a[-1], w[-1], _whole(layer, a[0], batch), bias=False, trainable=trainable)
     if layer.kind == "matmul":
         return MatMul(layer.name, _whole(layer, prod(a[:-2]), batch), m=a[-2], n=w[-1], k=a[-1])
@@ -84,5 +86,5 @@ def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
 def _whole(layer: Layer, rows: int, batch: int) -> int:
     """Rows of one sample."""
     if rows % batch:
-        raise ShapeError(f"layer {layer.name!r}: {rows} rows are no whole number for each of {batch} samples")
+        raise ShapeError(f"layer {quoted(layer.name)}: {rows} rows are no whole number for each of {batch} samples")
     return rows // batch

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline.entry_layers import entry_of, layer_of
 from simhw.roofline.layer_entries import MAX_NAME, Entry, Flow, Part, Resolver
 from simhw.roofline.layers import Layer, Network
@@ -96,7 +97,7 @@ def _block(item: dict[Any, Any], at: str, where: str, resolver: Resolver) -> Blo
     place = f"{where}: {at}"
     for key in item:
         if key not in BLOCK:
-            raise ShapeError(f"{place}: a block has no field {key!r}; it has {', '.join(BLOCK)}")
+            raise ShapeError(f"{place}: a block has no field {quoted(key)}; it has {', '.join(BLOCK)}")
     name = item.get("block")
     if not isinstance(name, str) or not name or len(name) > MAX_NAME:
         raise ShapeError(f"{place}: a block needs a name: block: layer1")
@@ -107,7 +108,7 @@ def _block(item: dict[Any, Any], at: str, where: str, resolver: Resolver) -> Blo
         if "first" in item:
             raise ShapeError(f"{place}: `first` numbers repetitions; give `repeat` too")
         return Block((f"{name}.",), inner, _count(inner))
-    called = replace(resolver, where=f"{place} {name!r}")
+    called = replace(resolver, where=f"{place} {quoted(name)}")
     repeat = called.number("repeat", _whole(item["repeat"], "repeat", called))
     first = called.number("first", _whole(item.get("first", 0), "first", called), least=0)
     if repeat * _count(inner) > MAX_LAYERS:
@@ -117,7 +118,7 @@ def _block(item: dict[Any, Any], at: str, where: str, resolver: Resolver) -> Blo
 
 def _whole(value: Any, name: str, resolver: Resolver) -> Part:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        resolver.fail(name, f"a whole number or the name of a size, given {value!r:.60}")
+        resolver.fail(name, f"a whole number or the name of a size, given {quoted(value)}")
     return value
 
 
@@ -148,7 +149,7 @@ def _expanded(items: tuple[Leaf | Block, ...], prefixes: tuple[str, ...], state:
                 yield from _expanded(item.items, (*prefixes, prefixes[-1] + prefix), state)
             continue
         name = prefixes[-1] + item.entry.name
-        resolver = Resolver(state.sizes, f"{item.where} {name!r}")
+        resolver = Resolver(state.sizes, f"{item.where} {quoted(name)}")
         flow = state.flow if item.entry.source is None else _earlier(item.entry.source, prefixes, state, resolver)
         layer, state.flow = layer_of(item.kind, item.entry, name, flow, resolver)
         state.shapes[name] = state.flow
@@ -160,4 +161,4 @@ def _earlier(source: str, prefixes: tuple[str, ...], state: State, resolver: Res
     for prefix in reversed(prefixes):
         if prefix + source in state.shapes:
             return state.shapes[prefix + source]
-    return resolver.fail("from", f"no layer before this one is called {source!r}")
+    return resolver.fail("from", f"no layer before this one is called {quoted(source)}")

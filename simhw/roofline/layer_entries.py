@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 
 MAX_SIZE = 10**12
 MAX_NAME = 200
@@ -194,7 +195,7 @@ def checked(kind: str, model: type[Entry], values: Any, where: str) -> Entry:
     if not isinstance(values, Mapping):
         raise ShapeError(f"{where}: {kind} needs its fields: {kind}: {{name: ...}}")
     name = values.get("name")
-    called = f"{where} {name!r}" if isinstance(name, str) else where
+    called = f"{where} {quoted(name)}" if isinstance(name, str) else where
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -205,7 +206,7 @@ def checked(kind: str, model: type[Entry], values: Any, where: str) -> Entry:
             raise ShapeError(f"{called}: {kind} has no field {field!r}; it has {known}") from None
         if first["type"] == "missing":
             raise ShapeError(f"{called}: {kind} needs {field}") from None
-        raise ShapeError(f"{called}: {field}: {first['msg'].removeprefix('Value error, ')}, given {first['input']!r:.60}") from None
+        raise ShapeError(f"{called}: {field}: {first['msg'].removeprefix('Value error, ')}, given {quoted(first['input'])}") from None
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ class Resolver:
             return part
         if part not in self.sizes:
             known = ", ".join(self.sizes) or "none"
-            self.fail(field, f"no size is called {part!r}; the list's `sizes` are: {known}")
+            self.fail(field, f"no size is called {quoted(part)}; the list's `sizes` are: {known}")
         return self.sizes[part]
 
     def _checked(self, field: str, value: int, least: int) -> int:

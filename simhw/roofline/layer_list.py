@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.output import replacing
 from simhw.plain_yaml import parse_yaml
 from simhw.roofline.entry_layers import written
@@ -21,27 +22,6 @@ from simhw.roofline.layers import Network
 
 MAX_FILE_BYTES = 20_000_000
 TOP = ("name", "source", "sizes", "input", "layers")
-
-
-def file_text(path: str | os.PathLike[str]) -> str:
-    """The text of a layer list's file.
-
-    Raises
-    ------
-    ShapeError
-        There is no such file, it is too large, or not text.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ShapeError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise ShapeError(f"{path}: over {MAX_FILE_BYTES:,} bytes; that is no layer list")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ShapeError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
 def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = None) -> Network:
@@ -68,7 +48,7 @@ def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = No
         raise ShapeError(f"{where}: a layer list is a mapping with `name` and a list of `layers`")
     unknown = [str(key) for key in loaded if key not in TOP]
     if unknown:
-        raise ShapeError(f"{where}: no field {unknown[0]!r}; a layer list has {', '.join(TOP)}")
+        raise ShapeError(f"{where}: no field {quoted(unknown[0])}; a layer list has {', '.join(TOP)}")
     texts = [_text(loaded.get(key, default), key, where) for key, default in (("name", Path(where).stem), ("source", ""))]
     values = _named_sizes(loaded.get("sizes", {}), sizes or {}, where)
     flow = None if loaded.get("input") is None else _input(loaded["input"], Resolver(values, where))
@@ -115,7 +95,7 @@ def _dumped(value: Any) -> str:
 
 def _text(value: Any, key: str, where: str) -> str:
     if not isinstance(value, str) or (key == "name" and not value):
-        raise ShapeError(f"{where}: {key} must be a text, given {value!r:.60}; put it into quotes")
+        raise ShapeError(f"{where}: {key} must be a text, given {quoted(value)}; put it into quotes")
     return value
 
 
@@ -126,11 +106,11 @@ def _named_sizes(given: Any, overrides: Mapping[str, int], where: str) -> dict[s
     for name in overrides:
         if name not in given:
             known = ", ".join(given) or "none"
-            raise ShapeError(f"{where}: the list has no size called {name!r} to set; its sizes are: {known}")
+            raise ShapeError(f"{where}: the list has no size called {quoted(name)} to set; its sizes are: {known}")
     sizes = given | dict(overrides)
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ShapeError(f"{where}: size {name} is {value!r:.60}; give a whole number of at least 1")
+            raise ShapeError(f"{where}: size {name} is {quoted(value)}; give a whole number of at least 1")
     return sizes
 
 

@@ -1,17 +1,29 @@
 """Networks from CSV tables: a header with ``kind``, ``name`` and fields, and a row per layer."""
 
-import csv
-import io
+import re
 from pathlib import Path
 from typing import Any
 
 from simhw.errors import ShapeError
+from simhw.input import csv_rows, quoted
 from simhw.roofline.entry_layers import entry_of
 from simhw.roofline.layer_blocks import MAX_LAYERS, Leaf, State, network_of
 from simhw.roofline.layers import Network
 
+DELIMITERS = ",;\t"
+# A comment at a row's end: it begins a cell, or follows the number in it.
+_COMMENT = re.compile(r"([\d.:\s]*)(?:#|//)")
 
-def parse_table(text: str, where: str) -> Network:
+Row = tuple[int, list[str]]
+"""The number of a row's line in its file, and its cells."""
+
+
+def is_table(header: list[str]) -> bool:
+    """Whether a CSV file's header is that of a table of layers."""
+    return "kind" in header
+
+
+def parse_table(rows: list[Row], where: str) -> Network:
     """The network of a CSV table: a header with ``kind``, ``name`` and fields of these kinds, and a row per layer.
 
     An empty cell is a field left out, ``7x7`` a number per spatial dimension, ``true`` and ``false`` say yes and no.
@@ -21,15 +33,18 @@ def parse_table(text: str, where: str) -> Network:
     ShapeError
         As `parse_layer_list`; names the row.
     """
-    rows = table_rows(text, where)
-    header = rows[0]
-    for needed in ("kind", "name"):
-        if needed not in header:
-            raise ShapeError(
-                f"{where}: the header has no column {needed!r}; a table of layers has kind, name, and fields such as in, out, size, kernel"
-            )
+    header = rows[0][1]
+    if len(rows) < 2:
+        raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
+    for name in header:
+        if header.count(name) > 1:
+            raise ShapeError(f"{where}: the header names {quoted(name)} {header.count(name)} times; give every column its own name")
+    if "name" not in header:
+        raise ShapeError(
+            f"{where}: the header has no column 'name'; a table of layers has kind, name, and fields such as in, out, size, kernel"
+        )
     items = []
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         place = f"{where}: row {number}"
         if len(row) > len(header):
             raise ShapeError(f"{place}: {len(row)} cells under a header of {len(header)}")
@@ -40,24 +55,46 @@ def parse_table(text: str, where: str) -> Network:
     return network_of(Path(where).stem, where, tuple(items), State({}, None), where)
 
 
-def table_rows(text: str, where: str) -> list[list[str]]:
-    """Header and rows of a CSV file, cells stripped, without empty rows and the empty cell after a trailing comma.
+def table_rows(text: str, where: str) -> list[Row]:
+    """Header and rows of a file of layers whose cells stand between commas, semicolons or tabs.
+
+    Comments are left out, from ``#`` or ``//`` to the end of a row, and so are empty rows and the empty cells at a row's end.
 
     Raises
     ------
     ShapeError
-        There is no row under the header, or too many.
+        There is no row, or too many, or the file is no CSV; names the row.
     """
-    try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
-    except csv.Error as error:
-        raise ShapeError(f"{where}: not a CSV file: {error}") from None
-    rows = [row[:-1] if row[-1] == "" else row for row in rows if any(row)]
-    if len(rows) < 2:
+    rows: list[Row] = []
+    for number, cells in csv_rows(text, where, ShapeError, _delimiter(text)):
+        row = _uncommented(cells)
+        while row and not row[-1]:
+            row.pop()
+        if row:
+            rows.append((number, row))
+        if len(rows) > MAX_LAYERS + 1:
+            raise ShapeError(f"{where}: over {MAX_LAYERS:,} layers; a list may have {MAX_LAYERS:,}")
+    if not rows:
         raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
-    if len(rows) - 1 > MAX_LAYERS:
-        raise ShapeError(f"{where}: {len(rows) - 1:,} layers; there may be {MAX_LAYERS:,}")
     return rows
+
+
+def _delimiter(text: str) -> str:
+    """What stands most often between the words of the first line that is no comment; a comma where nothing does."""
+    for match in re.finditer(r"[^\r\n]+", text):
+        line = match[0].strip()
+        if line and not line.startswith(("#", "//")):
+            return max(DELIMITERS, key=match[0].count)
+    return DELIMITERS[0]
+
+
+def _uncommented(cells: list[str]) -> list[str]:
+    for index, cell in enumerate(cells):
+        comment = _COMMENT.match(cell)
+        # A layer's name may hold the sign: Conv#2.
+        if comment and (index or cell.startswith(("#", "//"))):
+            return [*cells[:index], comment[1].strip()]
+    return cells
 
 
 def _cell(text: str) -> Any:

@@ -3,11 +3,12 @@
 Batch, numbers, training and fusion are no part of a network: `simhw.roofline.step` makes operators of it for them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline.operators import GATES, Cell, convolved
 
 
@@ -211,17 +212,23 @@ class Network:
         With names that differ.
     source : str
         Where the shapes come from: a paper, a file, a capture.
+    cautions : tuple of str
+        What was read otherwise than it stands there.
+    batch : int or None
+        Samples of the step that the source tells of; None where it tells of one sample.
     """
 
     name: str
     layers: tuple[Layer, ...]
     source: str = ""
+    cautions: tuple[str, ...] = field(default=(), compare=False)
+    batch: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for layer in self.layers:
             if layer.name in seen:
-                raise ShapeError(f"{self.name}: two layers are called {layer.name!r}")
+                raise ShapeError(f"{self.name}: two layers are called {quoted(layer.name)}")
             seen.add(layer.name)
 
     @property

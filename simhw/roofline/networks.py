@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 from simhw.errors import ShapeError
-from simhw.roofline.layer_list import file_text, parse_layer_list
-from simhw.roofline.layer_table import parse_table, table_rows
+from simhw.input import quoted, read_text
+from simhw.roofline.layer_list import MAX_FILE_BYTES, parse_layer_list
+from simhw.roofline.layer_table import is_table, parse_table, table_rows
 from simhw.roofline.layers import Network
-from simhw.roofline.scalesim import is_topology, parse_topology
+from simhw.roofline.scalesim import parse_topology
 
 SUFFIXES = (".yaml", ".yml", ".csv")
 
@@ -46,15 +48,18 @@ def load_network(network: str | os.PathLike[str], sequence: int | None = None, s
         return _shipped(name, tuple(sorted(given.items())))
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES or not os.path.isfile(name):  # which is false for a name too long, where Path raises
-        raise ShapeError(f"no network {name!r}: give the path of a {', '.join(SUFFIXES)} file or one of {', '.join(network_names())}")
-    text = file_text(name)
+        near = ", ".join(get_close_matches(name, network_names(), n=5, cutoff=0))
+        raise ShapeError(
+            f"no network {quoted(name)}: give the path of a {', '.join(SUFFIXES)} file or a name that `simhw roofline --model list` tells; "
+            f"the closest are {near}"
+        )
+    text = read_text(name, MAX_FILE_BYTES, ShapeError, "a layer list")
     if suffix != ".csv":
         return parse_layer_list(text, name, given)
     if given:
         raise ShapeError(f"{name}: a table has no named sizes to set; {next(iter(given))} can be set in a YAML layer list")
-    if is_topology(table_rows(text, name)[0]):
-        return parse_topology(text, Path(name).stem, name)
-    return parse_table(text, name)
+    rows = table_rows(text, name)
+    return parse_table(rows, name) if is_table(rows[0][1]) else parse_topology(rows, Path(name).stem, name)
 
 
 @lru_cache(maxsize=64)

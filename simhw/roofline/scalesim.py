@@ -1,36 +1,34 @@
 """Networks from SCALE-Sim topology files, the CSV tables of convolutions or products that many accelerator papers publish.
 
 Convolutions: ``Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,``; padding is
-part of the IFMAP's size already, one stride serves both dimensions (a ninth number is the stride along the width), a layer
+part of the IFMAP's size already unless a column says it, one stride serves both dimensions unless there are two, a layer
 with DP in its name is a depthwise convolution, and a window that sticks out of the IFMAP counts: the output is
-ceil((size - filter) / stride) + 1.  Products: ``Layer, M, N, K,``, of (M, K) by (K, N).  A last column of sparsity (``1:1``) must be
-dense.  Source: SCALE-Sim v2 and v3, scalesim/topology_utils.py.
+ceil((size - filter) / stride) + 1.  Products: ``Layer, M, N, K,``, of (M, K) by (K, N); a batch makes as many of them.
+A batch of convolutions is the samples of a step.  N:M sparsity keeps N of M weights; no device here has units for that, so that
+it is counted dense.  Source: SCALE-Sim v1 to v3, scalesim/topology_utils.py.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline.layer_entries import MAX_SIZE
-from simhw.roofline.layer_table import table_rows
-from simhw.roofline.layers import Conv, Layer, Linear, Network
-
-CONVOLUTION_HEADER = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
-GEMM_HEADER = ("m", "n", "k")
+from simhw.roofline.layer_table import Row
+from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network
+from simhw.roofline.scalesim_columns import BATCH, CONVOLUTION, GEMM, NAME, PADDING, SPARSITY, STRIDE_WIDTH, columns_of
 
 
-def is_topology(header: list[str]) -> bool:
-    """Whether a CSV file's header is one of SCALE-Sim's two."""
-    return _matches(header, CONVOLUTION_HEADER) or _matches(header, GEMM_HEADER)
-
-
-def parse_topology(text: str, name: str, where: str) -> Network:
+def parse_topology(rows: list[Row], name: str, where: str) -> Network:
     """The network of a SCALE-Sim topology.
 
-    Names that stand there more than once get ``#2``, ``#3`` ... after them.
+    Names that stand there more than once get ``#2``, ``#3`` ... after them.  A row of a name alone is a heading.
 
     Parameters
     ----------
-    text : str
+    rows : list of (int, list of str)
+        As `simhw.roofline.layer_table.table_rows` has them.
     name : str
         Of the network.
     where : str
@@ -39,25 +37,51 @@ def parse_topology(text: str, name: str, where: str) -> Network:
     Raises
     ------
     ShapeError
-        The header is none of SCALE-Sim's, or a row is wrong; names row, layer and column.
+        The file is no topology, or a row is wrong; names row, layer and column.
     """
-    rows = table_rows(text, where)
-    if not is_topology(rows[0]):
-        raise ShapeError(f"{where}: the header is not SCALE-Sim's: give Layer name, IFMAP Height, ..., Strides, or Layer, M, N, K")
-    convolutions = _matches(rows[0], CONVOLUTION_HEADER)
+    headings = [cells[0] for _, cells in rows if len(cells) == 1]
+    tabled = [row for row in rows if len(row[1]) > 1]
+    if not tabled:
+        raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
+    columns, layer_rows = columns_of(tabled, where)
     used: dict[str, int] = {}
     layers: list[Layer] = []
-    for number, row in enumerate(rows[1:], start=2):
-        place = f"{where}: row {number} {row[0]!r:.60}"
-        if not row[0]:
+    batches: Counter[int] = Counter()
+    sparse: Counter[str] = Counter()
+    words: list[str] = []
+    for number, row in layer_rows:
+        place = f"{where}: row {number} {quoted(row[0])}"
+        cells = columns.cells(row, place)
+        words += columns.words(row)
+        if NAME not in cells:
             raise ShapeError(f"{where}: row {number} has no layer name")
-        layer_name = _unused(row[0], used)
-        layers.append(_convolution(row, layer_name, place) if convolutions else _product(row, layer_name, place))
-    return Network(name, tuple(layers), f"SCALE-Sim topology {where}")
+        if (ratio := _sparsity(cells, place)) != "1:1":
+            sparse[ratio] += 1
+        layer_name = _unused(cells[NAME], used)
+        if columns.convolutions:
+            batches[_number(cells, BATCH, place, default=1)] += 1
+            layers.append(_convolution(cells, layer_name, place))
+        else:
+            layers.append(_product(cells, layer_name, place))
+    if not layers:
+        raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
+    if len(batches) > 1:
+        told = ", ".join(f"{batch} in {count} layers" for batch, count in batches.most_common(3))
+        raise ShapeError(f"{where}: layers of different batches ({told}): a step has one; give a file of one batch")
+    batch = next(iter(batches), 1)
+    cautions = tuple(_cautions(sparse, headings, words))
+    return Network(name, tuple(layers), f"SCALE-Sim topology {where}", cautions=cautions, batch=batch if batch > 1 else None)
 
 
-def _matches(header: list[str], columns: tuple[str, ...]) -> bool:
-    return tuple(" ".join(cell.lower().split()) for cell in header[1 : len(columns) + 1]) == columns
+def _cautions(sparse: Counter[str], headings: list[str], words: list[str]) -> Iterable[str]:
+    """What was read otherwise than it stands there."""
+    if sparse:
+        ratios = ", ".join(sorted(sparse)[:4])
+        yield f"sparsity {ratios} of {sparse.total()} layers is counted dense: the device has no units for N:M sparsity"
+    if headings:
+        yield f"rows of a name alone are taken as headings: {', '.join(quoted(heading) for heading in headings[:3])}"
+    if words:
+        yield f"words in columns that are no sizes are left out: {', '.join(quoted(word) for word in sorted(set(words))[:3])}"
 
 
 def _unused(name: str, used: dict[str, int]) -> str:
@@ -70,37 +94,45 @@ def _unused(name: str, used: dict[str, int]) -> str:
     return taken
 
 
-def _numbers(row: list[str], names: tuple[str, ...], place: str, optional: int = 0) -> list[int]:
-    cells = row[1:]
-    if cells and ":" in cells[-1]:
-        _check_dense(cells.pop(), place)
-    if not len(names) - optional <= len(cells) <= len(names):
-        raise ShapeError(f"{place}: {len(cells)} numbers after the name; there should be {len(names) - optional}: {', '.join(names)}")
-    numbers = []
-    for cell, name in zip(cells, names, strict=False):
-        if not (cell.isascii() and cell.isdigit() and len(cell) <= 13 and 1 <= int(cell) <= MAX_SIZE):
-            raise ShapeError(f"{place}: {name} is {cell!r:.40}; give a whole number of at least 1")
-        numbers.append(int(cell))
-    return numbers
+def _number(cells: Mapping[str, str], name: str, place: str, default: int | None = None, least: int = 1) -> int:
+    cell = cells.get(name, "" if default is None else str(default))
+    if not (cell.isascii() and cell.isdigit() and len(cell) <= 13 and least <= int(cell) <= MAX_SIZE):
+        _fail(place, f"{name} is {quoted(cell)}; give a whole number of at least {least}")
+    return int(cell)
 
 
-def _check_dense(ratio: str, place: str) -> None:
-    kept, _, of = ratio.partition(":")
-    if kept.strip() != of.strip():
-        _fail(place, f"sparsity {ratio}: sparse layers have no model here; write 1:1 for a dense one")
+def _sizes(cells: Mapping[str, str], names: tuple[str, ...], place: str) -> list[int]:
+    missing = [name for name in names if name not in cells]
+    if missing:
+        _fail(place, f"{len(names) - len(missing)} numbers after the name; there should be {len(names)}: {', '.join(missing)} is missing")
+    return [_number(cells, name, place) for name in names]
+
+
+def _sparsity(cells: Mapping[str, str], place: str) -> str:
+    """The ratio N:M of weights kept, in lowest terms only where it is dense; SCALE-Sim's own lists write 1 for that."""
+    text = cells.get(SPARSITY, "1:1")
+    kept, colon, of = (part.strip() for part in text.partition(":"))
+    if text == "1":
+        return "1:1"
+    if not colon or not all(part.isascii() and part.isdigit() and len(part) <= 6 for part in (kept, of)) or not 1 <= int(kept) <= int(of):
+        _fail(place, f"sparsity is {quoted(text)}; give N:M, of which N of every M weights are kept, or 1:1 for a dense layer")
+    return "1:1" if int(kept) == int(of) else f"{int(kept)}:{int(of)}"
 
 
 def _fail(place: str, problem: str) -> NoReturn:
     raise ShapeError(f"{place}: {problem}")
 
 
-def _convolution(row: list[str], name: str, place: str) -> Conv:
-    names = ("IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels", "Num Filter", "Strides", "stride along the width")
-    height, width, *numbers = _numbers(row, names, place, optional=1)
+def _convolution(cells: Mapping[str, str], name: str, place: str) -> Conv:
+    height, width, *numbers = _sizes(cells, CONVOLUTION, place)
     kernel, channels, filters = (numbers[0], numbers[1]), numbers[2], numbers[3]
-    stride = (numbers[4], numbers[-1])
-    size = tuple(_covered(*each, place) for each in zip((height, width), kernel, stride, ("height", "width"), strict=True))
-    depthwise = "DP" in row[0]
+    stride = (numbers[4], _number(cells, STRIDE_WIDTH, place, default=numbers[4]))
+    padding = _number(cells, PADDING, place, default=0, least=0)
+    size = tuple(
+        _covered(extent + 2 * padding, *each, place) - 2 * padding
+        for extent, each in zip((height, width), zip(kernel, stride, ("height", "width"), strict=True), strict=True)
+    )
+    depthwise = "DP" in cells[NAME]
     return Conv(
         name=name,
         in_channels=channels,
@@ -108,19 +140,20 @@ def _convolution(row: list[str], name: str, place: str) -> Conv:
         size=size,
         kernel=kernel,
         stride=stride,
-        padding=(0, 0),
+        padding=(padding, padding),
         dilation=(1, 1),
         groups=channels if depthwise else 1,
     )
 
 
 def _covered(extent: int, kernel: int, stride: int, side: str, place: str) -> int:
-    """What all windows cover: the extent, made larger where the last window sticks out of it."""
+    """What all windows cover: the padded extent, made larger where the last window sticks out of it."""
     if kernel > extent:
         _fail(place, f"a filter of {side} {kernel} is larger than the IFMAP's {extent}")
     return -(-(extent - kernel) // stride) * stride + kernel
 
 
-def _product(row: list[str], name: str, place: str) -> Linear:
-    m, n, k = _numbers(row, ("M", "N", "K"), place)
-    return Linear(name, k, n, rows=m, bias=False)
+def _product(cells: Mapping[str, str], name: str, place: str) -> Linear | MatMul:
+    m, n, k = _sizes(cells, GEMM, place)
+    batch = _number(cells, BATCH, place, default=1)
+    return Linear(name, k, n, rows=m, bias=False) if batch == 1 else MatMul(name, batch, m, n, k)

@@ -35,6 +35,8 @@ class Hardware(BaseModel):
         Of the chip.
     dram_bytes_per_s : float
         Peak, of the chip.
+    memory_bytes : int or None
+        Off-chip capacity, where it is known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +60,7 @@ class Hardware(BaseModel):
     l2_write: Rate
     l2_bytes: Count
     dram_bytes_per_s: Rate
+    memory_bytes: Count | None = None
 
     def cube_cycles(self, number: Number) -> float:
         """Cycles of one product of a (rows, depth) by a (depth, rows) fractal."""

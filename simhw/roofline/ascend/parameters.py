@@ -9,13 +9,14 @@ from simhw.roofline.ascend.power import Power
 
 
 class AscendValues(BaseModel):
-    """Sections of an Ascend's file."""
+    """Sections of an Ascend's file; `trains`: whether training is run on it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["ascend"]
     name: str
     description: str
+    trains: bool = True
     hardware: Hardware
     achieved: Achieved
     power: Power

@@ -29,6 +29,8 @@ class Hardware(BaseModel):
         Peak off-chip rate; measured rate of the L2; peak of one multiprocessor's shared memory.
     l2_bytes, shared_bytes, registers : int
         Capacities; registers of 32 bits and shared memory are one multiprocessor's.
+    memory_bytes : int or None
+        Off-chip capacity, where it is known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +45,7 @@ class Hardware(BaseModel):
     l2_bytes: int = Field(ge=1)
     shared_bytes: int = Field(ge=1)
     registers: int = Field(ge=1)
+    memory_bytes: Count | None = None
 
     def matrix_flops_per_s(self, number: Number) -> float:
         """Peak of all multiprocessors for products of such numbers."""

@@ -13,13 +13,17 @@ from simhw.roofline.gpu.streaming import StreamingParameters
 
 
 class GpuValues(BaseModel):
-    """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements."""
+    """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements.
+
+    `trains`: whether training is run on it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["gpu"]
     name: str
     description: str
+    trains: bool = True
     hardware: Hardware
     gemm: GemmParameters
     convolution: ConvolutionParameters
