@@ -29,7 +29,6 @@ def scripted_custom_operator() -> Tensor:
 
 
 REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
-    "bilinear": (lambda: nn.Bilinear(3, 3, 2)(torch.ones(1, 3), torch.ones(1, 3)), "aten::_trilinear"),
     "distances": (lambda: torch.cdist(torch.ones(3, 2), torch.ones(3, 2), p=1.0), "aten::_cdist_forward"),
     "addbmm": (lambda: torch.addbmm(torch.zeros(2, 2), torch.ones(3, 2, 2), torch.ones(3, 2, 2)), "aten::addbmm"),
     "sparse": (lambda: torch.sparse.mm(torch.eye(3).to_sparse(), torch.ones(3, 2)), "_sparse"),

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from simhw.capture.rewrites import REWRITTEN, bilinear
 from simhw.capture.vectors import VECTOR_PRODUCTS
 
 _RECURRENT: dict[object, str] = {
@@ -73,12 +74,11 @@ class Functions(TorchFunctionMode):
         """Run `func`, or its other form."""
         given = dict(kwargs or {})
         if func is torch.nn.functional.linear:
-            x = args[0] if args else given["input"]
-            self.leading = None if x.is_nested else tuple(x.shape[:-1])
-            try:
-                return func(*args, **given)
-            finally:
-                self.leading = None
+            return self._linear(*args, **given)
+        if func is torch.bilinear:
+            return bilinear(self._linear, *args, **given)
+        if func in REWRITTEN:
+            return REWRITTEN[func](*args, **given)
         if func in VECTOR_PRODUCTS:
             return VECTOR_PRODUCTS[func](*args, **given)
         if func in _RECURRENT and given:
@@ -98,6 +98,13 @@ class Functions(TorchFunctionMode):
             with self._running(RecurrentCall(_CELLS[func], 0, 1, (args[0] if args else given["input"]).shape[0])):
                 return func(*args, **given)
         return func(*args, **given)
+
+    def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # PyTorch's names
+        self.leading = None if input.is_nested else tuple(input.shape[:-1])
+        try:
+            return torch.nn.functional.linear(input, weight, bias)
+        finally:
+            self.leading = None
 
     @contextmanager
     def _running(self, call: RecurrentCall) -> Iterator[None]:

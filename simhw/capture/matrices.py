@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 from simhw.bfloat16 import BF16Array
 from simhw.capture.functions import Functions
@@ -78,6 +79,9 @@ class Matrices:
         product = self._ledger.product_of(node, operator)
         if product is not None:
             return self._gradient_of(product, x, y)
+        if is_solver(node):
+            self._alone(node, operator, x, y)
+            return True
         # A user's function or a scripted graph: whose operand is it?  That of the function itself, if it has one of these values.
         within = self._ledger.within(node)
         for candidates in (within, self._ledger.unlinked()):
@@ -88,12 +92,9 @@ class Matrices:
         if torch.is_grad_enabled() or self._runs_again(x, y):
             return False
         fitting = [(candidate, reading) for candidate in within for reading in readings(candidate, x, y)]
-        if len(fitting) == 1:
+        if isinstance(node, BackwardCFunction) and len(fitting) == 1:
             # With an operand of its own, such as weights that were not quantised.
             self._add(*fitting[0], changed=True)
-            return True
-        if is_solver(node):
-            self._alone(node, operator, x, y)
             return True
         raise CaptureError(
             f"{node.name()}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, which has no operand of a "

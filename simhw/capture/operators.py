@@ -16,7 +16,7 @@ PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 # Vector products are here because a captured step runs them as matrix products (`simhw.capture.functions`); what still
 # reaches the dispatcher came by a way that could not be rewritten.
 _REFUSED = """
-    mv addmv dot vdot addr addbmm mkldnn_linear
+    affine_grid_generator mv addmv dot vdot addr addbmm mkldnn_linear
     _addmm_activation _foreach_mm _grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2 _scaled_mm _scaled_mm_v2 _int_mm
     _weight_int4pack_mm _weight_int4pack_mm_for_cpu _weight_int4pack_mm_with_scales_and_zeros _weight_int8pack_mm
     _dyn_quant_matmul_4bit _mixed_dtypes_linear _wrapped_linear_prepack _wrapped_quantized_linear_prepacked
