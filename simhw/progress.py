@@ -3,14 +3,16 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from statistics import median
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 LONG_SECONDS = 120.0
 """From here on work says how long it takes before it starts."""
-_SETTLED_SECONDS = 2.0
-"""The first steps pay for what is made once; from here on their time is that of the others."""
+_SETTLED_SECONDS, _SETTLED_STEPS = 2.0, 5
+"""So long, and so many steps, are looked at before all are told; steps that take `_PATIENCE_SECONDS` together are enough, however few."""
+_PATIENCE_SECONDS = 30.0
 
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
@@ -54,7 +56,7 @@ def announce(what: str, seconds: float, known: str = "about") -> None:
 
 
 class Pace:
-    """Announces a long row of equal steps by the time that its first ones took, once.
+    """Announces a long row of equal steps, once, by the median time of its first ones: one that is captured takes longer.
 
     Parameters
     ----------
@@ -68,18 +70,18 @@ class Pace:
 
     def __init__(self, what: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._total, self._clock = what, total, clock
-        self._begun: float | None = None
-        self._done = 0
+        self._last: float | None = None
+        self._seconds: list[float] = []
         self._told = False
 
     def step(self) -> None:
         """Count a step that is done."""
         now = self._clock()
-        if self._begun is None:
-            # The first step loads and compiles: it is not counted, its end is where the time begins.
-            self._begun = now
-            return
-        self._done += 1
-        if not self._told and (elapsed := now - self._begun) >= _SETTLED_SECONDS:
-            self._told = True
-            announce(self._what, elapsed / self._done * self._total)
+        # The first step loads and compiles: the time begins at its end.
+        if self._last is not None and not self._told:
+            self._seconds.append(now - self._last)
+            looked_at = sum(self._seconds)
+            if looked_at >= (_SETTLED_SECONDS if len(self._seconds) >= _SETTLED_STEPS else _PATIENCE_SECONDS):
+                self._told = True
+                announce(self._what, median(self._seconds) * self._total)
+        self._last = now

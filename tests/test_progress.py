@@ -38,3 +38,21 @@ def test_a_pace_is_that_of_the_steps_behind_the_first_and_is_told_once(
         pace.step()
         now += seconds_a_step
     assert capsys.readouterr().err == told
+
+
+def test_a_step_that_is_captured_does_not_set_the_pace(capsys: pytest.CaptureFixture[str]):
+    now = 0.0
+    pace = Pace("it", 60, clock=lambda: now)
+    for seconds in (0, 0.1, 0.1, 25, 0.1, 0.1, 0.1):  # by the mean of these 60 steps would take four minutes
+        now += seconds
+        pace.step()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_few_steps_are_enough_where_they_are_long(capsys: pytest.CaptureFixture[str]):
+    now = 0.0
+    pace = Pace("it", 60, clock=lambda: now)
+    for seconds in (3, 31):
+        now += seconds
+        pace.step()
+    assert capsys.readouterr().err == "simhw: it will take about 31 minutes\n"

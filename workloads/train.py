@@ -6,10 +6,11 @@ uninterrupted run would have done (on the same number of threads: sums are split
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -182,10 +183,14 @@ class Run:
         optimizer = schedule.optimizer(learning)
         steps = schedule.steps if self.max_steps is None else min(self.max_steps, schedule.steps)
         told = Phase(phase, batch, schedule.steps, _size(model.parameters()), _size(learning))
-        if self.checkpoint is not None and self.checkpoint.exists():
+        of = {"phase": phase, "data": task.name, "samples": len(task), "batch": batch, **asdict(schedule)}
+        if self.checkpoint is not None and os.path.lexists(self.checkpoint):
             if hooks or self.record.phases:
                 raise WorkloadError(f"{self.checkpoint}: only a training of one phase, without hooks, can go on from a checkpoint")
-            told.losses = load_checkpoint(self.checkpoint, model, optimizer, self.seed)
+            told.losses = load_checkpoint(self.checkpoint, model, optimizer, self.seed, of)
+            told.samples = len(told.losses) * batch
+            if len(told.losses) > schedule.steps:
+                raise WorkloadError(f"{self.checkpoint}: has {len(told.losses)} steps of {schedule.steps}; remove it to start anew")
         self.record.phases.append(told)
         model.train()
         for hook in hooks:
@@ -206,7 +211,7 @@ class Run:
             self.progress(phase, step, steps, loss)
             # Not after the last step: so a finished run can be gone over again from shortly before its end, to capture more of it.
             if self.checkpoint is not None and step % CHECKPOINT_EVERY == 0 and step < schedule.steps:
-                save_checkpoint(self.checkpoint, model, optimizer, self.seed, told.losses)
+                save_checkpoint(self.checkpoint, model, optimizer, self.seed, told.losses, of)
         told.cpu_seconds = time.process_time() - begun
         for hook in hooks:
             hook.finish(model)

@@ -109,6 +109,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from simhw.output import check_target
     from simhw.roofline.device import load_device
     from workloads.table import workload
     from workloads.train import Run
@@ -124,9 +125,13 @@ def execute(arguments: argparse.Namespace) -> int:
         raise WorkloadError(f"--checkpoint: {row.name} has {len(row.phases)} phases; only a training of one can go on from a checkpoint")
     load_device(arguments.device)
     if arguments.record:
-        from simhw.output import check_target
-
         check_target(arguments.record, (".json",))
+    if arguments.checkpoint:
+        check_target(arguments.checkpoint)
+    capture = _capture(arguments, row) if arguments.capture else None
+    if capture is not None:
+        # The longest name that a step's trace can have.
+        check_target(arguments.capture.replace("{phase}", max(row.phases, key=len)).replace("{step}", "0" * 6))
     run = Run(
         seed=arguments.seed,
         scale=arguments.scale,
@@ -135,7 +140,6 @@ def execute(arguments: argparse.Namespace) -> int:
         max_steps=arguments.max_steps,
         checkpoint=Path(arguments.checkpoint) if arguments.checkpoint else None,
     )
-    capture = _capture(arguments, row) if arguments.capture else None
     if capture is not None:
         run.observer = capture
     torch.set_num_threads(arguments.threads)
