@@ -31,7 +31,7 @@ class Range:
         return sum(parts, Range(0.0, 0.0, 0.0))
 
 
-Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, le=1e12)]
 Cells = Literal["hp", "lop", "lstp"]
 
 

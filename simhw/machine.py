@@ -28,7 +28,8 @@ from simhw.tile.passes import GridTileParameters, Tile
 from simhw.tile.tensordash import TensorDashTile
 
 OperandChoice = Literal["auto", "a", "w", "g", "oracle"]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+"""Areas and powers: a square metre, a gigawatt."""
 
 
 class Lowering(BaseModel):
@@ -76,12 +77,12 @@ class _Values(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    description: str
+    name: str = Field(min_length=1, max_length=200)
+    description: str = Field(max_length=2000)
     baseline: str | None = None
     conversion: Literal["rne", "truncate"]
     tiles: int = Field(ge=1, le=65536)
-    clock_hz: float = Field(gt=0, allow_inf_nan=False)
+    clock_hz: float = Field(gt=0.1, le=1e15)
     tile_area_um2: dict[str, Amount]
     tile_power_mw: dict[str, Amount]
     gated_power: list[str] = []

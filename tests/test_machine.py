@@ -278,3 +278,24 @@ def test_a_machines_own_baseline_is_lowered_as_the_machine_is():
     assert baseline_of(load_machine("fpraker")).content_hash == load_machine("bitparallel").content_hash
     baseline = baseline_of(load_machine("fpraker", padding="skip", lane_padding="pack"))
     assert baseline.overrides == {"lowering.padding": "skip", "lowering.lane_padding": "pack"}
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ({"memory.buffers.g.banks": 4_000_000}, "less than or equal to 1048576"),
+        ({"memory.buffers.g.banks": 2**31}, "memory.buffers.g.banks: .*less than or equal to 1048576"),
+        ({"memory.transposers.count": 2**21}, "less than or equal to 1048576"),
+        ({"memory.dram.banks": 257}, "less than or equal to 256"),
+        ({"memory.dram.queue_depth": 1025}, "less than or equal to 1024"),
+        ({"pe.shift_window": 2**16 + 1}, "less than or equal to 65536"),
+        ({"tile_power_mw.pe_array": 1e13}, "less than or equal to 1000000000000"),
+        ({"clock_hz": 1e-300}, "greater than 0.1"),
+        ({"clock_hz": 1e300}, "less than or equal to"),
+        ({"name": "x" * 201}, "at most 200 characters"),
+        ({"name": ""}, "at least 1 character"),
+    ],
+)
+def test_sizes_are_bounded_by_a_stated_limit(override, says):
+    with pytest.raises(MachineError, match=says):
+        load_machine("fpraker", **override)

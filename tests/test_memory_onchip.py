@@ -1,12 +1,13 @@
 """On-chip accesses and bank conflicts, against walks that count every one."""
 
+import time
 from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from simhw.memory.onchip import TRANSPOSED, PassShape, TileShape, meeting_cycles, on_chip, slice_reuse, slice_values
+from simhw.memory.onchip import TRANSPOSED, PassShape, TileShape, _meeting, meeting_cycles, on_chip, slice_reuse, slice_values
 from simhw.memory.parameters import Buffer, Buffers, Container, Scratchpads, Transposers
 from simhw.trace.layer import OPERANDS, OPERATIONS
 from tests.memory_parts import conv_shapes, memory_of, product_shapes
@@ -261,3 +262,14 @@ def test_a_scratchpad_is_written_only_in_tiles_that_work(shape, hierarchy):
     tile, memory = hierarchy
     accesses, sums = walked(shape, tile, memory)
     assert on_chip(LINEAR, "forward", [shape], tile, memory).scratchpad_writes == pytest.approx(accesses.pad_writes + sums)
+
+
+def test_time_of_a_buffer_does_not_grow_with_its_banks():
+    # 8 neighbouring columns, 64 bytes and so 4 accesses of 16 bytes apart: never two in one of a million banks.
+    start = time.perf_counter()
+    assert _meeting((64, 64), (1, 1), 64, 8, 4, 1 << 20) == 1.0
+    assert _meeting((64, 64), (1, 1), 64, 8, 4, 32) == 1.0
+    # Of 16 banks every fourth is used: 8 accesses meet two by two, and all eight where columns lie 16 accesses apart.
+    assert _meeting((64, 64), (1, 1), 64, 8, 4, 16) == 2.0
+    assert _meeting((64, 64), (1, 1), 64, 8, 16, 16) == 8.0
+    assert time.perf_counter() - start < 1

@@ -6,6 +6,8 @@ import pytest
 
 from simhw.dotted import leaf_names
 from simhw.errors import MachineError
+from simhw.machine_file import validated
+from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.device import device_names, load_device, parse_device
 from simhw.roofline.gpu.parameters import GpuValues
 
@@ -72,3 +74,27 @@ def test_machine_file_is_no_device_file(tmp_path: Path) -> None:
     path.write_text("extends: fpraker\nname: mine\n")
     with pytest.raises(MachineError, match="kind is None; known are gpu, ascend"):
         load_device(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("extends: devices/ascend310\nhardware: {l0c_bytes: 7}\n", "l0c_bytes must hold two fractals, 2,048 bytes"),
+        ("extends: devices/ascend310\nhardware: {cores: 100000}\n", "less than or equal to 65536"),
+        ("extends: devices/v100\nkind: {}\n", "kind is {}; known are gpu, ascend"),
+        ("extends: devices/v100\nhardware: {sms: 1e300}\n", "hardware.sms: Input should be a valid integer"),
+        ("extends: devices/v100\nhardware: {clock_hz: 1e300}\n", "less than or equal to"),
+    ],
+)
+def test_device_that_no_operator_could_run_on_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(MachineError, match=says):
+        load_device(path)
+
+
+def test_table_without_one_kind_of_number_is_refused() -> None:
+    values = load_device("ascend310").values.model_dump()
+    del values["power"]["cube_pj_per_flop"]["fp16"]
+    with pytest.raises(MachineError, match=r"power.cube_pj_per_flop: .*needs an entry for fp16 too"):
+        validated(AscendValues, values, "mine")

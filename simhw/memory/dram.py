@@ -50,9 +50,9 @@ class DramParameters(BaseModel):
 
     channels: int = Field(ge=1, le=1024)
     channel_bits: Literal[16, 32]
-    transfers_per_s: float = Field(gt=0, le=1e12)
+    transfers_per_s: float = Field(ge=1e3, le=1e12)
     burst_length: int = Field(ge=1, le=1024)
-    banks: int = Field(ge=1, le=1024)
+    banks: int = Field(ge=1, le=256)
     row_bytes: int = Field(ge=1, le=1 << 24)
     queue_depth: int = Field(ge=1, le=1024)
     t_rcd: float = Field(ge=0, le=1e6)

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from simhw.memory.blocking import parse_blocking
 from simhw.memory.dram import DramParameters
 
-Count = Annotated[int, Field(ge=1, le=1 << 40)]
+Count = Annotated[int, Field(ge=1, le=1 << 20)]
+"""Of memories, and values along an axis of a container: a million is beyond any chip."""
+Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
+"""Of one memory: a terabyte."""
 Compression = Literal["none", "bdc", "zero"]
 
 
@@ -33,8 +36,8 @@ class Buffer(_Section):
 
     instances: Count
     banks: Count
-    bank_bytes: Count
-    access_bytes: Count
+    bank_bytes: Bytes
+    access_bytes: Bytes
 
     @property
     def capacity_bytes(self) -> int:
@@ -64,8 +67,8 @@ class Scratchpads(_Section):
     """
 
     banks: Count
-    operand_bytes: Count
-    partial_bytes: Count
+    operand_bytes: Bytes
+    partial_bytes: Bytes
 
 
 class Transposers(_Section):

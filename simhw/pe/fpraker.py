@@ -58,7 +58,7 @@ class FPRakerPE(BaseModel):
     kind: Literal["fpraker"]
     lanes: Literal[8]
     encoder: Encoder
-    shift_window: int = Field(ge=0)
+    shift_window: int = Field(ge=0, le=65536)
     oob_threshold: int | None = Field(ge=0, le=29)
     oob: Literal["pe", "column"]
     accumulator_fraction_bits: int = Field(ge=4, le=29)

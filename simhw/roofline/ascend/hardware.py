@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.roofline.operators import BYTES, Number
+from simhw.roofline.tables import ByNumber
 
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=1 << 40)]
+Rate = Annotated[float, Field(ge=1e-3, le=1e18)]
+Share = Annotated[float, Field(ge=1e-6, le=1)]
 
 
 class Hardware(BaseModel):
@@ -41,10 +42,10 @@ class Hardware(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cores: Count
+    cores: int = Field(ge=1, le=65536)
     clock_hz: Rate
     cube_rows: Count
-    cube_depth: dict[Number, Count]
+    cube_depth: ByNumber[Count]
     fp32_passes: Rate
     vector_bytes_per_cycle: Count
     l0a_bytes: Count
@@ -61,6 +62,14 @@ class Hardware(BaseModel):
     l2_bytes: Count
     dram_bytes_per_s: Rate
     memory_bytes: Count | None = None
+
+    @model_validator(mode="after")
+    def _buffers_hold_fractals(self) -> "Hardware":
+        operand = 2 * self.cube_rows * max(depth * BYTES[number] for number, depth in self.cube_depth.items())
+        for name, needed in (("l0a_bytes", operand), ("l0b_bytes", operand), ("l0c_bytes", 2 * self.cube_rows**2 * 4)):
+            if getattr(self, name) < needed:
+                raise ValueError(f"{name} must hold two fractals, {needed:,} bytes")
+        return self
 
     def cube_cycles(self, number: Number) -> float:
         """Cycles of one product of a (rows, depth) by a (depth, rows) fractal."""
@@ -96,7 +105,7 @@ class Achieved(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    operator_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    operator_s: Annotated[float, Field(ge=0, le=1e3)]
     cube: Share
     vector: Share
     dram: Share

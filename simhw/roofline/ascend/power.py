@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.costs import Cost, Range
-from simhw.roofline.operators import Number, Streaming
+from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
+from simhw.roofline.tables import ByNumber
 
 Factor = Annotated[float, Field(ge=1, le=10)]
 
@@ -34,10 +35,10 @@ class Power(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tdp_w: Annotated[float, Field(gt=0)]
+    tdp_w: Annotated[float, Field(gt=0, le=1e9)]
     idle_share: Annotated[float, Field(ge=0, le=1)]
-    cube_pj_per_flop: dict[Number, Cost]
-    vector_pj_per_flop: dict[Number, Cost]
+    cube_pj_per_flop: ByNumber[Cost]
+    vector_pj_per_flop: ByNumber[Cost]
     dram_pj_per_byte: Cost
     factor: Factor
 

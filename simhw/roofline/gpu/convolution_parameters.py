@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.gpu.hardware import Count, Rate, Seconds, Share
-from simhw.roofline.operators import Number
+from simhw.roofline.tables import ByNumber
 from simhw.trace.layer import Operation
 
 Tile = Annotated[list[Count], Field(min_length=2, max_length=2)]
@@ -56,7 +56,7 @@ class Kernels(BaseModel):
     strided_grad_staging: Share
     weight_grad_tap_reuse: bool
     scatter_passes: Annotated[float, Field(ge=0, le=10)]
-    input_grad_kernels: Annotated[int, Field(ge=0)]
+    input_grad_kernels: Annotated[int, Field(ge=0, le=1 << 20)]
 
 
 class Winograd(BaseModel):
@@ -79,7 +79,7 @@ class Winograd(BaseModel):
     fused_share: Share
     fused_tile: Tile
     staging: Share
-    transforms: Annotated[int, Field(ge=0)]
+    transforms: Annotated[int, Field(ge=0, le=1 << 20)]
 
 
 class ConvolutionParameters(BaseModel):
@@ -105,7 +105,7 @@ class ConvolutionParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kernels: dict[Number, Kernels]
+    kernels: ByNumber[Kernels]
     winograd: Winograd
     dram_bytes_per_s: Rate
     scratch_bytes_per_s: Rate

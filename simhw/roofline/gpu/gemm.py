@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from simhw.errors import MachineError
 from simhw.roofline.gpu.hardware import Count, Hardware, Rate, Seconds, Share
 from simhw.roofline.gpu.tiles import Grid, Tile, Waves, grid_of, overlapped, splits, waves
-from simhw.roofline.operators import BYTES, Gemm, Number
+from simhw.roofline.operators import BYTES, Gemm
 from simhw.roofline.prediction import Limit, Prediction
+from simhw.roofline.tables import ByNumber
 
 
 class Kernels(BaseModel):
@@ -50,8 +51,8 @@ class Kernels(BaseModel):
     matrix_share: Share
     staged_bytes_per_cycle: Rate
     aligned: Count
-    misaligned: Annotated[float, Field(ge=0)]
-    strided: Annotated[float, Field(ge=1)]
+    misaligned: Annotated[float, Field(ge=0, le=1e6)]
+    strided: Annotated[float, Field(ge=1, le=1e6)]
 
 
 class GemmParameters(BaseModel):
@@ -82,7 +83,7 @@ class GemmParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kernels: dict[Number, Kernels]
+    kernels: ByNumber[Kernels]
     launch_s: Seconds
     wave_s: Seconds
     reduce_s: Seconds

@@ -5,11 +5,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.operators import Number
+from simhw.roofline.tables import ByNumber
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=1e-3, le=1e18)]
+Seconds = Annotated[float, Field(ge=0, le=1e3)]
+Share = Annotated[float, Field(ge=1e-6, le=1)]
+Count = Annotated[int, Field(ge=1, le=1 << 40)]
 
 
 class Hardware(BaseModel):
@@ -35,16 +36,16 @@ class Hardware(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sms: int = Field(ge=1)
+    sms: int = Field(ge=1, le=1 << 20)
     clock_hz: Rate
-    matrix_flops_per_cycle: dict[Number, Rate]
-    vector_flops_per_cycle: dict[Number, Rate]
+    matrix_flops_per_cycle: ByNumber[Rate]
+    vector_flops_per_cycle: ByNumber[Rate]
     dram_bytes_per_s: Rate
     l2_bytes_per_s: Rate
     shared_bytes_per_cycle: Rate
-    l2_bytes: int = Field(ge=1)
-    shared_bytes: int = Field(ge=1)
-    registers: int = Field(ge=1)
+    l2_bytes: Count
+    shared_bytes: Count
+    registers: Count
     memory_bytes: Count | None = None
 
     def matrix_flops_per_s(self, number: Number) -> float:

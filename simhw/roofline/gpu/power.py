@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.costs import Cost, Range
 from simhw.roofline.gpu.hardware import Hardware, Rate
-from simhw.roofline.operators import Number, Streaming
+from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
+from simhw.roofline.tables import ByNumber
 
 Factor = Annotated[float, Field(ge=1, le=10)]
 
@@ -39,8 +40,8 @@ class PowerParameters(BaseModel):
     constant_w: Cost
     idle_sm_w: Cost
     active_w: Rate
-    matrix_pj_per_flop: dict[Number, Cost]
-    vector_pj_per_flop: dict[Number, Cost]
+    matrix_pj_per_flop: ByNumber[Cost]
+    vector_pj_per_flop: ByNumber[Cost]
     dram_pj_per_byte: Cost
     tdp_w: Rate
     active_factor: Factor

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import Hardware, Rate, Seconds
-from simhw.roofline.operators import BYTES, GATES, Gemm, Number, Recurrent
+from simhw.roofline.operators import BYTES, GATES, Gemm, Recurrent
 from simhw.roofline.prediction import Limit, Prediction
-from simhw.trace.layer import Operation
+from simhw.roofline.tables import ByNumber, every
+from simhw.trace.layer import OPERATIONS, Operation
 
 
 class Chain(BaseModel):
@@ -50,8 +51,8 @@ class RecurrentParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    chains: dict[Number, dict[Operation, Chain]]
-    gradient_bytes_per_s: dict[Number, Rate]
+    chains: ByNumber[Annotated[dict[Operation, Chain], every(OPERATIONS)]]
+    gradient_bytes_per_s: ByNumber[Rate]
     host_s: Seconds
 
 

@@ -7,13 +7,14 @@ A kernel alone waits for its launch, which a stream of kernels hides, and for th
 measurement in it.
 """
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.gpu.hardware import Hardware, Rate, Seconds
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.prediction import Limit, Prediction
+from simhw.roofline.tables import every
 
 
 class StreamingKernel(BaseModel):
@@ -49,7 +50,7 @@ class LongRows(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    columns: int = Field(ge=1)
+    columns: int = Field(ge=1, le=1 << 40)
     kernel: StreamingKernel
 
 
@@ -66,7 +67,7 @@ class SecondReading(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rows_per_sm: int = Field(ge=1)
+    rows_per_sm: int = Field(ge=1, le=1 << 40)
     missing_share: Annotated[float, Field(ge=0, le=1)]
 
     def bytes_again(self, streaming: Streaming, hardware: Hardware) -> float:
@@ -97,7 +98,7 @@ class StreamingParameters(BaseModel):
 
     launch_s: Seconds
     vector_share: Annotated[float, Field(gt=0, le=1)]
-    kernels: dict[StreamingKind, StreamingKernel]
+    kernels: Annotated[dict[StreamingKind, StreamingKernel], every(get_args(StreamingKind))]
     long_rows: dict[StreamingKind, LongRows]
     second_reading: dict[StreamingKind, SecondReading]
 
