@@ -3,12 +3,13 @@
 DeepBench ran on the SXM2 board and timed library calls on the device; NeuSight ran PyTorch on the PCIe board.
 """
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from simhw.errors import SimhwError
+from simhw.errors import ShapeError, SimhwError
+from simhw.input import quoted
+from simhw.roofline.measured_rows import MeasuredRow, measured_rows
 from simhw.roofline.operators import BYTES, Cell, Convolution, Gemm, Number, Operator, Recurrent, Streaming
 from simhw.trace.layer import OPERATIONS
 
@@ -53,17 +54,13 @@ def read_measurements(folder: Path, name: str) -> list[Measured]:
         The file is missing, not one of those known, or a row of it cannot be read.
     """
     if name not in FILES:
-        raise SimhwError(f"no reader for measurements {name!r}; there are {', '.join(FILES)}")
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        raise SimhwError(f"{path}: no such file; give the folder that holds the measurements")
+        raise SimhwError(f"no reader for measurements {quoted(name)}; there are {', '.join(FILES)}")
     measured: list[Measured] = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for index, row in enumerate(csv.DictReader(file)):
-            try:
-                measured += FILES[name](row, name, index)
-            except (KeyError, ValueError, TypeError) as error:
-                raise SimhwError(f"{path}: row {index + 1} cannot be read: {error!r}") from None
+    for index, row in enumerate(measured_rows(folder, name)):
+        try:
+            measured += FILES[name](row, name, index)
+        except ShapeError as error:  # sizes that do not fit each other
+            row.fail(str(error))
     return measured
 
 
@@ -71,23 +68,26 @@ def _number(name: str) -> Number:
     return "fp16" if name.endswith("fp16mix") else "fp32"
 
 
-def _ints(row: Mapping[str, str], *names: str) -> list[int]:
-    return [int(row[name]) for name in names]
-
-
-def _deepbench_gemm(row: Mapping[str, str], name: str, index: int) -> Iterator[Measured]:
+def _deepbench_gemm(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
     """The library's matrices are column-major: its M is contiguous, and it computes our product transposed."""
-    m, n, k = _ints(row, "M", "N", "K")
-    transposed = row["tB"] == "T", row["tA"] == "T"
+    m, n, k = row.counts("M", "N", "K")
+    transposed = _transposed(row, "tB"), _transposed(row, "tA")
     gemm = Gemm(m=n, n=m, k=k, number=_number(name), transposed=transposed)
-    yield Measured(gemm, float(row["ms"]) * 1e-3, name, index, row["src"])
+    yield Measured(gemm, row.quantity("ms") * 1e-3, name, index, row.text("src"))
 
 
-def _deepbench_conv(row: Mapping[str, str], name: str, index: int) -> Iterator[Measured]:
-    width, height, channels, images, filters, kernel_w, kernel_h = _ints(row, "W", "H", "C", "N", "K", "S", "R")
-    pad_w, pad_h, stride_w, stride_h = _ints(row, "pad_w", "pad_h", "sw", "sh")
+def _transposed(row: MeasuredRow, column: str) -> bool:
+    if row.text(column) not in ("N", "T"):
+        row.fail(f"column {quoted(column)} is {quoted(row.text(column))}; give N or T")
+    return row.text(column) == "T"
+
+
+def _deepbench_conv(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
+    width, height, channels, images, filters, kernel_w, kernel_h = row.counts("W", "H", "C", "N", "K", "S", "R")
+    pad_w, pad_h = row.count("pad_w", least=0), row.count("pad_h", least=0)
+    stride_w, stride_h = row.counts("sw", "sh")
     for operation, column in zip(OPERATIONS, ("fwd_ms", "dgrad_ms", "wgrad_ms"), strict=True):
-        if not row[column].startswith("N/A"):
+        if not row.text(column).startswith("N/A"):
             convolution = Convolution(
                 operation=operation,
                 images=images,
@@ -101,33 +101,36 @@ def _deepbench_conv(row: Mapping[str, str], name: str, index: int) -> Iterator[M
                 number=_number(name),
             )
             # The algorithm is that of the forward operation alone.
-            algorithm = row["algo"] if operation == "forward" else ""
-            yield Measured(convolution, float(row[column]) * 1e-3, name, index, row["src"], algorithm)
+            algorithm = row.text("algo") if operation == "forward" else ""
+            yield Measured(convolution, row.quantity(column) * 1e-3, name, index, row.text("src"), algorithm)
 
 
-def _deepbench_rnn(row: Mapping[str, str], name: str, index: int) -> Iterator[Measured]:
+def _deepbench_rnn(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
     """The benchmark ran cuDNN in skip mode: with a product for the input its fastest cells would beat the board's peak."""
-    cell = CELLS[row["kind"].rpartition(" ")[2]]
-    hidden, batch, steps = _ints(row, "hidden", "batch", "timesteps")
+    kind = row.text("kind").rpartition(" ")[2]
+    if kind not in CELLS:
+        row.fail(f"column 'kind' is {quoted(row.text('kind'))}; give one that ends in {', '.join(CELLS)}")
+    cell = CELLS[kind]
+    hidden, batch, steps = row.counts("hidden", "batch", "timesteps")
     for operation, column in zip(OPERATIONS, ("fwd_ms", "bwd_data_ms", "bwd_weights_ms"), strict=True):
         recurrent = Recurrent(cell, operation, 0, hidden, batch, steps, _number(name))
-        yield Measured(recurrent, float(row[column]) * 1e-3, name, index, f"{cell} {row['source']}")
+        yield Measured(recurrent, row.quantity(column) * 1e-3, name, index, f"{cell} {row.text('source')}")
 
 
-def _neusight(row: Mapping[str, str], name: str, index: int, operator: Operator) -> Measured:
-    grid = (int(row["grid_x"]), int(row["grid_y"]), int(row["grid_z"]))
-    return Measured(operator, float(row["latency"]) * 1e-3, name, index, "", row["kernel_name"], grid)
+def _neusight(row: MeasuredRow, name: str, index: int, operator: Operator) -> Measured:
+    grid = (row.count("grid_x"), row.count("grid_y"), row.count("grid_z"))
+    return Measured(operator, row.quantity("latency") * 1e-3, name, index, "", row.text("kernel_name"), grid)
 
 
-def _neusight_gemm(row: Mapping[str, str], name: str, index: int) -> Iterator[Measured]:
+def _neusight_gemm(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
     """Its columns are an (m, n) by an (n, k) matrix: their `n` is the reduction."""
-    batch, rows, reduction, columns = _ints(row, "b", "m", "n", "k")
+    batch, rows, reduction, columns = row.counts("b", "m", "n", "k")
     gemm = Gemm(m=rows, n=columns, k=reduction, batch=batch, transposed=(False, name.endswith("linear")))
     yield _neusight(row, name, index, gemm)
 
 
-def _neusight_streaming(row: Mapping[str, str], name: str, index: int) -> Iterator[Measured]:
-    rows, columns = _ints(row, "b", "h")
+def _neusight_streaming(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
+    rows, columns = row.counts("b", "h")
     function = name.rpartition("_")[2]
     size = float(rows * columns)
     data = size * BYTES["fp32"]
@@ -142,7 +145,7 @@ def _neusight_streaming(row: Mapping[str, str], name: str, index: int) -> Iterat
     yield _neusight(row, name, index, operator)
 
 
-FILES: dict[str, Callable[[Mapping[str, str], str, int], Iterator[Measured]]] = {
+FILES: dict[str, Callable[[MeasuredRow, str, int], Iterator[Measured]]] = {
     "deepbench_v100_gemm_fp32": _deepbench_gemm,
     "deepbench_v100_gemm_fp16mix": _deepbench_gemm,
     "deepbench_v100_conv_fp32": _deepbench_conv,

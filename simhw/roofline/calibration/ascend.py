@@ -8,7 +8,6 @@ layers tells.  Slices and concatenations may become copies to another layout, ot
 of their own, of which no list tells.  Networks with them are scored, too, by the constants of the fitted ones.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.calibration.score import Score, score_of
 from simhw.roofline.device import load_device
 from simhw.roofline.layers import Conv, Linear, Network, Normalization, Pointwise, Pool
+from simhw.roofline.measured_rows import measured_rows
 from simhw.roofline.networks import load_network
 from simhw.roofline.operators import Streaming
 from simhw.roofline.step import Run, step
@@ -89,25 +89,21 @@ class MeasuredNetwork:
         return self.longest_s + exposed * self.hidden_s + operator_s * self.operators
 
 
-def read_networks(folder: Path, ascend: AscendValues) -> list[MeasuredNetwork]:
-    """Measured networks that can be built.
+def read_rows(folder: Path) -> list[tuple[str, int, float]]:
+    """Model, batch and images per second of the measured networks that can be built.
 
     Raises
     ------
     SimhwError
-        The file is missing or cannot be read.
+        The file is missing or cannot be read; names the row.
     """
-    path = folder / f"{FILE}.csv"
-    if not path.is_file():
-        raise SimhwError(f"{path}: no such file; give the folder that holds the measurements")
-    rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for index, row in enumerate(csv.DictReader(file)):
-            try:
-                if row["model"] in NETWORKS:
-                    rows.append((row["model"], int(row["batch"]), float(row["images_per_second"])))
-            except (KeyError, ValueError, TypeError) as error:
-                raise SimhwError(f"{path}: row {index + 1} cannot be read: {error!r}") from None
+    rows = [(row.text("model"), row.count("batch"), row.quantity("images_per_second")) for row in measured_rows(folder, FILE)]
+    return [row for row in rows if row[0] in NETWORKS]
+
+
+def read_networks(folder: Path, ascend: AscendValues) -> list[MeasuredNetwork]:
+    """Measured networks that can be built; raises as `read_rows`."""
+    rows = read_rows(folder)
     parts = {key: _parts(load_network(NETWORKS[key[0]]), key[1] * CLIPS.get(key[0], 1), ascend) for key in {row[:2] for row in rows}}
     return [MeasuredNetwork(model, load_network(NETWORKS[model]), batch, batch / rate, *parts[model, batch]) for model, batch, rate in rows]
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import StatisticsError
 
 from simhw.dotted import leaf
 from simhw.errors import SimhwError
@@ -10,9 +12,15 @@ from simhw.progress import track
 from simhw.roofline.calibration import ascend, convolution, gemm, power, recurrent, streaming
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
+from simhw.roofline.measurements import FILES, read_measurements
 
 Fit = Callable[[Path], tuple[dict[str, float], list[Score]]]
 
+READERS: dict[str, tuple[Callable[[Path], object], ...]] = {
+    "v100": (*(partial(read_measurements, name=name) for name in FILES), power.watts),
+    "ascend310": (ascend.read_rows,),
+}
+"""Readers of all that a device's fits take, by device: a file that cannot be read is told before a fit of minutes begins."""
 FITS: dict[str, dict[str, Fit]] = {
     "v100": {
         "gemm": gemm.calibrate,
@@ -41,12 +49,14 @@ def calibrate(device: Device, folder: Path) -> tuple[list[Fitted], list[Score]]:
     Raises
     ------
     SimhwError
-        Nothing is fitted for the device, the folder is missing, or a file of it cannot be read.
+        Nothing is fitted for the device, the folder is missing, a file of it cannot be read, or its rows are too few.
     """
     if device.name not in FITS:
         raise SimhwError(f"no constants of {device.name} are fitted; there are fits for {', '.join(FITS)}")
     if not folder.is_dir():
         raise SimhwError(f"{folder}: no such folder; give the one that holds the measurements")
+    for read in READERS[device.name]:
+        read(folder)
     values = device.values.model_dump()
     constants: list[Fitted] = []
     scores: list[Score] = []
@@ -57,5 +67,8 @@ def calibrate(device: Device, folder: Path) -> tuple[list[Fitted], list[Score]]:
 
 
 def _results(fits: dict[str, Fit], folder: Path) -> Iterator[tuple[dict[str, float], list[Score]]]:
-    for fit in track(fits.values(), "fitting", len(fits)):
-        yield fit(folder)
+    for name, fit in track(fits.items(), "fitting", len(fits)):
+        try:
+            yield fit(folder)
+        except StatisticsError:
+            raise SimhwError(f"{folder}: too few rows to fit the constants of {name}: some kind of kernel has none") from None

@@ -4,13 +4,14 @@ The file names kernels and watts alone.  What a kernel executes is known only by
 where an energy follows from watts, and the rest of the kernels can only bound the result.
 """
 
-import csv
 from pathlib import Path
 
 from simhw.errors import SimhwError
+from simhw.input import quoted
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.measured_rows import measured_rows
 
 FILE = "accelwattch_v100_power"
 SGEMM, TENSOR, STREAM = "parboil_sgemm_k1", "cudaTensorCoreGemm_k1", "kmeans_k1"
@@ -24,16 +25,18 @@ def watts(folder: Path) -> dict[str, float]:
     Raises
     ------
     SimhwError
-        The file is missing or cannot be read.
+        The file is missing or cannot be read, or lacks a kernel that is needed.
     """
-    path = folder / f"{FILE}.csv"
-    if not path.is_file():
-        raise SimhwError(f"{path}: no such file; give the folder that holds the measurements")
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            return {row[""]: float(row["mean HW_power"]) for row in csv.DictReader(file)}
-        except (KeyError, ValueError, TypeError) as error:
-            raise SimhwError(f"{path}: cannot be read: {error!r}") from None
+    measured: dict[str, float] = {}
+    for row in measured_rows(folder, FILE):
+        kernel = row.text("")
+        if kernel in measured:
+            row.fail(f"kernel {quoted(kernel)} stands there a second time")
+        measured[kernel] = row.quantity("mean HW_power")
+    for kernel in ASSUMED_SHARES:
+        if kernel not in measured:
+            raise SimhwError(f"{folder / FILE}.csv: no row of {kernel}, from which a cost is taken")
+    return measured
 
 
 def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:

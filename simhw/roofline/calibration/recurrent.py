@@ -6,6 +6,7 @@ from statistics import fmean
 
 from scipy.optimize import minimize
 
+from simhw.errors import SimhwError
 from simhw.roofline.calibration.score import Score, percentage_errors, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import predict_gemm
@@ -35,7 +36,15 @@ def _features(row: Measured, gpu: GpuValues) -> Features:
 
 
 def fit(rows: Sequence[Measured], gpu: GpuValues) -> tuple[float, float, float]:
-    """Constants of one operation and number: call [s], step [s] (weight_grad: seconds per byte of gradients), and the product's share."""
+    """Constants of one operation and number: call [s], step [s] (weight_grad: seconds per byte of gradients), and the product's share.
+
+    Raises
+    ------
+    SimhwError
+        There are no rows.
+    """
+    if not rows:
+        raise SimhwError("no measured recurrent cell to fit to")
     found = [_features(row, gpu) for row in rows]
     truth = [row.seconds for row in rows]
     units = _units(rows)
