@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.cells import CellStratum, Plan, Unit, block_rows, cell_strata, exact_units, unit_rows
-from simhw.errors import TraceError
-from simhw.lowering import Block, Family, lower
+from simhw.lowering import Block, Family, check_runnable, lower
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
 from simhw.sampling import StratumTally
@@ -97,6 +96,7 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     Only shapes and statistics are read.
     """
     families = lower_for(layer, operation, machine)
+    check_runnable(layer, operation, families)
     run = OperationRun(layer_index, layer, operation, families)
     for number, choice in enumerate(choose_operands(layer, operation, machine)):
         strata = []
@@ -105,8 +105,6 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
             # The trace's blocks were drawn from all products: where images differ in their choice, each runs its own, but a
             # choice may have few of them or none, so that they are one stratum still.
             drawn = StratumTally(sum(plan.passes for _, plan in parts), population(family), exact=False)
-            if family.sampled and not family.blocks:
-                raise TraceError(f"{family.name}: the trace holds no block of some of its products; sample the whole trace again")
             for swapped, plan in parts:
                 place = (*run.key, number, family.number, int(swapped))
                 if family.sampled:

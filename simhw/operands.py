@@ -10,7 +10,7 @@ from simhw.machine import Machine
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
 from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName, TensorStatistics
-from simhw.trace.statistics import layer_statistics
+from simhw.trace.statistics import COMPRESSED, layer_statistics
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class OperandChoice:
 
 
 def statistics_of(layer: Layer, tensor: TensorName) -> TensorStatistics:
-    """A tensor's statistics: those recorded, or measured now and kept with the layer."""
-    if tensor not in layer.statistics:
+    """A tensor's statistics: those recorded, or measured now and kept with the layer where none or not all were."""
+    recorded = layer.statistics.get(tensor)
+    if recorded is None or not recorded.compressed_bytes.keys() >= set(COMPRESSED):
         layer.statistics[tensor] = layer_statistics(layer, tensor)
     return layer.statistics[tensor]
 

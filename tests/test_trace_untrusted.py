@@ -251,7 +251,7 @@ def test_array_at_an_odd_byte_is_copied_to_an_aligned_place(tmp_path: Path) -> N
     ("content", "words"),
     [
         (b"", "metadata.json"),
-        (b"not json", "Invalid JSON"),
+        (b"not json", "not JSON: expected ident"),
         (b"[1, 2]", "metadata.json"),
         (b"\xff\xfe", "metadata.json"),
         (b"[" * 100_000, "metadata.json"),

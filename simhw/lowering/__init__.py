@@ -7,5 +7,6 @@ values in a documented order.  Source: spec page lowering.md.
 from simhw.lowering.family import Block, Family
 from simhw.lowering.lower import lower
 from simhw.lowering.operand import LanePadding, Operand, Padding, Reduction
+from simhw.lowering.runnable import check_runnable
 
-__all__ = ["Block", "Family", "LanePadding", "Operand", "Padding", "Reduction", "lower"]
+__all__ = ["Block", "Family", "LanePadding", "Operand", "Padding", "Reduction", "check_runnable", "lower"]

@@ -1,7 +1,7 @@
 """Reading a zip of ``.npy`` members that nobody vouches for: one member at a time, nothing allocated before it is checked.
 
-Python's `zipfile` reads the directory; the members' bytes are read here, because a stored one is memory-mapped where it
-lies, and because an archive must be small enough to pickle into a worker process, without an open file.
+A stored member is memory-mapped where it lies, and an archive is small enough to pickle into a worker process, without an
+open file.  `simhw.trace.directory` reads the zip's directory.
 """
 
 import mmap
@@ -9,7 +9,6 @@ import os
 import re
 import struct
 import tokenize
-import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ import numpy as np
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
+from simhw.input import quoted
+from simhw.trace.directory import DEFLATED, ENCRYPTED, LOCAL_SIGNATURE, STORED, Member, read_directory
 
 LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
-LOCAL_SIGNATURE = b"PK\x03\x04"
-ENCRYPTED = 0x1
 # Deflate spends at least two bits on a copy of at most 258 bytes.
 DEFLATE_LARGEST_RATIO = 1032
 # An honest header of a bfloat16 tensor takes 128 bytes; the limit also bounds what numpy parses.
@@ -39,18 +38,22 @@ SMALLEST_MAPPED_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class Limits:
-    """What a compressed trace may unpack to; stored members are bounded by the file itself.
+    """What a trace may unpack to or claim; stored members are bounded by the file itself.
 
     Attributes
     ----------
-    tensor_bytes, trace_bytes, metadata_bytes : int
-        Largest unpacked size of one tensor, of all members together, and of the metadata.  The environment variables
-        ``SIMHW_MAX_TENSOR_BYTES``, ``SIMHW_MAX_TRACE_BYTES`` and ``SIMHW_MAX_METADATA_BYTES`` replace the defaults.
+    tensor_bytes, trace_bytes : int
+        Largest size of one tensor, unpacked or only claimed (a sample's tensors are not in the file), and of all members.
+    metadata_bytes : int
+        Memory that the metadata may take once parsed, beside eight times the file's size.
+
+    The environment variables ``SIMHW_MAX_TENSOR_BYTES``, ``SIMHW_MAX_TRACE_BYTES`` and ``SIMHW_MAX_METADATA_BYTES``
+    replace the defaults.
     """
 
     tensor_bytes: int = 4 << 30
     trace_bytes: int = 64 << 30
-    metadata_bytes: int = 64 << 20
+    metadata_bytes: int = 48 << 20
 
     @classmethod
     def from_environment(cls) -> "Limits":
@@ -63,19 +66,6 @@ class Limits:
                     raise TraceError(f"SIMHW_MAX_{name.upper()}={text!r}: give a number of bytes")
                 given[name] = int(text)
         return cls(**given)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One file inside the archive, as the directory has it; sizes in bytes, ``end`` is where the next thing begins."""
-
-    name: str
-    offset: int
-    end: int
-    stored_bytes: int
-    bytes: int
-    crc: int
-    deflated: bool
 
 
 class Archive:
@@ -100,45 +90,29 @@ class Archive:
         # Members whose checksum held once are not summed again.
         self._intact: set[str] = set()
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the whole file."""
+        return self._identity[0]
+
     def error(self, problem: str) -> TraceError:
         """An error that names the file."""
         return TraceError(f"{self.path.name}: {problem}")
 
     def _directory(self, file: BinaryIO) -> dict[str, Member]:
-        try:
-            with zipfile.ZipFile(file) as directory:
-                infos, end = directory.infolist(), directory.start_dir
-        # What zipfile lets through when a directory is damaged.
-        except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OverflowError, EOFError) as error:
-            file.seek(0)
-            begins = file.read(4) == LOCAL_SIGNATURE
-            detail = "is cut off or damaged: it begins as a zip file but its directory is missing" if begins else "is not a zip file"
-            raise self.error(f"{detail} ({error}); a trace is an .npz file that simhw has written") from error
-        # Each member's room ends where the next one begins, or the directory.
-        begins_at = sorted({info.header_offset for info in infos})
-        ends = dict(zip(begins_at, [*begins_at[1:], end], strict=True))
         members: dict[str, Member] = {}
         taken: set[int] = set()
         total = 0
-        for info in infos:
-            name = info.filename
-            if name in members:
-                raise self.error(f"holds member {name!r} twice")
-            if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or ":" in name:
-                raise self.error(f"holds member {name!r}, which is not a name that a trace has")
-            if info.flag_bits & ENCRYPTED:
-                raise self.error(f"member {name!r} is encrypted; a trace is not")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise self.error(f"member {name!r} has compression method {info.compress_type}; known are stored (0) and deflated (8)")
-            deflated = info.compress_type == zipfile.ZIP_DEFLATED
-            member = Member(name, info.header_offset, ends[info.header_offset], info.compress_size, info.file_size, info.CRC, deflated)
+        for member in read_directory(file, self.error):
+            if member.name in members:
+                raise self.error(f"holds member {quoted(member.name)} twice")
             self._check_size(member)
             # Members that share an offset, or overlap, would unpack to more than the file holds.
-            if member.offset < 0 or member.offset in taken or member.offset + LOCAL_HEADER.size + member.stored_bytes > member.end:
+            if member.offset in taken or member.offset + LOCAL_HEADER.size + member.stored_bytes > member.end:
                 raise self._overlap(member)
             taken.add(member.offset)
-            total += member.bytes if deflated else 0
-            members[name] = member
+            total += member.bytes if member.deflated else 0
+            members[member.name] = member
         if total > self.limits.trace_bytes:
             raise self.error(
                 f"unpacks to {total} bytes, more than {self.limits.trace_bytes} for one trace; set SIMHW_MAX_TRACE_BYTES to allow more"
@@ -146,21 +120,21 @@ class Archive:
         return members
 
     def _overlap(self, member: Member, where: str = "directory") -> TraceError:
-        return self.error(f"{where}: member {member.name!r} reaches into what follows it; the file is damaged or forged")
+        return self.error(f"{where}: member {quoted(member.name)} reaches into what follows it; the file is damaged or forged")
 
     def _check_size(self, member: Member) -> None:
         if not member.deflated:
             if member.bytes != member.stored_bytes:
-                raise self.error(f"member {member.name!r} is stored, but claims {member.bytes} bytes in {member.stored_bytes}")
+                raise self.error(f"member {quoted(member.name)} is stored, but claims {member.bytes} bytes in {member.stored_bytes}")
             return
         if member.bytes > DEFLATE_LARGEST_RATIO * (member.stored_bytes + 1):
             raise self.error(
-                f"member {member.name!r} claims {member.bytes} bytes in {member.stored_bytes} compressed ones, "
+                f"member {quoted(member.name)} claims {member.bytes} bytes in {member.stored_bytes} compressed ones, "
                 f"more than the {DEFLATE_LARGEST_RATIO} to 1 that deflate can reach"
             )
         if member.bytes > self.limits.tensor_bytes:
             raise self.error(
-                f"member {member.name!r} unpacks to {member.bytes} bytes, more than {self.limits.tensor_bytes} for one tensor; "
+                f"member {quoted(member.name)} unpacks to {member.bytes} bytes, more than {self.limits.tensor_bytes} for one tensor; "
                 "set SIMHW_MAX_TENSOR_BYTES to allow more"
             )
 
@@ -173,7 +147,7 @@ class Archive:
             There is none; ``where`` says what it would have been.
         """
         if name not in self.members:
-            raise self.error(f"{where}: member {name!r} is missing")
+            raise self.error(f"{where}: member {quoted(name)} is missing")
         return self.members[name]
 
     def _open(self) -> BinaryIO:
@@ -191,19 +165,19 @@ class Archive:
         file.seek(member.offset)
         raw = file.read(LOCAL_HEADER.size)
         if len(raw) < LOCAL_HEADER.size or not raw.startswith(LOCAL_SIGNATURE):
-            raise self.error(f"{where}: the local header of member {member.name!r} is damaged")
+            raise self.error(f"{where}: the local header of member {quoted(member.name)} is damaged")
         _, _, flags, method, _, _, _, _, _, name_bytes, extra_bytes = LOCAL_HEADER.unpack(raw)
         name = file.read(name_bytes)
-        expected = zipfile.ZIP_DEFLATED if member.deflated else zipfile.ZIP_STORED
+        expected = DEFLATED if member.deflated else STORED
         if name != member.name.encode() or method != expected or flags & ENCRYPTED:
-            raise self.error(f"{where}: the local header of member {member.name!r} differs from the directory")
+            raise self.error(f"{where}: the local header of member {quoted(member.name)} differs from the directory")
         begin: int = member.offset + LOCAL_HEADER.size + name_bytes + extra_bytes
         if begin + member.stored_bytes > member.end:
             raise self._overlap(member, where)
         return begin
 
     def _damaged(self, member: Member, where: str, problem: str) -> TraceError:
-        return self.error(f"{where}: member {member.name!r} is damaged: {problem}")
+        return self.error(f"{where}: member {quoted(member.name)} is damaged: {problem}")
 
     def _unpacked(self, file: BinaryIO, member: Member, where: str) -> Iterator[bytes]:
         """The member's bytes in pieces, never more than the directory says; length and checksum are checked at the end."""
@@ -232,21 +206,17 @@ class Archive:
             raise self._damaged(member, where, "its checksum is wrong")
         self._intact.add(member.name)
 
-    def read(self, name: str, where: str) -> bytes:
-        """All bytes of a small member.
+    def unpacked(self, name: str, where: str) -> Iterator[bytes]:
+        """A member's bytes in pieces of at most a megabyte.
 
         Raises
         ------
         TraceError
-            It is missing, damaged, or larger than the metadata may be.
+            It is missing or damaged.
         """
         member = self.member(name, where)
-        if member.bytes > self.limits.metadata_bytes:
-            raise self.error(
-                f"{where}: {member.bytes} bytes, more than {self.limits.metadata_bytes}; set SIMHW_MAX_METADATA_BYTES to allow more"
-            )
         with self._open() as file:
-            return b"".join(self._unpacked(file, member, where))
+            yield from self._unpacked(file, member, where)
 
     def check_array_size(self, name: str, shape: tuple[int, ...], where: str) -> None:
         """Check by the directory alone that a member can be a uint16 array of this shape.
@@ -318,7 +288,7 @@ class Archive:
         # All that numpy's parser of a literal lets through when the header is not one.
         except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError, tokenize.TokenError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise self.error(f"{where}: member {member.name!r} is not a .npy array: {reason}") from error
+            raise self.error(f"{where}: member {quoted(member.name)} is not a .npy array: {reason}") from error
         if dtype != np.dtype("<u2"):
             hint = " (big-endian)" if dtype == np.dtype(">u2") else ""
             raise self.error(f"{where}: dtype {dtype.str!r}{hint}; bfloat16 bit patterns are little-endian uint16, '<u2'")
@@ -327,7 +297,9 @@ class Archive:
         if claimed != shape:
             raise self.error(f"{where}: the array's header claims shape {claimed}, the metadata {shape}")
         if stream.tell() + 2 * prod(shape) != member.bytes:
-            raise self.error(f"{where}: member {member.name!r} has {member.bytes} bytes; its header and shape {shape} need another number")
+            raise self.error(
+                f"{where}: member {quoted(member.name)} has {member.bytes} bytes; its header and shape {shape} need another number"
+            )
         return stream.tell()
 
 

@@ -10,6 +10,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -18,12 +19,13 @@ from pydantic import ValidationError
 
 from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
 from simhw.errors import ShapeError, TraceError
+from simhw.input import quoted
 from simhw.output import replacing
 from simhw.progress import track
 from simhw.trace.archive import LOCAL_HEADER, Archive, Limits
 from simhw.trace.find import find_trace
-from simhw.trace.layer import OPERATIONS, TENSORS, Layer, Operation, ProductBlock, TensorName, TensorSource
-from simhw.trace.metadata import MEMBER, LayerRecord, first_problem, layer_record, parse, statistics_of, trace_record
+from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS, Layer, Operation, ProductBlock, TensorName, TensorSource, output_spatial
+from simhw.trace.metadata import MEMBER, LayerRecord, bounded, first_problem, layer_record, parse, statistics_of, trace_record
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
 
@@ -35,6 +37,10 @@ ALIGNMENT = 64
 ALIGNMENT_ID = 0xD935
 ZIP64_EXTRA_BYTES = 20
 SCAN_VALUES = 1 << 20
+# A convolution's padding may grow its input by this, and by so many times what the file holds of the layer: a kernel of 3 x 3
+# x 3 on a single position makes 27 of it.
+PADDING_BYTES, PADDING_RATIO = 32 << 20, 32
+OFFSET_BYTES = 8
 
 
 def tensor_member(index: int, tensor: TensorName) -> str:
@@ -129,14 +135,14 @@ def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", lim
     layers = [_layer(archive, index, layer, nonfinite, expected) for index, layer in enumerate(record.layers)]
     extra = sorted(set(archive.members) - expected)
     if extra:
-        raise archive.error(f"holds {len(extra)} members that its metadata does not name, the first {extra[0]!r}")
+        raise archive.error(f"holds {len(extra)} members that its metadata does not name, the first {quoted(extra[0])}")
     return Trace(layers, record.metadata(), str(found))
 
 
 def _metadata_bytes(archive: Archive) -> bytes:
     if MEMBER not in archive.members:
         raise archive.error(f"has no {MEMBER}: a zip file, but not a trace")
-    return archive.read(MEMBER, MEMBER)
+    return bounded(archive.unpacked(MEMBER, MEMBER), archive.limits.metadata_bytes + 8 * archive.file_bytes, archive.path.name)
 
 
 def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFinite, expected: set[str]) -> Layer:
@@ -161,7 +167,7 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
             y = source(block_member(index, operation, number, "y"), (entry.y_rows, entry.reduction), f"{where}, Y")
             blocks[operation].append(ProductBlock(entry.family, entry.product, entry.x_start, entry.y_start, x, y))
     try:
-        return Layer(
+        layer = Layer(
             record.name,
             record.kind,
             record.geometry.model_dump(),
@@ -176,6 +182,37 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
     except ShapeError as error:
         problem = str(error)
         raise archive.error(problem if problem.startswith("layer ") else f"layer {record.name!r}: {problem}") from error
+    unknown = sorted(set(blocks) - set(layer.operations))
+    if unknown:
+        raise archive.error(f"layer {record.name!r}: holds blocks of {unknown[0]}, which training did not run")
+    _check_claims(archive, layer)
+    return layer
+
+
+def _check_claims(archive: Archive, layer: Layer) -> None:
+    """Refuse sizes that the file states but does not hold, beyond those of one tensor or, of padding, beyond what it holds.
+
+    Held tensors are as large as their members.  A sample's were once captured whole, under the same limit.
+    """
+    limit = archive.limits.tensor_bytes // 2
+    sizes = {f"tensor {t.upper()} of shape {shape}": prod(shape) for t, shape in layer.shapes.items() if not layer.holds(t)}
+    if layer.kind in CONVOLUTIONS and "a" in layer.shapes and "w" in layer.shapes:
+        a, w = layer.shapes["a"], layer.shapes["w"]
+        padded = prod(a[:2]) * prod(size + 2 * pad for size, pad in zip(a[2:], layer.geometry.padding, strict=True))
+        positions = a[0] * prod(output_spatial(layer))
+        sizes |= {f"input {a} with padding {layer.geometry.padding}": padded, f"the output of input {a}": positions * w[0]}
+        held = 2 * sum(prod(shape) for t, shape in layer.shapes.items() if layer.holds(t))
+        if held and 2 * padded + OFFSET_BYTES * positions > PADDING_BYTES + PADDING_RATIO * held:
+            raise archive.error(
+                f"layer {layer.name!r}: padding {layer.geometry.padding} grows input {a} to {padded} values "
+                f"and {positions} output positions, far beyond what the file holds"
+            )
+    for what, size in sizes.items():
+        if size > limit:
+            raise archive.error(
+                f"layer {layer.name!r}, {what}: claims {size} values, more than {limit} for one tensor; "
+                "set SIMHW_MAX_TENSOR_BYTES to allow more"
+            )
 
 
 def trace_hash(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,8 @@
 The page docs/trace-format.md describes every field for readers of the file.
 """
 
-from math import prod
+from collections.abc import Iterable
+from math import isfinite, prod
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -17,11 +18,13 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import from_json
 
 from simhw import __version__
 from simhw.bfloat16 import term_counts
 from simhw.errors import TraceError
 from simhw.trace.layer import Layer, Operation, TensorName, TensorStatistics
+from simhw.trace.statistics import COMPRESSED, per_image
 from simhw.trace.trace import Metadata
 
 FORMAT = "simhw-trace"
@@ -34,6 +37,12 @@ Extent = Annotated[int, Field(ge=1, le=2**40)]
 Rows = Annotated[int, Field(ge=1, le=16)]
 RowStart = Annotated[int, Field(ge=0, le=2**53, multiple_of=16)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+
+MARK_BYTES = {b"{": 400, b"[": 120, b":": 150, b",": 56}
+"""Memory that a mark of JSON brings with it once parsed and checked, at the most (measured: `tests/test_trace_metadata.py`)."""
+CHARACTER_BYTES = {True: 2, False: 7}
+"""Memory of a character of JSON, plain ASCII or not: the text itself and what it is part of."""
 
 
 class _Record(BaseModel):
@@ -73,8 +82,8 @@ class TensorRecord(_Record):
         if self.statistics is not None:
             if self.statistics.size != prod(self.shape):
                 raise ValueError(f"its statistics count {self.statistics.size} values, its shape {prod(self.shape)}")
-            if len(self.statistics.zeros_per_image) not in (1, self.shape[0]):
-                raise ValueError("its statistics have neither one entry nor one per index of the leading axis")
+            if not self.held and (missing := set(COMPRESSED) - set(self.statistics.compressed_bytes)):
+                raise ValueError(f"its statistics lack the compressed size {min(missing)!r}, and it is not there to be measured")
         return self
 
 
@@ -119,6 +128,14 @@ class LayerRecord(_Record):
             raise ValueError("a layer's name must consist of printable characters")
         return name
 
+    @model_validator(mode="after")
+    def _statistics_are_of_its_images(self) -> Self:
+        for tensor, entry in self.tensors.items():
+            entries = entry.shape[0] if per_image(self.kind, tensor) else 1
+            if entry.statistics is not None and len(entry.statistics.zeros_per_image) not in (1, entries):
+                raise ValueError(f"the statistics of {tensor.upper()} have neither one entry nor one per index of the leading axis")
+        return self
+
 
 class TraceRecord(_Record):
     format: Literal["simhw-trace"]
@@ -128,9 +145,9 @@ class TraceRecord(_Record):
     dataset: str
     technique: str
     framework: str
-    step: int | None
-    batch: int | None
-    seed: int | None
+    step: Whole | None
+    batch: Whole | None
+    seed: Whole | None
     capture_command: str
     extra: dict[str, Any]
     layers: Annotated[list[LayerRecord], Field(min_length=1)]
@@ -144,6 +161,18 @@ class TraceRecord(_Record):
                 raise ValueError(f"two layers have the name {layer.name!r}")
             seen.add(layer.name)
         return layers
+
+    @field_validator("extra")
+    @classmethod
+    def _has_numbers_that_json_has(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        # JSON's grammar has 1e999, which is read as infinity and could not be written again.
+        rest: list[Any] = [extra]
+        while rest:
+            value = rest.pop()
+            if isinstance(value, float) and not isfinite(value):
+                raise ValueError("has a number that is infinite or none")
+            rest.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ())
+        return extra
 
     def metadata(self) -> Metadata:
         """The part that `Metadata` keeps."""
@@ -235,6 +264,29 @@ def first_problem(error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else first["msg"]
 
 
+def bounded(pieces: Iterable[bytes], limit_bytes: int, file_name: str) -> bytes:
+    """The text of ``metadata.json``, once it is known what it will take in memory.
+
+    Raises
+    ------
+    TraceError
+        Parsing it could take more than `limit_bytes`.
+    """
+    kept: list[bytes] = []
+    needed = 0
+    for piece in pieces:
+        # An escape may stand for any character.
+        needed += len(piece) * CHARACTER_BYTES[piece.isascii() and b"\\u" not in piece]
+        needed += sum(piece.count(mark) * each for mark, each in MARK_BYTES.items())
+        if needed > limit_bytes:
+            raise TraceError(
+                f"{file_name}: {MEMBER}: would take over {limit_bytes / 1e6:.0f} MB of memory, more than a trace of this size needs; "
+                "set SIMHW_MAX_METADATA_BYTES to allow more"
+            )
+        kept.append(piece)
+    return b"".join(kept)
+
+
 def parse(text: bytes, file_name: str) -> TraceRecord:
     """Read ``metadata.json``.
 
@@ -245,7 +297,11 @@ def parse(text: bytes, file_name: str) -> TraceRecord:
     """
     where = f"{file_name}: {MEMBER}"
     try:
-        version = _Version.model_validate_json(text)
+        record = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise TraceError(f"{where}: not JSON: {error}") from None
+    try:
+        version = _Version.model_validate(record)
         if version.format != FORMAT:
             raise TraceError(f"{where}: format is {version.format!r}, not {FORMAT!r}; this is no trace")
         if version.format_version not in READABLE_VERSIONS:
@@ -254,6 +310,6 @@ def parse(text: bytes, file_name: str) -> TraceRecord:
                 f"{where}: format version {version.format_version} is unknown; simhw {__version__} reads version {readable}: "
                 "upgrade simhw, or capture anew"
             )
-        return TraceRecord.model_validate_json(text)
+        return TraceRecord.model_validate(record)
     except ValidationError as error:
         raise TraceError(f"{where}: {first_problem(error)}") from error

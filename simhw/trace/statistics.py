@@ -23,6 +23,7 @@ from simhw.errors import ShapeError
 from simhw.jit import kernel
 from simhw.trace.layer import CONVOLUTIONS, Layer, TensorName, TensorStatistics
 
+COMPRESSED = ("bdc", "zero")
 BDC_GROUP = 32
 BDC_BASE_BITS = 8
 BDC_WIDTH_BITS = 3

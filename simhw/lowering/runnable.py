@@ -1,0 +1,37 @@
+"""What an operation needs to be simulated: its operands whole, or sampled cells and the statistics of the whole tensors."""
+
+from collections.abc import Sequence
+
+from simhw.errors import TraceError
+from simhw.lowering.family import Family
+from simhw.trace.layer import OPERANDS, Layer, Operation
+
+
+def check_runnable(layer: Layer, operation: Operation, families: Sequence[Family]) -> None:
+    """See that a layer holds what simulating an operation reads.
+
+    Parameters
+    ----------
+    layer : Layer
+    operation : {"forward", "input_grad", "weight_grad"}
+    families : sequence of Family
+        What the operation was lowered to.
+
+    Raises
+    ------
+    TraceError
+        It holds neither whole operands nor a sample, a family has no sampled cell, or a sampled operand no statistics.
+    """
+    where = f"layer {layer.name!r}, operation {operation}"
+    if operation not in layer.blocks:
+        missing = [tensor.upper() for tensor in OPERANDS[operation] if not layer.holds(tensor)]
+        if missing:
+            raise TraceError(f"{where}: the trace holds neither tensor {' nor '.join(missing)} nor a sample; capture it anew")
+        return
+    unmeasured = [tensor.upper() for tensor in OPERANDS[operation] if not layer.holds(tensor) and tensor not in layer.statistics]
+    if unmeasured:
+        raise TraceError(f"{where}: sampled, but without statistics of tensor {' and '.join(unmeasured)}; sample the whole trace again")
+    if any(block.family >= len(families) for block in layer.blocks[operation]):
+        raise TraceError(f"{where}: a block's family does not exist, there are {len(families)}; sample the whole trace again")
+    if not all(family.blocks for family in families):
+        raise TraceError(f"{where}: the trace holds no block of some of its products; sample the whole trace again")
