@@ -24,7 +24,18 @@ from simhw.output import replacing
 from simhw.progress import track
 from simhw.trace.archive import LOCAL_HEADER, Archive, Limits
 from simhw.trace.find import find_trace
-from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS, Layer, Operation, ProductBlock, TensorName, TensorSource, output_spatial
+from simhw.trace.layer import (
+    CONVOLUTIONS,
+    OPERATIONS,
+    TENSORS,
+    TRANSPOSED,
+    Layer,
+    Operation,
+    ProductBlock,
+    TensorName,
+    TensorSource,
+    output_spatial,
+)
 from simhw.trace.metadata import MEMBER, LayerRecord, bounded, first_problem, layer_record, parse, statistics_of, trace_record
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
@@ -197,14 +208,19 @@ def _check_claims(archive: Archive, layer: Layer) -> None:
     limit = archive.limits.tensor_bytes // 2
     sizes = {f"tensor {t.upper()} of shape {shape}": prod(shape) for t, shape in layer.shapes.items() if not layer.holds(t)}
     if layer.kind in CONVOLUTIONS and "a" in layer.shapes and "w" in layer.shapes:
-        a, w = layer.shapes["a"], layer.shapes["w"]
-        padded = prod(a[:2]) * prod(size + 2 * pad for size, pad in zip(a[2:], layer.geometry.padding, strict=True))
-        positions = a[0] * prod(output_spatial(layer))
-        sizes |= {f"input {a} with padding {layer.geometry.padding}": padded, f"the output of input {a}": positions * w[0]}
+        a, w, padding = layer.shapes["a"], layer.shapes["w"], layer.geometry.padding
+        out = output_spatial(layer)
+        # What is padded is the input, or the output of a transposed convolution: that of the convolution which it mirrors.
+        mirrored = layer.kind in TRANSPOSED
+        outputs = w[1] * layer.geometry.groups if mirrored else w[0]
+        channels, image = (outputs, out) if mirrored else (a[1], a[2:])
+        padded = a[0] * channels * prod(size + 2 * pad for size, pad in zip(image, padding, strict=True))
+        positions = a[0] * prod(out)
+        sizes |= {f"input {a} with padding {padding}": padded, f"the output of input {a}": positions * outputs}
         held = 2 * sum(prod(shape) for t, shape in layer.shapes.items() if layer.holds(t))
         if held and 2 * padded + OFFSET_BYTES * positions > PADDING_BYTES + PADDING_RATIO * held:
             raise archive.error(
-                f"layer {layer.name!r}: padding {layer.geometry.padding} grows input {a} to {padded} values "
+                f"layer {layer.name!r}: {layer.geometry} grows input {a} to {padded} values "
                 f"and {positions} output positions, far beyond what the file holds"
             )
     for what, size in sizes.items():
