@@ -279,6 +279,10 @@ def test_activation_checkpointing_shows_the_forward_pass_run_again(reentrant: bo
     # Recomputation stops early in the newer form: the last layer's output is needed by nobody.
     assert forward.count("0.0") == 2
     assert forward.count("0.4") == 2
+    again = trace.metadata.extra["recomputed"]
+    assert [layer.name for layer in trace.layers if layer.name in again and "forward" in layer.operations] == again
+    assert [name.partition("#")[0] for name in again] == ["0.0", "0.2", "0.4"]
+    assert "recomputed" not in plain.metadata.extra
 
 
 def test_tensors_kept_on_another_device_in_between_are_still_linked(tmp_path: Path):

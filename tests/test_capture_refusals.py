@@ -140,6 +140,53 @@ def test_a_forward_pass_in_another_thread_is_not_taken_for_one_that_was_seen(tmp
         captured(model, step, tmp_path)
 
 
+def in_a_thread(run: Callable[[], object]) -> None:
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def gradients_in_a_thread(loss: Tensor, wanted: list[Tensor]) -> None:
+    in_a_thread(lambda: torch.autograd.grad(loss, wanted))
+
+
+THREADED: dict[str, tuple[Callable[[nn.Module, Tensor], None], str]] = {
+    "backward": (lambda model, x: in_a_thread(model(x).sum().backward), r"the gradient of parameter '0\.\w+' was computed in another"),
+    "gradients alone": (
+        lambda model, x: gradients_in_a_thread(model(x).sum(), [*model.parameters()]),
+        r"the gradient of parameter '0\.\w+' was computed in another",
+    ),
+    "a frozen model's": (
+        lambda model, x: gradients_in_a_thread(model.requires_grad_(False)(x.requires_grad_()).sum(), [x]),
+        "the gradient of the input of 'Sequential' was computed in another",
+    ),
+    "forward and backward": (lambda model, x: in_a_thread(lambda: model(x).sum().backward()), "module 'Sequential' ran in another"),
+    "one layer": (lambda model, x: [model(x), in_a_thread(lambda: model[0](x))][1], "module '0' ran in another"),
+}
+
+
+@pytest.mark.parametrize("case", THREADED)
+def test_work_in_another_thread_is_refused_and_leaves_no_trace(case: str, tmp_path: Path):
+    run, message = THREADED[case]
+    model, x = nn.Sequential(nn.Linear(4, 4)), coarse(4, 4)
+    with pytest.raises(CaptureError, match=message):
+        captured(model, lambda: run(model, x), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert not model[0].weight._backward_hooks
+
+
+def test_modules_of_others_in_another_thread_are_nobody_s_business(tmp_path: Path):
+    """Such as a loader's that prepare the next batch."""
+    model, other, x = nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4)), coarse(4, 4)
+
+    def step() -> None:
+        model(x).sum().backward()
+        in_a_thread(lambda: other(x))
+        model(x)
+
+    assert [layer.name for layer in captured(model, step, tmp_path).layers] == ["0", "0#2"]
+
+
 def gradient_penalty(model: nn.Module) -> None:
     x = coarse(2, 3).requires_grad_()
     (grad,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)

@@ -12,8 +12,8 @@ from simhw.errors import CaptureError, ShapeError
 from simhw.trace.layer import OPERATIONS, Layer
 
 
-def layers(products: Sequence[Product]) -> list[Layer]:
-    """The layers of a step, in the order in which they first ran.
+def layers(products: Sequence[Product]) -> tuple[list[Layer], list[str]]:
+    """The layers of a step, in the order in which they first ran, and the names of those that ran forward within the backward pass.
 
     The time steps of a recurrent layer become one layer, as far as they have the same shapes and ran the same
     operations: with an initial state of zeros that needs no gradient, the first step has no input gradient and stands alone.
@@ -27,7 +27,7 @@ def layers(products: Sequence[Product]) -> list[Layer]:
     for product in products:
         groups.setdefault(_group(product), []).append(product)
     seen: Counter[str] = Counter()
-    result = []
+    result, recomputed = [], []
     for group in groups.values():
         first = group[0]
         seen[first.name] += 1
@@ -41,7 +41,9 @@ def layers(products: Sequence[Product]) -> list[Layer]:
             result.append(Layer(name, kind, first.geometry, a, first.w, g, operations, first.shapes))
         except ShapeError as error:
             raise CaptureError(f"{error}; capture has misunderstood this layer") from error
-    return result
+        if first.recomputed:
+            recomputed.append(name)
+    return result, recomputed
 
 
 def _kind(product: Product) -> str:
@@ -57,7 +59,7 @@ def _group(product: Product) -> object:
     if call is None or product.a is None or (call.times > 1 and len(product.a) == call.times * call.batch):
         return product
     operations = frozenset(product.operations)
-    return call.kind, call.number, product.name, product.phase, operations, product.a.shape, id(product.w)
+    return call.kind, call.number, product.name, product.phase, product.recomputed, operations, product.a.shape, id(product.w)
 
 
 def _stacked(tensors: list[BF16Array | None], group: list[Product]) -> BF16Array | None:

@@ -16,7 +16,9 @@ from simhw.capture.functions import Functions, plain_attention
 from simhw.capture.names import Names
 from simhw.capture.recorder import Recorder
 from simhw.capture.tensors import Copier, Nonfinite, Rounding
+from simhw.capture.threads import Unwatched
 from simhw.errors import CaptureError
+from simhw.trace.recomputation import RECORD
 from simhw.trace.trace import Metadata, Trace
 
 
@@ -137,16 +139,17 @@ class Capture:
             yield
             return
         copier, functions, names = Copier(self._rounding, self._nonfinite), Functions(), Names(self._models)
-        recorder = Recorder(names, functions, copier, self._ignore)
+        recorder, unwatched = Recorder(names, functions, copier, self._ignore), Unwatched(self._models)
         with ExitStack() as around:
             around.enter_context(plain_attention())
-            for context in (names, functions, recorder):
+            for context in (unwatched, names, functions, recorder):
                 around.enter_context(context)
             yield
+        unwatched.check()
         self._write(step, recorder, copier, batch)
 
     def _write(self, step: int, recorder: Recorder, copier: Copier, batch: int | None) -> None:
-        captured = layers(recorder.products)
+        captured, recomputed = layers(recorder.products)
         if not captured:
             seen = f" (beside {', '.join(recorder.noted)})" if recorder.noted else ""
             raise CaptureError(
@@ -157,6 +160,8 @@ class Capture:
             extra["nonfinite_zeroed"] = copier.zeroed
         if recorder.noted:
             extra["not_captured"] = recorder.noted
+        if recomputed:
+            extra[RECORD] = recomputed
         metadata = replace(self._metadata, step=step, extra=extra)
         if batch is not None:
             metadata = replace(metadata, batch=batch)

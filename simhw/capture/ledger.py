@@ -115,7 +115,7 @@ class Ledger:
 
     def again(self, product: Product) -> Product:
         """The instance that stands for a further backward pass through the same forward operator."""
-        repeated = replace(product, g=None, operations=set(), phase=self._phase)
+        repeated = replace(product, g=None, operations=set(), phase=self._phase, recomputed=False)
         self.products.append(repeated)
         for node, known in self._by_node.items():
             if known is product:

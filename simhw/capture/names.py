@@ -8,6 +8,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.nn.parameter import is_lazy
 
 from simhw.capture.tensors import plain_parts, storage
+from simhw.capture.threads import watched
 
 
 class Names:
@@ -52,6 +53,8 @@ class Names:
             hook.remove()
 
     def _enter_module(self, module: nn.Module, inputs: Any) -> None:  # noqa: ARG002  # the hook's signature
+        if not watched():
+            return  # another thread's module is none that runs here
         path = self._paths.get(id(module))
         if path is None:
             # A module that is not part of the model, such as a loss: named by its class, below the module that calls it.
@@ -61,7 +64,7 @@ class Names:
 
     def _leave_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002  # the hook's signature
         # A module whose own pre-hook failed was never entered.
-        if self._stack and self._stack[-1][0] is module:
+        if watched() and self._stack and self._stack[-1][0] is module:
             self._stack.pop()
 
     @property

@@ -82,15 +82,22 @@ def _info(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from simhw.cli.terminal import facts, show
+    from simhw.lowering import lower
     from simhw.report.sheet import Sheet
     from simhw.trace.format import trace_hash
     from simhw.trace.layer import OPERATIONS
+    from simhw.trace.recomputation import RECORD, recomputed_share
 
     trace = _load(arguments)
     values = {field.name: getattr(trace.metadata, field.name) for field in fields(trace.metadata) if field.name != "extra"}
     told: dict[str, object] = {"file": trace.path, "size": _size(Path(trace.path).stat().st_size), "hash": trace_hash(trace.path)}
     told |= {name.replace("_", " "): value for name, value in values.items() if value not in ("", None)}
     told |= trace.metadata.extra
+    if RECORD in told:
+        macs: dict[tuple[str, str], int] = {
+            (each.name, ran): sum(family.macs for family in lower(each, ran, 1)) for each in trace.layers for ran in each.operations
+        }
+        told[RECORD] = recomputed_share(trace, macs) or told[RECORD]
     told["layers"] = f"{len(trace.layers)}, {'sampled' if trace.sampled else 'whole tensors'}"
     rows = []
     for layer in trace.layers:

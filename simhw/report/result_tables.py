@@ -12,6 +12,7 @@ from simhw.operation_result import OperationResult
 from simhw.report.sheet import Sheet
 from simhw.results import Results
 from simhw.summary import Summary, summarise
+from simhw.trace.recomputation import recomputed_share
 from simhw.trace.trace import Trace
 
 OPERAND_ROLES = {"fpraker": "serial", "tensordash": "scheduled"}
@@ -89,6 +90,8 @@ def trace_facts(trace: Trace, results: Results) -> list[tuple[str, str]]:
     if any(origin):
         lines.append(("training", ", ".join(part for part in origin if part)))
     lines.append(("holds", f"{len(trace.layers)} layers, {len(results.operations)} operations, {held}"))
+    if again := recomputed_share(trace, {(item.layer, item.operation): item.macs for item in results.operations}):
+        lines.append(("recomputed", again))
     lines.append(("versions", f"simhw {provenance['simhw']}, NumPy {provenance['numpy']}"))
     return lines
 
