@@ -47,7 +47,7 @@ class OperandChoice:
 def statistics_of(layer: Layer, tensor: TensorName) -> TensorStatistics:
     """A tensor's statistics: those recorded, or measured now and kept with the layer where none or not all were."""
     recorded = layer.statistics.get(tensor)
-    if recorded is None or not recorded.compressed_bytes.keys() >= set(COMPRESSED):
+    if recorded is None or (layer.holds(tensor) and not recorded.compressed_bytes.keys() >= set(COMPRESSED)):
         layer.statistics[tensor] = layer_statistics(layer, tensor)
     return layer.statistics[tensor]
 

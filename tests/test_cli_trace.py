@@ -98,7 +98,7 @@ def test_validate_compares_recorded_statistics_with_the_values(good: Path, capsy
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"family": 1}, "family 1 does not exist"),
+        ({"family": 1}, "a block's family does not exist, there are 1"),
         ({"product": 1}, "lies outside"),
         ({"x_start": 48}, "lies outside"),
         ({"y_start": 32}, "lies outside"),

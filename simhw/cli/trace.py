@@ -187,8 +187,8 @@ def _statistics_sheet(frame: "pd.DataFrame") -> "Sheet":
     }
     rows = []
     for row in frame.to_dict("records"):
-        sizes = ["-" if row[key] is pd.NA else f"{row[key] / row['bytes']:.1%}" for key in compressed.values()]
-        percentiles = ["-" if row[key] is pd.NA else str(row[key]) for key in exponents.values()]
+        sizes = ["-" if pd.isna(row[key]) else f"{row[key] / row['bytes']:.1%}" for key in compressed.values()]
+        percentiles = ["-" if pd.isna(row[key]) else str(row[key]) for key in exponents.values()]
         numbers = [f"{row['zero_fraction']:.1%}", f"{row['terms_per_value']:.2f}", *sizes, *percentiles, str(row["nonfinite"])]
         rows.append([row["layer"], row["tensor"], row["shape"], *numbers])
     columns = [("layer", False), ("", True), ("shape", False)]

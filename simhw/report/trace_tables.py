@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from simhw.operands import statistics_of
 from simhw.progress import track
 from simhw.trace.layer import TENSORS, Layer, TensorName, TensorStatistics
 from simhw.trace.statistics import layer_statistics
@@ -25,7 +26,7 @@ def trace_statistics(trace: Trace) -> Iterator[tuple[Layer, TensorName, TensorSt
     for layer in track(trace.layers, "statistics", len(trace.layers)):
         for tensor in TENSORS:
             if tensor in layer.statistics:
-                yield layer, tensor, layer.statistics[tensor]
+                yield layer, tensor, statistics_of(layer, tensor)
             elif layer.holds(tensor):
                 yield layer, tensor, layer_statistics(layer, tensor)
 

@@ -218,6 +218,10 @@ class Archive:
         with self._open() as file:
             yield from self._unpacked(file, member, where)
 
+    def read(self, name: str, where: str) -> bytes:
+        """All bytes of a member, whatever its size: for those whose size was checked; raises as `unpacked` does."""
+        return b"".join(self.unpacked(name, where))
+
     def check_array_size(self, name: str, shape: tuple[int, ...], where: str) -> None:
         """Check by the directory alone that a member can be a uint16 array of this shape.
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from simhw.errors import TraceError
+from simhw.input import quoted
 
 SUFFIX = ".npz"
 ENVIRONMENT = "SIMHW_TRACES"
@@ -28,6 +29,14 @@ def _folders() -> list[Path]:
     return given + ([bundled] if bundled else [])
 
 
+def _traces_in(folder: Path) -> list[str]:
+    """Names of the traces in a folder, none where it cannot be read."""
+    try:
+        return [file.stem for file in folder.iterdir() if file.suffix == SUFFIX]
+    except OSError:
+        return []
+
+
 def find_trace(name: str | os.PathLike[str]) -> Path:
     """Find a trace file by path or name.
 
@@ -46,16 +55,24 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
     # Joining an absolute path to a folder gives the path itself, so it is looked up as it is.
     names = [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
     folders = _folders()
+    problem: OSError | None = None
     for place in [Path(), *folders]:
         for candidate in names:
-            if (place / candidate).is_file():
-                return place / candidate
+            try:
+                if (place / candidate).is_file():
+                    return place / candidate
+            # A name that no file can have, or a folder that this user may not look into.
+            except OSError as error:
+                problem = problem or error
+    shown = quoted(str(wanted))[1:-1]
+    if problem is not None:
+        raise TraceError(f"{shown}: cannot be looked up: {problem.strerror}; give the path of a trace that can be read") from None
     if wanted.is_dir():
-        raise TraceError(f"{wanted}: is a folder, not a trace file")
+        raise TraceError(f"{shown}: is a folder, not a trace file")
     if wanted.is_absolute():
-        raise TraceError(f"{wanted}: no such file")
+        raise TraceError(f"{shown}: no such file")
     looked = ", ".join(["the current folder", *map(str, folders)])
-    known = sorted({file.stem for folder in [Path(), *folders] if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
+    known = sorted({name for folder in [Path(), *folders] for name in _traces_in(folder)})
     listed = f"{', '.join(known[:20])}{', ...' if len(known) > 20 else ''}" if known else "none"
     hint = "" if os.environ.get(ENVIRONMENT) else f"; ${ENVIRONMENT} may name more folders"
-    raise TraceError(f"{name}: no such trace; looked in {looked}; traces found: {listed}{hint}")
+    raise TraceError(f"{shown}: no such trace; looked in {looked}; traces found: {listed}{hint}")

@@ -5,6 +5,7 @@ they are mapped instead of read.  Reading is lazy: loading looks at the director
 are touched when it is asked for.  The format is described in docs/trace-format.md.
 """
 
+import io
 import json
 import os
 import zipfile
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -39,6 +40,9 @@ from simhw.trace.layer import (
 from simhw.trace.metadata import MEMBER, LayerRecord, bounded, first_problem, layer_record, parse, statistics_of, trace_record
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["NonFinite", "find_trace", "load_trace", "trace_hash", "write_trace"]
 
@@ -281,19 +285,57 @@ def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = Fal
         json.dumps(trace.metadata.extra, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TraceError(f"{path}: metadata.extra cannot be written as JSON: {error}") from error
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        _write(trace, file, Path(path).name, compress, progress)
+
+
+class _Counter(io.RawIOBase):
+    """A file that keeps nothing but its length."""
+
+    def __init__(self) -> None:
+        self.bytes = self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self.bytes)[whence]
+        return self._at
+
+    def write(self, content: "Buffer") -> int:
+        length = memoryview(content).nbytes
+        self._at += length
+        self.bytes = max(self.bytes, self._at)
+        return length
+
+
+def written_bytes(trace: Trace, compress: bool = False) -> int:
+    """Length of the file that `write_trace` would write; nothing is written anywhere.  Raises as it does."""
+    counter = _Counter()
+    _write(trace, counter, "trace", compress, progress=False)
+    return counter.bytes
+
+
+def _write(trace: Trace, file: BinaryIO | _Counter, name: str, compress: bool, progress: bool) -> None:
     layers = track(trace.layers, "writing trace", len(trace.layers)) if progress else trace.layers
-    with replacing(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         try:
             records = [_write_layer(archive, file, index, layer, compress) for index, layer in enumerate(layers)]
             text = trace_record(trace.metadata, records).model_dump_json().encode()
         except ValidationError as error:
-            raise TraceError(f"{Path(path).name}: {first_problem(error)}") from error
+            raise TraceError(f"{name}: {first_problem(error)}") from error
         # Always deflated: histograms are mostly zeros, and nothing maps this member.
         with archive.open(_info(MEMBER, len(text), compress=True), "w") as member:
             member.write(text)
 
 
-def _write_layer(archive: zipfile.ZipFile, file: BinaryIO, index: int, layer: Layer, compress: bool) -> LayerRecord:
+def _write_layer(archive: zipfile.ZipFile, file: BinaryIO | _Counter, index: int, layer: Layer, compress: bool) -> LayerRecord:
     statistics = dict(layer.statistics)
     for tensor in TENSORS:
         if layer.holds(tensor):
@@ -325,7 +367,9 @@ def _info(name: str, size: int, compress: bool) -> zipfile.ZipInfo:
     return info
 
 
-def _write_array(archive: zipfile.ZipFile, file: BinaryIO, name: str, source: TensorSource, compress: bool, where: str) -> BF16Array:
+def _write_array(
+    archive: zipfile.ZipFile, file: BinaryIO | _Counter, name: str, source: TensorSource, compress: bool, where: str
+) -> BF16Array:
     values = source.read()
     if values.dtype != np.uint16 or values.shape != source.shape:
         raise TraceError(f"{where}: its source gives {values.dtype} {values.shape}, not uint16 {source.shape}")

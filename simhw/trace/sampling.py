@@ -7,11 +7,9 @@ whatever is totalled.  Statistics of the whole tensors stay beside the sample.
 """
 
 import heapq
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +18,7 @@ from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import Family, lower
 from simhw.progress import track
+from simhw.trace.format import written_bytes
 from simhw.trace.layer import BLOCK_ROWS, OPERATIONS, TENSORS, InMemory, Layer, Operation, ProductBlock
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
@@ -99,11 +98,14 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
     whole = Trace(layers, trace.metadata, trace.path)
     # The estimate only tells whether writing the whole trace to see is worth the time.
     held = ((layer.source(t).read() for t in TENSORS if layer.holds(t)) for layer in layers)
-    if sum(_deflated_estimate(values) for tensors in held for values in tensors) <= max_bytes and _file_bytes(whole) <= max_bytes:
+    if (
+        sum(_deflated_estimate(values) for tensors in held for values in tensors) <= max_bytes
+        and written_bytes(whole, compress=True) <= max_bytes
+    ):
         return whole
     extra = {**trace.metadata.extra, "sample": {"seed": seed, "max_bytes": max_bytes, "block_rows": BLOCK_ROWS}}
     metadata = replace(trace.metadata, extra=extra)
-    fixed = _file_bytes(Trace([_sampled(layer, {}) for layer in layers], metadata))
+    fixed = written_bytes(Trace([_sampled(layer, {}) for layer in layers], metadata), compress=True)
     strata = [s for i, layer in enumerate(track(layers, "sizing the sample", len(layers))) for s in _strata(layer, i, seed)]
     budget = FILL * (max_bytes - fixed)
     drawn: list[dict[Operation, list[list[ProductBlock]]]] = []
@@ -113,7 +115,7 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
             drawn = [_draw(layer, i, counts, seed) for i, layer in enumerate(track(layers, "drawing the sample", len(layers)))]
         blocks = [_prefixes(families, i, counts) for i, families in enumerate(drawn)]
         sample = Trace([_sampled(layer, cells) for layer, cells in zip(layers, blocks, strict=True)], metadata, trace.path)
-        size = _file_bytes(sample)
+        size = written_bytes(sample, compress=True)
         if size <= max_bytes:
             return sample
         # A shorter prefix of a random order is again a random sample.
@@ -238,10 +240,3 @@ def _deflated_estimate(values: BF16Array) -> float:
 
 def _deflated_bytes(values: BF16Array) -> int:
     return len(zlib.compress(np.ascontiguousarray(values).data))
-
-
-def _file_bytes(trace: Trace) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sample.npz"
-        trace.save(path, compress=True)
-        return path.stat().st_size
