@@ -65,8 +65,13 @@ class OperationRun:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, padding to sets and partial tiles excluded."""
+        """Multiply-accumulates, padding to sets, partial tiles and convolutions' spatial padding excluded."""
         return sum(family.macs for family in self.families)
+
+    @property
+    def padding_macs(self) -> int:
+        """What is fed besides under ``padding="stream"``: products with the zeros around a convolution's input or gradient."""
+        return sum(family.fed - family.macs for family in self.families)
 
     @property
     def key(self) -> tuple[int, int]:

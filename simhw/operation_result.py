@@ -87,7 +87,7 @@ class OperationResult:
     operand : str
         The tensor that was serial or scheduled; "mixed" where images differ.
     macs : int
-        Multiply-accumulates, padding to sets and partial tiles excluded.
+        Multiply-accumulates with a value of every tensor: no padding of any sort, whatever the machine is fed.
     passes : int
         Tile passes of the operation.
     simulated : float
@@ -101,6 +101,9 @@ class OperationResult:
         Which of the counters are lane-cycle classes.
     dense_sets : int
         Sets of all tile passes: the tile cycles of a machine that takes one cycle a set.
+    padding_macs : int
+        What a machine is fed besides `macs` where its ``lowering.padding`` is stream: products with the zeros around a
+        convolution's input or gradient.  0 under skip.
     """
 
     layer: str
@@ -115,6 +118,7 @@ class OperationResult:
     counters: dict[str, Estimate]
     classes: tuple[str, ...]
     dense_sets: int
+    padding_macs: int = 0
 
     @property
     def cycles(self) -> float:

@@ -75,6 +75,7 @@ class Results:
             "operation": item.operation,
             "operand": item.operand,
             "macs": item.macs,
+            "padding_macs": item.padding_macs,
             "passes": item.passes,
             "simulated": item.simulated,
             "cycles": item.cycles,

@@ -193,6 +193,7 @@ class Simulation:
             counters=counters,
             classes=classes,
             dense_sets=sum(sets),
+            padding_macs=run.padding_macs if self.machine.values.lowering.padding == "stream" else 0,
         )
         return _Pending(result, work, base_work)
 

@@ -16,6 +16,7 @@ from simhw.lowering import lower
 from simhw.machine import Machine
 from simhw.trace.layer import Layer
 from tests.kernel_runs import oracle
+from tests.oracles import lowering
 
 SIDES = {"forward": "aw", "input_grad": "gw", "weight_grad": "ag"}
 
@@ -126,17 +127,10 @@ def simulate_slowly(layer_: Layer, operation: Any, machine: Machine) -> Slow:
     return slow
 
 
-def stream_macs(layer_: Layer, operation: Any) -> int:
-    """Multiply-accumulates of an operation, those that read the convolution's padding included, zeros of stride excluded."""
+def true_macs(layer_: Layer) -> int:
+    """Multiply-accumulates of each operation, one by one: those with a value of every tensor, and no padding of any sort."""
     a, w, g = (layer_.shapes[name] for name in "awg")
-    if layer_.kind == "matmul":
-        return prod(a[:-1]) * a[-1] * w[-1]
-    if operation != "input_grad" or not layer_.geometry.stride:
-        return prod(g) * prod(w[1:])
-    # Input position i meets kernel position k where (i + padding - dilation k) is a multiple of the stride.
     geometry = layer_.geometry
-    meetings = prod(
-        sum((i + p - d * k) % s == 0 for i in range(n) for k in range(taps))
-        for n, taps, s, p, d in zip(a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True)
-    )
-    return a[0] * a[1] * (w[0] // geometry.groups) * meetings
+    if geometry.stride:
+        return lowering.count(a, w, (geometry.stride, geometry.padding, geometry.dilation, geometry.groups))
+    return prod(g) * a[-1]

@@ -6,10 +6,13 @@ from math import prod
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simhw.bfloat16 import from_float32
 from simhw.errors import TraceError
 from simhw.lowering import lower
+from simhw.lowering.grid import Axis, sums_within
 from simhw.trace.layer import InMemory, Layer, ProductBlock
 from tests.lowered_layers import GEOMETRIES, conv_layer, numbered
 from tests.oracles import lowering as oracle
@@ -128,10 +131,14 @@ def test_convolution_products_name_their_image_and_the_weight_gradient_covers_al
 
 def test_macs_of_the_three_operations_follow_their_closed_forms():
     layer = conv_layer(13, *GEOMETRIES["3x3 same"])
-    images, channels, outputs, size = 2, 3, 2, 5 * 6
-    for operation in layer.operations:  # stride 1, output as large as input: all three the same, whatever the set size
+    images, channels, outputs = 2, 3, 2
+    # Three kernel positions for each of 5 and of 6, but for one at either end, which reads padding; whatever the set size.
+    pairs, fed = (3 * 5 - 2) * (3 * 6 - 2), 5 * 6 * 9
+    for operation in layer.operations:
         for lanes in (8, 16):
-            assert sum(f.macs for f in lower(layer, operation, lanes)) == images * channels * outputs * size * 9
+            families = lower(layer, operation, lanes)
+            assert sum(f.macs for f in families) == images * channels * outputs * pairs
+            assert sum(f.fed for f in families) == images * channels * outputs * fed
 
 
 def test_stride_phases_execute_no_inserted_zeros():
@@ -146,7 +153,20 @@ def test_stride_phases_execute_no_inserted_zeros():
 def test_strided_gradient_costs_one_kernel_spread_over_its_phases():
     layer = conv_layer(15, 1, 2, 2, (8, 8), (3, 3), (2, 2), (1, 1), (1, 1), 1)
     # 3 taps a side split 1 + 2 over the two phases of 4 positions each: (4 + 8)^2 pairs against (8 * 3)^2 with inserted zeros.
-    assert sum(f.macs for f in lower(layer, "input_grad", 8)) == 2 * 2 * (4 + 8) ** 2
+    families = lower(layer, "input_grad", 8)
+    assert sum(f.fed for f in families) == 2 * 2 * (4 + 8) ** 2
+    # Of a side's four outputs of three taps one reads padding: 11 of the 12 pairs have a value of G.
+    assert sum(f.macs for f in families) == 2 * 2 * 11**2
+
+
+def test_gradient_of_an_unpadded_convolution_counts_no_zeros_around_g():
+    # LeNet-5's second and third convolutions: 14 x 14 to 10 x 10 and 5 x 5 to one, each by 5 x 5 taps.
+    for size, channels, outputs, fed in ((14, 6, 16, 14**2), (5, 16, 120, 5**2)):
+        layer = conv_layer(15, 1, channels, outputs, (size, size), (5, 5), (1, 1), (0, 0), (1, 1), 1)
+        macs = channels * outputs * (size - 4) ** 2 * 25
+        assert {o: sum(f.macs for f in lower(layer, o, 8)) for o in layer.operations} == dict.fromkeys(layer.operations, macs)
+        (family,) = lower(layer, "input_grad", 8)
+        assert family.fed == channels * outputs * fed * 25  # 1.96 and 25 times the products: the stream, for the switch to leave out
 
 
 def test_population_counts_partial_tiles():
@@ -160,15 +180,23 @@ def test_population_counts_partial_tiles():
 # --- padding: skip ---
 
 
+@pytest.mark.parametrize("padding", ["stream", "skip"])
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_without_padding_all_three_operations_count_the_products_of_the_definition(name):
+def test_all_three_operations_count_the_products_of_the_definition(name, padding):
     layer = conv_layer(18, *GEOMETRIES[name])
     geo = layer.geometry
-    expected = sum(
-        1 for _ in oracle.contributions(layer.shapes["a"], layer.shapes["w"], (geo.stride, geo.padding, geo.dilation, geo.groups))
-    )
+    expected = oracle.count(layer.shapes["a"], layer.shapes["w"], (geo.stride, geo.padding, geo.dilation, geo.groups))
     for operation in layer.operations:
-        assert sum(f.macs for f in lower(layer, operation, 8, padding="skip")) == expected
+        assert sum(f.macs for f in lower(layer, operation, 8, padding=padding)) == expected
+
+
+axes = st.builds(Axis, st.integers(1, 9), st.integers(-5, 5).filter(bool), st.integers(-9, 9))
+
+
+@given(x=axes, y=axes, low=st.integers(-20, 20), size=st.integers(0, 30))
+def test_sums_of_two_axes_are_counted_as_one_by_one(x, y, low, size):
+    sums = [x.start + i * x.step + y.start + j * y.step for i in range(x.count) for j in range(y.count)]
+    assert sums_within(x, y, low, low + size) == sum(low <= each < low + size for each in sums)
 
 
 def test_skip_leaves_out_the_kernel_row_above_the_image_for_the_top_rows_only():

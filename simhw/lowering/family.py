@@ -92,8 +92,8 @@ class Family:
     reduction : Reduction
         K before and after padding to sets.
     macs : int
-        Multiply-accumulates of all products, padding to sets and partial tiles excluded: ``count * m * n * segments *
-        segment_length``.  Under ``padding="skip"`` also without those that read the convolution's spatial padding.
+        Multiply-accumulates of all products that have a value of each tensor: padding to sets, partial tiles and, whatever
+        the switch, the convolution's spatial padding excluded.  All three operations of a layer have as many.
     blocks : list of Block
         The sampled cells, where the layer does not hold its tensors whole.
     sampled : bool
@@ -122,6 +122,11 @@ class Family:
     def segment_length(self) -> int:
         """Values of a segment before padding to sets."""
         return self.reduction.segment_length
+
+    @property
+    def fed(self) -> int:
+        """Multiply-accumulates that a machine is fed under ``padding="stream"``, those that read spatial padding among them."""
+        return self.count * self.m * self.n * self.segments * self.segment_length
 
     @property
     def border(self) -> Border | None:

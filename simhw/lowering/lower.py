@@ -11,7 +11,7 @@ import numpy as np
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering.family import Block, Family, Side
-from simhw.lowering.grid import Axis, Grid
+from simhw.lowering.grid import Axis, Grid, sums_within
 from simhw.lowering.operand import Border, LanePadding, Padding, Reduction
 from simhw.lowering.view import View, view_layer
 from simhw.trace.layer import BLOCK_ROWS, TRANSPOSED, Layer, Operation, TensorName
@@ -92,6 +92,7 @@ def _forward(to: "_Lowering") -> list[Family]:
     rows = [Axis(n, step) for n, step in zip(view.out, geometry.stride, strict=True)]
     segments = [Axis(n, dilation) for n, dilation in zip(view.kernel, geometry.dilation, strict=True)]
     family = to.family(
+        macs=to.macs(rows, segments, pads, view.spatial),
         x=_Rows(
             to.tensor("a", pads, channels_last=True),
             Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_in))),
@@ -139,6 +140,7 @@ def _input_grad(to: "_Lowering") -> list[Family]:
         rows = [Axis(q.count) for q, _, _ in phases]
         segments = [Axis(t.count, -t.step, before + q.start - t.start) for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
         family = to.family(
+            macs=to.macs(rows, segments, pads, view.out),
             x=_Rows(
                 x_values,
                 Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_out))),
@@ -191,7 +193,8 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
     def over(taps: Sequence[Axis], outputs: Sequence[Axis], number: int) -> Family:
         """The products of some kernel positions over some output positions of each image."""
         inputs = [o.times(step) for o, step in zip(outputs, geometry.stride, strict=True)]
-        shifts = _spread([k.times(dilation) for k, dilation in zip(taps, geometry.dilation, strict=True)], position)
+        segments = [k.times(dilation) for k, dilation in zip(taps, geometry.dilation, strict=True)]
+        shifts = _spread(segments, position)
         g_positions = _spread(outputs, g_position)
         of_a = _Rows(
             a_values,
@@ -206,6 +209,7 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
             Grid((Axis(view.images, g_image), *g_positions.axes)),
         )
         return to.family(
+            macs=to.macs(inputs, segments, pads, view.spatial),
             # A transposed convolution's own A is the G of the one that it mirrors.
             x=of_g if to.mirrored else of_a,
             y=of_a if to.mirrored else of_g,
@@ -299,6 +303,14 @@ class _Lowering:
 
         return _Once(prepare)
 
+    def macs(self, rows: Sequence[Axis], segments: Sequence[Axis], pads: Pads, sizes: Sequence[int]) -> int:
+        """Products of rows and kernel positions that read a value of a tensor of these sizes, over all channels and images."""
+        pairs = prod(
+            sums_within(row, segment, before, before + size)
+            for row, segment, (before, _), size in zip(rows, segments, pads, sizes, strict=True)
+        )
+        return self.view.batch * self.view.images * self.view.geometry.groups * self.group_in * self.group_out * pairs
+
     def border(self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Axis], segments: Sequence[Axis]) -> Border | None:
         """Where an operand reads padding, under ``padding="skip"``."""
         if not self.skip or not any(before or after for before, after in pads):
@@ -309,6 +321,7 @@ class _Lowering:
     def family(
         self,
         *,
+        macs: int,
         x: "_Rows",
         y: "_Rows",
         segment_length: int,
@@ -321,7 +334,6 @@ class _Lowering:
         if sampled and x.bases.size > LARGEST_SAMPLED_PRODUCTS:
             raise TraceError(f"{self.where}: claims {x.bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer")
         reduction = Reduction(x.columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
-        live_pairs = x.rows.size * reduction.segments if border is None else border.live_pairs
         return Family(
             name=self.where,
             number=number,
@@ -329,7 +341,7 @@ class _Lowering:
             m=x.rows.size,
             n=y.rows.size,
             reduction=reduction,
-            macs=x.bases.size * y.rows.size * segment_length * live_pairs,
+            macs=macs,
             blocks=self._blocks(number, x.bases.size, x.rows.size, y.rows.size, reduction, border),
             sampled=sampled,
             _x=Side(*x, reduction, border),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -118,15 +117,6 @@ class Border:
     inside: tuple[tuple[int, int], ...]
     rows: Grid
     segments: Grid
-
-    @property
-    def live_pairs(self) -> int:
-        """Number of (row, segment) pairs that read values rather than padding."""
-        dimensions = zip(self.inside, self.rows.axes, self.segments.axes, strict=True)
-        return prod(
-            sum(rows.within(low - shift, high - shift).count for shift in range(taps.start, taps.last + taps.step, taps.step))
-            for (low, high), rows, taps in dimensions
-        )
 
     def live_sets(self, start: int, stop: int, reduction: Reduction) -> npt.NDArray[np.bool_]:
         """True for the sets in which any of the rows from `start` to `stop` reads more than padding; (K / lanes,)."""

@@ -113,6 +113,7 @@ def explanation(results: Results) -> list[str]:
     made_of = factors(results)
     if made_of is not None:
         lines += _why(results, made_of)
+    lines += _of_padding(results)
     lines += _of_the_pe(results)
     overflows = results.total.counters.get("overflows")
     if overflows is not None and overflows.value:
@@ -182,11 +183,30 @@ def _why(results: Results, made_of: Factors) -> list[str]:
     return lines
 
 
+def _of_padding(results: Results) -> list[str]:
+    """How much of what tiles are fed is a convolution's padding: a machine that skips zeros is fast on it, and no product is lost."""
+    shares = {
+        name: sum(item.padding_macs for item in operations) / sum(item.macs + item.padding_macs for item in operations)
+        for name, operations in _by_operation(results).items()
+    }
+    if not any(shares.values()):
+        return []
+    told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    gain = "" if results.machine.tile.fixed_time else "; skipping them is part of the speed-up"
+    return [
+        f"Padding: zeros around the inputs and gradients of convolutions are fed as values, {told} of the pairs{gain}. They are no "
+        "MACs; lowering.padding=skip leaves them out."
+    ]
+
+
+def _by_operation(results: Results) -> dict[str, list[OperationResult]]:
+    return {name: [item for item in results.operations if item.operation == name] for name in results.by_operation()}
+
+
 def _of_the_pe(results: Results) -> list[str]:
     """Which operand was treated apart, and what the PE's own counters say."""
     role = OPERAND_ROLES.get(kind_of(results))
-    chosen = {name: [item for item in results.operations if item.operation == name] for name in results.by_operation()}
-    layers = "; ".join(f"{name} {operand_counts(operations)}" for name, operations in chosen.items())
+    layers = "; ".join(f"{name} {operand_counts(operations)}" for name, operations in _by_operation(results).items())
     lines = [f"{role.capitalize()} operand, and how many layers took it: {layers}."] if role else []
     return lines + _counters(results)
 
@@ -215,7 +235,7 @@ def legend(results: Sequence[Results]) -> list[str]:
         "speed-up, energy eff.: time and compute energy of the baseline over the machine's.  cycles/set: tile cycles per set (or step) of "
         "dense work.",
         "busy: share of the tiles' time in which they run a pass.  occupancy: share of the lane slots of dense passes that hold a "
-        "multiply-accumulate; the rest is partial tiles and sets.",
+        "multiply-accumulate; the rest is partial tiles, partial sets and convolutions' padding.",
     ]
     for kind in dict.fromkeys(kind_of(each) for each in results):
         lines.append(f"Lane-cycles of {kind} (every lane is in one class in every cycle of a tile pass):")

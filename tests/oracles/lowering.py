@@ -19,6 +19,11 @@ def contributions(a_shape, w_shape, geometry):
                 yield (image, o, *position), (image, group * group_channels + c, *place), (o, c, *tap)
 
 
+def count(a_shape, w_shape, geometry):
+    """Multiply-accumulates of each of the three operations: they are the same triples, each read with another index as its output."""
+    return sum(1 for _ in contributions(a_shape, w_shape, geometry))
+
+
 def forward(a, w, geometry, out_shape):
     result = np.zeros(out_shape)
     for output, source, weight in contributions(a.shape, w.shape, geometry):
