@@ -9,10 +9,13 @@ import pytest
 from simhw import Layer, Trace
 from simhw.bfloat16 import from_float32
 from simhw.cli import main
+from simhw.cli import ranks as ranks_command
+from simhw.roofline.choice import options
 from simhw.roofline.decompose import factors
 from simhw.roofline.device import load_device
+from simhw.roofline.layers import Linear
 from simhw.roofline.networks import load_network
-from simhw.roofline.ranks import LayerTimer
+from simhw.roofline.ranks import LayerTimer, optimised_rank
 from simhw.roofline.step import Run
 from simhw.trace.metadata import Metadata
 from tests.cli_runs import fails
@@ -91,6 +94,55 @@ def test_staircase_of_one_layer(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "layer4.1.conv2 on ascend310: inference, fp16, batch 8" in picture.read_text()
 
 
+CRITIC = """
+name: critic
+input: [1, 64]
+layers:
+  - linear: {name: fc1, out: 256}
+  - relu: {name: r1}
+  - linear: {name: fc2, out: 256}
+  - relu: {name: r2}
+  - linear: {name: value, out: 1}
+"""
+
+
+def test_a_layer_without_a_rank_stays_whole_and_the_others_do_not(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, table = tmp_path / "critic.yaml", tmp_path / "t.csv"
+    path.write_text(CRITIC, encoding="utf-8")
+    text = output(capsys, "--layers", str(path), "--device", "v100", "--out", str(table))
+    assert "No rank has 2 times fewer weights for value: too few channels, so that it stays whole." in text
+    # 256 x 256 / (2 x 512) is 64; 256 x 1 / (2 x 257) is no rank.
+    with table.open(newline="") as file:
+        assert [(each["layer"], each["vanilla_rank"], each["kept_whole"]) for each in csv.DictReader(file)][1] == ("value", "", "True")
+    assert row(text, "fc2")[1] == "64"
+    # Weights of fc1 and value whole, fc2 in factors of rank 64, and biases.
+    left = 64 * 256 + 2 * 256 * 64 + 256 + 2 * 256 + 1
+    assert row(text, "vanilla, 2x")[0] == f"{left / 1e6:.2f}"
+    text = output(capsys, "--layers", str(path), "--device", "v100", "--layer", "value", "--plot", str(tmp_path / "p.svg"))
+    assert "vanilla  no rank has 2 times fewer weights: the layer stays whole" in text
+    assert "chosen" not in text
+
+
+def test_ranks_without_number_say_how_long_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+    timer = LayerTimer(load_device("v100"), Run(8, "inference", "fp32"))
+    ranks_command._announce([Linear("small", 64, 64)], 63, timer)
+    assert capsys.readouterr().err == ""
+    ranks_command._announce([Linear("small", 64, 64), Linear("large", 10**9, 10**9)], 10**9, timer)
+    assert "simhw: timing 1,000,000,000 ranks will take about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4, 5])
+def test_narrow_heads_have_all_the_ranks_that_there_are(outputs: int) -> None:
+    timer = LayerTimer(load_device("v100"), Run(8, "inference", "fp32"))
+    layer = Linear("head", 256, outputs)
+    offered = options(layer, timer, lambda _, rank: float(rank is None), shallowest=1e-3, deepest=1e3)
+    assert offered[0].rank is None
+    assert all(option.rank is None or 1 <= option.rank <= outputs for option in offered)
+    found = optimised_rank(layer, timer)
+    # 256 x outputs / (2 x (256 + outputs)): below 1 up to 2 outputs, and up to 1.97 for 4.
+    assert found.vanilla_rank == {1: None, 2: None, 3: 1, 4: 1, 5: 2}[outputs]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -102,6 +154,9 @@ def test_staircase_of_one_layer(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (("--trace", "resnet50.npz", "--budget", "energy=0.1"), "holds no whole weights"),
         (("--model", "resnet18", "--budget", "parameters=10"), "budget"),
         (("--model", "resnet18", "--compression", "0"), "compression"),
+        (("--model", "resnet18", "--compression", "nan"), "compression is nan; give a number of more than 0"),
+        (("--model", "resnet18", "--compression", "inf"), "compression is inf"),
+        (("--model", "resnet18", "--layer", "layer1.0.conv1", "--compression", "nan"), "compression is nan"),
         ((), "no network"),
     ],
 )

@@ -81,15 +81,18 @@ def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer
         published = ", ".join(layer.name for layer in decomposable(network))
         raise ShapeError(f"{network.name} has no layer {arguments.layer!r} that can be decomposed; there are {published}")
     layer = known[arguments.layer]
+    _announce([layer], full_rank(layer), timer)
     frame = rank_latency(layer, range(1, full_rank(layer) + 1), timer.device, timer.run)
     choice = optimised_rank(layer, timer, arguments.compression)
+    fewer = f"{arguments.compression:g} times fewer weights"
+    vanilla = f"no rank has {fewer}: the layer stays whole"
+    if choice.vanilla_rank is not None:
+        vanilla = f"rank {choice.vanilla_rank} ({fewer}), {choice.vanilla_seconds * 1e3:,.4g} ms"
     kept = f"rank {choice.rank}" if choice.rank is not None else "the whole layer: no factors are faster"
-    lines: list[str | Sheet] = [
-        f"whole    {choice.original_seconds * 1e3:,.4g} ms",
-        f"vanilla  rank {choice.vanilla_rank} ({arguments.compression:g} times fewer weights), {choice.vanilla_seconds * 1e3:,.4g} ms",
-        f"chosen   {kept}; the cheap side of the largest step below the vanilla rank: {choice.seconds * 1e3:,.4g} ms",
-        staircase_sheet(frame),
-    ]
+    lines: list[str | Sheet] = [f"whole    {choice.original_seconds * 1e3:,.4g} ms", f"vanilla  {vanilla}"]
+    if choice.vanilla_rank is not None:
+        lines.append(f"chosen   {kept}; the cheap side of the largest step below the vanilla rank: {choice.seconds * 1e3:,.4g} ms")
+    lines.append(staircase_sheet(frame))
     if arguments.out:
         write_frame(frame, arguments.out)
         lines.append(f"table written to {arguments.out}")
@@ -101,6 +104,22 @@ def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer
     return lines
 
 
+def _announce(layers: "list[Conv | Linear]", ranks: int, timer: "LayerTimer") -> None:
+    """Say how long timing so many ranks takes, where that is minutes, by the time of one rank of the largest layer."""
+    import time
+
+    from simhw.progress import announce
+    from simhw.roofline.decompose import factors, full_rank
+
+    if not layers:
+        return
+    largest = max(layers, key=full_rank)
+    timer.seconds([largest])  # the first asks for more than its ranks do
+    started = time.perf_counter()
+    timer.seconds(factors(largest, (full_rank(largest) + 1) // 2))
+    announce(f"timing {ranks:,} ranks", ranks * (time.perf_counter() - started))
+
+
 def _decomposable_layers(network: "Network") -> "list[Conv | Linear]":
     """Every layer with factors, those that the published tables leave whole too."""
     from simhw.roofline.layers import Conv, Linear
@@ -110,15 +129,20 @@ def _decomposable_layers(network: "Network") -> "list[Conv | Linear]":
 
 def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer") -> "list[str | Sheet]":
     """Whole networks: vanilla, optimised, chosen."""
+    from dataclasses import replace
+
     from simhw.output import write_frame
     from simhw.progress import track
-    from simhw.report.rank_tables import choice_sheet, rank_sheet, variant_sheet
+    from simhw.report.rank_tables import choice_sheet, rank_sheet, variant_sheet, whole_line
     from simhw.roofline.choice import choose, options, removed_share
-    from simhw.roofline.decompose import decomposable, decomposed
+    from simhw.roofline.decompose import decomposable, decomposed, highest_rank
     from simhw.roofline.ranks import optimised_ranks
     from simhw.roofline.variants import vanilla
 
     layers = decomposable(network)
+    # Layers of one shape are timed once.
+    shapes = list({replace(layer, name=""): layer for layer in layers}.values())
+    _announce(shapes, sum((highest_rank(layer, 4 / 3) or 0) - (highest_rank(layer, 4.0) or 0) for layer in shapes), timer)
     for layer in track(layers, "timing ranks", len(layers)):
         # The timer remembers: what follows asks for the same ranks again.
         options(layer, timer, removed_share(network))
@@ -134,6 +158,7 @@ def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTim
     lines: list[str | Sheet] = [
         variant_sheet(variants, timer.device, timer.run),
         rank_sheet(frame),
+        *([whole_line(frame, arguments.compression)] if frame["vanilla_rank"].isna().any() else []),
         _choice_line(choice),
         choice_sheet(choice),
     ]

@@ -32,7 +32,9 @@ def staircase_figure(frame: "pd.DataFrame", choice: RankChoice, timer: LayerTime
     axes = figure.subplots()
     axes.step(frame["rank"], frame["seconds"] * 1e3, where="mid", color="#0072B2", linewidth=1.2, label="factors")
     axes.axhline(choice.original_seconds * 1e3, color="black", linewidth=1, linestyle="--", label="the whole layer")
-    marks = [("vanilla", choice.vanilla_rank, choice.vanilla_seconds, "#D55E00", "o")]
+    marks = []
+    if choice.vanilla_rank is not None:
+        marks.append(("vanilla", choice.vanilla_rank, choice.vanilla_seconds, "#D55E00", "o"))
     if choice.rank is not None:
         marks.append(("chosen", choice.rank, choice.seconds, "#009E73", "s"))
     for name, rank, seconds, color, marker in marks:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LARGEST_STEPS = 12
 LONGEST_LAYER = 48
+MOST_NAMED = 5
 
 
 def staircase_sheet(frame: "pd.DataFrame") -> Sheet:
@@ -40,13 +41,24 @@ def staircase_sheet(frame: "pd.DataFrame") -> Sheet:
 
 def rank_sheet(frame: "pd.DataFrame") -> Sheet:
     """A row per layer: vanilla and optimised rank, and the time of each beside the whole layer's."""
+    import pandas as pd
+
     columns = [("layer", False), ("whole, ms", True), ("vanilla rank", True), ("ms", True), ("optimised rank", True), ("ms", True)]
     rows = []
     for row in frame.to_dict("records"):
-        cells = [short(str(row["layer"]), LONGEST_LAYER), f"{row['original_seconds'] * 1e3:,.4g}", f"{row['vanilla_rank']}"]
+        cells = [short(str(row["layer"]), LONGEST_LAYER), f"{row['original_seconds'] * 1e3:,.4g}"]
         kept = "whole" if row["kept_whole"] else f"{row['rank']}"
-        rows.append([*cells, f"{row['vanilla_seconds'] * 1e3:,.4g}", kept, f"{row['seconds'] * 1e3:,.4g}"])
+        vanilla = [f"{row['vanilla_rank']}", f"{row['vanilla_seconds'] * 1e3:,.4g}"] if pd.notna(row["vanilla_rank"]) else ["none", "-"]
+        rows.append([*cells, *vanilla, kept, f"{row['seconds'] * 1e3:,.4g}"])
     return Sheet(columns, rows)
+
+
+def whole_line(frame: "pd.DataFrame", compression: float) -> str:
+    """The layers of `optimised_ranks` that no rank compresses as much."""
+    names = [str(name) for name in frame.loc[frame["vanilla_rank"].isna(), "layer"]]
+    more = f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else ""
+    told = ", ".join(short(name, LONGEST_LAYER) for name in names[:MOST_NAMED])
+    return f"No rank has {compression:g} times fewer weights for {told}{more}: too few channels, so that it stays whole."
 
 
 def choice_sheet(choice: Choice) -> Sheet:

@@ -14,7 +14,7 @@ import numpy as np
 
 from simhw.errors import ShapeError
 from simhw.input import quoted
-from simhw.roofline.decompose import decomposable, decomposed, factors, rank_for
+from simhw.roofline.decompose import decomposable, decomposed, factors, highest_rank
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers import Conv, Linear, Network
 from simhw.roofline.ranks import LayerTimer
@@ -116,7 +116,7 @@ def options(layer: Conv | Linear, timer: LayerTimer, cost: Cost, shallowest: flo
     """The ways to run a layer that can be part of a best choice.
 
     Whole, and the cheap side of every step of the staircase between two compressions: a rank is left out if a higher one is
-    as fast, or if the layer is as fast whole.
+    as fast, or if the layer is as fast whole.  A layer that no rank compresses as much is offered whole alone.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def options(layer: Conv | Linear, timer: LayerTimer, cost: Cost, shallowest: flo
         raise ShapeError(f"{layer.name}: the deepest compression {deepest:g} is below the shallowest, {shallowest:g}")
     fastest = timer.seconds([layer])
     found = [Option(None, fastest, cost(layer, None))]
-    for rank in range(rank_for(layer, shallowest), rank_for(layer, deepest) - 1, -1):
+    for rank in range(highest_rank(layer, shallowest) or 0, (highest_rank(layer, deepest) or 1) - 1, -1):
         seconds = timer.seconds(factors(layer, rank))
         if seconds < fastest:
             fastest = seconds

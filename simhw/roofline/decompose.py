@@ -6,7 +6,7 @@ its channels: 1x1 C -> r, k x k r -> r, 1x1 r -> S.  Source: arXiv 2407.20266 an
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from math import prod, sqrt
+from math import inf, prod, sqrt
 
 from simhw.errors import ShapeError
 from simhw.roofline.layers import Conv, Layer, Linear, Network
@@ -29,21 +29,33 @@ def rank_for(layer: Conv | Linear, compression: float = 2.0) -> int:
     Raises
     ------
     ShapeError
-        The layer has groups, or compression is not positive, or no rank of at least 1 compresses as much.
+        As of `highest_rank`, or no rank of at least 1 compresses as much.
     """
-    if compression <= 0:
-        raise ShapeError(f"{layer.name}: compression is {compression}; give more than 0")
+    rank = highest_rank(layer, compression)
+    if rank is None:
+        inputs, outputs, _ = _sizes(layer)
+        raise ShapeError(f"{layer.name}: no rank compresses {inputs} to {outputs} channels {compression:g} times")
+    return rank
+
+
+def highest_rank(layer: Conv | Linear, compression: float = 2.0) -> int | None:
+    """As `rank_for`, but None where no rank compresses as much: such a layer stays whole.
+
+    Raises
+    ------
+    ShapeError
+        The layer has groups, or compression is no finite number above 0.
+    """
+    if not 0 < compression < inf:
+        raise ShapeError(f"{layer.name}: compression is {compression}; give a number of more than 0")
     _refuse_groups(layer)
     inputs, outputs, taps = _sizes(layer)
     if taps == 1:
-        rank = int(inputs * outputs / (compression * (inputs + outputs)))
+        rank = inputs * outputs / (compression * (inputs + outputs))
     else:
         half = (inputs + outputs) / (2 * taps)
-        rank = int(sqrt(half * half + inputs * outputs / compression) - half)
-    rank = min(rank, inputs, outputs)
-    if rank < 1:
-        raise ShapeError(f"{layer.name}: no rank compresses {inputs} to {outputs} channels {compression:g} times")
-    return rank
+        rank = sqrt(half * half + inputs * outputs / compression) - half
+    return int(min(rank, inputs, outputs)) or None
 
 
 def full_rank(layer: Conv | Linear) -> int:
@@ -126,8 +138,9 @@ def decomposed(network: Network, ranks: Mapping[str, int], name: str | None = No
 
 
 def compression_ranks(layers: Iterable[Conv | Linear], compression: float = 2.0) -> dict[str, int]:
-    """`rank_for` every layer, by name."""
-    return {layer.name: rank_for(layer, compression) for layer in layers}
+    """The highest rank of every layer that some rank compresses as much, by name."""
+    ranks = {layer.name: highest_rank(layer, compression) for layer in layers}
+    return {name: rank for name, rank in ranks.items() if rank is not None}
 
 
 def _pointwise(layer: Conv, suffix: str, size: tuple[int, ...], inputs: int, outputs: int) -> Conv:

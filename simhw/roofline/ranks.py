@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from simhw.errors import ShapeError
-from simhw.roofline.decompose import decomposable, decomposed, factors, rank_for
+from simhw.roofline.decompose import decomposable, decomposed, factors, highest_rank
 from simhw.roofline.device import Device
 from simhw.roofline.layers import Conv, Layer, Linear, Network
 from simhw.roofline.operators import Operator
@@ -64,16 +64,17 @@ class RankChoice:
     ----------
     layer : Conv or Linear
         As it was.
-    vanilla_rank : int
-        Of the wanted compression.
+    vanilla_rank : int or None
+        Of the wanted compression; None where no rank compresses as much.
     rank : int or None
         On the cheap side of the largest step below it; None where the layer stays whole.
     seconds, vanilla_seconds, original_seconds : float
-        At the rank found, whether it is taken or not, at the vanilla rank, and of the whole layer.
+        At the rank found, whether it is taken or not, at the vanilla rank, and of the whole layer; all the whole layer's where
+        there is no vanilla rank.
     """
 
     layer: Conv | Linear
-    vanilla_rank: int
+    vanilla_rank: int | None
     rank: int | None
     seconds: float
     vanilla_seconds: float
@@ -126,19 +127,21 @@ def optimised_rank(layer: Conv | Linear, timer: LayerTimer, compression: float =
     Raises
     ------
     ShapeError
-        `deepest` is below `compression`, or no rank compresses as much.
+        `deepest` is below `compression`, or one of them no number above 0.
     """
     if deepest is not None and deepest < compression:
         raise ShapeError(f"{layer.name}: the deepest compression {deepest:g} is below the first, {compression:g}")
-    highest = rank_for(layer, compression)
-    lowest = rank_for(layer, deepest if deepest is not None else compression + 1)
+    highest = highest_rank(layer, compression)
+    original = timer.seconds([layer])
+    if highest is None:
+        return RankChoice(layer, None, None, original, original, original)
+    lowest = highest_rank(layer, deepest if deepest is not None else compression + 1) or 1
     times = {rank: timer.seconds(factors(layer, rank)) for rank in range(lowest, highest + 1)}
     # Of equal steps the highest: it keeps the most of the layer.  Where no lower rank is faster, the vanilla rank stands.
     steps = {rank: times[rank + 1] - times[rank] for rank in range(lowest, highest)}
     best = max(steps, key=lambda rank: (steps[rank], rank), default=highest)
     if best != highest and steps[best] <= 0:
         best = highest
-    original = timer.seconds([layer])
     return RankChoice(layer, highest, best if times[best] < original else None, times[best], times[highest], original)
 
 
@@ -153,8 +156,8 @@ def optimised_ranks(network: Network, device: Device, run: Run, compression: flo
     Returns
     -------
     DataFrame
-        A row per layer: layer, vanilla_rank, rank (missing where the layer stays whole), kept_whole, vanilla_seconds, seconds
-        (of what is kept), original_seconds [s].
+        A row per layer: layer, vanilla_rank (missing where no rank compresses as much), rank (missing where the layer stays whole),
+        kept_whole, vanilla_seconds, seconds (of what is kept), original_seconds [s].
     """
     import pandas as pd
 
@@ -170,7 +173,8 @@ def optimised_ranks(network: Network, device: Device, run: Run, compression: flo
         }
         for each in rank_choices(network, LayerTimer(device, run), compression, deepest)
     ]
-    return pd.DataFrame(rows).astype({"rank": "Int64"})
+    columns = ["layer", "vanilla_rank", "rank", "kept_whole", "vanilla_seconds", "seconds", "original_seconds"]
+    return pd.DataFrame(rows, columns=columns).astype({"vanilla_rank": "Int64", "rank": "Int64"})
 
 
 def optimised(network: Network, device: Device, run: Run, compression: float = 2.0, deepest: float | None = None) -> Network:
