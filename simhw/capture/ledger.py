@@ -58,7 +58,7 @@ class Ledger:
         product.operations.add("forward")
         product.recomputed = node is not None and not _accumulates(node)
         product.operator = self.wrapped_by or product.operator
-        product.sequence = _last_node()
+        product.sequence = self.last_node()
         self.products.append(product)
         number = self.node_of(*operands)
         if number is None:
@@ -69,7 +69,12 @@ class Ledger:
     def node_of(self, *operands: Tensor) -> int | None:
         """Sequence number of the node that autograd has just made for a forward operator, if it has."""
         needed = torch.is_grad_enabled() and (self.wrapped_by is not None or any(tensor.requires_grad for tensor in operands))
-        return _last_node() if needed else None
+        return self.last_node() if needed else None
+
+    def last_node(self) -> int:
+        """Sequence number of the node that autograd has made last."""
+        number: int = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]  # torch's stubs lack it
+        return number
 
     def add_gradient(self, product: Product) -> None:
         """Take in a gradient whose forward product was not captured."""
@@ -132,8 +137,3 @@ def is_solver(node: Any) -> bool:
 def _accumulates(node: Any) -> bool:
     # Hooks that run when a gradient is there, such as an optimizer's step within the backward pass, are no part of the pass.
     return str(node.name()).endswith("AccumulateGrad")
-
-
-def _last_node() -> int:
-    number: int = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]  # torch's stubs lack it
-    return number

@@ -9,7 +9,7 @@ Operators of other libraries are refused unless the user says that they do no su
 from functools import cache
 from typing import Literal
 
-Role = Literal["product", "convolution", "convolution_backward", "refused", "noted", "harmless"]
+Role = Literal["product", "convolution", "convolution_backward", "multiplication", "sum", "refused", "noted", "harmless"]
 
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 
@@ -89,6 +89,10 @@ def role(namespace: str, name: str) -> Role:
         return "convolution"
     if plain == "convolution_backward":
         return "convolution_backward"
+    if plain == "mul":
+        return "multiplication"
+    if plain in ("sum", "mean"):
+        return "sum"
     if plain in REFUSED:
         return "refused"
     return "noted" if plain in NOTED else "harmless"

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simhw.capture.convolutions import Convolutions
+from simhw.capture.elementwise import Elementwise
 from simhw.capture.functions import Functions
 from simhw.capture.ledger import Ledger
 from simhw.capture.matrices import Matrices
@@ -23,6 +24,8 @@ from simhw.capture.product import Product
 from simhw.capture.rewrites import TAKEN_APART
 from simhw.capture.tensors import Copier, unseen
 from simhw.errors import CaptureError
+
+_OFTEN_NO_PRODUCT: tuple[Role, ...] = ("harmless", "multiplication", "sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self._ledger = Ledger()
         self._matrices = Matrices(self._ledger, names, functions, copier)
         self._convolutions = Convolutions(self._ledger, names, copier)
+        self._elementwise = Elementwise(self._ledger, names, copier, self._note)
         self._passed: set[int] = set()
         self._handed_on: OpOverload | None = None
 
@@ -101,9 +105,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             with self:
                 return apart(*args, **given)
         # Operands are copied before the operator runs: it may write into one of them.
-        if known.role != "harmless":
+        if known.role == "sum":
+            self._elementwise.sum(known.name, args)
+        elif known.role not in _OFTEN_NO_PRODUCT:
             self._record(known, args)
         result = func(*args, **given)
+        if known.role == "multiplication":
+            self._elementwise.multiply(known.name, args, result)
         if known.copies:
             self._names.cast(args[0], result)
         return result
@@ -165,7 +173,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self.noted[operator] = self.noted.get(operator, 0) + 1
 
     def _note_without_values(self, known: "Operator") -> None:
-        if known.role not in ("harmless", "noted"):
+        if known.role not in (*_OFTEN_NO_PRODUCT, "noted"):
             self._note(f"{known.name} of tensors without values")
 
     def _refuse(self, operator: str, instead: str) -> None:
