@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from simhw.capture.shape_recorder import ShapeRecorder
+from simhw.capture.vectors import VECTOR_PRODUCTS
 from simhw.errors import CaptureError
 from simhw.roofline.operators import Cell
 
@@ -54,6 +55,16 @@ class ShapeFunctions(TorchFunctionMode):
             return self.linear(*args, **given)
         if func in _DROPOUTS:
             return self.dropout(*args, **given)
+        if func == torch.bilinear:
+            return self.bilinear(*args, **given)
+        if func in VECTOR_PRODUCTS:
+            return VECTOR_PRODUCTS[func](*args, **given)
+        if func is torch.nn.functional.instance_norm:
+            with recorder.hidden():
+                result = func(*args, **given)
+            weights = [*args[3:5], *(given[each] for each in ("weight", "bias") if each in given)]
+            recorder.channel_norm("aten::instance_norm", args[0], weights, result)
+            return result
         return func(*args, **given)
 
     def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # PyTorch's names
@@ -75,6 +86,16 @@ class ShapeFunctions(TorchFunctionMode):
             result = torch.empty_like(x).copy_(x)
         self._recorder.pointwise("dropout", "dropout", [x], result)
         return result
+
+    def bilinear(self, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Record x W y as its products: x with every matrix of W, as a linear layer, and what that gives with y."""
+        outputs, inputs, others = weight.shape
+        with self._recorder.hidden():
+            table = weight.permute(0, 2, 1).reshape(outputs * others, inputs)
+            turned = torch.empty((*first.shape[:-1], outputs * others), dtype=first.dtype, device=first.device)
+        self._recorder.linear("aten::bilinear", first, table, None, turned, held=weight)
+        result = (turned.reshape(-1, outputs, others) @ second.reshape(-1, others, 1)).reshape(*first.shape[:-1], outputs)
+        return result if bias is None else result + bias
 
     def _recurrent(self, func: Callable[..., Any], args: Sequence[Any], given: dict[str, Any]) -> Any:
         recorder, cell = self._recorder, _RECURRENT[func]

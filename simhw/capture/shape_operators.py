@@ -1,21 +1,31 @@
-"""Which of PyTorch's operators are layers of a network by shape, which are free, and which are refused."""
+"""Which of PyTorch's operators are layers of a network by shape, which are free, and which are refused.
 
+Refused are those that multiply, or may, in a way that has no layer, and solvers and transforms.  Every other operator moves
+values or computes on them one by one, along an axis or not: by its sizes it is a pass over its largest tensor.
+"""
+
+from functools import cache
 from typing import Literal
 
 import torch
 from torch._ops import OpOverload
+
+from simhw.capture.operators import role
 
 Role = Literal[
     "convolution",
     "product",
     "batchnorm",
     "layernorm",
+    "groupnorm",
     "softmax",
     "pool",
     "reduction",
     "embedding",
+    "embedding_bag",
     "dropout",
     "pointwise",
+    "pass",
     "free",
     "refused",
 ]
@@ -37,6 +47,7 @@ _NAMED: dict[Role, str] = {
         _batch_norm_with_update _batch_norm_no_update batch_norm_with_update
     """,
     "layernorm": "native_layer_norm",
+    "groupnorm": "native_group_norm",
     "softmax": "_softmax _log_softmax _safe_softmax",
     "pool": """
         max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d mkldnn_max_pool3d
@@ -45,6 +56,7 @@ _NAMED: dict[Role, str] = {
     """,
     "reduction": "mean sum amax amin",
     "embedding": "embedding",
+    "embedding_bag": "_embedding_bag _embedding_bag_forward_only",
     "dropout": "native_dropout",
     # Beside those that PyTorch marks as such.
     "pointwise": _COPIES + "hardswish _prelu_kernel",
@@ -70,16 +82,30 @@ def plain_name(operator: OpOverload) -> str:
     return name if name in _ROLES or name.endswith("__") else name.removesuffix("_")
 
 
+@cache
 def role_of(operator: OpOverload) -> Role:
-    """What an operator is in a network by shape; ``refused`` where that is not known."""
+    """What an operator is in a network by shape; ``refused`` where it may multiply in a way that no layer has."""
     if operator.namespace != "aten":
-        return "refused"
-    known = _ROLES.get(plain_name(operator))
+        return "free" if role(operator.namespace, "") == "harmless" else "refused"
+    name = plain_name(operator)
+    known = _ROLES.get(name)
     if known is not None:
         return known
-    if torch.Tag.pointwise in operator.tags or plain_name(operator).startswith(_UPSAMPLES):
+    if _pointwise(operator, name) or name.startswith(_UPSAMPLES):
         return "pointwise"
-    return "free" if operator.is_view else "refused"
+    if operator.is_view or name.endswith("_like"):
+        return "free"
+    if role("aten", name) != "harmless" or ("linalg_" in name and name != "linalg_vector_norm"):
+        return "refused"
+    return "pass"
+
+
+def _pointwise(operator: OpOverload, name: str) -> bool:
+    """Whether PyTorch marks an operator as elementwise; some that are written in place only in their other form."""
+    if torch.Tag.pointwise in operator.tags or operator._schema.name.removeprefix("aten::") == name:
+        return torch.Tag.pointwise in operator.tags
+    packet = getattr(torch.ops.aten, name, None)
+    return packet is not None and any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads())
 
 
 def function_name(name: str, constant: bool, parameter: bool) -> str:

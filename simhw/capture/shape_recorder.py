@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simhw.capture.names import Names
@@ -74,6 +75,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self._values: dict[int, Record] = {}
         self._held: list[Tensor] = []  # so that no new tensor is given the address of one that is followed
         self._hidden = False
+        self.failed = ""
         self._used: set[str] = set()
 
     @property
@@ -95,15 +97,22 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
     ) -> Any:
         """Run an operator and record it."""
         given = dict(kwargs or {})
-        result = func(*args, **given)
+        if not isinstance(func, OpOverload):
+            raise CaptureError(f"{self._where()}: operator {func.name()} has no layer in a network by shape; use another form of it")
+        try:
+            result = func(*args, **given)
+        except (NotImplementedError, RuntimeError):
+            self.failed = f"{self._where()}: operator {func._schema.name}"
+            raise
         if not self._hidden:
             self._record(func, args, given, result)
         return result
 
     def _record(self, func: Any, args: Sequence[Any], given: Mapping[str, Any], result: Any) -> None:
-        name = plain_name(func)
-        operator = func._schema.name
-        match role_of(func):
+        name, operator, what = plain_name(func), func._schema.name, role_of(func)
+        if what in ("product", "convolution") and not result.numel():
+            return
+        match what:
             case "free":
                 return
             case "refused":
@@ -116,6 +125,8 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                 self._normalization("batchnorm", operator, args[0], args[0].shape[1], args[1:3], result[0])
             case "layernorm":
                 self._normalization("layernorm", operator, args[0], math.prod(args[1]), args[2:4], result[0])
+            case "groupnorm":
+                self.channel_norm(operator, args[0], args[1:3], result[0])
             case "softmax":
                 columns = args[0].shape[args[1]] if args[0].dim() else 1
                 self.add(Softmax(self._name("softmax"), args[0].numel() // columns, columns), operator, [args[0]], result)
@@ -129,10 +140,14 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                     self.weight_name(table, "embedding"), table.shape[0], table.shape[1], indices.numel(), self.trainable(table)
                 )
                 self.add(layer, operator, [], result, [table])
+            case "embedding_bag":
+                self._embedding_bag(operator, args, result[0])
             case "dropout":
                 self.pointwise("dropout", operator, [args[0]], result[0])
             case "pointwise":
                 self._elementwise(name, operator, [*args, *given.values()], result)
+            case "pass":
+                self._pass(name, operator, [*args, *given.values()], result)
 
     # What layers share
 
@@ -165,6 +180,8 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
     def trainable(self, weight: Tensor | None) -> bool:
         """Whether the optimizer updates a weight: it is a parameter that wants a gradient."""
         names = self._names.weight(weight) if weight is not None else []
+        if weight is not None and not names:
+            return True  # computed, from what wants a gradient
         return any(name in self._parameters and self._parameters[name].requires_grad for name in names)
 
     def is_weight(self, tensor: Tensor) -> bool:
@@ -230,19 +247,31 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         x, weight, bias, stride, padding, dilation, transposed, _, groups = args[:9]
         name = self.weight_name(weight, f"conv{weight.dim() - 2}d")
         if transposed:
-            raise CaptureError(f"layer {name!r}: a transposed convolution has no layer in a network by shape; it cannot be captured")
+            self._transposed(name, operator, x, weight, bias, groups, result)
+            return
         dims = weight.dim() - 2
         stride, padding, dilation = (tuple(each) * dims if len(each) == 1 else tuple(each) for each in (stride, padding, dilation))
         sizes = tuple(x.shape[2:]), tuple(weight.shape[2:]), stride, padding, dilation
         layer = Conv(name, x.shape[1], weight.shape[0], *sizes, groups, bias is not None, self.trainable(weight))
         self.add(layer, operator, [x], result, [weight, bias], x.shape[0])
 
-    def linear(self, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor) -> None:
-        """Record a linear layer; `weight` is (out, in)."""
-        rows = x.numel() // x.shape[-1]
-        name = self.weight_name(weight, "linear")
-        layer = Linear(name, weight.shape[1], weight.shape[0], rows, bias is not None, self.trainable(weight))
-        self.add(layer, operator, [x], result, [weight, bias])
+    def _transposed(self, name: str, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, result: Tensor) -> None:
+        """A transposed convolution is a product at every position of its input, whose columns are added up where they overlap."""
+        positions, columns = x.numel() // x.shape[1], weight[0].numel()
+        product: Layer = Linear(name, x.shape[1], columns, positions, False, self.trainable(weight))
+        if groups > 1:
+            product = MatMul(name, groups, positions, columns, x.shape[1] // groups)
+        self.add(product, operator, [x], result, [weight])
+        self.add(Pointwise(f"{name}.col2im", "col2im", groups * columns * positions), operator, [result], result)
+        if bias is not None:
+            self.pointwise("bias", operator, [result, bias], result)
+
+    def linear(self, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor, held: Tensor | None = None) -> None:
+        """Record a linear layer; `weight` is (out, in), and `held` the parameter that it is of, where that has another form."""
+        rows, held = x.numel() // x.shape[-1], weight if held is None else held
+        name = self.weight_name(held, "linear")
+        layer = Linear(name, weight.shape[1], weight.shape[0], rows, bias is not None, self.trainable(held))
+        self.add(layer, operator, [x], result, [held, bias])
 
     def _product(self, operator: str, args: Sequence[Any], result: Tensor) -> None:
         added = args[0] if operator in ("aten::addmm", "aten::baddbmm") else None
@@ -272,6 +301,23 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         layer = Normalization(name, kind, channels, x.numel(), self.trainable(weight))
         self.add(layer, operator, [x], out, weights)
 
+    def channel_norm(self, operator: str, x: Tensor, weights: Sequence[Tensor | None], out: Tensor) -> None:
+        """Record a group or instance norm: each sample by itself, as in layer norm, with a scale and a shift per channel."""
+        self._normalization("layernorm", operator, x, x.shape[1], weights, out)
+
+    def _embedding_bag(self, operator: str, args: Sequence[Any], result: Tensor) -> None:
+        """Look up vectors, scale them where they have weights, and pool those of a bag."""
+        table, indices = args[:2]
+        weights = args[6] if len(args) > 6 else None
+        name, width = self.weight_name(table, "embedding"), table.shape[1]
+        layer = Embedding(name, table.shape[0], width, indices.numel(), self.trainable(table))
+        self.add(layer, operator, [], result, [table])
+        if weights is not None:
+            self.add(Pointwise(self._name("scale"), "mul", indices.numel() * width), operator, [weights], result)
+        each = -(-indices.numel() // max(1, result.shape[0]))
+        kind: Literal["max", "average"] = "max" if len(args) > 4 and args[4] == 2 else "average"
+        self.add(Pool(f"{name}.bag", kind, result.numel(), (each,), (1,), (each,)), operator, [result], result)
+
     def _pool(self, name: str, operator: str, args: Sequence[Any], result: Tensor) -> None:
         x, out = args[0], result
         dims = int(name.split("d")[0][-1] if name.startswith("mkldnn") else name[name.index("pool") + 4])
@@ -289,12 +335,12 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         size: tuple[int, ...] = (x.numel() // kept,)
         if x.dim() == 4 and tuple(result.shape[:2]) == tuple(x.shape[:2]) and kept == x.shape[0] * x.shape[1]:
             size = tuple(x.shape[2:])
-        kind: Literal["max", "average"] = "max" if name in ("amax", "amin") else "average"
+        kind: Literal["max", "average"] = "max" if name.removeprefix("a").startswith(("max", "min", "rgmax", "rgmin")) else "average"
         self.add(Pool(self._name(name), kind, kept, size, (1,) * len(size), size), operator, [x], result)
 
     def _elementwise(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
         if not isinstance(result, Tensor):
-            raise CaptureError(f"{self._where()}: operator {operator} gives no tensor; it cannot be captured")
+            return  # an answer, such as whether two tensors are equal
         tensors = list(_tensors(given))
         reads = [tensor for tensor in tensors if not self.is_weight(tensor)]
         if result.numel() <= 1 or (not reads and not self._of_parameters(tensors)):
@@ -306,6 +352,23 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         if name == "copy_":
             tensors = tensors[1:]
         self.pointwise(function, operator, tensors, result)
+
+    def _pass(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
+        """Any operator that multiplies nothing: where an axis is gone, a reduction; else a pass over its largest tensor."""
+        tensors, outputs = list(_tensors(given)), list(_tensors([result]))
+        reads = [tensor for tensor in tensors if not self.is_weight(tensor)]
+        if not outputs or not (reads or self._of_parameters(tensors)):
+            return  # an answer, or a tensor made without reading any
+        largest, output = max(tensors, key=Tensor.numel), outputs[0]
+        kept = max(1, output.numel())
+        if 1 < kept < largest.numel() and output.dim() < largest.dim() + (1 in output.shape) and largest.numel() % kept == 0:
+            self._reduction(name, operator, largest, output)
+        else:
+            elements = max(1, largest.numel(), *(each.numel() for each in outputs))
+            full = sum(2 * _distinct(tensor) > elements for tensor in tensors)
+            self.add(Pointwise(self._name(name), name, elements, max(1, full)), operator, tensors, output)
+        for each in outputs[1:]:
+            self.wrote(self.records[-1], each)
 
     def _of_parameters(self, tensors: Sequence[Tensor]) -> bool:
         return any(name in self._parameters for tensor in tensors for name in self._names.weight(tensor))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
 from simhw.capture.functions import plain_attention
@@ -32,7 +33,10 @@ def network_of(model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "",
 
     - Products are convolutions, linear layers and products of activations; attention is taken apart into scale, product, mask,
       softmax and product.  A convolution that runs on the frames of a sample one by one gets a further dimension of kernel 1.
-    - Elementwise functions count the tensors that they read at full size.  A mean or sum along axes is a pool.
+    - Elementwise functions count the tensors that they read at full size.  A reduction along axes is a pool.  Every other operator
+      that multiplies nothing is a pass over its largest tensor.
+    - A transposed convolution is a product at every position and the sum of what overlaps (``col2im``); a bilinear layer two
+      products; an embedding bag lookups and a pool.  Group and instance norms are layer norms with a scale per channel.
     - Views cost nothing; what copies is a ``copy``.  ``fork`` stands after each value that is used more than once.
     - Parameters that no layer holds are a `Weight`.
 
@@ -56,7 +60,7 @@ def network_of(model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "",
     Raises
     ------
     CaptureError
-        An operator is not known, is no part of a network by shape, or does not grow with the batch; the message names it.
+        An operator multiplies in a way that has no layer, needs values, or does not grow with the batch; the message names it.
     """
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     runs = [_run(model, _with_batch(given, batch, batch_axis, values), values) for batch in BATCHES]
@@ -81,6 +85,9 @@ def network_of(model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "",
 
 def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[Record], list[str]]:
     """The records of a forward pass of a copy, and the parameters that it did not use."""
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise CaptureError(f"parameter {lazy[0]} has no shape yet: run the model once, so that its lazy modules take theirs")
     bare = copy.deepcopy(model, _without_values(model)) if not values else copy.deepcopy(model)
     names = Names({"": bare})
     modules = [(path, module) for path, module in bare.named_modules() if path and not any(module.children())]
@@ -104,7 +111,8 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
             if values:
                 raise
             first = str(error).splitlines()[0]
-            raise CaptureError(f"{type(model).__name__} does not run on tensors without values: {first}; try values=True") from error
+            where = recorder.failed or type(model).__name__
+            raise CaptureError(f"{where} does not run on tensors without values; try values=True: {first}") from error
     return recorder.records, recorder.unused
 
 
