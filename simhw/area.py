@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import floor, isfinite
 from typing import Literal
 
+from simhw.costs_of import size_factor
 from simhw.errors import MachineError
 from simhw.machine import Machine
 from simhw.memory.model import sram_instances
@@ -195,7 +196,7 @@ def chip_area(machine: Machine, filed: Machine | None = None) -> ChipArea:
 
     Notes
     -----
-    Areas do not follow the sizes of single memories; `stale_areas` tells where an override would need that.
+    Areas of buffers follow the size of a bank (`simhw.sram`); `simhw.costs_of.stale_memories` tells what areas do not follow.
     """
     values = machine.values
     unknown = set(values.memory_area_mm2) - set(PUBLISHED_NAMES.values())
@@ -210,14 +211,6 @@ def chip_area(machine: Machine, filed: Machine | None = None) -> ChipArea:
         if PUBLISHED_NAMES[name] not in values.tile_area_um2
     ]
     return replace(compute_area(machine), memories=tuple(memories))
-
-
-def stale_areas(machine: Machine) -> list[str]:
-    """Overrides of the sizes of memories that their areas do not follow, since nobody overrode those."""
-    if any(name.startswith(("memory_area_mm2.", "sram.")) for name in machine.overrides):
-        return []
-    sizes = ("bank_bytes", "access_bytes", "operand_bytes", "partial_bytes")
-    return [name for name in machine.overrides if name.startswith("memory.") and name.endswith(sizes)]
 
 
 def iso_area(
@@ -266,7 +259,7 @@ def iso_area(
 
 def _memory_area(machine: Machine, name: str, number: int, filed_number: int | None) -> MemoryArea:
     """All memories of one kind; `filed_number` is how many of them the file has, None where nobody said."""
-    values, published_name = machine.values, PUBLISHED_NAMES[name]
+    values, published_name, factor = machine.values, PUBLISHED_NAMES[name], size_factor(machine, name, "area_mm2")
     if published_name in values.memory_area_mm2:
         if f"memory_area_mm2.{published_name}" in machine.overrides:
             # Whoever overrides the area means it for the machine with its other overrides.
@@ -279,8 +272,8 @@ def _memory_area(machine: Machine, name: str, number: int, filed_number: int | N
                     f"{machine.label}: memory_area_mm2.{published_name} holds without {keys}; give the machine without it too"
                 )
             filed_number = number
-        return MemoryArea(name, number, values.memory_area_mm2[published_name] / filed_number, published=True)
+        return MemoryArea(name, number, values.memory_area_mm2[published_name] / filed_number * factor, published=True)
     costs = values.sram.get(name, {}).get(values.energy.cells) if values.energy else None
     if costs is None:
         raise MachineError(f"{machine.name}: no area of {name}: state memory_area_mm2.{published_name}, or its sram costs for energy.cells")
-    return MemoryArea(name, number, costs.area_mm2, published=False)
+    return MemoryArea(name, number, costs.area_mm2 * factor, published=False)

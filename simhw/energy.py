@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from simhw.costs import Range
+from simhw.costs_of import size_factor
 from simhw.memory.model import sram_instances
+from simhw.sram import Quantity
 from simhw.trace.layer import TENSORS
 
 if TYPE_CHECKING:
@@ -53,10 +55,11 @@ def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: 
     waiting = tiles_w.times(max(0.0, elapsed_s - compute_s))
     energies["compute"] += Range(waiting.low * stall.low, waiting.mid * stall.mid, waiting.high * stall.high)
 
+    def cost(name: str, quantity: Quantity) -> Range:
+        return machine.range(f"sram.{name}.{cells}.{quantity}").times(size_factor(machine, name, quantity))
+
     def sram(name: str, reads: float, writes: float) -> Range:
-        return machine.range(f"sram.{name}.{cells}.read_pj").times(reads * 1e-12) + machine.range(f"sram.{name}.{cells}.write_pj").times(
-            writes * 1e-12
-        )
+        return cost(name, "read_pj").times(reads * 1e-12) + cost(name, "write_pj").times(writes * 1e-12)
 
     chip = memory.on_chip
     energies["scratchpads"] = sram("scratchpad", chip.scratchpad_reads, chip.scratchpad_writes)
@@ -65,9 +68,7 @@ def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: 
     )
     energies["transposers"] = sram("transposer", chip.transposed, chip.transposed)
     memories = sram_instances(machine)
-    energies["leakage"] = Range.total(
-        machine.range(f"sram.{name}.{cells}.leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items()
-    )
+    energies["leakage"] = Range.total(cost(name, "leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items())
     return energies | _dram(machine, memory.dram, elapsed_s)
 
 

@@ -18,7 +18,7 @@ from simhw.input import quoted
 from simhw.lowering import LanePadding, Padding
 from simhw.machine_file import Provenance, content_hash, read_machine, validated
 from simhw.memory.parameters import Memory
-from simhw.overrides import label, override, split_machine
+from simhw.overrides import label, override, parse_overrides, split_machine
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
@@ -91,12 +91,27 @@ class _Values(BaseModel):
     energy: EnergyParameters | None = None
     sram: dict[str, dict[Cells, SramCosts]] = {}
     memory_area_mm2: dict[str, Amount] = {}
+    # Which PEs, tiles and memories the costs are of, as overrides are written; empty where they are of the file's own.
+    tile_costs_of: list[str] = Field([], max_length=64)
+    sram_costs_of: list[str] = Field([], max_length=64)
 
     @model_validator(mode="after")
     def _gated_power_exists(self) -> "_Values":
         unknown = set(self.gated_power) - set(self.tile_power_mw)
         if unknown:
             raise ValueError(f"gated_power names {sorted(unknown)}, which tile_power_mw does not have")
+        return self
+
+    @model_validator(mode="after")
+    def _costs_are_of_values_that_exist(self) -> "_Values":
+        names = set(leaf_names(self.model_dump()))
+        for part in ("tile_costs_of", "sram_costs_of"):
+            try:
+                unknown = set(parse_overrides(getattr(self, part))) - names
+            except MachineError as error:
+                raise ValueError(f"{part}: {error}") from None
+            if unknown and not (part == "sram_costs_of" and self.memory is None):
+                raise ValueError(f"{part} names {quoted(min(unknown))}, which is no value of the machine")
         return self
 
     @model_validator(mode="after")
@@ -183,12 +198,17 @@ class Machine:
         memory = self.values.memory
         return None if memory is None or memory.model == "ideal" else memory
 
+    def value(self, name: str) -> Any:
+        """A value or a section by its dotted name."""
+        value: Any = self.values
+        for part in name.split("."):
+            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+        return value
+
     def range(self, name: str) -> Range:
         """A constant by its dotted name, or the sum of a section's, with the ends of its uncertainty."""
         if name not in self._ranges:
-            value: Any = self.values
-            for part in name.split("."):
-                value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+            value = self.value(name)
             if isinstance(value, Mapping):
                 self._ranges[name] = Range.total(self.range(f"{name}.{part}") for part in value)
             else:

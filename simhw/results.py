@@ -58,6 +58,14 @@ class Results:
         """Names of the lane-cycle classes."""
         return self.operations[0].classes if self.operations else ()
 
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader must know before quoting the figures, a sentence each; what `simhw run` prints."""
+        from simhw.report.memory_reasons import memory_cautions
+        from simhw.report.result_reasons import cautions
+
+        return [*cautions(self), *memory_cautions(self)]
+
     @cached_property
     def frame(self) -> "pd.DataFrame":
         """A row per layer and operation; columns carry units, ``_ci95`` is a half-width of a 95% confidence interval."""
@@ -139,6 +147,11 @@ class Comparison:
     """A trace on several machines."""
 
     results: list[Results]
+
+    @property
+    def cautions(self) -> list[str]:
+        """Those of all results, each once."""
+        return list(dict.fromkeys(line for result in self.results for line in result.cautions))
 
     @cached_property
     def frame(self) -> "pd.DataFrame":

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simhw.area import ChipArea, Counted, MemoryArea, chip_area, compute_area, iso_area, stale_areas
+from simhw.area import ChipArea, Counted, MemoryArea, chip_area, compute_area, iso_area
 from simhw.errors import MachineError
 from simhw.machine import Machine, load_machine
 
@@ -129,11 +129,18 @@ def test_area_of_a_memory_that_does_not_exist_is_an_error() -> None:
         chip_area(changed(machine, memory_area_mm2={"bufer_a": 344.0}))
 
 
-def test_sizes_that_areas_do_not_follow_are_told() -> None:
-    size = "memory.buffers.a.bank_bytes"
-    assert stale_areas(load_machine("fpraker", **{size: 1024})) == [size]
-    assert stale_areas(load_machine("fpraker", **{size: 1024, "memory_area_mm2.buffer_a": 5})) == []
-    assert stale_areas(load_machine("fpraker", **{"memory.buffers.a.banks": 4})) == []
+def test_published_area_of_buffers_follows_the_size_of_a_bank() -> None:
+    filed = load_machine("fpraker")
+    area = chip_area(load_machine("fpraker", **{"memory.buffers.a.bank_bytes": 262_144}), filed)
+    # By CACTI 7 (lstp, 128 bit) 256 KB take 1.852 mm^2, 4 MB 25.73 mm^2.
+    assert {memory.name: memory.area_mm2 for memory in area.memories}["buffer_a"] == pytest.approx(344 * 1.852 / 25.73)
+    # Without a published area too.
+    smaller = load_machine("fpraker", **{"memory.buffers.a.bank_bytes": 262_144})
+    (buffer,) = [memory for memory in chip_area(changed(smaller, memory_area_mm2={})).memories if memory.name == "buffer_a"]
+    assert buffer.instance_mm2 == pytest.approx(25.73 * 1.852 / 25.73)
+    # An overridden area is meant for the machine as it is.
+    own = chip_area(load_machine("fpraker", **{"memory.buffers.a.bank_bytes": 262_144, "memory_area_mm2.buffer_a": 50}), filed)
+    assert {memory.name: memory.area_mm2 for memory in own.memories}["buffer_a"] == pytest.approx(50)
 
 
 # Tile counts of equal area

@@ -125,7 +125,7 @@ def test_show_has_the_area_of_the_chip(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_show_says_what_areas_do_not_follow(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["machine", "show", "fpraker:memory.buffers.a.bank_bytes=1024"]) == 0
-    assert "Caution: areas of memories are those of the file; they do not follow memory.buffers.a.bank_bytes." in capsys.readouterr().out
+    assert "scaled by CACTI's ratios for memory.buffers.a.bank_bytes." in capsys.readouterr().out
 
 
 def test_machine_without_sram_costs_still_shows_and_compares_its_compute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,7 @@ OTHER_VALUES = {
     "lowering.fc_windows": "image", "tiles": 35, "clock_hz": 500e6, "tile_area_um2.pe_array": 1, "tile_area_um2.term_encoders": 1,
     "tile_power_mw.pe_array": 1, "tile_power_mw.term_encoders": 1, "baseline": "tensordash-dense", "name": "other",
     "memory.model": "ideal", "memory.blocking": "gpoc:1x4x2x1", "memory.compression": "zero", "energy.compute": "lane_cycle",
-    "energy.cells": "lop", "energy.dram.model": "flat",
+    "energy.cells": "lop", "energy.dram.model": "flat", "tile_costs_of": ["tile.rows=4"], "sram_costs_of": ["memory.steps=64"],
 }  # fmt: skip
 SURROUNDINGS = ("memory.", "energy.", "sram.", "memory_area_mm2.")
 ONLY_VALUE = {"pe.kind", "pe.lanes", "description"}

@@ -96,15 +96,14 @@ def _override(text: str, tiles: int) -> str:
 
 def _cautions(machines: "tuple[Machine, Machine]", areas: "tuple[ChipArea, ChipArea]", counted: str) -> list[str]:
     """What makes the areas less than comparable."""
-    from simhw.area import stale_areas
+    from simhw.costs_of import memory_cost_cautions, stale_tile
 
     lines = []
     for machine in machines:
-        stale = [name for name in machine.overrides if name.startswith(("pe.", "tile."))]
-        if stale and not any(name.startswith("tile_area_um2.") for name in machine.overrides):
+        if stale := stale_tile(machine, "tile_area_um2"):
             lines.append(f"Caution: the tile area of {machine.name} is that of the file; it does not follow {', '.join(stale)}.")
-        if counted == "chip" and (sizes := stale_areas(machine)):
-            lines.append(f"Caution: the memory areas of {machine.name} are those of the file; they do not follow {', '.join(sizes)}.")
+        if counted == "chip":
+            lines += memory_cost_cautions(machine)
     if counted == "chip" and bool(areas[0].memories) != bool(areas[1].memories):
         lines.append("Caution: one of the two machines states no memories, so only the other's count.")
     return lines

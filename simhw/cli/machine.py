@@ -95,10 +95,10 @@ def _power_w(machine: "Machine") -> float:
 def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
+    from simhw.costs_of import stale_tile
     from simhw.machine import baseline_of, load_machine, parse_machine
     from simhw.machine_file import machine_text
     from simhw.overrides import split_machine
-    from simhw.report.result_reasons import stale_costs
     from simhw.roofline.device import device_source, is_device
 
     name, overrides = split_machine(arguments.machine)
@@ -116,7 +116,7 @@ def _show(arguments: argparse.Namespace) -> int:
     pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
     plain = load_machine(name)
     show(*facts(pairs), _constants(machine, plain), *facts(_arithmetic(machine, baseline)), *_chip(machine, plain, baseline))
-    if stale := stale_costs(machine):
+    if stale := stale_tile(machine, "tile_power_mw"):
         show(f"Caution: area and power are those of the file; they do not follow {', '.join(stale)}.")
     return 0
 
@@ -189,7 +189,8 @@ def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[st
 
 def _chip(machine: "Machine", plain: "Machine", baseline: "Machine | None") -> "list[str | Sheet]":
     """The area of the whole chip, memories with it."""
-    from simhw.area import chip_area, stale_areas
+    from simhw.area import chip_area
+    from simhw.costs_of import memory_cost_cautions
     from simhw.machine import load_machine
     from simhw.report.area_tables import chip_fact, chip_sheet
 
@@ -205,6 +206,5 @@ def _chip(machine: "Machine", plain: "Machine", baseline: "Machine | None") -> "
         return [f"chip   unknown: {error}"]
     cells = machine.values.energy.cells if machine.values.energy else ""
     lines: list[str | Sheet] = [f"chip   {chip_fact(area)}{compared}", chip_sheet(area, cells)]
-    if stale := stale_areas(machine):
-        lines.append(f"Caution: areas of memories are those of the file; they do not follow {', '.join(stale)}.")
+    lines += memory_cost_cautions(machine)
     return lines

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from simhw.costs_of import memory_cost_cautions
 from simhw.operation_result import OperationResult
 from simhw.report.memory_tables import megabytes, share
 from simhw.report.result_tables import BOUND_NAMES, percent
@@ -71,6 +72,10 @@ def memory_cautions(results: Results) -> list[str]:
         lines.append(
             f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their values are not in a trace."
         )
+    if memory is not None:
+        lines += memory_cost_cautions(results.machine)
+        if results.baseline is not None and results.baseline.modelled_memory is not None:
+            lines += memory_cost_cautions(results.baseline)
     if differing := _differing_memories(results):
         lines.append(f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too.")
     return lines

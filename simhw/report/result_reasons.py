@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from simhw.costs_of import stale_tile
 from simhw.machine import Machine
 from simhw.operation_result import OperationResult
 from simhw.pe.tensordash import TensorDashPE
@@ -125,11 +126,12 @@ def cautions(results: Results) -> list[str]:
     """What makes figures less than certain, or the comparison with the baseline less than fair."""
     lines = [f"Caution: grown to a batch of {results.provenance['grown_to']}: {doubt}." for doubt in results.doubts]
     machine, base = results.machine, results.baseline
-    if stale := stale_costs(machine):
-        lines.append(
-            f"Caution: area and power of a tile are those of the file; they do not follow {', '.join(stale)}, so energy and equal area "
-            f"hold only as far as that costs nothing (tile_area_um2 and tile_power_mw can be overridden too)."
-        )
+    for each in (machine, base):
+        if each is not None and (stale := stale_tile(each, "tile_power_mw")):
+            lines.append(
+                f"Caution: area and power of a tile of {each.name} are those of the file; they do not follow {', '.join(stale)}, so energy "
+                f"and equal area hold only as far as that costs nothing (give tile_area_um2, tile_power_mw too; in a file, tile_costs_of)."
+            )
     if base is not None:
         ours, theirs = machine.values.lowering, base.values.lowering
         differing = [
@@ -141,13 +143,6 @@ def cautions(results: Results) -> list[str]:
             what = ", ".join(differing)
             lines.append(f"Caution: machine and baseline lower layers differently ({what}); overrides of --baseline can make them alike.")
     return lines
-
-
-def stale_costs(machine: Machine) -> list[str]:
-    """Overrides of a tile's make-up that its area and power do not follow, since nobody overrode those."""
-    if any(name.startswith("tile_power_mw.") for name in machine.overrides):
-        return []
-    return [name for name in machine.overrides if name.startswith(("pe.", "tile."))]
 
 
 def _why(results: Results, made_of: Factors) -> list[str]:
