@@ -1,6 +1,6 @@
 """What an operation of a layer comes to on a machine and on its baseline: cycles, energy, counters, memories."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot
 
@@ -75,6 +75,12 @@ class Cost:
     def energy_j(self) -> float:
         """Compute energy, power times time [J]."""
         return self.power_w * self.time_s
+
+
+def useful_share(counters: Mapping[str, Estimate], classes: Sequence[str]) -> float:
+    """Share of the lane-cycles that are in the class ``useful``; 1 where there are none."""
+    lane_cycles = sum(counters[name].value for name in classes)
+    return counters["useful"].value / lane_cycles if lane_cycles else 1.0
 
 
 @dataclass(frozen=True)

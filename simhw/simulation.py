@@ -32,7 +32,7 @@ from simhw.machine import Machine
 from simhw.memory.model import memory_cost
 from simhw.memory.onchip import PassShape
 from simhw.operands import statistics_of
-from simhw.operation_result import Cost, OperationResult
+from simhw.operation_result import Cost, OperationResult, useful_share
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import track
 from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
@@ -60,6 +60,8 @@ class Simulation:
     ----------
     baseline_costs : mapping or None
         What each operation takes on a baseline whose time depends on values; None where shapes alone tell.
+    baseline_useful : mapping or None
+        Of a baseline whose shapes alone tell its time but whose power goes with what its lanes do: their useful share.
     growth : Growth or None
         How the step is grown to more images; None for those of the trace.
     description : str
@@ -75,6 +77,7 @@ class Simulation:
     workers: int | None
     baseline: Machine | None
     baseline_costs: Mapping[Place, Cost] | None
+    baseline_useful: Mapping[Place, float] | None = None
     growth: Growth | None = None
     description: str = ""
 
@@ -165,8 +168,7 @@ class Simulation:
         sets = _sets(plans)
         # Padding makes zeros of its own: a schedule that skips them is not bypassed.
         gated = tile_cycles.value >= sum(sets) and _gated(run, candidate, self.machine)
-        lane_cycles = sum(counters[name].value for name in classes)
-        useful = counters["useful"].value / lane_cycles if lane_cycles else 1.0
+        useful = useful_share(counters, classes)
         simulated = sum(tally.simulated_passes for tally in tallies) / max(1, sum(tally.passes for tally in tallies))
         if self.growth is not None:
             run, plans = self._grown(self.growth, run, candidate)
@@ -178,7 +180,8 @@ class Simulation:
         if self.baseline_costs is not None:
             base = self.baseline_costs[run.place]
         elif self.baseline is not None:
-            base, base_work = _fixed_cost(run, self.baseline, self.machine)
+            share = 1.0 if self.baseline_useful is None else self.baseline_useful[run.place]
+            base, base_work = _fixed_cost(run, self.baseline, self.machine, share)
         cost, work = _cost(run, self.machine, plans, sets, cycles, tile_cycles, loads, gated, useful)
         result = OperationResult(
             layer=run.layer.name,
@@ -303,7 +306,8 @@ def _cost(
     slots = sum(sets) * tile.lanes * tile.tile_x * tile.tile_y
     power = sum(values.tile_power_mw.values())
     drawn = sum(power for part, power in values.tile_power_mw.items() if not (gated and part in values.gated_power))
-    if values.energy is not None and values.energy.compute == "lane_cycle":
+    if charges_lanes(machine):
+        assert values.energy is not None
         drawn *= useful + (1 - useful) * values.energy.idle_lane
     cost = Cost(
         cycles=cycles,
@@ -329,8 +333,13 @@ def _pass_shapes(run: OperationRun, plan: Plan, sets: int) -> Iterator[PassShape
         yield PassShape(x, y, number, xs * x_tiles, ys * y_tiles, sets / max(1, plan.passes))
 
 
-def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> tuple[Cost, _Work]:
-    """What an operation, lowered for another machine, takes on one whose passes take one cycle a set."""
+def charges_lanes(machine: Machine) -> bool:
+    """True where a tile's power goes with what its lanes do, so that values must be known for it."""
+    return machine.values.energy is not None and machine.values.energy.compute == "lane_cycle"
+
+
+def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine, useful: float) -> tuple[Cost, _Work]:
+    """What an operation, lowered for another machine, takes on one whose passes take one cycle a set; `useful` of its lanes."""
     same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
     families = run.families if same else lower_for(run.layer, run.operation, machine)
     plans = [Plan(family, False, tuple(range(family.count)), machine.tile) for family in families]
@@ -339,4 +348,4 @@ def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine) -> tu
     loads = tile_loads(durations, machine.values.tiles)
     cycles = Estimate(float(loads.max(initial=0)))
     sets = [int(part.sum()) for part in parts]
-    return _cost(run, machine, plans, sets, cycles, Estimate(float(durations.sum())), loads.astype(np.float64))
+    return _cost(run, machine, plans, sets, cycles, Estimate(float(durations.sum())), loads.astype(np.float64), useful=useful)

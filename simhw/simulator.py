@@ -17,9 +17,9 @@ from simhw.engine import Check
 from simhw.errors import ShapeError, SimhwError, TraceError
 from simhw.machine import Machine, baseline_of, load_machine
 from simhw.memory.model import MemoryCost, memory_cost
-from simhw.operation_result import Cost, OperationResult
+from simhw.operation_result import Cost, OperationResult, useful_share
 from simhw.results import Comparison, Results
-from simhw.simulation import Place, Simulation
+from simhw.simulation import Place, Simulation, charges_lanes
 from simhw.tile.passes import whole_tiles
 from simhw.trace.format import load_trace, trace_hash
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
@@ -200,11 +200,15 @@ def simulate(
     chosen = baseline_of(machine) if baseline is None else load_machine(baseline) if isinstance(baseline, str) else baseline
     costs: Mapping[Place, Cost] | None = None
     grown = growth(trace, batch) if batch is not None else None
-    if chosen is not None and not chosen.tile.fixed_time:
-        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None, grown).run()
-        costs = {place: result.cost for place, result in other.items()}
+    useful: Mapping[Place, float] | None = None
+    if chosen is not None and (not chosen.tile.fixed_time or charges_lanes(chosen)):
+        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None, None, grown).run()
+        if chosen.tile.fixed_time:
+            useful = {place: useful_share(result.counters, result.classes) for place, result in other.items()}
+        else:
+            costs = {place: result.cost for place, result in other.items()}
     replay = _replay(machine) if check else None
-    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs, grown)
+    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs, useful, grown)
     operations = list(simulation.run().values())
     provenance = {
         "machine": machine.label,

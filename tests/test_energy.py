@@ -7,6 +7,7 @@ from simhw import Layer, load_machine, simulate, simulate_layer
 from simhw.costs import Range
 from simhw.energy import COMPONENTS, GROUPS, by_group, energy_of
 from simhw.trace.trace import Trace
+from tests.oracles import lowering
 from tests.slow_engine import tensor
 
 
@@ -90,6 +91,47 @@ def test_lanes_that_do_nothing_useful_save_energy_where_lanes_are_counted():
     useful = plain.counters["useful"].value / sum(plain.counters[name].value for name in plain.classes)
     assert lanes.cost.energy_j == pytest.approx(plain.cost.energy_j * (useful + 0.25 * (1 - useful)))
     assert lanes.cycles == plain.cycles
+
+
+LANES = {"energy.compute": "lane_cycle", "energy.idle_lane": 0.25}
+
+
+def nonzero_pairs(layer: Layer, operation: str) -> int:
+    """Products of an operation whose two factors are not zero, one by one."""
+    a, w, g = (np.asarray(layer.source(name).read()) & 0x7F80 != 0 for name in "awg")
+    geometry = layer.geometry
+    triples = lowering.contributions(a.shape, w.shape, (geometry.stride, geometry.padding, geometry.dilation, geometry.groups))
+    if operation == "forward":
+        return sum(int(a[source] and w[weight]) for _, source, weight in triples)
+    if operation == "input_grad":
+        return sum(int(g[output] and w[weight]) for output, _, weight in triples)
+    return sum(int(g[output] and a[source]) for output, source, _ in triples)
+
+
+@pytest.mark.parametrize("operation", ["forward", "input_grad", "weight_grad"])
+@pytest.mark.parametrize(("machine", "dense"), [("fpraker", "bitparallel"), ("tensordash", "tensordash-dense")])
+def test_idle_lanes_of_the_baseline_save_energy_too(machine, dense, operation):
+    rng = np.random.default_rng(4)
+    layer = Layer(
+        "conv", "conv", {"padding": 1, "stride": 2}, a=tensor(rng, 2, 6, 5, 5), w=tensor(rng, 10, 6, 3, 3), g=tensor(rng, 2, 10, 3, 3)
+    )
+    whole = simulate_layer(layer, operation, machine)
+    lanes = simulate_layer(layer, operation, load_machine(machine, **LANES))
+    tile = load_machine(dense).tile
+    useful = nonzero_pairs(layer, operation) / (lanes.baseline.tile_cycles.value * tile.lanes * tile.tile_x * tile.tile_y)
+    assert 0 < useful < 0.5
+    assert lanes.baseline.cycles == whole.baseline.cycles
+    assert lanes.baseline.energy_j == pytest.approx(whole.baseline.energy_j * (useful + 0.25 * (1 - useful)), rel=1e-12)
+    # As a machine of its own it is charged the same.
+    alone = simulate_layer(layer, operation, load_machine(dense, **LANES))
+    assert alone.cost.energy_j == pytest.approx(lanes.baseline.energy_j, rel=1e-12)
+    assert alone.cost.overall_energy_j.mid == pytest.approx(lanes.baseline.overall_energy_j.mid, rel=1e-12)
+
+
+def test_idle_lanes_of_a_sampled_traces_baseline_are_estimated_from_its_blocks():
+    results = simulate("resnet9_haet", load_machine("tensordash", **{"energy.compute": "lane_cycle"}), progress=False)
+    alone = simulate("resnet9_haet", load_machine("tensordash-dense", **{"energy.compute": "lane_cycle"}), progress=False)
+    assert results.total.baseline_energy_j == pytest.approx(alone.total.energy_j, rel=1e-9)
 
 
 def test_ideal_memories_cost_nothing():
