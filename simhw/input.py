@@ -16,6 +16,7 @@ from simhw.errors import SimhwError
 
 # What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of a text.
 _JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
+_PIECE_BYTES = 1 << 20
 MAX_CELLS = 1_000
 """Cells of a row of a CSV file."""
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
@@ -41,12 +42,17 @@ def read_bytes(path: str | os.PathLike[str], limit_bytes: int, error: type[Simhw
     """
     try:
         with open(path, "rb") as file:
-            content = file.read(limit_bytes + 1)
+            length = os.fstat(file.fileno()).st_size
+            # A pipe has no length before it is read.  A buffer is made for all that is asked for, so no more than a piece is.
+            pieces, left = [], 0 if length > limit_bytes else limit_bytes + 1
+            while left and (piece := file.read(min(left, max(length + 1, _PIECE_BYTES)))):
+                pieces.append(piece)
+                left -= len(piece)
     except (OSError, ValueError) as problem:  # ValueError: a NUL byte in the name
         raise error(f"{quoted(str(path))[1:-1]}: cannot be read: {getattr(problem, 'strerror', None) or problem}; give {what}") from None
-    if len(content) > limit_bytes:
+    if left == 0:
         raise error(f"{path}: over {limit_bytes:,} bytes; that is not {what}")
-    return content
+    return b"".join(pieces)
 
 
 def decoded(content: bytes, where: str, error: type[SimhwError]) -> str:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
-from workloads.data.images import Images
-from workloads.data.limit import check_length
+from simhw.input import read_bytes
+from workloads.data.images import Images, pixel_statistics
 
 _PIXELS = 3 * 32 * 32
 # The largest file, CIFAR-100's training images, has 154 MB.
 _LIMIT_BYTES = 1 << 28
-_ROWS_AT_ONCE = 1000
 
 
 def cifar10(folder: Path | None = None) -> Images:
@@ -46,18 +45,7 @@ def _cifar(name: str, folder: Path | None, train: list[str], test: list[str], la
     (pixels, labels), (held_out, held_out_labels) = (
         _joined([_records(folder / file, label_bytes, classes) for file in files]) for files in (train, test)
     )
-    mean, std = _statistics(pixels)
-    return Images(name, torch.from_numpy(pixels), labels, torch.from_numpy(held_out), held_out_labels, mean, std)
-
-
-def _statistics(pixels: npt.NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of pixel / 255, from counts of the 256 levels: as floats the pixels would take 1.2 GB."""
-    counts = np.zeros(256, np.int64)
-    for first in range(0, len(pixels), _ROWS_AT_ONCE):
-        counts += np.bincount(pixels[first : first + _ROWS_AT_ONCE].ravel(), minlength=256)
-    levels, share = np.arange(256) / 255, counts / pixels.size
-    mean = float(share @ levels)
-    return mean, float(share @ (levels - mean) ** 2) ** 0.5
+    return Images(name, torch.from_numpy(pixels), labels, torch.from_numpy(held_out), held_out_labels, *pixel_statistics(pixels))
 
 
 def _joined(parts: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]) -> tuple[npt.NDArray[np.uint8], Tensor]:
@@ -68,13 +56,11 @@ def _joined(parts: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]) ->
 def _records(path: Path, label_bytes: int, classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Pixels (N, 3, 32, 32) and labels (N,); the last label byte counts."""
     record = label_bytes + _PIXELS
-    try:
-        size = check_length(path, _LIMIT_BYTES)
-        if size == 0 or size % record:
-            raise WorkloadError(f"{path}: {size} bytes are no whole number of records of {record}; give the binary version of the set")
-        records = np.fromfile(path, np.uint8).reshape(-1, record)
-    except OSError as error:
-        raise WorkloadError(f"{path}: cannot be read ({error.strerror}); give --data FOLDER with the binary version of the set") from error
+    content = read_bytes(path, _LIMIT_BYTES, WorkloadError, "--data FOLDER with the .bin files of the set's binary version")
+    size = len(content)
+    if size == 0 or size % record:
+        raise WorkloadError(f"{path}: {size} bytes are no whole number of records of {record}; give the binary version of the set")
+    records = np.frombuffer(content, np.uint8).reshape(-1, record)
     labels = records[:, label_bytes - 1].astype(np.int64)
     if labels.max() >= classes:
         row = int(labels.argmax())

@@ -1,7 +1,6 @@
 """Objects in photographs as COCO describes them: an ``instances_*.json`` and a folder of images, which are read as they are needed."""
 
-import json
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,18 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
+from simhw.input import parse_json, quoted, read_text
 from workloads.data.folders import read_image
-from workloads.data.limit import check_length
 from workloads.detection.loss import EMPTY
 from workloads.task import Loss, Score, Task
 
 _LIMIT_BYTES = 1 << 30
 # Every image has room for as many as the fullest has; COCO's fullest has fewer than 100.
 _MOST_OBJECTS = 200
+_LONGEST_NAME = 255
+"""Bytes that a name in a folder may have."""
+_LARGEST = 1e9
+"""Pixels, which no image has along a side."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ def coco(folder: Path, size: int = 300, year: str = "2017") -> Coco:
         A file that is missing, too long, or not of this form: the message names the annotation.
     """
     parts = [_instances(folder, f"{part}{year}") for part in ("train", "val")]
+    for category, name in parts[1][1].items():
+        if parts[0][1].get(category, name) != name:
+            raise WorkloadError(
+                f"{folder}: category {category} is {quoted(name)} in val{year}, {quoted(parts[0][1][category])} in train{year}"
+            )
     names = dict(sorted((parts[0][1] | parts[1][1]).items()))
     numbers = {category: number for number, category in enumerate(names)}
     files: list[Path] = []
@@ -90,42 +98,116 @@ Box = tuple[float, float, float, float]
 Found = list[tuple[Path, list[tuple[Box, int]]]]
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A mapping of a list in the file, and what it is called in an error."""
+
+    told: dict[str, Any]
+    where: str
+
+    def _wrong(self, name: str, wanted: str) -> WorkloadError:
+        return WorkloadError(f"{self.where}: {name} is {quoted(self.told.get(name))}, not {wanted}; not COCO's description of instances")
+
+    def whole(self, name: str) -> int:
+        value = self.told.get(name)
+        if type(value) is not int or abs(value) >= 1 << 63:
+            raise self._wrong(name, "a whole number")
+        return value
+
+    def number(self, name: str) -> float:
+        (value,) = self._floats(name, [self.told.get(name)])
+        return value
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        value = self.told.get(name)
+        if not isinstance(value, list) or len(value) != count:
+            raise self._wrong(name, f"a list of {count} numbers")
+        return self._floats(name, value)
+
+    def text(self, name: str) -> str:
+        value = self.told.get(name)
+        if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+            raise self._wrong(name, f"a text of at most {_LONGEST_NAME} characters")
+        return value
+
+    def _floats(self, name: str, values: list[Any]) -> list[float]:
+        # By type: True is a number to Python.
+        if not all(type(value) in (int, float) and abs(value) < _LARGEST for value in values):
+            raise self._wrong(name, "made of finite numbers")
+        return [float(value) for value in values]
+
+
+def _entries(told: Any, name: str, path: Path) -> Iterator[_Entry]:
+    """The mappings of a list of the file."""
+    found = told.get(name) if isinstance(told, dict) else None
+    if not isinstance(found, list):
+        raise WorkloadError(f"{path}: has no list of {name}; not COCO's description of instances")
+    for place, each in enumerate(found):
+        if not isinstance(each, dict):
+            raise WorkloadError(f"{path}: {name}[{place}] is {quoted(each)}, not a mapping; not COCO's description of instances")
+        yield _Entry(each, f"{path}: {name}[{place}]")
+
+
+def _by_id(entries: Iterator[_Entry]) -> Iterator[tuple[int, _Entry]]:
+    seen: set[int] = set()
+    for entry in entries:
+        number = entry.whole("id")
+        if number in seen:
+            raise WorkloadError(f"{entry.where}: there is another of id {number}")
+        seen.add(number)
+        yield number, entry
+
+
 def _instances(folder: Path, part: str) -> tuple[Found, dict[int, str]]:
     """Files with their boxes and categories, and the names of the categories."""
     path = folder / "annotations" / f"instances_{part}.json"
-    try:
-        check_length(path, _LIMIT_BYTES)
-        told = json.loads(path.read_bytes())
-        names = {int(each["id"]): str(each["name"]) for each in told["categories"]}
-        images = {int(each["id"]): each for each in told["images"]}
-        boxes: dict[int, list[tuple[Box, int]]] = {}
-        for place, each in enumerate(told["annotations"]):
-            if each.get("iscrowd"):
-                continue
-            box = _box(each, images, names, f"{path}: annotation {place}")
-            if box[0] < box[2] and box[1] < box[3]:
-                boxes.setdefault(int(each["image_id"]), []).append((box, int(each["category_id"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise WorkloadError(f"{path}: not COCO's description of instances ({type(error).__name__}: {error})") from error
-    # A name must not lead out of the folder.
-    found = [(folder / part / Path(str(images[image]["file_name"])).name, boxes[image]) for image in sorted(boxes)]
+    told = parse_json(read_text(path, _LIMIT_BYTES, WorkloadError, "COCO's annotations"), str(path), WorkloadError)
+    names = {number: entry.text("name") for number, entry in _by_id(_entries(told, "categories", path))}
+    images = dict(_by_id(_entries(told, "images", path)))
+    boxes: dict[int, list[tuple[Box, int]]] = {}
+    for entry in _entries(told, "annotations", path):
+        crowd = entry.told.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise WorkloadError(f"{entry.where}: iscrowd is {quoted(crowd)}, not 0 or 1")
+        if crowd:
+            continue
+        image, category = entry.whole("image_id"), entry.whole("category_id")
+        if image not in images or category not in names:
+            raise WorkloadError(f"{entry.where} is of image {image} and category {category}, which the file does not have")
+        box = _box(entry, images[image])
+        if box[0] < box[2] and box[1] < box[3]:
+            boxes.setdefault(image, []).append((box, category))
+    found = [(folder / part / _file_name(images[image]), boxes[image]) for image in sorted(boxes)]
     if not found:
         raise WorkloadError(f"{path}: no image in it has an object")
     crowded = max(found, key=lambda each: len(each[1]))
     if len(crowded[1]) > _MOST_OBJECTS:
-        raise WorkloadError(f"{path}: {len(crowded[1])} objects in {crowded[0].name}; no more than {_MOST_OBJECTS} can be held per image")
+        raise WorkloadError(
+            f"{path}: {len(crowded[1])} objects in {quoted(crowded[0].name)[1:-1]}; no more than {_MOST_OBJECTS} can be held per image"
+        )
     return found, names
 
 
-def _box(annotation: Any, images: dict[int, Any], names: dict[int, str], where: str) -> Box:
+def _file_name(image: _Entry) -> str:
+    """The name of an image's file in its folder, which it must not lead out of."""
+    name = Path(image.text("file_name")).name
+    try:
+        fine = 0 < len(name.encode()) <= _LONGEST_NAME and name != ".." and "\0" not in name
+    except UnicodeEncodeError:
+        fine = False
+    if not fine:
+        raise WorkloadError(f"{image.where}: file_name is {quoted(image.told['file_name'])}, which no file can have")
+    return name
+
+
+def _box(annotation: _Entry, image: _Entry) -> Box:
     """(x1, y1, x2, y2) in shares of the image."""
-    image, category = int(annotation["image_id"]), int(annotation["category_id"])
-    if image not in images or category not in names:
-        raise WorkloadError(f"{where} is of image {image} and category {category}, which the file does not have")
-    width, height = float(images[image]["width"]), float(images[image]["height"])
-    x, y, w, h = (float(value) for value in annotation["bbox"])
-    if not (width > 0 and height > 0 and all(map(math.isfinite, (width, height, x, y, w, h))) and w >= 0 and h >= 0):
-        raise WorkloadError(f"{where} has the box {annotation['bbox']} in an image of {width:g} x {height:g} pixels")
+    width, height = image.number("width"), image.number("height")
+    x, y, w, h = annotation.numbers("bbox", 4)
+    if not (width > 0 and height > 0 and w >= 0 and h >= 0):
+        raise WorkloadError(
+            f"{annotation.where} has the box {annotation.told['bbox']} in an image of {width:g} x {height:g} pixels; both need sizes"
+        )
     shares = (x / width, y / height, (x + w) / width, (y + h) / height)
     left, top, right, bottom = (min(1.0, max(0.0, share)) for share in shares)
     return left, top, right, bottom

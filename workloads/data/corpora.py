@@ -1,10 +1,12 @@
 """Text of the user's own: Penn Treebank for language models, GLUE's tab-separated files for classification."""
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from simhw.errors import WorkloadError
-from workloads.data.limit import check_length
+from simhw.input import quoted, read_text
 from workloads.data.text import FIRST, Sample, language_model, text_classification, words_in
 from workloads.task import Task
 
@@ -13,6 +15,8 @@ _LIMIT_BYTES = 1 << 28
 _BROKEN = 1000
 """Of so many lines one may lack columns: GLUE's own QQP file has a few such lines, which are left out."""
 _MOST_LABELS = 3
+_LONGEST_LABEL = 80
+_MOST_COLUMNS = 100
 _END = "<eos>"
 # Columns of the text parts and of the label; CoLA's files have no line of names.
 _COLUMNS = {
@@ -37,7 +41,9 @@ def penn_treebank(folder: Path, window: int = 35) -> Task:
     WorkloadError
         A file is missing, too long, or not text.
     """
-    train, test = ([word for line in _lines(folder / f"ptb.{part}.txt") for word in (*line.split(), _END)] for part in ("train", "test"))
+    train, test = (
+        [word for line in _lines(_text(folder / f"ptb.{part}.txt")) for word in (*line.split(), _END)] for part in ("train", "test")
+    )
     numbers = {word: number for number, word in enumerate(sorted(set(train) | set(test)))}
     return language_model("Penn Treebank", [numbers[word] for word in train], window, "bits per word", [numbers[word] for word in test])
 
@@ -63,47 +69,71 @@ def glue(folder: Path, name: str, tokens: int = 64, words: int = 8000) -> Task:
     """
     if name not in GLUE:
         raise WorkloadError(f"no GLUE task {name!r} to classify; there are {', '.join(GLUE)}")
-    held_out = "dev_matched.tsv" if name == "MNLI" else "dev.tsv"
-    read = {file: _samples(folder / file, name) for file in ("train.tsv", held_out)}
-    labels = sorted({label for _, label in read["train.tsv"]})
-    parts: list[list[Sample]] = []
-    for file, samples in read.items():
-        for number, (_, label) in enumerate(samples, start=1):
-            if label not in labels:
-                raise WorkloadError(f"{folder / file}: sample {number} has label {label!r}; the training samples have {', '.join(labels)}")
-        parts.append([(words_in(text), labels.index(label)) for text, label in samples])
-    if len(labels) > _MOST_LABELS:
-        raise WorkloadError(f"{folder / 'train.tsv'}: {len(labels)} different labels; no task of GLUE has more than {_MOST_LABELS}")
+    train = _samples(folder / "train.tsv", name)
+    labels = sorted({label for _, label in train})
+    test = _samples(folder / ("dev_matched.tsv" if name == "MNLI" else "dev.tsv"), name, labels)
+    parts: list[list[Sample]] = [[(words_in(text), labels.index(label)) for text, label in samples] for samples in (train, test)]
     counts = Counter(word for found, _ in parts[0] for word in found)
     frequent = sorted(counts, key=lambda word: (-counts[word], word))[: words - FIRST - 1]
     vocabulary = {word: FIRST + 1 + index for index, word in enumerate(frequent)}
     return text_classification(f"GLUE {name}", parts[0], parts[1], vocabulary, tokens)
 
 
-def _samples(path: Path, name: str) -> list[tuple[str, str]]:
-    """Text and label of every line."""
-    lines = [(number, line.split("\t")) for number, line in enumerate(_lines(path), start=1) if line.strip()]
+def _samples(path: Path, name: str, known: list[str] | None = None) -> list[tuple[str, str]]:
+    """Text and label of every line; the labels are those that are `known`, or a few.
+
+    All lines are looked at before any is kept, so that what is refused has not filled the memory.
+    """
+    text = _text(path)
+    columns = list(_COLA_COLUMNS) if name == "CoLA" else next(_rows(text), (0, [""]))[1]
     texts, label = (("sentence",), "label") if name == "CoLA" else _COLUMNS[name]
-    columns = list(_COLA_COLUMNS) if name == "CoLA" else (lines[0][1] if lines else [])
     missing = [column for column in (*texts, label) if column not in columns]
     if missing:
         raise WorkloadError(f"{path}: its first line names no column {missing[0]!r}; it is no file of GLUE's {name}")
     wanted, place = [columns.index(column) for column in texts], columns.index(label)
-    rows = lines if name == "CoLA" else lines[1:]
-    if not rows:
-        raise WorkloadError(f"{path}: no samples in it")
     needed = max(*wanted, place) + 1
-    broken = [(number, len(row)) for number, row in rows if len(row) < needed]
-    if len(broken) * _BROKEN > len(rows):
-        number, width = broken[0]
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        return islice(_rows(text), 0 if name == "CoLA" else 1, None)
+
+    # Each label is kept once, however many lines have it.
+    labels = {label: label for label in known or ()}
+    count, broken, first_broken = 0, 0, (0, 0)
+    for count, (number, row) in enumerate(rows(), start=1):  # noqa: B007  # how many there were
+        if len(row) < needed:
+            first_broken = first_broken if broken else (number, len(row))
+            broken += 1
+        elif row[place] not in labels:
+            if known is not None:
+                raise WorkloadError(f"{path}: line {number} has label {quoted(row[place])}; the training samples have {', '.join(known)}")
+            if len(labels) == _MOST_LABELS:
+                raise WorkloadError(f"{path}: line {number} has a label more; no task of GLUE has over {_MOST_LABELS} different labels")
+            if len(row[place]) > _LONGEST_LABEL:
+                raise WorkloadError(f"{path}: line {number} has label {quoted(row[place])}, which is none of GLUE's")
+            labels[row[place]] = row[place]
+    if not count:
+        raise WorkloadError(f"{path}: no samples in it")
+    if broken * _BROKEN > count:
+        number, width = first_broken
         raise WorkloadError(f"{path}: line {number} has {width} columns; {needed} are needed, separated by tabs")
-    return [(" ".join(row[column] for column in wanted), row[place]) for _, row in rows if len(row) >= needed]
+    return [(" ".join(row[column] for column in wanted), labels[row[place]]) for _, row in rows() if len(row) >= needed]
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        check_length(path, _LIMIT_BYTES)
-        # Not splitlines: some texts hold marks that it takes for ends of lines.  MRPC starts with a byte order mark.
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkloadError(f"{path}: cannot be read as text ({error}); give --data FOLDER with the set's files") from error
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The columns of each line that is not empty, and its number."""
+    for number, line in enumerate(_lines(text), start=1):
+        if line and not line.isspace():
+            yield number, line.split("\t", _MOST_COLUMNS)
+
+
+def _text(path: Path) -> str:
+    return read_text(path, _LIMIT_BYTES, WorkloadError, "--data FOLDER with the set's files")
+
+
+def _lines(text: str) -> Iterator[str]:
+    # Not splitlines: some texts hold marks that it takes for ends of lines.
+    first = 0
+    while (end := text.find("\n", first)) >= 0:
+        yield text[first:end].removesuffix("\r")
+        first = end + 1
+    yield text[first:]
