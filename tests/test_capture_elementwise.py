@@ -151,3 +151,54 @@ def test_the_values_are_those_of_the_step(tmp_path: Path):
     (layer,) = captured(nn.Identity(), lambda: (x * y).sum(1), tmp_path).layers
     assert torch.equal(values(layer.a)[:, 0], x)
     assert torch.equal(values(layer.w)[:, :, 0], y)
+
+
+# Weighted embedding bags
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_weighted_embedding_bag_is_a_product_of_weights_and_rows(sparse: bool, tmp_path: Path):
+    """2 bags of 5 rows and 8 features: 80 multiply-accumulates forward, in the weights' gradient and in the table's."""
+    model = nn.ModuleDict({"bag": nn.EmbeddingBag(7, 8, mode="sum", sparse=sparse)})
+    with torch.no_grad():
+        model["bag"].weight.copy_(coarse(7, 8))
+    rows, weights, g = torch.randint(0, 7, (2, 5)), coarse(2, 5).requires_grad_(), coarse(2, 8)
+    seen = []
+
+    def step() -> None:
+        seen.append(model["bag"](rows, per_sample_weights=weights))
+        seen[0].backward(g)
+
+    (layer,) = captured(model, step, tmp_path).layers
+    assert (layer.name, layer.kind, layer.operations) == ("bag", "matmul", ALL)
+    output, input_grad, weight_grad = products(layer)
+    assert torch.equal(output[:, 0], seen[0].detach())
+    assert torch.equal(input_grad[:, 0], weights.grad)
+    table = torch.zeros(7, 8).index_add_(0, rows.flatten(), weight_grad.flatten(0, 1))
+    assert torch.equal(table, model["bag"].weight.grad.to_dense())
+    assert [simhw.simulate_layer(layer, operation, "bf16").macs for operation in ALL] == [80] * 3
+
+
+def test_bags_of_unequal_lengths_are_a_layer_for_each_length(tmp_path: Path):
+    """Bags of 1, 3, 0 and 3 rows, one of which is padding: 1 x 1 + 1 x 2 + 1 x 3 rows times 4 features."""
+    model = nn.EmbeddingBag(9, 4, mode="sum", padding_idx=8)
+    with torch.no_grad():
+        model.weight.copy_(coarse(9, 4))
+    rows, ends, weights = torch.tensor([0, 1, 8, 2, 3, 4, 5]), torch.tensor([0, 1, 4, 4]), coarse(7)
+    seen = []
+
+    def step() -> None:
+        seen.append(model(rows, ends, per_sample_weights=weights))
+        seen[0].sum().backward()
+
+    layers = captured(model, step, tmp_path).layers
+    assert [layer.shapes["a"] for layer in layers] == [(1, 1, 1), (1, 1, 2), (1, 1, 3)]
+    assert [layer.operations for layer in layers] == [("forward", "weight_grad")] * 3
+    outputs = [values(layer.a) @ values(layer.w) for layer in layers]
+    assert torch.equal(torch.cat(outputs)[:, 0], seen[0].detach()[[0, 1, 3]])
+
+
+def test_an_embedding_bag_without_weights_multiplies_nothing(tmp_path: Path):
+    bag, linear = nn.EmbeddingBag(7, 4, mode="mean"), nn.Linear(4, 2)
+    trace = captured(linear, lambda: linear(bag(torch.tensor([[1, 2], [3, 4]]))).sum().backward(), tmp_path)
+    assert [layer.name for layer in trace.layers] == ["linear"]

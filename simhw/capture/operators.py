@@ -9,7 +9,7 @@ Operators of other libraries are refused unless the user says that they do no su
 from functools import cache
 from typing import Literal
 
-Role = Literal["product", "convolution", "convolution_backward", "multiplication", "sum", "refused", "noted", "harmless"]
+Role = Literal["product", "convolution", "convolution_backward", "multiplication", "sum", "bag", "refused", "noted", "harmless"]
 
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 
@@ -56,6 +56,12 @@ _WHOLE = """
 """
 REFUSED = frozenset((*_REFUSED.split(), *_WHOLE.split()))
 
+_EMBEDDING_BAGS = """
+    _embedding_bag _embedding_bag_forward_only _embedding_bag_backward _embedding_bag_dense_backward
+    _embedding_bag_per_sample_weights_backward
+"""
+EMBEDDING_BAGS = frozenset(_EMBEDDING_BAGS.split())
+
 _NOTED = """
     _cholesky_solve_helper _compute_linear_combination _fft_c2c _fft_c2r _fft_r2c _linalg_eigh _linalg_eigvals
     _linalg_solve_ex _linalg_svd _lu_with_info _spsolve cholesky cholesky_inverse cholesky_solve geqrf linalg_cholesky_ex
@@ -93,6 +99,8 @@ def role(namespace: str, name: str) -> Role:
         return "multiplication"
     if plain in ("sum", "mean"):
         return "sum"
+    if plain in EMBEDDING_BAGS:
+        return "bag"
     if plain in REFUSED:
         return "refused"
     return "noted" if plain in NOTED else "harmless"

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simhw.capture.convolutions import Convolutions
 from simhw.capture.elementwise import Elementwise
+from simhw.capture.embedding_bags import EmbeddingBags
 from simhw.capture.functions import Functions
 from simhw.capture.ledger import Ledger
 from simhw.capture.matrices import Matrices
@@ -25,7 +26,7 @@ from simhw.capture.rewrites import TAKEN_APART
 from simhw.capture.tensors import Copier, unseen
 from simhw.errors import CaptureError
 
-_OFTEN_NO_PRODUCT: tuple[Role, ...] = ("harmless", "multiplication", "sum")
+_OFTEN_NO_PRODUCT: tuple[Role, ...] = ("harmless", "multiplication", "sum", "bag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self._ledger = Ledger()
         self._matrices = Matrices(self._ledger, names, functions, copier)
         self._convolutions = Convolutions(self._ledger, names, copier)
+        self._bags = EmbeddingBags(self._ledger, names, copier)
         self._elementwise = Elementwise(self._ledger, names, copier, self._note)
         self._passed: set[int] = set()
         self._handed_on: OpOverload | None = None
@@ -107,6 +109,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         # Operands are copied before the operator runs: it may write into one of them.
         if known.role == "sum":
             self._elementwise.sum(known.name, args)
+        elif known.role == "bag":
+            self._bags.record(known.plain, args)
         elif known.role not in _OFTEN_NO_PRODUCT:
             self._record(known, args)
         result = func(*args, **given)
