@@ -4,8 +4,6 @@ Passes of one operation are independent and go to the tile that is free first, l
 another.  Source: spec page lowering.md (decided).
 """
 
-import heapq
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,13 +13,22 @@ from simhw.jit import kernel
 @kernel
 def _longest_first(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
     """Time that each tile is busy when passes, sorted longest first, go one by one to the tile that is free first."""
-    free_at = [(np.int64(0), tile) for tile in range(tiles)]
+    # A heap of when each tile is free and, where several are at once, its number: both in one integer.
+    free_at = np.arange(tiles)
     for duration in durations:
-        free, tile = heapq.heappop(free_at)
-        heapq.heappush(free_at, (free + duration, tile))
+        next_free, place = free_at[0] + duration * tiles, 0
+        while 2 * place + 1 < tiles:
+            child = 2 * place + 1
+            if child + 1 < tiles and free_at[child + 1] < free_at[child]:
+                child += 1
+            if free_at[child] >= next_free:
+                break
+            free_at[place] = free_at[child]
+            place = child
+        free_at[place] = next_free
     busy = np.zeros(tiles, np.int64)
-    for free, tile in free_at:
-        busy[tile] = free
+    for free in free_at:
+        busy[free % tiles] = free // tiles
     return busy
 
 

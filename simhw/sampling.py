@@ -1,8 +1,11 @@
-"""Estimates from random cells: stratified ratio estimates with confidence intervals, and how many cells to draw.
+"""Estimates from random cells: stratified estimates without bias, with confidence intervals, and how many cells to draw.
 
 A stratum holds the cells of one plan (layer, operation, family, operand choice) that have the same number of passes.
-Within it every cell is equally likely, so the mean over cells is unbiased; totals add up over strata.  Source of the
-formulas: Cochran, Sampling Techniques, 3rd edition, sections 5.3 to 5.5 and 6.4; degrees of freedom by Satterthwaite.
+Within it every cell is equally likely, so the mean over cells times their number is unbiased.  Older sampled traces mix
+cells of several sizes in a stratum: there the estimate is Hartley and Ross's, which the sizes help and which is unbiased
+too, as the ratio of cycles to passes is not.  It is linear in the cells' values, so lane-cycle classes still add up.
+Totals add up over strata.  Source of the formulas: Cochran, Sampling Techniques, 3rd edition, sections 5.3 to 5.5, 5A.12
+(collapsed strata) and 6.15; degrees of freedom by Satterthwaite.
 """
 
 from collections import Counter
@@ -59,14 +62,6 @@ class StratumTally:
         """True where nothing was left out."""
         return self.exact or self.simulated_passes >= self.passes
 
-    def population_durations(self) -> npt.NDArray[np.int64]:
-        """Cycles of all passes of the population; those not simulated repeat the sample's, every pass as often as another."""
-        simulated = np.concatenate(self.durations) if self.durations else np.zeros(0, np.int64)
-        if self.complete:
-            return simulated
-        # Evenly over the sample: cells lie in the order of images and positions, so its first passes are like no others.
-        return simulated[np.arange(self.passes) * len(simulated) // self.passes]
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -110,28 +105,39 @@ def _stratum_estimate(tally: StratumTally, values: npt.NDArray[np.float64], pool
     if tally.complete:
         return Estimate(float(values.sum()))
     sizes = np.array(tally.cell_passes, dtype=np.float64)
-    drawn = len(sizes)
-    ratio = values.sum() / sizes.sum()
-    unseen = 1 - min(drawn / tally.cells, 1.0)
+    drawn, cells, rates = len(sizes), tally.cells, values / sizes
+    value = cells * values.mean()
     if drawn > 1:
-        deviation = float(((values - ratio * sizes) ** 2).sum()) / (drawn - 1)
-        degrees = drawn - 1.0
+        # Hartley and Ross: r X + n (N - 1) / (n - 1) (y - r x), written so that nothing is added where cells are alike.
+        value += (cells - drawn) / (drawn - 1) * (rates * (sizes - sizes.mean())).mean()
+        value += rates.mean() * (tally.passes - cells * sizes.mean())
+        deviation, degrees = float(np.var(values - rates.mean() * sizes, ddof=1)), drawn - 1.0
     else:
-        deviation, degrees = pooled * float(values[0]) ** 2, 1.0
-    variance = (tally.passes / sizes.mean()) ** 2 * unseen * deviation / drawn
-    return Estimate(float(ratio * tally.passes), variance, degrees)
+        # Its size may be another than the mean by chance as well.
+        deviation = pooled * float(values[0]) ** 2 + float(rates[0] * (sizes[0] - tally.passes / cells)) ** 2
+        degrees = 1.0
+    return Estimate(float(value), cells**2 * (1 - drawn / cells) * deviation / drawn, degrees)
 
 
 def _pooled_variance(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.float64]]) -> float:
-    """Mean relative variance of a cell about its stratum's ratio, over the strata with at least two cells."""
-    relative = []
+    """Mean relative variance of a cell about its stratum's rate, over the strata with at least two cells.
+
+    Where there is none, the strata with a single cell are collapsed into one, so that what they differ by counts as well.
+    """
+    relative, single = [], []
     for tally, cells in zip(tallies, values, strict=True):
+        sizes = np.array(tally.cell_passes, dtype=np.float64)
         if len(cells) > 1 and cells.sum() > 0:
-            sizes = np.array(tally.cell_passes, dtype=np.float64)
-            residuals = cells - cells.sum() / sizes.sum() * sizes
-            relative.append(float((residuals**2).sum()) / (len(cells) - 1) / cells.mean() ** 2)
-    # Without any stratum to learn from, a cell may be off by all of its value.
-    return float(np.mean(relative)) if relative else 1.0
+            rate = (cells / sizes).mean()
+            relative.append(float(np.var(cells - rate * sizes, ddof=1)) / cells.mean() ** 2)
+        elif len(cells) == 1:
+            single.append(float(cells[0] / sizes[0]))
+    if relative:
+        return float(np.mean(relative))
+    if len(single) > 1 and sum(single) > 0:
+        return float(np.var(single, ddof=1)) / float(np.mean(single)) ** 2
+    # Without any other cell to learn from, a cell may be off by all of its value.
+    return 1.0
 
 
 def estimate_cycles(tallies: Sequence[StratumTally]) -> list[Estimate]:

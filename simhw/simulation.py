@@ -29,6 +29,7 @@ from simhw.engine import (
     run_tasks,
 )
 from simhw.machine import Machine
+from simhw.makespan import estimate_makespan
 from simhw.memory.model import memory_cost
 from simhw.memory.onchip import PassShape
 from simhw.operands import statistics_of
@@ -99,7 +100,7 @@ class Simulation:
             ranked: dict[int, dict[tuple[int, ...], StratumTally]] = {}
             for run in self._runs(None if round_ else PILOT_FRACTION, wanted, round_):
                 results[run.place] = self._result(run)
-                for rank, candidate in enumerate(sorted(run.candidates, key=lambda each: self._cycles(each).value)):
+                for rank, candidate in enumerate(sorted(run.candidates, key=lambda each: _tile_cycles(each).value)):
                     ranked.setdefault(rank, {}).update({stratum.key: stratum.tally for stratum in candidate.strata})
             if Estimate.total([pending.result.cost.cycles for pending in results.values()]).relative_half_width <= PRECISION:
                 break
@@ -158,9 +159,10 @@ class Simulation:
 
     def _result(self, run: OperationRun) -> "_Pending":
         """The operation's figures, memories aside; of an oracle's candidates, those of the faster."""
-        candidate, (cycles, loads) = min(((each, self._timing(each)) for each in run.candidates), key=lambda pair: pair[1][0].value)
-        tallies = candidate.tallies
-        tile_cycles = Estimate.total(estimate_cycles(tallies))
+        tiles = self.machine.values.tiles
+        timings = [estimate_makespan(each.tallies, tiles, (*run.key, number)) for number, each in enumerate(run.candidates)]
+        candidate, (cycles, loads) = min(zip(run.candidates, timings, strict=True), key=lambda pair: pair[1][0].value)
+        tallies, tile_cycles = candidate.tallies, _tile_cycles(candidate)
         names = sorted({name for tally in tallies for counters in tally.counters for name in counters})
         classes = self.machine.tile.lane_cycle_classes
         counters = {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *(n for n in names if n not in classes))}
@@ -208,23 +210,6 @@ class Simulation:
         plans = [Plan(family, swapped, products, self.machine.tile) for family, parts in split for swapped, products in parts]
         return OperationRun(run.layer_index, layer, run.operation, families), plans
 
-    def _cycles(self, candidate: Candidate) -> Estimate:
-        """Cycles on all tiles, as uncertain as the sum over the passes."""
-        return self._timing(candidate)[0]
-
-    def _timing(self, candidate: Candidate) -> tuple[Estimate, npt.NDArray[np.float64]]:
-        """Cycles on all tiles, and those that each is busy."""
-        durations = _durations(candidate)
-        loads = tile_loads(durations, self.machine.values.tiles).astype(np.float64)
-        total = Estimate.total(estimate_cycles(candidate.tallies))
-        if not total.value:
-            return total, loads
-        # Repeated passes need not add up to the estimate of their sum: the tiles take as much longer or shorter.
-        if int(durations.sum()) != total.value:
-            loads *= total.value / int(durations.sum())
-        value = float(loads.max())
-        return replace(total, value=value, variance=total.variance * (value / total.value) ** 2), loads
-
 
 def _sets(plans: Sequence[Plan]) -> list[int]:
     """Sets of each plan's tile passes."""
@@ -270,10 +255,9 @@ def _finished(pending: Mapping[Place, _Pending]) -> dict[Place, OperationResult]
     return {place: each.finished() for place, each in pending.items()}
 
 
-def _durations(candidate: Candidate) -> npt.NDArray[np.int64]:
-    """Cycles of every pass, those of a sample repeated."""
-    parts = [tally.population_durations() for tally in candidate.tallies]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+def _tile_cycles(candidate: Candidate) -> Estimate:
+    """Sum over the operation's passes."""
+    return Estimate.total(estimate_cycles(candidate.tallies))
 
 
 def _strata(run: OperationRun) -> Iterator[Stratum]:

@@ -1,0 +1,85 @@
+"""Cycles on all tiles of a sample: exact where nothing is missing, else corrected by a bootstrap and honest about it."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from simhw.makespan import _stretched, estimate_makespan, stand_in
+from simhw.sampling import StratumTally, estimate_cycles
+
+
+def stratum(cells, passes_per_cell, drawn):
+    """A stratum of which cells with these durations were drawn."""
+    tally = StratumTally(cells * passes_per_cell, cells, exact=False)
+    for durations in drawn:
+        tally.add(np.array(durations, np.int64), Counter())
+    return tally
+
+
+def test_a_census_is_scheduled_as_it_is():
+    tally = stratum(3, 2, [[5, 9], [4, 4], [7, 1]])
+    cycles, loads = estimate_makespan([tally], 2, (0,))
+    # Longest first on two tiles: 9 + 4 + 1 beside 7 + 5 + 4.
+    assert (cycles.value, cycles.half_width) == (16, 0)
+    assert sorted(loads) == [14, 16]
+
+
+def test_a_stand_in_keeps_what_was_simulated_and_lies_between():
+    drawn = np.array([10, 30, 20], np.int64)
+    found = stand_in(drawn, stratum(9, 1, [[10], [30], [20]]))
+    assert found[:3].tolist() == [10, 30, 20]
+    # Six more at even steps of the quantiles: of three values, at -1/4, 1/4, 3/4, ... of the way from the first.
+    assert found[3:].tolist() == [10, 12, 18, 22, 28, 30]
+    assert stand_in(drawn, stratum(3, 1, [[10], [30], [20]])) is drawn
+
+
+def test_equal_passes_end_in_whole_rounds_whatever_is_drawn():
+    # 37 passes of 50 cycles on 36 tiles take two rounds; 100 of them three.
+    for cells, rounds in ((37, 2), (100, 3)):
+        cycles, loads = estimate_makespan([stratum(cells, 1, [[50], [50]])], 36, (0,))
+        assert (cycles.value, cycles.half_width) == (50 * rounds, 0)
+        assert loads.sum() == pytest.approx(50 * cells)
+
+
+def test_one_tile_takes_the_sum():
+    tally = stratum(20, 2, [[5, 9], [4, 4], [7, 1]])
+    cycles, loads = estimate_makespan([tally], 1, (0,))
+    (total,) = estimate_cycles([tally])
+    assert cycles == total
+    assert loads.tolist() == [total.value]
+
+
+def test_no_estimate_is_below_the_longest_pass_or_the_mean_load():
+    rng = np.random.default_rng(0)
+    for seed in range(50):
+        cells = rng.gamma(1, 50, (4, 3)).astype(np.int64) + 1
+        tally = stratum(10, 3, cells)
+        tiles = int(rng.integers(2, 40))
+        cycles, loads = estimate_makespan([tally], tiles, (seed,))
+        assert cycles.value >= cells.max()
+        assert cycles.value >= estimate_cycles([tally])[0].value / tiles * (1 - 1e-12)
+        assert loads.sum() == pytest.approx(estimate_cycles([tally])[0].value)
+        assert loads.max() == pytest.approx(cycles.value)
+        assert loads.min() >= 0
+
+
+def test_the_same_sample_and_key_give_the_same_estimate_and_another_key_another():
+    tally = stratum(50, 2, np.random.default_rng(0).integers(50, 200, (4, 2)))
+    same, again, other = (estimate_makespan([tally], 36, key)[0] for key in ((1, 2), (1, 2), (1, 3)))
+    assert same == again
+    assert same != other
+
+
+def test_nothing_simulated_takes_no_time():
+    assert estimate_makespan([], 4, (0,))[0].value == 0
+    cycles, loads = estimate_makespan([StratumTally(0, 0, exact=True)], 4, (0,))
+    assert (cycles.value, loads.tolist()) == (0, [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("mean", "longest"), [(8, 8), (8, 9), (8, 12), (5, 6), (5, 20)])
+def test_stretched_loads_have_the_mean_and_the_maximum_asked_for(mean, longest):
+    found = _stretched(np.array([10, 8, 8, 6], np.int64), mean, longest)
+    assert found.mean() == pytest.approx(mean)
+    assert found.max() == pytest.approx(longest)
+    assert found.min() >= 0
