@@ -5,6 +5,7 @@ all images of a convolution, and tiles of several images fill a vector.  A cell 
 as cost no more than one.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,14 +45,14 @@ class Plan:
     family : Family
     swapped : bool
         True where the machine's X is the family's Y.
-    products : tuple of int
+    products : sequence of int
         The family's products that are planned.
     tile : Tile
     """
 
     family: Family
     swapped: bool
-    products: tuple[int, ...]
+    products: Sequence[int]
     tile: Tile
 
     @property
@@ -85,6 +86,14 @@ class Plan:
         """X and Y of a product as the machine takes them."""
         x, y = self.family.product(product)
         return (y, x) if self.swapped else (x, y)
+
+    def cluster_sizes(self) -> Counter[tuple[int, int]]:
+        """How many clusters there are of so many products that give tiles of X and so many that give tiles of Y."""
+        if self.products != range(self.family.count):
+            return Counter((len(xs), len(ys)) for xs, ys in self.clusters())
+        xs, ys = self.family.distinct[::-1] if self.swapped else self.family.distinct
+        count = self.family.count
+        return Counter({(count // ys, 1): ys} if ys <= xs else {(1, count // xs): xs})
 
     def clusters(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """Clusters as (products that give tiles of X, products that give tiles of Y)."""

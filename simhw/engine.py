@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.cells import CellStratum, Plan, Unit, block_rows, cell_strata, exact_units, unit_rows
+from simhw.errors import TraceError
 from simhw.lowering import Block, Family, check_runnable, lower
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
@@ -19,6 +21,10 @@ from simhw.trace.layer import OPERATIONS, Layer, Operation
 from simhw.trace.sampling import population
 
 SWITCH_INTERVAL_S = 0.0005
+
+SAMPLED_PASSES, PASSES_PER_VALUE = 1 << 20, 4096
+"""Passes of a sampled operation at the most, and how many more for each value sampled: the stem of a ResNet-50 with a batch of
+256 has 12.8 million on tiles of 4 x 4, and two cells of it hold 9,408 values."""
 
 Passes = tuple[npt.NDArray[np.int64], Counter[str]]
 
@@ -113,7 +119,8 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
             for swapped, plan in parts:
                 place = (*run.key, number, family.number, int(swapped))
                 if family.sampled:
-                    products = set(plan.products)
+                    _check_passes(family, drawn.passes)
+                    products = plan.products if isinstance(plan.products, range) else set(plan.products)
                     blocks = tuple(block for block in family.blocks if block.product in products)
                     strata.append(Stratum(place, plan, drawn, blocks=blocks))
                 elif exact:
@@ -124,6 +131,16 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
                         strata.append(Stratum((*place, kind), plan, StratumTally(passes, part.cells, exact=False), cells=part))
         run.candidates.append(Candidate(choice, strata))
     return run
+
+
+def _check_passes(family: Family, passes: int) -> None:
+    """Refuse to spread a sample over more passes than it can honestly stand for: the timing keeps a number for each of them."""
+    held = sum(prod(block.source.x.shape) + prod(block.source.y.shape) for block in family.blocks)
+    if passes > SAMPLED_PASSES + PASSES_PER_VALUE * held:
+        raise TraceError(
+            f"{family.name}: claims {passes} tile passes, far more than its {len(family.blocks)} sampled blocks can stand for; "
+            "sample the whole trace again with more blocks"
+        )
 
 
 def cost(plan: Plan) -> float:

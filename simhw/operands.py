@@ -1,5 +1,6 @@
 """Which tensor of an operation takes the machine's X side: the serial (FPRaker) or scheduled (TensorDash) operand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,11 @@ class OperandChoice:
         """The tensor, or "mixed" where images differ."""
         return self.tensor if self.per_image is None else "mixed"
 
-    def split(self, family: Family) -> list[tuple[bool, tuple[int, ...]]]:
+    def split(self, family: Family) -> list[tuple[bool, Sequence[int]]]:
         """The family's products by what they choose, as (swapped, products)."""
         products = range(family.count)
         if self.per_image is None:
-            return [(self.swapped, tuple(products))]
+            return [(self.swapped, products)]
         chosen: dict[bool, list[int]] = {}
         for product in products:
             image = family.image(product)

@@ -1,7 +1,6 @@
 """A trace on one machine: which passes are simulated, exactly or by random cells, and every operation's figures."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -312,8 +311,7 @@ def _pass_shapes(run: OperationRun, plan: Plan, sets: int) -> Iterator[PassShape
     x, y = OPERANDS[run.operation]
     x, y = (y, x) if plan.swapped else (x, y)
     x_tiles, y_tiles = plan.tiles
-    clusters = Counter((len(xs), len(ys)) for xs, ys in plan.clusters())
-    for (xs, ys), number in clusters.items():
+    for (xs, ys), number in plan.cluster_sizes().items():
         yield PassShape(x, y, number, xs * x_tiles, ys * y_tiles, sets / max(1, plan.passes))
 
 
@@ -326,7 +324,7 @@ def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine, usefu
     """What an operation, lowered for another machine, takes on one whose passes take one cycle a set; `useful` of its lanes."""
     same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
     families = run.families if same else lower_for(run.layer, run.operation, machine)
-    plans = [Plan(family, False, tuple(range(family.count)), machine.tile) for family in families]
+    plans = [Plan(family, False, range(family.count), machine.tile) for family in families]
     parts = [closed_form_durations(plan) for plan in plans]
     durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     loads = tile_loads(durations, machine.values.tiles)

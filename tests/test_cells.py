@@ -1,7 +1,7 @@
 """Cells and units: every tile pass exactly once, whatever is shared, and sizes that are true."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -222,3 +222,12 @@ def test_a_tile_larger_than_a_block_is_refused_with_what_to_do():
         TraceError, match=r"layer 'linear', operation forward: .*blocks of 16 rows, which tiles of 32 rows do not divide; use a"
     ):
         list(block_rows(sampled_plan(32), SimpleNamespace(border=None, x=np.zeros((16, 8)), y=np.zeros((16, 8)))))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("operation", ["forward", "input_grad", "weight_grad"])
+@pytest.mark.parametrize("kind", sorted(LAYERS))
+def test_cluster_sizes_are_those_of_the_clusters(kind, operation, swapped):
+    some = plan_of(kind, operation, swapped=swapped)
+    plan = replace(some, products=range(some.family.count))
+    assert plan.cluster_sizes() == Counter((len(xs), len(ys)) for xs, ys in plan.clusters())

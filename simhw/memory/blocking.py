@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from simhw.memory.parameters import Memory
 
 
+MOST_BLOCKS = 1 << 16
+"""Blocks that a loop is cut into at the most: far more steps than are worth their transfers, and their bounds are listed one by one."""
+
+
 @dataclass(frozen=True)
 class Blocking:
     """Loops, outermost first, and the number of blocks of each.
@@ -132,9 +136,11 @@ class _Table:
         counts: dict[Dim, tuple[int, ...]] = {}
         total, largest, first, last = {}, {}, {}, {}
         for dim in DIMS:
-            wanted = {1, space.units[dim], *(1 << power for power in range(space.units[dim].bit_length()))}
+            most = space.units[dim]
+            wanted = {1, most, *(1 << power for power in range(most.bit_length()))}
             if dim == "p":
                 wanted |= {space.images}
+            wanted = {number for number in wanted if number <= MOST_BLOCKS}
             cuts = {len(bounds): bounds for bounds in (space.cuts(dim, number) for number in sorted(wanted))}
             counts[dim] = tuple(cuts)
             for tensor in TENSORS:
