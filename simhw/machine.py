@@ -16,7 +16,7 @@ from simhw.dotted import leaf_names
 from simhw.errors import MachineError
 from simhw.input import quoted
 from simhw.lowering import LanePadding, Padding
-from simhw.machine_file import Provenance, content_hash, read_machine, validated
+from simhw.machine_file import Description, Name, Provenance, content_hash, read_machine, validated
 from simhw.memory.parameters import Memory
 from simhw.overrides import label, override, parse_overrides, split_machine
 from simhw.pe.bitparallel import BitParallelPE
@@ -77,8 +77,8 @@ class _Values(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=200)
-    description: str = Field(max_length=2000)
+    name: Name
+    description: Description
     baseline: str | None = None
     conversion: Literal["rne", "truncate"]
     tiles: int = Field(ge=1, le=65536)

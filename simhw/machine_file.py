@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from simhw.dotted import assign, leaf, leaf_names
 from simhw.errors import MachineError
@@ -32,6 +32,17 @@ MAX_PARENTS, MAX_CHAIN, MAX_FILES = 8, 16, 32
 MAX_UNCERTAINTY = 1000
 
 Values = TypeVar("Values", bound=BaseModel)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable, of one line")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Description = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
+"""What a machine's file says of it, as it goes to a terminal."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def device_source(where: str) -> str:
     """
     if where in device_names():
         return f"devices/{where}"
-    if Path(where).suffix not in (".yaml", ".yml"):
+    if Path(where).suffix not in (".yaml", ".yml") or not os.path.isfile(where):  # false for a name too long, where Path raises
         raise MachineError(f"no device {quoted(where)}: give the path of a .yaml file or one of {', '.join(device_names())}")
     return where
 
@@ -93,7 +93,7 @@ def is_device(where: str) -> bool:
     """Whether a name is a device's, or a file describes one rather than a machine that simhw simulates."""
     if where in device_names():
         return True
-    if not os.path.isfile(where):  # false for a name too long, where Path raises
+    if not os.path.isfile(where):
         return False
     try:
         kind = read_machine(where)[0].get("kind")

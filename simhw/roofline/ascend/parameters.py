@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from simhw.machine_file import Description, Name
 from simhw.roofline.ascend.hardware import Achieved, Hardware
 from simhw.roofline.ascend.power import Power
 
@@ -14,8 +15,8 @@ class AscendValues(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["ascend"]
-    name: str
-    description: str
+    name: Name
+    description: Description
     trains: bool = True
     hardware: Hardware
     achieved: Achieved

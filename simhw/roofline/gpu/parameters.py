@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from simhw.machine_file import Description, Name
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.gemm import GemmParameters
 from simhw.roofline.gpu.hardware import Hardware
@@ -21,8 +22,8 @@ class GpuValues(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["gpu"]
-    name: str
-    description: str
+    name: Name
+    description: Description
     trains: bool = True
     hardware: Hardware
     gemm: GemmParameters
