@@ -2,21 +2,26 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from statistics import median
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import mean
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 LONG_SECONDS = 120.0
 """From here on work says how long it takes before it starts."""
-_SETTLED_SECONDS, _SETTLED_STEPS = 2.0, 5
+_SETTLED_SECONDS, _SETTLED_STEPS = 5.0, 5
 """So long, and so many steps, are looked at before all are told; steps that take `_PATIENCE_SECONDS` together are enough, however few."""
 _PATIENCE_SECONDS = 30.0
 
 
-def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Pass ``items`` on, with a bar on standard error that vanishes at the end; no bar where that is not a terminal."""
+def track(items: Iterable[Item], description: str, total: int, announced: bool = False) -> Iterator[Item]:
+    """Pass ``items`` on, with a bar on standard error that vanishes at the end; no bar where that is not a terminal.
+
+    Where the first items show that all will take long, a line says so, unless that was `announced` before.
+    """
+    if not announced:
+        items = _paced(items, Pace(f"{description} ({total:,} parts)", total, mean))
     if not sys.stderr.isatty():
         yield from items
         return
@@ -24,6 +29,12 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     from rich.progress import track as track_on_terminal
 
     yield from track_on_terminal(items, description, total, console=Console(stderr=True), transient=True)
+
+
+def _paced(items: Iterable[Item], pace: "Pace") -> Iterator[Item]:
+    for item in items:
+        yield item
+        pace.step()
 
 
 def tell(text: str) -> None:
@@ -56,7 +67,7 @@ def announce(what: str, seconds: float, known: str = "about") -> None:
 
 
 class Pace:
-    """Announces a long row of equal steps, once, by the median time of its first ones: one that is captured takes longer.
+    """Announces a long row of equal steps, once, by the time of its first ones.
 
     Parameters
     ----------
@@ -64,12 +75,16 @@ class Pace:
         Of the line that is printed.
     total : int
         Steps; the first is the one that `step` is called after first.
+    average : callable
+        Of the steps' times: the median where one of them may be another kind of step, the mean where several end together.
     clock : callable
         Seconds.
     """
 
-    def __init__(self, what: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._what, self._total, self._clock = what, total, clock
+    def __init__(
+        self, what: str, total: int, average: Callable[[Sequence[float]], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what, self._total, self._average, self._clock = what, total, average, clock
         self._last: float | None = None
         self._seconds: list[float] = []
         self._told = False
@@ -83,5 +98,5 @@ class Pace:
             looked_at = sum(self._seconds)
             if looked_at >= (_SETTLED_SECONDS if len(self._seconds) >= _SETTLED_STEPS else _PATIENCE_SECONDS):
                 self._told = True
-                announce(self._what, median(self._seconds) * self._total)
+                announce(self._what, self._average(self._seconds) * self._total)
         self._last = now

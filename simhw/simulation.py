@@ -34,7 +34,7 @@ from simhw.memory.onchip import PassShape
 from simhw.operands import statistics_of
 from simhw.operation_result import Cost, OperationResult, useful_share
 from simhw.pe.tensordash import TensorDashPE
-from simhw.progress import track
+from simhw.progress import announce, track
 from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERANDS, Layer, Operation
@@ -80,6 +80,7 @@ class Simulation:
     baseline_useful: Mapping[Place, float] | None = None
     growth: Growth | None = None
     description: str = ""
+    _announced: bool = False
 
     def run(self) -> dict[Place, OperationResult]:
         """Every operation's result, by layer index and operation."""
@@ -88,6 +89,11 @@ class Simulation:
             return self._to_precision()
         fraction = 1.0 if self.sample is None else self.sample
         self.description = "of the trace" if self.trace.sampled else "exact" if fraction == 1 else f"random, {fraction:g} of all passes"
+        # A replay takes as long as its first passes show.
+        if self.sample is not None and self.progress and self.check is None and not self.trace.sampled:
+            seconds = fraction * self._exact_seconds()
+            announce(f"{self.machine.name}, {self.description},", seconds)
+            self._announced = True
         return _finished({run.place: self._result(run) for run in self._runs(fraction, {})})
 
     def _to_precision(self) -> dict[Place, OperationResult]:
@@ -154,7 +160,7 @@ class Simulation:
                     yield open_runs.pop(key)
             yield from open_runs.values()
 
-        return track(completed(), self.machine.name, total) if self.progress else completed()
+        return track(completed(), self.machine.name, total, self._announced) if self.progress else completed()
 
     def _result(self, run: OperationRun) -> "_Pending":
         """The operation's figures, memories aside; of an oracle's candidates, those of the faster."""

@@ -1,8 +1,11 @@
 """Work that takes minutes says so before it does: what is said, how times are told, and from when on."""
 
+from statistics import mean, median
+
 import pytest
 
-from simhw.progress import LONG_SECONDS, Pace, announce, duration
+from simhw import progress
+from simhw.progress import LONG_SECONDS, Pace, announce, duration, track
 
 
 @pytest.mark.parametrize(
@@ -33,8 +36,8 @@ def test_a_pace_is_that_of_the_steps_behind_the_first_and_is_told_once(
     seconds_a_step: float, told: str, capsys: pytest.CaptureFixture[str]
 ):
     now = 100.0  # what comes before the first step's end is not counted
-    pace = Pace("it", 1000, clock=lambda: now)
-    for _ in range(100):
+    pace = Pace("it", 1000, mean, clock=lambda: now)
+    for _ in range(200):
         pace.step()
         now += seconds_a_step
     assert capsys.readouterr().err == told
@@ -42,7 +45,7 @@ def test_a_pace_is_that_of_the_steps_behind_the_first_and_is_told_once(
 
 def test_a_step_that_is_captured_does_not_set_the_pace(capsys: pytest.CaptureFixture[str]):
     now = 0.0
-    pace = Pace("it", 60, clock=lambda: now)
+    pace = Pace("it", 60, median, clock=lambda: now)
     for seconds in (0, 0.1, 0.1, 25, 0.1, 0.1, 0.1):  # by the mean of these 60 steps would take four minutes
         now += seconds
         pace.step()
@@ -51,8 +54,22 @@ def test_a_step_that_is_captured_does_not_set_the_pace(capsys: pytest.CaptureFix
 
 def test_a_few_steps_are_enough_where_they_are_long(capsys: pytest.CaptureFixture[str]):
     now = 0.0
-    pace = Pace("it", 60, clock=lambda: now)
+    pace = Pace("it", 60, median, clock=lambda: now)
     for seconds in (3, 31):
         now += seconds
         pace.step()
     assert capsys.readouterr().err == "simhw: it will take about 31 minutes\n"
+
+
+@pytest.mark.parametrize(("announced", "told"), [(False, "simhw: fitting (9 parts) will take about 3 minutes\n"), (True, "")])
+def test_a_row_of_parts_is_announced_by_its_first_ones(
+    announced: bool, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    now = 0.0
+    monkeypatch.setattr(progress.Pace.__init__, "__defaults__", (lambda: now,))
+    given = []
+    for part in track(range(9), "fitting", 9, announced):
+        given.append(part)
+        now += 20
+    assert given == list(range(9))
+    assert capsys.readouterr().err == told

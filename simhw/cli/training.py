@@ -174,6 +174,8 @@ def train(row: "Workload", run: "Run", quiet: bool = False, others: "Sequence[Wo
     others : sequence of Workload
         To be trained behind it.
     """
+    from statistics import median
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -194,7 +196,7 @@ def train(row: "Workload", run: "Run", quiet: bool = False, others: "Sequence[Wo
                 announce_trainings([row, *others])
             if phase not in tasks:
                 tasks[phase] = bar.add_task(f"{row.name}: {phase}", total=steps, loss=loss)
-                paces[phase] = Pace(f"{row.name}: the {steps:,} steps of phase {phase}", steps)
+                paces[phase] = Pace(f"{row.name}: the {steps:,} steps of phase {phase}", steps, median)
             bar.update(tasks[phase], completed=step, loss=loss)
             paces[phase].step()
 
