@@ -14,12 +14,9 @@ from simhw.lowering.family import Block, Family, Side
 from simhw.lowering.grid import Axis, Grid, sums_within
 from simhw.lowering.operand import Border, LanePadding, Padding, Reduction
 from simhw.lowering.view import View, view_layer
-from simhw.trace.layer import BLOCK_ROWS, TRANSPOSED, Layer, Operation, TensorName
+from simhw.trace.layer import BLOCK_ROWS, MIRRORED_OPERATION, MIRRORED_TENSOR, TRANSPOSED_CONVOLUTIONS, Layer, Operation, TensorName
 
 Pads = tuple[tuple[int, int], ...]
-
-# What a transposed convolution's operations are of the convolution that it mirrors.
-_MIRRORED: dict[Operation, Operation] = {"forward": "input_grad", "input_grad": "forward", "weight_grad": "weight_grad"}
 
 LARGEST_FAMILIES = 1 << 12
 """Families of an operation; a stride of 64 x 64, the largest patches of vision transformers, has as many in its input gradient."""
@@ -76,7 +73,7 @@ def lower(
         raise TraceError(f"{where}: a sampled layer has its samples in one product; use fc_windows batch or a whole trace")
     lowering = _Lowering(layer, operation, view, where, lanes, lane_padding, padding == "skip")
     by_operation = {"forward": _forward, "input_grad": _input_grad, "weight_grad": _weight_grad}
-    return by_operation[_MIRRORED[operation] if lowering.mirrored else operation](lowering)
+    return by_operation[MIRRORED_OPERATION[operation] if lowering.mirrored else operation](lowering)
 
 
 def _forward(to: "_Lowering") -> list[Family]:
@@ -262,7 +259,7 @@ class _Lowering:
         self.skip = skip
         self.group_in = view.inputs // view.geometry.groups
         self.group_out = view.outputs // view.geometry.groups
-        self.mirrored = layer.kind in TRANSPOSED
+        self.mirrored = layer.kind in TRANSPOSED_CONVOLUTIONS
 
     def check_families(self, number: int) -> None:
         """Refuse geometry that splits an operation into more families than any network's does."""
@@ -280,7 +277,7 @@ class _Lowering:
         For a transposed convolution `name` is that of the convolution that it mirrors.
         """
         layer, view = self.layer, self.view
-        own: TensorName = name if name == "w" or not self.mirrored else "g" if name == "a" else "a"
+        own = MIRRORED_TENSOR[name] if self.mirrored else name
 
         def prepare() -> BF16Array:
             array = view.array(name, layer.source(own).read())

@@ -12,7 +12,7 @@ from typing import Literal
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.trace.layer import CONVOLUTIONS, TRANSPOSED, Geometry, Layer, Operation, TensorName, output_spatial
+from simhw.trace.layer import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, Geometry, Layer, Operation, TensorName, output_spatial
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
 
     if layer.kind in CONVOLUTIONS:
         a, w = shapes[known("a")], shapes[known("w")]
-        if layer.kind in TRANSPOSED:
+        if layer.kind in TRANSPOSED_CONVOLUTIONS:
             # As the convolution that it mirrors, whose input it gives and whose output it takes.
             inputs = w[1] * layer.geometry.groups
             return View(layer.kind, 1, a[0], inputs, w[0], output_spatial(layer), w[2:], a[2:], layer.geometry, True, "images")

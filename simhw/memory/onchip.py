@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from simhw.lowering.view import view_layer
 from simhw.memory.parameters import Memory
-from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName
+from simhw.trace.layer import MIRRORED_OPERATION, MIRRORED_TENSOR, OPERANDS, TRANSPOSED_CONVOLUTIONS, Layer, Operation, TensorName
 
 TRANSPOSED: dict[Operation, tuple[TensorName, ...]] = {"forward": (), "input_grad": ("w",), "weight_grad": ("a", "g")}
 """Tensors whose sets do not run along their channels, which is how containers hold them."""
@@ -92,6 +92,8 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
     reads: dict[TensorName, float] = dict.fromkeys(OPERANDS[operation], 0.0)
     busy = dict(reads)
     pad_reads = pad_writes = transposed = 0.0
+    # A transposed convolution's W lies as that of the convolution which it mirrors.
+    seen = MIRRORED_OPERATION[operation] if layer.kind in TRANSPOSED_CONVOLUTIONS else operation
     side = slice_reuse(tile, memory)
     for shape in shapes:
         grid_y = min(shape.y_tiles, tile.tiles)
@@ -111,7 +113,7 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
             reads[tensor] += number * rows * wide
             busy[tensor] += number * wide * meeting_cycles(layer, operation, tensor, rows * together, memory) / together / buffer.instances
             pad_writes += slices_of_all * rows * copies
-            if tensor in TRANSPOSED[operation]:
+            if tensor in TRANSPOSED[seen]:
                 transposed += number * rows * wide
         pad_reads += shape.passes * shape.sets * (tile.rows_x + tile.rows_y)
         # Partial sums leave the PEs and come back between slices, and leave once more as outputs.
@@ -153,6 +155,8 @@ def meeting_cycles(layer: Layer, operation: Operation, tensor: TensorName, rows:
     buffer = getattr(memory.buffers, tensor)
     units = max(1, memory.container.channels * memory.value_bytes // buffer.access_bytes)
     view = view_layer(layer, operation, per_image=False)
+    if layer.kind in TRANSPOSED_CONVOLUTIONS:
+        operation, tensor = MIRRORED_OPERATION[operation], MIRRORED_TENSOR[tensor]
     if tensor == "w":
         return _meeting((1, view.outputs if operation != "input_grad" else view.inputs), (1, 1), 1, rows, units, buffer.banks)
     flat = (1, *view.out)[-2:], (1, *view.spatial)[-2:], (1, *view.geometry.stride)[-2:]

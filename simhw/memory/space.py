@@ -13,7 +13,7 @@ from math import prod
 from typing import Literal
 
 from simhw.lowering.view import view_layer
-from simhw.trace.layer import Layer, Operation, TensorName
+from simhw.trace.layer import TRANSPOSED_CONVOLUTIONS, Layer, Operation, TensorName
 
 Dim = Literal["g", "p", "c", "o"]
 DIMS: tuple[Dim, ...] = ("g", "p", "c", "o")
@@ -160,10 +160,13 @@ def space_of(layer: Layer, operation: Operation, container_channels: int) -> Spa
     inputs, outputs = (view.spatial[0], prod(view.spatial[1:])), (view.out[0], prod(view.out[1:]))
     if view.shared_weights and view.batch > 1:  # time steps share W, so they are positions
         inputs = outputs = (view.batch * inputs[0], inputs[1])
-    if operation == "input_grad":
+    mirrored = layer.kind in TRANSPOSED_CONVOLUTIONS
+    if (operation == "input_grad") != mirrored:
         # Input row r takes output rows (r + pad - tap * dilation) / stride.
         rows = Rows(*inputs, *outputs, (1, stride, pad - reach, pad))
     else:
         rows = Rows(*outputs, *inputs, (stride, 1, -pad, reach - pad))
     copies = groups if view.shared_weights else view.batch
-    return Space(operation, copies, view.images, rows, view.inputs // groups, view.outputs // groups, prod(view.kernel), container_channels)
+    # A transposed convolution is seen as the one that it mirrors: its own input is the other's output.
+    channels, features = (view.outputs, view.inputs) if mirrored else (view.inputs, view.outputs)
+    return Space(operation, copies, view.images, rows, channels // groups, features // groups, prod(view.kernel), container_channels)

@@ -8,7 +8,7 @@ from simhw.input import quoted
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell
-from simhw.trace.layer import CONVOLUTIONS, RECURRENT, TRANSPOSED, Layer
+from simhw.trace.layer import CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS, Layer
 from simhw.trace.trace import Trace
 
 CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
@@ -62,8 +62,12 @@ def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
         raise ShapeError(f"layer {quoted(layer.name)}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
     a, w = layer.shapes["a"], layer.shapes["w"]
     trainable = "weight_grad" in layer.operations
-    if layer.kind in TRANSPOSED:
-        raise ShapeError(f"layer {quoted(layer.name)}: the analytical model has no transposed convolution; predict a network without it")
+    if layer.kind in TRANSPOSED_CONVOLUTIONS:
+        # A product at every position of its input, whose columns are added up where they overlap.
+        groups, positions = layer.geometry.groups, _whole(layer, a[0] * prod(a[2:]), batch)
+        if groups > 1:
+            return MatMul(layer.name, groups, positions, prod(w[1:]), a[1] // groups)
+        return Linear(layer.name, a[1], prod(w[1:]), positions, bias=False, trainable=trainable)
     if layer.kind in CONVOLUTIONS:
         geometry = layer.geometry
         fields = (a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, geometry.groups)

@@ -29,7 +29,7 @@ from simhw.trace.layer import (
     CONVOLUTIONS,
     OPERATIONS,
     TENSORS,
-    TRANSPOSED,
+    TRANSPOSED_CONVOLUTIONS,
     Layer,
     Operation,
     ProductBlock,
@@ -215,7 +215,7 @@ def _check_claims(archive: Archive, layer: Layer) -> None:
         a, w, padding = layer.shapes["a"], layer.shapes["w"], layer.geometry.padding
         out = output_spatial(layer)
         # What is padded is the input, or the output of a transposed convolution: that of the convolution which it mirrors.
-        mirrored = layer.kind in TRANSPOSED
+        mirrored = layer.kind in TRANSPOSED_CONVOLUTIONS
         outputs = w[1] * layer.geometry.groups if mirrored else w[0]
         channels, image = (outputs, out) if mirrored else (a[1], a[2:])
         padded = a[0] * channels * prod(size + 2 * pad for size, pad in zip(image, padding, strict=True))

@@ -22,12 +22,17 @@ OPERANDS: dict[Operation, tuple[TensorName, TensorName]] = {
     "weight_grad": ("a", "g"),
 }
 
-TRANSPOSED = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
-CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, **TRANSPOSED}
+TRANSPOSED_CONVOLUTIONS = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, **TRANSPOSED_CONVOLUTIONS}
 RECURRENT = ("lstm", "gru")
 BLOCK_ROWS = 16
 """Rows of X and of Y of a sampled cell, fewer only where a product ends."""
 KINDS = (*CONVOLUTIONS, "linear", "matmul", *RECURRENT)
+
+
+# What a transposed convolution's operations and tensors are of the convolution that it mirrors.
+MIRRORED_OPERATION: dict[Operation, Operation] = {"forward": "input_grad", "input_grad": "forward", "weight_grad": "weight_grad"}
+MIRRORED_TENSOR: dict[TensorName, TensorName] = {"a": "g", "w": "w", "g": "a"}
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geome
     if unknown:
         raise ShapeError(f"geometry has unknown keys {sorted(unknown)}: known are {', '.join(Geometry.__dataclass_fields__)}")
     dims = CONVOLUTIONS.get(kind, 0)
+    if fields.get("output_padding") and kind not in TRANSPOSED_CONVOLUTIONS:
+        raise ShapeError(f"geometry output_padding={fields['output_padding']!r}: only a transposed convolution has one, not {kind}")
     if not dims:
         return Geometry()
     geometry = Geometry(
@@ -144,7 +151,7 @@ def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geome
         padding=_tuple(fields.get("padding", 0), dims, "padding"),
         dilation=_tuple(fields.get("dilation", 1), dims, "dilation"),
         groups=int(fields.get("groups", 1)),  # type: ignore[call-overload]  # checked just below
-        output_padding=_tuple(fields.get("output_padding") or 0, dims, "output_padding") if kind in TRANSPOSED else (),
+        output_padding=_tuple(fields.get("output_padding") or 0, dims, "output_padding") if kind in TRANSPOSED_CONVOLUTIONS else (),
     )
     limits = [max(steps) for steps in zip(geometry.stride, geometry.dilation, strict=True)]
     if any(not 0 <= extra < limit for extra, limit in zip(geometry.output_padding, limits, strict=False)):
@@ -279,7 +286,7 @@ def output_spatial(layer: Layer) -> tuple[int, ...]:
     inputs, kernel = layer.shapes["a"][2:], layer.shapes["w"][2:]
     spans = [dilation * (taps - 1) + 1 for dilation, taps in zip(geometry.dilation, kernel, strict=True)]
     dims = zip(inputs, geometry.padding, spans, geometry.stride, strict=True)
-    if layer.kind in TRANSPOSED:
+    if layer.kind in TRANSPOSED_CONVOLUTIONS:
         sizes = [(size - 1) * step - 2 * pad + span for size, pad, span, step in dims]
         return tuple(size + extra for size, extra in zip(sizes, geometry.output_padding, strict=True))
     return tuple((size + 2 * pad - span) // step + 1 for size, pad, span, step in dims)
@@ -314,7 +321,7 @@ def check_shapes(layer: Layer) -> None:
         if "a" in shapes and "w" in shapes:
             # A transposed convolution keeps W as the convolution that it mirrors: (in, out / groups, kernel...).
             first, second = shapes["w"][0], shapes["w"][1] * groups
-            inputs, outputs = (first, second) if layer.kind in TRANSPOSED else (second, first)
+            inputs, outputs = (first, second) if layer.kind in TRANSPOSED_CONVOLUTIONS else (second, first)
             if shapes["a"][1] != inputs:
                 fail("w", f"does not fit {shapes['a'][1]} input channels in {groups} groups")
             out = output_spatial(layer)
