@@ -1,11 +1,13 @@
 """Capture of a user's own training loop: options, names, number formats, files written whole or not at all."""
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -129,9 +131,79 @@ def test_options_that_cannot_work_are_refused_before_training(tmp_path: Path):
         ({"path": tmp_path / "one.npz", "rounding": "up"}, "one of rne, truncate"),
         ({"path": tmp_path / "one.npz", "nonfinite": "maybe"}, "one of error, zero, keep"),
         ({"path": tmp_path / "one.npz", "max_bytes": 0}, "max_bytes=0"),
+        ({"max_bytes": "12MB"}, "max_bytes='12MB'"),
+        ({"steps": 3}, "steps=3: give the numbers"),
+        ({"steps": "late"}, "steps='late': give the numbers"),
+        ({"steps": {1: 2}}, "steps=a dict"),
+        ({"steps": {1.5}}, "counted from 1"),
+        ({"steps": {True}}, "counted from 1"),
+        ({"steps": itertools.count(1)}, "more than 100,000"),
+        ({"model": None}, "model is None: give a torch.nn.Module"),
+        ({"model": [model]}, "model is a list|model is \\[Linear"),
+        ({"model": {}}, "model is a dict"),
+        ({"model": {"a": 3}}, "model 'a' is 3"),
+        ({"model": {1: model}}, "model 1 is a Linear"),
+        ({"path": None}, "path=None"),
+        ({"path": tmp_path}, "is a folder"),
+        ({"path": tmp_path / ("n" * 300 + ".npz")}, "File name too long"),
+        ({"path": tmp_path / ("n" * 252 + "{step}"), "steps": {1, 1000}}, "File name too long"),
+        ({"path": tmp_path / "a\0b.npz"}, "NUL"),
+        ({"path": tmp_path / "t-{epoch}.npz"}, r"\{epoch\} stands for nothing"),
+        ({"path": tmp_path / "t-{step:05d}.npz"}, r"\{step:05d\} stands for nothing"),
+        ({"ignore": "aten::mm"}, "ignore='aten::mm'"),
+        ({"ignore": {3}}, "by name"),
+        ({"batch": 0}, "batch=0"),
+        ({"batch": "8"}, "batch='8'"),
+        ({"seed": -1}, "seed=-1"),
+        ({"dataset": None}, "dataset=None"),
+        ({"dataset": "\ud800"}, "no file can hold"),
     ):
         with pytest.raises(CaptureError, match=problem):
-            Capture(model, **options)
+            Capture(**{"model": model, "path": tmp_path / "one.npz"} | options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser writes anywhere")
+def test_a_folder_that_cannot_be_written_to_is_found_before_training(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(CaptureError, match="cannot be written to"):
+        Capture(nn.Linear(1, 1), tmp_path / "one.npz")
+
+
+@pytest.mark.parametrize("number", ["a", 1.5, -1])
+def test_a_step_s_own_number_is_a_whole_one(number: object, tmp_path: Path):
+    capture = Capture(nn.Linear(1, 1), tmp_path / "one.npz")
+    with pytest.raises(CaptureError, match="number="), capture.step(number):
+        pass
+    with pytest.raises(CaptureError, match="batch=0"), capture.step(1, batch=0):
+        pass
+    capture._farewell.detach()
+
+
+# Steps that never come
+
+
+def test_a_chosen_step_that_never_came_is_told_at_the_end(tmp_path: Path):
+    model = nn.Linear(2, 2)
+    with Capture(model, tmp_path / "{step}.npz", steps={2, 7, 9}) as capture:
+        for _ in range(3):
+            with capture.step():
+                model(torch.ones(1, 2))
+        with pytest.warns(UserWarning, match=r"no trace of step 7 and 1 more was written: training ended before, at step 3"):
+            capture.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["2.npz"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        capture.close()  # said once
+        with Capture(model, tmp_path / "one.npz") as capture, capture.step():
+            model(torch.ones(1, 2))
+
+
+def test_it_is_told_at_the_end_of_a_program_that_closes_nothing(tmp_path: Path):
+    done = run_script(tmp_path, "pass", "{2, 100}")
+    assert done.returncode == 0
+    assert "no trace of step 100 was written: training ended before, at step 5" in done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["trace-2.npz"]
 
 
 # The user's own loop
@@ -160,9 +232,9 @@ SCRIPT = """
 """
 
 
-def run_script(folder: Path, extra: str) -> subprocess.CompletedProcess[str]:
+def run_script(folder: Path, extra: str, steps: str = "{2, 4}") -> subprocess.CompletedProcess[str]:
     script = folder / "train.py"
-    script.write_text(textwrap.dedent(SCRIPT).replace("EXTRA", extra))
+    script.write_text(textwrap.dedent(SCRIPT).replace("EXTRA", extra).replace("{2, 4}", steps))
 
     def heed_interrupts() -> None:
         # A shell's background job ignores them, and so would the script.
@@ -201,11 +273,14 @@ def test_capture_does_not_change_what_is_learnt(tmp_path: Path):
             found.append(loss.item())
         return found
 
-    assert losses({1, 3}) == losses({100})
+    plain = {100}
+    with pytest.warns(UserWarning, match="no trace of step 100"):
+        expected = losses(plain)
+    assert losses({1, 3}) == expected
 
 
 def test_an_interrupt_within_a_step_leaves_no_trace_and_goes_on(tmp_path: Path):
-    interrupted = run_script(tmp_path, "os.kill(os.getpid(), signal.SIGINT) if capture._count == 4 else None")
+    interrupted = run_script(tmp_path, "os.kill(os.getpid(), signal.SIGINT) if capture._progress.last == 4 else None")
     assert interrupted.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in interrupted.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["trace-2.npz", "train.py"]

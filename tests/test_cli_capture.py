@@ -194,3 +194,33 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(trace_format, "_write_layer", interrupted)
     assert main(["capture", "small-cnn-digits", "--out", str(tmp_path / "t.npz"), "--steps", "2", "--threads", "1"]) == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_says_which_traces_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    from workloads import train
+
+    indices = train.batch_indices
+
+    def interrupted(samples: int, batch: int, seed: int, step: int) -> object:
+        if step == 4:
+            raise KeyboardInterrupt
+        return indices(samples, batch, seed, step)
+
+    monkeypatch.setattr(train, "batch_indices", interrupted)
+    out = tmp_path / "t-{step}.npz"
+    assert main(["capture", "small-cnn-digits", "--scale", "smoke", "--out", str(out), "--steps", "2,3,9", "--threads", "1"]) == 130
+    told = capsys.readouterr().err
+    assert told == f"simhw: interrupted; 2 traces were written before: {tmp_path}/t-2.npz, {tmp_path}/t-3.npz\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t-2.npz", "t-3.npz"]
+
+
+def test_a_step_that_a_later_phase_does_not_have_is_told_with_the_traces_written_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    row = workload(LOW_RANK)
+    out, steps = str(tmp_path / "{phase}-{step}.npz"), f"{row.phases[0]}:1,{row.captured}:99999"
+    assert main(["capture", LOW_RANK, "--scale", "smoke", "--out", out, "--steps", steps]) == 2
+    told = capsys.readouterr().err
+    assert f"no step 99999 of phase {row.captured}; it has steps 1 to" in told
+    assert f"1 trace was written before: {tmp_path}/{row.phases[0]}-1.npz" in told
+    # With a limit it is known before training.
+    assert main(["capture", LOW_RANK, "--scale", "smoke", "--out", out, "--steps", steps, "--max-steps", "3"]) == 2
+    assert f"no step 99999 of phase {row.captured}; it has steps 1 to 3\n" in capsys.readouterr().err

@@ -1,12 +1,14 @@
 """Capture of chosen steps of a user's own training loop, in three lines of it."""
 
 import sys
+import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import torch
 from torch import nn
@@ -14,12 +16,34 @@ from torch import nn
 from simhw.capture.assemble import layers
 from simhw.capture.functions import Functions, plain_attention
 from simhw.capture.names import Names
+from simhw.capture.options import check_paths, models_of, operators_of, pattern_of, steps_of, text, whole_number
 from simhw.capture.recorder import Recorder
 from simhw.capture.tensors import Copier, Nonfinite, Rounding
 from simhw.capture.threads import Unwatched
 from simhw.errors import CaptureError
 from simhw.trace.recomputation import RECORD
 from simhw.trace.trace import Metadata, Trace
+
+
+@dataclass
+class _Progress:
+    """How far training has come; apart from `Capture`, whose end it outlives."""
+
+    pattern: str
+    missing: set[int]
+    last: int = 0
+
+    def reach(self, step: int) -> None:
+        self.last = step
+        self.missing.discard(step)
+
+    def tell(self) -> None:
+        if self.missing:
+            first, others = min(self.missing), len(self.missing) - 1
+            steps = f"step {first}" if not others else f"step {first} and {others} more"
+            warnings.warn(
+                f"{self.pattern}: no trace of {steps} was written: training ended before, at step {self.last}", UserWarning, stacklevel=2
+            )
 
 
 class Capture:
@@ -43,12 +67,17 @@ class Capture:
     max_bytes : int, optional
         Write a random sample of at most this size, compressed, instead of whole tensors.
     ignore : iterable of str
-        Operators, as ``"namespace::name"``, that capture refuses but that do no multiply-accumulate work that counts.
+        Operators, as refusals name them, that do no multiply-accumulate work that counts; the trace says how often they ran.
 
     Raises
     ------
     CaptureError
-        An option cannot be used, or the trace's folder does not exist.
+        An option cannot be used, or a trace could not be written to its path.
+
+    Warns
+    -----
+    UserWarning
+        At the end of the program, of a ``with`` block, or at `close`: a chosen step never came.
 
     Examples
     --------
@@ -78,38 +107,46 @@ class Capture:
         max_bytes: int | None = None,
         ignore: Iterable[str] = (),
     ) -> None:
-        self._models: Mapping[str, nn.Module] = {"": model} if isinstance(model, nn.Module) else dict(model)
-        self._pattern = str(path)
-        self.steps = frozenset(steps)
+        self._models = models_of(model)
+        self._pattern = pattern_of(path, ("step",))
+        self.steps = steps_of(steps)
         for option, value, known in (("rounding", rounding, get_args(Rounding)), ("nonfinite", nonfinite, get_args(Nonfinite))):
             if value not in known:
                 raise CaptureError(f"{option}={value!r}: give one of {', '.join(known)}")
-        if not self.steps or min(self.steps) < 1:
-            raise CaptureError(f"steps={sorted(self.steps)}: give the numbers of the steps to capture, counted from 1")
-        if max_bytes is not None and max_bytes < 1:
-            raise CaptureError(f"max_bytes={max_bytes}: give the largest size of a trace file in bytes")
-        paths = {self.path(step) for step in self.steps}
-        if len(paths) < len(self.steps):
-            raise CaptureError(f"{self._pattern}: {len(self.steps)} steps would be written to one file; put {{step}} into its name")
-        folder = min(paths).parent
-        if not folder.is_dir():
-            raise CaptureError(f"{folder}: no such folder; make it before training, so that the trace can be written")
+        check_paths(self._pattern, map(self.path, self.steps), len(self.steps))
         self._rounding: Rounding = rounding
         self._nonfinite: Nonfinite = nonfinite
-        self._max_bytes = max_bytes
-        self._ignore = frozenset(ignore)
+        self._max_bytes = whole_number("max_bytes", max_bytes, 1, "the largest size of a trace file in bytes")
+        self._ignore = operators_of(ignore)
         # What torch.compile gives is a wrapper: a captured step runs the model within it, uncompiled.
         names = [type(getattr(m, "_orig_mod", m)).__name__ for m in self._models.values()]
         self._metadata = Metadata(
-            model=model_name or ", ".join(names),
-            dataset=dataset,
-            technique=technique,
+            model=text("model_name", model_name) or ", ".join(names),
+            dataset=text("dataset", dataset),
+            technique=text("technique", technique),
             framework=f"PyTorch {torch.__version__}",
-            batch=batch,
-            seed=seed,
-            capture_command=command or " ".join(sys.argv),
+            batch=whole_number("batch", batch, 1, "the number of samples of a step"),
+            seed=whole_number("seed", seed, 0, "a number from 0"),
+            capture_command=text("command", command) or " ".join(sys.argv).encode(errors="replace").decode(),
         )
-        self._count = 0
+        self._progress = _Progress(self._pattern, set(self.steps))
+        self._farewell = weakref.finalize(self, self._progress.tell)
+
+    def close(self) -> None:
+        """Say which steps never came, and so have no trace; the end of a ``with`` block or of the program does it else.
+
+        Warns
+        -----
+        UserWarning
+            There are such steps.
+        """
+        self._farewell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def path(self, step: int) -> Path:
         """Where the trace of a step is written."""
@@ -133,8 +170,10 @@ class Capture:
         CaptureError
             The step cannot be captured faithfully: the message names operator or layer.
         """
-        self._count = self._count + 1 if number is None else number
-        step = self._count
+        last = self._progress.last
+        step = whole_number("number", last + 1 if number is None else number, 0, "the step's number") or 0
+        batch = whole_number("batch", batch, 1, "the number of samples of the step")
+        self._progress.reach(step)
         if step not in self.steps:
             yield
             return

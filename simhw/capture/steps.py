@@ -1,7 +1,7 @@
 """Which steps of a training in phases are captured, and the observer that captures them."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from simhw.capture.capture import Capture
-from simhw.errors import CaptureError
+from simhw.capture.options import check_paths, pattern_of
+from simhw.errors import CaptureError, SimhwError
 
 LATE = "late"
 
@@ -67,27 +68,45 @@ class StepCapture:
     written: list[Written] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        names = {self._pattern(want.phase, want.step) for want in self.wanted}
-        if len(names) < len(set(self.wanted)):
-            raise CaptureError(f"{self.pattern}: {len(self.wanted)} steps would be written to one file; put {{phase}} or {{step}} into it")
-        folder = Path(self.pattern).parent
-        if not folder.is_dir():
-            raise CaptureError(f"{folder}: no such folder; make it before training, so that the trace can be written")
+        pattern_of(self.pattern, ("phase", "step"))
+        # How long the number of a phase's last step is, is not known yet.
+        paths = [Path(self._pattern(want.phase, "000000" if want.step == LATE else want.step)) for want in self.wanted]
+        check_paths(self.pattern, paths, len(set(self.wanted)), "{phase} or {step}")
 
     def batch(self, phase: str, step: int, steps: int) -> int | None:
         """How many samples of its batch a step takes."""
         return self.samples if self._wants(phase, step, steps) else None
 
-    def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> AbstractContextManager[object]:
-        """What spans a step: a capture, if it is a wanted one."""
+    @contextmanager
+    def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> Iterator[None]:
+        """Span a step: with a capture, if it is a wanted one."""
         if not self._wants(phase, step, steps):
-            return nullcontext()
+            yield
+            return
         options = dict(self.options)
         if len({want.phase for want in self.wanted}) > 1:
             options["technique"] = f"{options.get('technique', '')} (phase {phase})".strip()
         capture = Capture(model, self.pattern.replace("{phase}", phase), (step,), **options)
+        with capture.step(step, samples):
+            yield
         self.written.append(Written(phase, step, capture.path(step)))
-        return capture.step(step, samples)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Within, an interrupt or an error says which traces were written before it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._told() or "no trace was written") from None
+        except SimhwError as error:
+            if self.written:
+                raise type(error)(f"{error}; {self._told()}") from error
+            raise
+
+    def _told(self) -> str:
+        names = [str(each.path) for each in self.written]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"{len(names)} trace{'s were' if len(names) > 1 else ' was'} written before: {shown}" if names else ""
 
     def check(self) -> None:
         """Raise CaptureError where a step that was wanted never came: a checkpoint was past it."""

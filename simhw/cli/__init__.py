@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SimhwError as error:
         print(f"simhw: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("simhw: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"simhw: interrupted; {stop or 'nothing was written'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of a pipe (head, less) has left: not an error of ours, and nothing more can be said to it.

@@ -1,6 +1,7 @@
 """Training a workload from the command line: options, progress, captured steps, and what came of it."""
 
 import argparse
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from simhw.cli.terminal import show
@@ -129,9 +130,6 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint:
         check_target(arguments.checkpoint)
     capture = _capture(arguments, row) if arguments.capture else None
-    if capture is not None:
-        # The longest name that a step's trace can have.
-        check_target(arguments.capture.replace("{phase}", max(row.phases, key=len)).replace("{step}", "0" * 6))
     run = Run(
         seed=arguments.seed,
         scale=arguments.scale,
@@ -143,9 +141,10 @@ def execute(arguments: argparse.Namespace) -> int:
     if capture is not None:
         run.observer = capture
     torch.set_num_threads(arguments.threads)
-    train(row, run)
-    if capture is not None:
-        capture.check()
+    with capture.telling() if capture is not None else nullcontext():
+        train(row, run)
+        if capture is not None:
+            capture.check()
     if arguments.record:
         captured = (
             {"steps": ",".join(f"{want.phase}:{want.step}" for want in capture.wanted)}
@@ -259,6 +258,10 @@ def _capture(arguments: argparse.Namespace, row: "Workload") -> "StepCapture":
         "max_bytes": arguments.max_bytes,
     }
     steps = wanted_steps(arguments.default_steps if arguments.steps is None else arguments.steps, row)
+    if arguments.max_steps is not None:
+        # A phase may be shorter, which is not known before it begins.
+        for want in steps:
+            want.number(arguments.max_steps)
     return StepCapture(steps, arguments.capture, options, arguments.capture_batch)
 
 
