@@ -247,6 +247,12 @@ def _executed(rows: BF16Array, live: npt.NDArray[np.bool_] | None, lanes: int) -
     return np.ascontiguousarray(rows.reshape(len(rows), -1, lanes)[:, live].reshape(len(rows), -1))
 
 
+def block_passes(plan: Plan, x_rows: int, y_rows: int) -> int:
+    """Tile passes of a sampled block of so many rows of the family's X and Y."""
+    x, y = (y_rows, x_rows) if plan.swapped else (x_rows, y_rows)
+    return -(-x // plan.tile.tile_x) * -(-y // plan.tile.tile_y)
+
+
 def block_rows(plan: Plan, block: Block) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
     """What a sampled block runs, in the form of `unit_rows`.
 

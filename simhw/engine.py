@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from math import prod
@@ -11,14 +11,13 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from simhw.cells import CellStratum, Plan, Unit, block_rows, cell_strata, exact_units, unit_rows
+from simhw.cells import CellStratum, Plan, Unit, block_passes, block_rows, cell_strata, exact_units, unit_rows
 from simhw.errors import TraceError
-from simhw.lowering import Block, Family, check_runnable, lower
+from simhw.lowering import Block, Family, block_classes, check_runnable, lower
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
 from simhw.sampling import StratumTally
 from simhw.trace.layer import OPERATIONS, Layer, Operation
-from simhw.trace.sampling import population
 
 SWITCH_INTERVAL_S = 0.0005
 
@@ -110,20 +109,15 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     check_runnable(layer, operation, families)
     run = OperationRun(layer_index, layer, operation, families)
     for number, choice in enumerate(choose_operands(layer, operation, machine)):
-        strata = []
+        strata: list[Stratum] = []
         for family in families:
             parts = [(swapped, Plan(family, swapped, products, machine.tile)) for swapped, products in choice.split(family)]
-            # The trace's blocks were drawn from all products: where images differ in their choice, each runs its own, but a
-            # choice may have few of them or none, so that they are one stratum still.
-            drawn = StratumTally(sum(plan.passes for _, plan in parts), population(family), exact=False)
+            if family.sampled:
+                strata.extend(_block_strata(family, [plan for _, plan in parts], layer.blocks_by_size, (*run.key, number)))
+                continue
             for swapped, plan in parts:
                 place = (*run.key, number, family.number, int(swapped))
-                if family.sampled:
-                    _check_passes(family, drawn.passes)
-                    products = plan.products if isinstance(plan.products, range) else set(plan.products)
-                    blocks = tuple(block for block in family.blocks if block.product in products)
-                    strata.append(Stratum(place, plan, drawn, blocks=blocks))
-                elif exact:
+                if exact:
                     strata.append(Stratum(place, plan, StratumTally(plan.passes, 0, exact=True)))
                 else:
                     for kind, part in enumerate(cell_strata(plan)):
@@ -141,6 +135,30 @@ def _check_passes(family: Family, passes: int) -> None:
             f"{family.name}: claims {passes} tile passes, far more than its {len(family.blocks)} sampled blocks can stand for; "
             "sample the whole trace again with more blocks"
         )
+
+
+def _block_strata(family: Family, plans: Sequence[Plan], by_size: bool, key: tuple[int, ...]) -> Iterator[Stratum]:
+    """The strata that a sampled family's blocks were drawn from: those of one size, or all of them.
+
+    They were drawn from all products: where images differ in their choice, each runs its own, but a choice may have few
+    of them or none, so that all plans' blocks are one stratum still.
+
+    Raises
+    ------
+    TraceError
+        The sample claims to stand for more passes than is honest.
+    """
+    _check_passes(family, sum(plan.passes for plan in plans))
+    classes = block_classes(family)
+    for kind, group in enumerate([[alike] for alike in classes] if by_size else [classes]):
+        passes = sum(block_passes(plan, alike.x_rows, alike.y_rows) * alike.cells // family.count * len(plan.products)
+                     for plan in plans for alike in group)  # fmt: skip
+        tally = StratumTally(passes, sum(alike.cells for alike in group), exact=False)
+        blocks = [block for block in family.blocks if any(alike.holds(block) for alike in group)]
+        for plan in plans:
+            products = plan.products if isinstance(plan.products, range) else set(plan.products)
+            mine = tuple(block for block in blocks if block.product in products)
+            yield Stratum((*key, family.number, int(plan.swapped), kind), plan, tally, blocks=mine)
 
 
 def cost(plan: Plan) -> float:

@@ -144,6 +144,7 @@ def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, e
         shapes=layer.shapes,
         statistics=layer.statistics,
         blocks=layer.blocks,
+        blocks_by_size=layer.blocks_by_size,
     )
     return simulate(Trace([part]), machine, sample=1.0 if exact else None, seed=seed, progress=False).operations[0]
 

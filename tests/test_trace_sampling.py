@@ -1,16 +1,19 @@
 """Sampling a trace: every cell equally likely, estimates without bias, the file within its budget, the truth kept beside it."""
 
 from itertools import product
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
+from simhw import load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, is_zero, to_float32
+from simhw.engine import plan_operation
 from simhw.errors import TraceError
-from simhw.lowering import lower
+from simhw.lowering import block_classes, lower
 from simhw.trace.format import load_trace
 from simhw.trace.layer import Layer
-from simhw.trace.sampling import BLOCK_ROWS, DRAW, PILOT, Stratum, allocate, draw_cells, population, sample_trace
+from simhw.trace.sampling import BLOCK_ROWS, DRAW, PILOT, Stratum, allocate, draw_cells, sample_trace
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Metadata, Trace
 
@@ -81,34 +84,34 @@ def test_draws_of_all_cells_give_each_once():
 
 def test_equal_costs_share_the_budget_in_proportion_to_weight():
     # Neyman allocation: the variance sum(w^2 / n) under sum(n) = 100 is least at n proportional to w.
-    strata = [Stratum((0, 0, i), cells=10_000, reduction=weight, bytes_per_cell=1.0) for i, weight in enumerate((1, 2, 7))]
+    strata = [Stratum((0, 0, i, 0), cells=10_000, reduction=weight, bytes_per_cell=1.0) for i, weight in enumerate((1, 2, 7))]
     assert allocate(strata, 100) == [10, 20, 70]
 
 
 def test_dear_cells_are_bought_less():
     # Least variance at n proportional to w / sqrt(cost): 1 to 1/2 for a cost of 4, so n + 4 n / 2 = 300 gives 100 and 50.
-    cheap, dear = (Stratum((0, 0, i), 10_000, 5, cost) for i, cost in enumerate((1.0, 4.0)))
+    cheap, dear = (Stratum((0, 0, i, 0), 10_000, 5, cost) for i, cost in enumerate((1.0, 4.0)))
     counts = allocate([cheap, dear], 300)
     assert abs(counts[0] - 100) <= 2
     assert abs(counts[1] - 50) <= 1
 
 
 def test_two_cells_come_first_even_for_a_stratum_of_no_weight():
-    heavy, light = Stratum((0, 0, 0), 1000, 1000, 1.0), Stratum((0, 0, 1), 3, 1, 1.0)
+    heavy, light = Stratum((0, 0, 0, 0), 1000, 1000, 1.0), Stratum((0, 0, 1, 0), 3, 1, 1.0)
     assert allocate([heavy, light], 10) == [8, 2]
 
 
 def test_one_cell_each_where_two_do_not_fit_everywhere():
-    assert allocate([Stratum((0, 0, i), 50, weight, 10.0) for i, weight in enumerate((1, 9))], 35) == [1, 2]
+    assert allocate([Stratum((0, 0, i, 0), 50, weight, 10.0) for i, weight in enumerate((1, 9))], 35) == [1, 2]
 
 
 def test_small_strata_are_taken_whole_and_never_exceeded():
-    assert allocate([Stratum((0, 0, 0), 1, 5, 1.0), Stratum((0, 0, 1), 4, 5, 1.0)], 1000) == [1, 4]
+    assert allocate([Stratum((0, 0, 0, 0), 1, 5, 1.0), Stratum((0, 0, 1, 0), 4, 5, 1.0)], 1000) == [1, 4]
 
 
 def test_too_small_a_budget_is_refused_with_what_it_takes():
     with pytest.raises(TraceError, match=r"one cell of each of 2 strata takes about 0\.02 MB, the limit leaves 0\.01 MB"):
-        allocate([Stratum((0, 0, i), 50, 5, 1e4) for i in range(2)], 1e4)
+        allocate([Stratum((0, 0, i, 0), 50, 5, 1e4) for i in range(2)], 1e4)
 
 
 # --- the sampled trace ---
@@ -123,7 +126,9 @@ def test_population_is_the_whole_layers(trace, sample):
 def test_every_stratum_has_two_different_cells_or_all(sample):
     for _, _, family in strata(sample):
         places = {(b.product, b.x_start, b.y_start) for b in family.blocks}
-        assert len(places) == len(family.blocks) >= min(2, population(family))
+        assert len(places) == len(family.blocks)
+        for alike in block_classes(family):
+            assert sum(map(alike.holds, family.blocks)) >= min(2, alike.cells)
 
 
 def test_blocks_are_rows_of_the_whole_products(trace, sample):
@@ -186,6 +191,51 @@ def cell_values(x, y):
     return np.array([(xs @ ys.T).sum(), is_zero(x).sum() * len(y)])
 
 
+def expanded(family):
+    """Cells of each size times the mean over those drawn."""
+    return sum(
+        alike.cells * np.mean([cell_values(b.x, b.y) for b in family.blocks if alike.holds(b)], axis=0) for alike in block_classes(family)
+    )
+
+
+def test_cells_of_one_size_are_drawn_apart_and_all_of_them_are_a_family():
+    # 37 x 21 rows: 16 + 16 + 5 by 16 + 5, of three products.
+    (family,) = lower(Layer("m", "matmul", a=np.zeros((3, 37, 4)), w=np.zeros((3, 4, 21))), "forward", 1)
+    classes = block_classes(family)
+    assert [(alike.x_rows, alike.y_rows, alike.cells) for alike in classes] == [(16, 16, 6), (16, 5, 6), (5, 16, 3), (5, 5, 3)]
+    places = [alike.place(cell) for alike in classes for cell in range(alike.cells)]
+    assert sorted(places) == [(p, x, y) for p in range(3) for x in (0, 16, 32) for y in (0, 16)]
+
+
+def test_a_sample_says_in_its_file_that_sizes_were_drawn_apart_and_others_do_not(trace, sample, tmp_path):
+    for part, name in ((sample, "sample.npz"), (trace, "whole.npz")):
+        part.save(tmp_path / name, compress=True)
+        assert {layer.blocks_by_size for layer in load_trace(tmp_path / name).layers} == {part is sample}
+        with ZipFile(tmp_path / name) as file:
+            assert (b"blocks_by_size" in file.read("metadata.json")) == (part is sample)
+
+
+def test_a_sample_without_blocks_of_one_size_is_refused(sample):
+    layer = sample.layers[1]
+    blocks = {operation: [b for b in cells if b.x.shape[0] == 16 == b.y.shape[0]] for operation, cells in layer.blocks.items()}
+    part = Layer(
+        "fc", "linear", operations=layer.operations, shapes=layer.shapes, statistics=layer.statistics, blocks=blocks, blocks_by_size=True
+    )
+    with pytest.raises(TraceError, match="layer 'fc', operation forward: the trace holds no block of some size of its products; sample"):
+        simulate_layer(part, "forward", "fpraker")
+
+
+def test_a_simulated_sample_estimates_every_size_by_its_own_blocks(sample):
+    # Passes of the whole, and of each size its share of them: on tiles of 8 x 8 whole blocks have four passes, edges one or two.
+    for layer in sample.layers:
+        for operation in layer.operations:
+            run = plan_operation(layer, operation, load_machine("fpraker"), False, 0)
+            tallies = run.candidates[0].tallies
+            assert len(tallies) == sum(len(block_classes(family)) for family in run.families)
+            assert sum(tally.passes for tally in tallies) == sum(family.population(8, 8) for family in run.families)
+            assert all(tally.passes % tally.cells == 0 for tally in tallies)
+
+
 def test_expanded_samples_average_to_the_exact_totals(trace):
     exact = []
     for _, _, family in strata(trace):
@@ -197,7 +247,7 @@ def test_expanded_samples_average_to_the_exact_totals(trace):
     estimates = []
     for seed in range(48):
         families = [f for _, _, f in strata(sample_trace(trace, 60_000, seed=seed))]
-        estimates.append([population(f) * np.mean([cell_values(b.x, b.y) for b in f.blocks], axis=0) for f in families])
+        estimates.append([expanded(family) for family in families])
     error = np.mean(estimates, axis=0) - exact
     standard_error = np.std(estimates, axis=0, ddof=1) / np.sqrt(len(estimates))
     # 2 x 11 means of 48 estimates: within 4 standard errors, or exact where the whole stratum is always drawn.

@@ -4,9 +4,10 @@ Every operation of every kind of layer becomes a set of products ``X Y^T`` whose
 values in a documented order.  Source: spec page lowering.md.
 """
 
+from simhw.lowering.blocks import BlockClass, block_classes
 from simhw.lowering.family import Block, Family
 from simhw.lowering.lower import lower
 from simhw.lowering.operand import LanePadding, Operand, Padding, Reduction
 from simhw.lowering.runnable import check_runnable
 
-__all__ = ["Block", "Family", "LanePadding", "Operand", "Padding", "Reduction", "check_runnable", "lower"]
+__all__ = ["Block", "BlockClass", "Family", "LanePadding", "Operand", "Padding", "Reduction", "block_classes", "check_runnable", "lower"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from simhw.errors import TraceError
+from simhw.lowering.blocks import block_classes
 from simhw.lowering.family import Family
 from simhw.trace.layer import OPERANDS, Layer, Operation
 
@@ -35,3 +36,6 @@ def check_runnable(layer: Layer, operation: Operation, families: Sequence[Family
         raise TraceError(f"{where}: a block's family does not exist, there are {len(families)}; sample the whole trace again")
     if not all(family.blocks for family in families):
         raise TraceError(f"{where}: the trace holds no block of some of its products; sample the whole trace again")
+    strata = [(family, alike) for family in families for alike in block_classes(family)] if layer.blocks_by_size else []
+    if not all(any(map(alike.holds, family.blocks)) for family, alike in strata):
+        raise TraceError(f"{where}: the trace holds no block of some size of its products; sample the whole trace again")

@@ -193,6 +193,7 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
             shapes={tensor: tuple(entry.shape) for tensor, entry in record.tensors.items()},
             statistics={t: statistics_of(entry.statistics) for t, entry in record.tensors.items() if entry.statistics is not None},
             blocks=blocks,
+            blocks_by_size=record.blocks_by_size,
         )
     except ShapeError as error:
         problem = str(error)

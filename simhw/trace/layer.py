@@ -187,6 +187,8 @@ class Layer:
     statistics : mapping of tensor name to TensorStatistics, optional
     blocks : mapping of operation to sequence of ProductBlock, optional
         The sampled product cells of a layer whose tensors are not held whole.
+    blocks_by_size : bool
+        Whether blocks of one size were drawn apart from those of another; else a family's were drawn from all of its.
 
     Raises
     ------
@@ -201,6 +203,7 @@ class Layer:
     operations: tuple[Operation, ...]
     statistics: dict[TensorName, TensorStatistics] = field(repr=False)
     blocks: dict[Operation, tuple[ProductBlock, ...]] = field(repr=False)
+    blocks_by_size: bool
 
     def __init__(
         self,
@@ -214,6 +217,7 @@ class Layer:
         shapes: Mapping[TensorName, tuple[int, ...]] | None = None,
         statistics: Mapping[TensorName, TensorStatistics] | None = None,
         blocks: Mapping[Operation, Sequence[ProductBlock]] | None = None,
+        blocks_by_size: bool = False,
     ) -> None:
         self.name = name
         self._sources: dict[TensorName, TensorSource] = {}
@@ -232,6 +236,7 @@ class Layer:
         self.geometry = _geometry(kind, geometry)
         self.statistics = dict(statistics or {})
         self.blocks = {operation: tuple(cells) for operation, cells in (blocks or {}).items()}
+        self.blocks_by_size = blocks_by_size
         possible = [o for o in OPERATIONS if all(t in self.shapes for t in OPERANDS[o])]
         wanted = possible if operations is None else list(operations)
         for operation in wanted:

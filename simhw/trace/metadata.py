@@ -124,6 +124,15 @@ class LayerRecord(_Record):
     tensors: dict[TensorName, TensorRecord]
     operations: list[Operation]
     blocks: dict[Operation, list[BlockRecord]]
+    blocks_by_size: bool = False
+
+    @model_serializer(mode="wrap")
+    def _only_where_blocks_are(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files without such blocks are as they were before there were any; readers of those refuse files with them."""
+        fields: dict[str, Any] = serialize(self)
+        if not self.blocks_by_size:
+            del fields["blocks_by_size"]
+        return fields
 
     @field_validator("name")
     @classmethod
@@ -253,6 +262,7 @@ def layer_record(layer: Layer, statistics: dict[TensorName, TensorStatistics]) -
             ]
             for operation, blocks in layer.blocks.items()
         },
+        blocks_by_size=layer.blocks_by_size,
     )
 
 

@@ -1,9 +1,9 @@
 """A trace small enough to bundle: random cells of every operation's products instead of whole tensors.
 
-A cell is 16 consecutive rows of X and 16 of Y over the whole reduction, since a tile shares neighbouring rows.  A
-stratum is a family of products of one layer and operation; its cells are drawn with equal probability and without
-replacement, so that the mean of a stratum's cells times their number estimates the stratum's total without bias,
-whatever is totalled.  Statistics of the whole tensors stay beside the sample.
+A cell is 16 consecutive rows of X and 16 of Y over the whole reduction, since a tile shares neighbouring rows; fewer
+at the edges.  A stratum is the cells of one size of a family of products of one layer and operation; its cells are
+drawn with equal probability and without replacement, so that the mean of a stratum's cells times their number
+estimates the stratum's total without bias, whatever is totalled.  Statistics of the whole tensors stay beside the sample.
 """
 
 import heapq
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering import Family, lower
+from simhw.lowering import BlockClass, Family, block_classes, lower
 from simhw.progress import track
 from simhw.trace.format import written_bytes
 from simhw.trace.layer import BLOCK_ROWS, OPERATIONS, TENSORS, InMemory, Layer, Operation, ProductBlock
@@ -34,31 +34,36 @@ CELL_OVERHEAD_BYTES = 440
 PIECES, PIECE_VALUES = 4, 1 << 12
 PILOT, DRAW = 0, 1
 
+Key = tuple[int, int, int, int]
+
 
 @dataclass(frozen=True)
 class Stratum:
-    """The cells of one family of a layer's operation.
+    """The cells of one size of a family of a layer's operation.
 
     Attributes
     ----------
-    key : (layer index, operation index, family index)
+    key : (layer index, operation index, family index, index of the cells' size)
     cells : int
         Population.
     reduction : int
         K of every cell, unpadded.
+    outputs : int
+        Rows of X times rows of Y of every cell.
     bytes_per_cell : float
         Expected share of the compressed file.
     """
 
-    key: tuple[int, int, int]
+    key: Key
     cells: int
     reduction: int
     bytes_per_cell: float
+    outputs: int = BLOCK_ROWS**2
 
     @property
     def weight(self) -> float:
         """The stratum's share of the total work, to which its part of the total's error is taken to be proportional."""
-        return self.cells * self.reduction
+        return self.cells * self.reduction * self.outputs
 
 
 def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
@@ -108,12 +113,12 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
     fixed = written_bytes(Trace([_sampled(layer, {}) for layer in layers], metadata), compress=True)
     strata = [s for i, layer in enumerate(track(layers, "sizing the sample", len(layers))) for s in _strata(layer, i, seed)]
     budget = FILL * (max_bytes - fixed)
-    drawn: list[dict[Operation, list[list[ProductBlock]]]] = []
+    drawn: list[dict[Operation, dict[Key, list[ProductBlock]]]] = []
     while True:
         counts = dict(zip((s.key for s in strata), allocate(strata, budget), strict=True))
         if not drawn:
             drawn = [_draw(layer, i, counts, seed) for i, layer in enumerate(track(layers, "drawing the sample", len(layers)))]
-        blocks = [_prefixes(families, i, counts) for i, families in enumerate(drawn)]
+        blocks = [_prefixes(operations, counts) for operations in drawn]
         sample = Trace([_sampled(layer, cells) for layer, cells in zip(layers, blocks, strict=True)], metadata, trace.path)
         size = written_bytes(sample, compress=True)
         if size <= max_bytes:
@@ -159,22 +164,16 @@ def allocate(strata: Sequence[Stratum], budget_bytes: float) -> list[int]:
     return counts
 
 
-def draw_cells(cells: int, size: int, seed: int, purpose: int, key: tuple[int, int, int]) -> npt.NDArray[np.int64]:
+def draw_cells(cells: int, size: int, seed: int, purpose: int, key: Key) -> npt.NDArray[np.int64]:
     """`size` different cells out of `cells`, every ordered choice equally likely; (size,) int64."""
     return np.random.default_rng([seed, purpose, *key]).choice(cells, size=size, replace=False).astype(np.int64)
 
 
-def population(family: Family) -> int:
-    """Number of cells of a family."""
-    return family.population(BLOCK_ROWS, BLOCK_ROWS)
-
-
-def _cell(family: Family, number: int, cell: int) -> ProductBlock:
-    product, x_block, y_block = np.unravel_index(cell, (family.count, -(-family.m // BLOCK_ROWS), -(-family.n // BLOCK_ROWS)))
-    x_start, y_start = int(x_block) * BLOCK_ROWS, int(y_block) * BLOCK_ROWS
-    x, y = family.product(int(product))
+def _cell(family: Family, number: int, alike: BlockClass, cell: int) -> ProductBlock:
+    product, x_start, y_start = alike.place(cell)
+    x, y = family.product(product)
     x_rows, y_rows = x.rows(x_start, x_start + BLOCK_ROWS), y.rows(y_start, y_start + BLOCK_ROWS)
-    return ProductBlock(number, int(product), x_start, y_start, InMemory(x_rows), InMemory(y_rows))
+    return ProductBlock(number, product, x_start, y_start, InMemory(x_rows), InMemory(y_rows))
 
 
 def _lowered(layer: Layer) -> Iterator[tuple[int, Operation, list[Family]]]:
@@ -187,34 +186,30 @@ def _lowered(layer: Layer) -> Iterator[tuple[int, Operation, list[Family]]]:
 def _strata(layer: Layer, layer_index: int, seed: int) -> Iterator[Stratum]:
     for operation_index, _, families in _lowered(layer):
         for number, family in enumerate(families):
-            key = (layer_index, operation_index, number)
-            cells = population(family)
-            pilot = [_cell(family, number, int(c)) for c in draw_cells(cells, min(PILOT_CELLS, cells), seed, PILOT, key)]
-            deflated = sum(_deflated_bytes(side.read()) for cell in pilot for side in (cell.x, cell.y))
-            yield Stratum(key, cells, family.k(), deflated / len(pilot) + CELL_OVERHEAD_BYTES)
+            for kind, alike in enumerate(block_classes(family)):
+                key = (layer_index, operation_index, number, kind)
+                drawn = draw_cells(alike.cells, min(PILOT_CELLS, alike.cells), seed, PILOT, key)
+                pilot = [_cell(family, number, alike, int(cell)) for cell in drawn]
+                deflated = sum(_deflated_bytes(side.read()) for cell in pilot for side in (cell.x, cell.y))
+                share = deflated / len(pilot) + CELL_OVERHEAD_BYTES
+                yield Stratum(key, alike.cells, family.k(), share, alike.x_rows * alike.y_rows)
 
 
-def _draw(layer: Layer, layer_index: int, counts: dict[tuple[int, int, int], int], seed: int) -> dict[Operation, list[list[ProductBlock]]]:
-    """Cells of every family of every operation, in the random order in which they were drawn."""
-    drawn: dict[Operation, list[list[ProductBlock]]] = {}
+def _draw(layer: Layer, layer_index: int, counts: dict[Key, int], seed: int) -> dict[Operation, dict[Key, list[ProductBlock]]]:
+    """Cells of every stratum of every operation, in the random order in which they were drawn."""
+    drawn: dict[Operation, dict[Key, list[ProductBlock]]] = {}
     for operation_index, operation, families in _lowered(layer):
-        drawn[operation] = []
+        drawn[operation] = {}
         for number, family in enumerate(families):
-            key = (layer_index, operation_index, number)
-            chosen = draw_cells(population(family), counts[key], seed, DRAW, key)
-            drawn[operation].append([_cell(family, number, int(cell)) for cell in chosen])
+            for kind, alike in enumerate(block_classes(family)):
+                key = (layer_index, operation_index, number, kind)
+                chosen = draw_cells(alike.cells, counts[key], seed, DRAW, key)
+                drawn[operation][key] = [_cell(family, number, alike, int(cell)) for cell in chosen]
     return drawn
 
 
-def _prefixes(
-    drawn: dict[Operation, list[list[ProductBlock]]], layer_index: int, counts: dict[tuple[int, int, int], int]
-) -> dict[Operation, list[ProductBlock]]:
-    return {
-        operation: [
-            cell for number, cells in enumerate(families) for cell in cells[: counts[layer_index, OPERATIONS.index(operation), number]]
-        ]
-        for operation, families in drawn.items()
-    }
+def _prefixes(drawn: dict[Operation, dict[Key, list[ProductBlock]]], counts: dict[Key, int]) -> dict[Operation, list[ProductBlock]]:
+    return {operation: [cell for key, cells in strata.items() for cell in cells[: counts[key]]] for operation, strata in drawn.items()}
 
 
 def _with_statistics(layer: Layer) -> Layer:
@@ -226,7 +221,14 @@ def _with_statistics(layer: Layer) -> Layer:
 
 def _sampled(layer: Layer, blocks: dict[Operation, list[ProductBlock]]) -> Layer:
     return Layer(
-        layer.name, layer.kind, layer.geometry, operations=layer.operations, shapes=layer.shapes, statistics=layer.statistics, blocks=blocks
+        layer.name,
+        layer.kind,
+        layer.geometry,
+        operations=layer.operations,
+        shapes=layer.shapes,
+        statistics=layer.statistics,
+        blocks=blocks,
+        blocks_by_size=True,
     )
 
 
