@@ -12,6 +12,7 @@ from torch import nn
 
 from simhw.cli import main
 from simhw.trace.format import trace_hash
+from tests.bounded import run_simhw
 from workloads.record import read_record
 from workloads.schedule import Schedule
 from workloads.table import WORKLOADS
@@ -217,3 +218,12 @@ def test_what_is_no_record_is_refused_and_left_alone(runs: Path, tmp_path: Path,
         assert "narrow.json: not" in printed
         assert printed.count("\n") == 1
         assert (runs / "narrow.json").read_text() == content
+
+
+def test_what_is_no_record_is_refused_before_pytorch_is_loaded(tmp_path: Path):
+    (tmp_path / "vit-dense.json").write_text("[" * 100_000)
+    ended = run_simhw("workloads", "matrix", "--runs", str(tmp_path), "--out", str(tmp_path / "table"))
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "nested too deeply" in ended.err
+    # With PyTorch it would be over 400 MB.
+    assert ended.peak_bytes < 128 << 20

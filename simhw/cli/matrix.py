@@ -86,6 +86,8 @@ def execute(arguments: argparse.Namespace) -> int:
     # isort: split
     from pathlib import Path
 
+    _check_records(Path(arguments.runs), arguments.workloads)
+
     import torch
 
     from simhw.output import check_target, replacing, write_frame
@@ -137,6 +139,18 @@ def execute(arguments: argparse.Namespace) -> int:
         show(_line(row, frame))
     show("", *(f"written to {stem}{suffix}" for suffix in (".csv", ".md", ".png")))
     return 0
+
+
+def _check_records(folder: "Path", names: "list[str]") -> None:
+    """Refuse what is no record before PyTorch is loaded, which takes seconds and 400 MB."""
+    from workloads.record import read_record
+
+    try:
+        found = sorted(path for path in folder.glob("*.json") if not names or path.stem in names)
+    except (OSError, ValueError):
+        return  # a folder that cannot be is refused where it is made
+    for path in found:
+        read_record(path)
 
 
 def _in_processes(work: "Callable[[str], Measured]", names: "list[str]", jobs: int) -> "dict[str, Measured]":
