@@ -27,7 +27,7 @@ from simhw.trace.layer import (
     OPERANDS,
     OPERATIONS,
     RECURRENT,
-    TRANSPOSED,
+    TRANSPOSED_CONVOLUTIONS,
     InMemory,
     Operation,
     ProductBlock,
@@ -150,10 +150,10 @@ def forged_layer(rng: random.Random) -> Layer:
             geometry[name] = [size() if rng.random() < 0.6 else 1 for _ in range(dims)]
         geometry["groups"] = groups = size() if rng.random() < 0.3 else 1
         first, second = groups * size(), size()
-        channels = first if kind in TRANSPOSED else second * groups
+        channels = first if kind in TRANSPOSED_CONVOLUTIONS else second * groups
         a, w = (size(), channels, *(size(12) for _ in range(dims))), (first, second, *(size() for _ in range(dims)))
         out = output_spatial(Layer("forged", kind, geometry, shapes={"a": a, "w": w}))
-        shapes = {"a": a, "w": w, "g": (a[0], second * groups if kind in TRANSPOSED else first, *out)}
+        shapes = {"a": a, "w": w, "g": (a[0], second * groups if kind in TRANSPOSED_CONVOLUTIONS else first, *out)}
     else:
         lead = (size(), size()) if kind in RECURRENT else tuple(size() for _ in range(rng.randint(1, 3)))
         inputs, outputs, batch = size(), size(), lead[:-1] if kind == "matmul" else ()

@@ -312,6 +312,7 @@ def test_a_limit_on_claims_can_be_lowered(good: Path) -> None:
     refused(bad, "claims 1000 values, more than 500 for one tensor", read=False, limits=Limits(tensor_bytes=1000))
 
 
+@pytest.mark.slow  # two processes an input
 @pytest.mark.skipif(not CASES.is_dir(), reason="the inputs that failed are not beside this checkout")
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.glob("*.npz")))
 def test_inputs_that_failed_give_success_or_one_line(name: str) -> None:
