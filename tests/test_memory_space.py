@@ -1,16 +1,19 @@
 """Loop nests: the values that a block touches, against a count of every multiply-accumulate's operands."""
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import ceil, floor, prod
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simhw.errors import TraceError
-from simhw.memory.space import DIMS, TENSOR_DIMS, space_of
+from simhw.memory.space import DIMS, TENSOR_DIMS, Rows, Sizes, Space, space_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS, Layer
-from tests.memory_parts import LAYERS
+from tests.memory_parts import LAYERS, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, macs
 
 CONTAINER_CHANNELS = 2
@@ -177,3 +180,25 @@ def test_an_output_belongs_to_one_place_of_its_loops(name, operation):
 def test_a_layer_without_its_shapes_is_refused():
     with pytest.raises(TraceError, match="layer 'unknown', operation forward: the shape of W is not known"):
         space_of(Layer("unknown", "conv2d", shapes={"a": (1, 2, 3, 3)}), "forward", CONTAINER_CHANNELS)
+
+
+@given(space=spaces(), images=st.integers(1, 9), copies=st.integers(1, 7))
+def test_sizes_of_blocks_in_closed_form_are_those_of_the_blocks_one_by_one(space, images, copies):
+    space = replace(space, images=images, copies=copies)
+    for dim in DIMS:
+        for blocks in range(1, space.units[dim] + 1):
+            bounds = space.cuts(dim, blocks)
+            assert space.count(dim, blocks) == len(bounds)
+            for tensor in TENSORS:
+                if dim in TENSOR_DIMS[tensor]:
+                    each = space.extents(dim, bounds, tensor)
+                    assert space.sizes(dim, blocks, tensor) == Sizes(len(each), sum(each), max(each), each[0], each[-1])
+
+
+def test_sizes_of_blocks_cost_nothing_whatever_the_batch():
+    images = 10**15
+    space = Space("forward", 1, images, Rows(8, 8, 10, 10, (1, 1, 0, 2)), 16, 32, 9, 32)
+    assert space.sizes("p", 10**9, "a") == Sizes(10**9, images * 10 * 10, 10**6 * 10 * 10, 10**6 * 10 * 10, 10**6 * 10 * 10)
+    assert space.count("p", 4 * images) == 4 * images
+    rows = Space("forward", 1, 1, Rows(images, 1, images, 1, (1, 1, 0, 0)), 16, 32, 1, 32)
+    assert rows.sizes("p", 3, "a") == Sizes(3, images, images // 3 + 1, images // 3 + 1, images - 2 * (images // 3 + 1))

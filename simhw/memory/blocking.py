@@ -103,15 +103,15 @@ class TensorTraffic:
 
 def tensor_traffic(space: Space, blocking: Blocking, tensor: TensorName, memory: "Memory") -> TensorTraffic:
     """Buffer space and passes of one tensor, by the rules of this module; the plain form of what `search` does in bulk."""
-    extents = {dim: space.extents(dim, space.cuts(dim, blocking.count(dim)), tensor) for dim in TENSOR_DIMS[tensor]}
+    sizes = {dim: space.sizes(dim, blocking.count(dim), tensor) for dim in TENSOR_DIMS[tensor]}
     capacity = getattr(memory.buffers, tensor).capacity_bytes
     (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
     place = blocking.order.index(missing)
     inner = [dim for dim in TENSOR_DIMS[tensor] if blocking.order.index(dim) > place]
     factor = memory.value_bytes * space.taps_of(tensor)
-    block = factor * prod(max(each) for each in extents.values())
-    kept = factor * prod(sum(each) if dim in inner else max(each) for dim, each in extents.items())
-    whole = factor * prod(sum(each) for each in extents.values())
+    block = factor * prod(each.largest for each in sizes.values())
+    kept = factor * prod(each.total if dim in inner else each.largest for dim, each in sizes.items())
+    whole = factor * prod(each.total for each in sizes.values())
     if blocking.count(missing) == 1 or not any(blocking.count(dim) > 1 for dim in inner):
         return TensorTraffic(min(2 * block, whole), 1, True)
     if min(2 * kept, whole) <= capacity:
@@ -141,15 +141,15 @@ class _Table:
             if dim == "p":
                 wanted |= {space.images}
             wanted = {number for number in wanted if number <= MOST_BLOCKS}
-            cuts = {len(bounds): bounds for bounds in (space.cuts(dim, number) for number in sorted(wanted))}
+            cuts = {space.count(dim, number): number for number in sorted(wanted)}
             counts[dim] = tuple(cuts)
             for tensor in TENSORS:
                 if dim in TENSOR_DIMS[tensor]:
-                    extents = [space.extents(dim, bounds, tensor) for bounds in cuts.values()]
-                    total[tensor, dim] = np.array([sum(each) for each in extents], np.int64)
-                    largest[tensor, dim] = np.array([max(each) for each in extents], np.int64)
-                    first[tensor, dim] = np.array([each[0] for each in extents], np.int64)
-                    last[tensor, dim] = np.array([each[-1] for each in extents], np.int64)
+                    sizes = [space.sizes(dim, number, tensor) for number in cuts.values()]
+                    total[tensor, dim] = np.array([each.total for each in sizes], np.int64)
+                    largest[tensor, dim] = np.array([each.largest for each in sizes], np.int64)
+                    first[tensor, dim] = np.array([each.first for each in sizes], np.int64)
+                    last[tensor, dim] = np.array([each.last for each in sizes], np.int64)
         return _Table(space, counts, total, largest, first, last)
 
 
@@ -180,7 +180,7 @@ def search(space: Space, memory: "Memory") -> Blocking:
     if best is None:
         raise MachineError(
             f"memory.buffers: not even the smallest blocks of a product of {space.channels} by {space.outputs} channels fit; "
-            "make the buffers larger or the container smaller"
+            "make the buffers larger, or the container or the batch smaller"
         )
     return best[1]
 
@@ -244,7 +244,7 @@ def fixed(space: Space, memory: "Memory", blocking: Blocking, where: str) -> Blo
     """
     cut = Blocking(
         blocking.order,
-        tuple(len(space.cuts(dim, min(n, space.units[dim]))) for dim, n in zip(blocking.order, blocking.blocks, strict=True)),
+        tuple(space.count(dim, min(n, space.units[dim])) for dim, n in zip(blocking.order, blocking.blocks, strict=True)),
     )
     for tensor in TENSORS:
         need, capacity = tensor_traffic(space, cut, tensor, memory).need_bytes, getattr(memory.buffers, tensor).capacity_bytes

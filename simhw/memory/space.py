@@ -42,6 +42,11 @@ class Rows:
     other_row_values: int
     window: tuple[int, int, int, int]
 
+    @property
+    def plain(self) -> bool:
+        """True where a row is read for itself alone, as of a product of matrices."""
+        return self.window == (1, 1, 0, 0) and self.count == self.other_count
+
     def read(self, start: int, stop: int) -> int:
         """Rows that come in for counted rows `start` up to `stop` of an image.
 
@@ -59,6 +64,17 @@ class Rows:
         """The row that a counted row reads, rounded where it lies between two."""
         scale, divide = self.window[:2]
         return -(-(row * scale + offset) // divide) if up else (row * scale + offset) // divide
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the blocks of a loop multiply the values of a tensor's block by, as `Space.extents` has them one by one."""
+
+    count: int
+    total: int
+    largest: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -137,13 +153,44 @@ class Space:
             sizes.append((images * rows.other_count if whole else rows.read(first, first + stop - start)) * rows.other_row_values)
         return sizes
 
+    def sizes(self, dim: Dim, blocks: int, tensor: TensorName) -> Sizes:
+        """The extents of about `blocks` equal blocks, at a cost that does not depend on their number but within an image of a window."""
+        kinds = self._kinds(dim, blocks)
+        extents, numbers = self.extents(dim, [bounds for bounds, _ in kinds], tensor), [number for _, number in kinds]
+        total = sum(extent * number for extent, number in zip(extents, numbers, strict=True))
+        return Sizes(sum(numbers), total, max(extents), extents[0], extents[-1])
+
+    def count(self, dim: Dim, blocks: int) -> int:
+        """How many blocks `cuts` makes of about so many."""
+        return sum(number for _, number in self._kinds(dim, blocks))
+
+    def _kinds(self, dim: Dim, blocks: int) -> list[tuple[tuple[int, int], int]]:
+        """The bounds of `cuts`, one of those that are alike and their number; the first and the last block stand at the ends."""
+        units = self.units[dim]
+        if dim != "p" or blocks <= self.images:
+            grain = self.rows.count if dim == "p" else 1
+            return _equal(units, -(-(units // grain) // blocks) * grain)
+        size = -(-self.rows.count // -(-blocks // self.images))
+        if self.rows.plain:
+            within = _equal(self.rows.count, size)
+        else:  # blocks at either end of an image read fewer rows
+            within = [((start, min(start + size, self.rows.count)), 1) for start in range(0, self.rows.count, size)]
+        return [(bounds, number * self.images) for bounds, number in within]
+
     def taps_of(self, tensor: TensorName) -> int:
         """Kernel positions of which a tensor has values: by these the product of a block's extents is multiplied."""
         return self.taps if tensor == "w" else 1
 
     def values(self, tensor: TensorName) -> int:
         """Values of a whole tensor."""
-        return prod(sum(self.extents(dim, self.cuts(dim, 1), tensor)) for dim in TENSOR_DIMS[tensor]) * self.taps_of(tensor)
+        return prod(self.sizes(dim, 1, tensor).total for dim in TENSOR_DIMS[tensor]) * self.taps_of(tensor)
+
+
+def _equal(units: int, size: int) -> list[tuple[tuple[int, int], int]]:
+    """Bounds of equal blocks, and of the last one, which may be smaller; with their numbers."""
+    before = -(-units // size) - 1
+    last = ((before * size, units), 1)
+    return [((0, size), before), last] if before else [last]
 
 
 def space_of(layer: Layer, operation: Operation, container_channels: int) -> Space:
