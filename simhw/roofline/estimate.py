@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simhw.costs import Range
+from simhw.errors import ShapeError
 from simhw.roofline.cautions import cautions
 from simhw.roofline.device import Device
 from simhw.roofline.energy import energy_of
@@ -111,9 +112,20 @@ def estimate(network: Network, device: Device, run: Run) -> Estimate:
     """Predict every operator of one step of a network.
 
     Equal operators, of which repeated blocks have many, are predicted once.
+
+    Raises
+    ------
+    ShapeError
+        The network has no layers, or none that does any work in this run, or as `simhw.roofline.step.step`.
     """
     known: dict[object, Prediction] = {}
+    if not network.layers:
+        raise ShapeError(f"{network.name}: no layers, so that there is nothing to predict; list them under `layers`")
     work = step(network, run)
+    if not work:
+        raise ShapeError(
+            f"{network.name}: no layer that does any work in {run.mode}; a list needs at least one that computes or moves data"
+        )
     for each in work:
         if each.operator not in known:
             known[each.operator] = predict(each.operator, device)

@@ -21,7 +21,7 @@ from simhw.roofline.layer_entries import Flow, Resolver
 from simhw.roofline.layers import Network
 
 MAX_FILE_BYTES = 20_000_000
-TOP = ("name", "source", "sizes", "input", "layers")
+TOP = ("name", "source", "sizes", "most", "input", "layers")
 
 
 def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = None) -> Network:
@@ -51,6 +51,7 @@ def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = No
         raise ShapeError(f"{where}: no field {quoted(unknown[0])}; a layer list has {', '.join(TOP)}")
     texts = [_text(loaded.get(key, default), key, where) for key, default in (("name", Path(where).stem), ("source", ""))]
     values = _named_sizes(loaded.get("sizes", {}), sizes or {}, where)
+    _check_most(loaded.get("most", {}), Resolver(values, where))
     flow = None if loaded.get("input") is None else _input(loaded["input"], Resolver(values, where))
     items = items_of(loaded["layers"], "layers", where, Resolver(values, where))
     return network_of(texts[0], texts[1], items, State(values, flow), where)
@@ -112,6 +113,17 @@ def _named_sizes(given: Any, overrides: Mapping[str, int], where: str) -> dict[s
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ShapeError(f"{where}: size {name} is {quoted(value)}; give a whole number of at least 1")
     return sizes
+
+
+def _check_most(most: Any, resolver: Resolver) -> None:
+    """Named sizes that may not exceed others or a number: ``{sequence: positions}``, as a table of positions has only so many rows."""
+    if not isinstance(most, dict) or not all(isinstance(limit, int | str) and not isinstance(limit, bool) for limit in most.values()):
+        raise ShapeError(f"{resolver.where}: most is a mapping of sizes to sizes or whole numbers: {{sequence: positions}}")
+    for name, limit in most.items():
+        value, highest = resolver.number("most", name), resolver.number(f"most of {name}", limit)
+        if value > highest:
+            called = f"the {limit} of {highest:,}" if isinstance(limit, str) else f"{highest:,}"
+            raise ShapeError(f"{resolver.where}: {name} is {value:,}, more than {called}; give at most {highest:,}")
 
 
 def _input(value: Any, resolver: Resolver) -> Flow:

@@ -1,13 +1,15 @@
 """What a framework executes for one step of a network: inference, or training with gradients and the optimizer's update."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from simhw.errors import ShapeError
+from simhw.input import quoted
 from simhw.roofline.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.forward import forward_operators
-from simhw.roofline.layers import Network
-from simhw.roofline.operators import Number, Operator
+from simhw.roofline.layers import Conv, Embedding, Layer, Linear, MatMul, Network, Pointwise, Pool, RecurrentLayer, Softmax
+from simhw.roofline.operators import GATES, Number, Operator
 from simhw.roofline.placed import place
 from simhw.roofline.update import loss_operators, update_operators
 
@@ -18,6 +20,10 @@ Fusion = Literal["eager", "fused"]
 """Whether every elementwise function is a kernel of its own, or joins the one before it."""
 Optimizer = Literal["sgd", "adam"]
 Phase = Literal["forward", "input_grad", "weight_grad", "update"]
+
+
+MAX_COUNT = 2**63 - 1
+"""Of products, parameters or values of a layer in a step: what hardware counts in 64 bits, far above all that any device holds."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class Run:
     optimizer: Optimizer = "sgd"
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ShapeError(f"batch is {self.batch}; give at least 1")
+        if not 1 <= self.batch <= MAX_COUNT:
+            raise ShapeError(f"batch is {quoted(self.batch)}; give 1 to {MAX_COUNT:,}")
         if self.mode == "training" and self.precision == "int8":
             raise ShapeError("int8 is for inference; train in fp32 or amp")
 
@@ -84,7 +90,13 @@ def step(network: Network, run: Run) -> list[Work]:
     -------
     list of Work
         The loss belongs to the layer ``loss`` and the update to ``optimizer``.
+
+    Raises
+    ------
+    ShapeError
+        A layer has more products, parameters or values than 64 bits count.
     """
+    _check_sizes(network, run.batch)
     number: Number = "fp16" if run.precision == "amp" else run.precision
     amp, fused, training = run.precision == "amp", run.fusion == "fused", run.mode == "training"
     placed = place(network, run.batch, training, number, amp, fused)
@@ -102,3 +114,41 @@ def step(network: Network, run: Run) -> list[Work]:
     kept: Number = "fp32" if amp else number
     updates = update_operators(parameters, run.optimizer, kept, fused, scaled=amp)
     return work + [Work("optimizer", "update", operator) for operator in updates]
+
+
+def _check_sizes(network: Network, batch: int) -> None:
+    """Refuse what no machine could count, before anything is made of it."""
+    for layer in network.layers:
+        values = getattr(layer, "elements", 0), *(prod(size) for size in _tensors(layer))
+        for what, count in (
+            ("multiply-accumulates", batch * layer.macs),
+            ("parameters", layer.parameters),
+            ("values", batch * max(values)),
+        ):
+            if count > MAX_COUNT:
+                raise ShapeError(
+                    f"{network.name}: layer {quoted(layer.name)} has {count:.2g} {what} at batch {batch:,}; "
+                    f"there may be {MAX_COUNT:.2g}: make its sizes or --batch smaller"
+                )
+
+
+def _tensors(layer: Layer) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the largest tensors of a sample."""
+    match layer:
+        case Conv():
+            return (layer.in_channels, *layer.size), (layer.out_channels, *layer.out_size)
+        case Linear():
+            return (layer.rows, layer.in_features), (layer.rows, layer.out_features)
+        case MatMul():
+            return (layer.products, layer.m, layer.k), (layer.products, layer.k, layer.n), (layer.products, layer.m, layer.n)
+        case RecurrentLayer():
+            return (layer.steps, layer.inputs), (layer.steps, GATES[layer.cell], layer.hidden)
+        case Pointwise():
+            return ((layer.elements, layer.inputs),)
+        case Softmax():
+            return ((layer.rows, layer.columns),)
+        case Pool():
+            return (layer.channels, *layer.size), (layer.channels, *layer.out_size), (layer.channels, *layer.out_size, *layer.kernel)
+        case Embedding():
+            return ((layer.rows, layer.width),)
+    return ()
