@@ -17,7 +17,7 @@ from simhw.errors import SimhwError
 # What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of a text.
 _JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
 _PIECE_BYTES = 1 << 20
-MAX_CELLS = 1_000
+MAX_CELLS = 48
 """Cells of a row of a CSV file."""
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 

@@ -119,6 +119,21 @@ def test_trace_gives_its_own_batch(capsys: pytest.CaptureFixture[str]) -> None:
     assert "resnet50" in fact(text, "network")
 
 
+def test_a_topology_gives_its_own_batch_and_cautions(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "topology.csv"
+    path.write_text(
+        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, Batch, Sparsity\n"
+        "convA, 34, 34, 3, 3, 16, 32, 1, 8, 2:4\n",
+        encoding="utf-8",
+    )
+    text = output(capsys, "--layers", str(path), "--device", "ascend310", "--mode", "training")
+    assert "batch 8," in fact(text, "run")
+    cautions = [line for line in text.splitlines() if line.startswith("Caution: ")]
+    assert ["dense" in line for line in cautions] == [True, False]
+    assert "ascend310 is sold for inference alone" in cautions[1]
+    assert "batch 1," in fact(output(capsys, "--layers", str(path), "--batch", "1"), "run")
+
+
 def test_layer_list_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "topology.csv"
     path.write_text(
@@ -150,6 +165,11 @@ def test_list_names_every_network(capsys: pytest.CaptureFixture[str]) -> None:
         (("--model", "resnet18", "--out", "t.txt"), "must end in one of"),
         (("--model", "resnet18", "--plot", "nowhere/p.png"), "there is no folder"),
         (("--trace", "nothing.npz"), "nothing.npz"),
+        (("--trace", "resnet50.npz", "--sequence", "12"), "--sequence sets a size of a layer list"),
+        (("--model", "bert-base", "--sequence", "4096"), "sequence is 4,096, more than the positions of 512"),
+        (("--layers", "x" * 300 + ".yaml"), "no network 'xxx"),
+        (("--layers", "."), "no network '.'"),
+        (("--model", "resnet18", "--batch", "9" * 30), "batch is"),
         (("calibrate", "--device", "v100", "--data", "nowhere"), "nowhere: no such folder"),
         (("calibrate", "--device", "ascend910", "--data", "."), "no constants of ascend910 are fitted"),
     ],

@@ -1,4 +1,4 @@
-"""Layer lists, tables and topologies damaged at random: each is read and predicted, or refused in one line.  Seeded; 160 by default."""
+"""Layer lists, tables and topologies damaged at random: each is read and predicted, or refused in one line.  Seeded; 120 by default."""
 
 import random
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_what_is_damaged_is_good(name: str, tmp_path: Path) -> None:
     predict(tmp_path / name, *RUNS[0])
 
 
-@fuzz(160)
+@fuzz(120)
 def test_a_damaged_list_is_predicted_or_refused_in_a_line(seeds: range, tmp_path: Path) -> None:
     predicted = 0
     names = list(DIALECTS)

@@ -253,7 +253,7 @@ def test_repeats_are_counted_before_they_are_made() -> None:
     nested = "layers: [{relu: {name: r}}]"
     for name in ("a", "b"):
         nested = f"layers: [{{block: {name}, repeat: 1000, {nested}}}]"
-    with pytest.raises(ShapeError, match="1,000 times 1,000 layers; a list may have 100,000"):
+    with pytest.raises(ShapeError, match="1,000 times 1,000 layers; a list may have 20,000"):
         parse_layer_list(f"name: bomb\n{nested}\n", "bomb.yaml")
 
 
@@ -283,7 +283,7 @@ def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(ShapeError, match=r"line 1: byte 0xff is not UTF-8"):
         load_network(binary)
-    with pytest.raises(ShapeError, match="over 20,000,000 bytes"):
+    with pytest.raises(ShapeError, match="over 4,000,000 bytes"):
         load_network(large)
 
 
@@ -409,3 +409,38 @@ def test_the_examples_of_the_manual_are_read(tmp_path: Path) -> None:
     assert tiny.parameters == 3 * 16 * 9 + 2 * (16 * 16 * 9 + 2 * 16) + 16 * 10 + 10
     rows = "kind" + manual.split("```\nkind")[1].split("```")[0]
     assert table(tmp_path, rows).layers[2] == Linear("fc", 128 * 112 * 112, 1000)
+
+
+# --- what is bounded ---
+
+
+def test_layers_and_fields_are_counted_before_they_are_checked() -> None:
+    with pytest.raises(ShapeError, match=r"layers: 20,001 layers; there may be 20,000"):
+        parse_layer_list("name: x\nlayers: [" + "{}," * 20_001 + "]", "x.yaml")
+    with pytest.raises(ShapeError, match=r"x.yaml: over 500,000 fields"):
+        parse_layer_list("name: x\nlayers: [" + "[]," * 300_000 + "]", "x.yaml")
+
+
+def test_a_table_names_every_column_once(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"the header names 'out' 2 times"):
+        table(tmp_path, "kind,name,in,out,out\nlinear,a,4,3,5\n")
+
+
+def test_an_absurd_number_is_quoted_shortly(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"row 2 'a': padding: no size is called '9{30,40}\.\.\.9{30,40}'; the list's `sizes` are: none$"):
+        table(tmp_path, f"kind,name,in,out,size,kernel,padding\nconv,a,3,8,8x8,3x3,{'9' * 5000}\n")
+
+
+def test_a_size_may_be_limited_by_another() -> None:
+    text = "name: t\nsizes: {tokens: 4, positions: 8}\nmost: {tokens: positions}\nlayers: [{relu: {name: r, elements: tokens}}]\n"
+    assert parse_layer_list(text, "t.yaml", {"tokens": 8}).layers == (Pointwise("r", "relu", 8),)
+    with pytest.raises(ShapeError, match=r"t.yaml: tokens is 9, more than the positions of 8; give at most 8"):
+        parse_layer_list(text, "t.yaml", {"tokens": 9})
+    assert parse_layer_list(text, "t.yaml", {"tokens": 9, "positions": 9}).layers == (Pointwise("r", "relu", 9),)
+    for name in ("bert-base", "bert-large"):
+        assert load_network(name, sequence=512).layers
+        with pytest.raises(ShapeError, match="sequence is 4,096, more than the positions of 512"):
+            load_network(name, sequence=4096)
+    for wrong in ("[tokens]", "{tokens: [1]}", "{tokens: true}", "{other: 3}"):
+        with pytest.raises(ShapeError, match="most"):
+            parse_layer_list(f"name: t\nsizes: {{tokens: 4}}\nmost: {wrong}\nlayers: []\n", "t.yaml")

@@ -10,7 +10,8 @@ from simhw.roofline.entry_layers import entry_of, layer_of
 from simhw.roofline.layer_entries import MAX_NAME, Entry, Flow, Part, Resolver
 from simhw.roofline.layers import Layer, Network
 
-MAX_LAYERS = 100_000
+MAX_LAYERS = 20_000
+"""Of a list: twenty times the deepest network that was published, and a second of reading."""
 BLOCK = ("block", "repeat", "first", "layers")
 
 
@@ -76,6 +77,8 @@ def items_of(given: Any, at: str, where: str, resolver: Resolver) -> tuple[Leaf 
     ShapeError
         An entry or a block is wrong, or there are more than `MAX_LAYERS` once blocks are repeated.
     """
+    if len(given) > MAX_LAYERS:
+        raise ShapeError(f"{where}: {at}: {len(given):,} layers; there may be {MAX_LAYERS:,}")
     items: list[Leaf | Block] = []
     for index, item in enumerate(given):
         place = f"{where}: {at}[{index}]"

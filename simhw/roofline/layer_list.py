@@ -20,7 +20,9 @@ from simhw.roofline.layer_blocks import State, items_of, network_of
 from simhw.roofline.layer_entries import Flow, Resolver
 from simhw.roofline.layers import Network
 
-MAX_FILE_BYTES = 20_000_000
+MAX_FILE_BYTES = 4_000_000
+MAX_FIELDS = 500_000
+"""Of a list: `MAX_LAYERS` with every size stated."""
 TOP = ("name", "source", "sizes", "most", "input", "layers")
 
 
@@ -40,6 +42,8 @@ def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = No
     ShapeError
         The list is wrong; says in which layer and field.
     """
+    if sum(text.count(mark) for mark in ",[{\n") > MAX_FIELDS:
+        raise ShapeError(f"{where}: over {MAX_FIELDS:,} fields; that is no layer list: repeat layers with a block")
     try:
         loaded = parse_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
