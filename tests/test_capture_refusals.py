@@ -222,3 +222,99 @@ def test_a_hook_that_multiplies_a_gradient_is_refused(size: int, tmp_path: Path)
 def test_a_step_without_layers_is_refused(tmp_path: Path):
     with pytest.raises(CaptureError, match="step 1: no layer ran"):
         captured(nn.ReLU(), lambda: None, tmp_path)
+
+
+# What a refusal advises works
+
+
+def half_compressed(run: Callable[[], Tensor]) -> None:
+    def pack(tensor: Tensor) -> Tensor:
+        return (tensor * 4).round().to(torch.int8) if tensor.is_floating_point() else tensor
+
+    def unpack(tensor: Tensor) -> Tensor:
+        return tensor.float() / 4 if tensor.dtype == torch.int8 else tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        run().sum().backward()
+
+
+@pytest.mark.parametrize(("model", "shape"), [(nn.Linear(4, 3), (5, 4)), (nn.Conv1d(4, 3, 2), (2, 4, 5))])
+def test_a_compression_of_activations_is_refused_for_what_it_is(model: nn.Module, shape: tuple[int, ...], tmp_path: Path):
+    x = torch.randn(shape)
+    with pytest.raises(CaptureError, match=r"saved-tensor hooks gave back other values .* without these hooks"):
+        captured(model, lambda: half_compressed(lambda: model(x)), tmp_path)
+    assert captured(model, lambda: model(x).sum().backward(), tmp_path).layers[0].operations == ("forward", "weight_grad")
+
+
+def test_hooks_that_give_back_the_same_values_are_let_be(tmp_path: Path):
+    model, x = nn.Linear(4, 3), coarse(5, 4)
+
+    def step() -> None:
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.clone(), lambda tensor: tensor.clone()):
+            model(x).sum().backward()
+
+    assert captured(model, step, tmp_path).layers[0].operations == ("forward", "weight_grad")
+
+
+def sparse(layout: str) -> Callable[[], object]:
+    def run() -> None:
+        matrix = torch.eye(4)
+        given = {"coo": matrix.to_sparse, "csr": matrix.to_sparse_csr, "csc": matrix.to_sparse_csc}
+        dense = torch.ones(4, 4, requires_grad=True)
+        (given[layout]() @ dense).sum().backward()
+
+    return run
+
+
+ADVISED: dict[str, Callable[[], object]] = {
+    **{name: run for name, (run, _) in REFUSALS.items()},
+    **{f"sparse {layout}": sparse(layout) for layout in ("coo", "csr", "csc")},
+    "sparse by function": lambda: torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 4, requires_grad=True)).sum().backward(),
+    "sparse times sparse": lambda: torch.sparse.mm(torch.eye(3).to_sparse(), torch.eye(3).to_sparse()),
+    "sparse batch": lambda: torch.bmm(torch.eye(4).repeat(2, 1, 1).to_sparse(), torch.ones(2, 4, 4)),
+    "nested linear": lambda: nn.Linear(4, 2)(torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)])),
+    "complex": lambda: torch.ones(2, 2, dtype=torch.complex64) @ torch.ones(2, 2, dtype=torch.complex64),
+    "complex layer": lambda: nn.Linear(2, 2, dtype=torch.complex64)(torch.ones(2, 2, dtype=torch.complex64)).abs().sum().backward(),
+    "integer vectors": lambda: torch.ones(3, dtype=torch.int32) @ torch.ones(3, dtype=torch.int32),
+    "integer convolution": lambda: nn.functional.conv1d(torch.ones(1, 1, 4, dtype=torch.int64), torch.ones(1, 1, 2, dtype=torch.int64)),
+    "distances with a gradient": lambda: torch.cdist(torch.ones(3, 2, requires_grad=True), torch.zeros(3, 2), p=1.0).sum().backward(),
+}
+
+
+def advised(run: Callable[[], object]) -> str:
+    """The operator that a refusal says can be ignored; empty where nothing is refused."""
+    try:
+        run()
+    except CaptureError as error:
+        return re.findall(r"ignore=\{'([^']*)'\}", str(error))[0]
+    return ""
+
+
+@pytest.mark.parametrize("case", ADVISED)
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:The PyTorch API of nested")
+def test_to_ignore_what_a_refusal_names_lets_the_step_run(case: str, tmp_path: Path):
+    model, x = nn.Linear(4, 2), coarse(3, 4)
+
+    def step() -> None:
+        ADVISED[case]()
+        model(x).sum().backward()
+
+    ignored: set[str] = set()
+    # A step may run several such operators; each is to be named but once.
+    while advice := advised(lambda: captured(nn.ModuleDict({"seen": model}), step, tmp_path, ignore=ignored)):
+        assert advice not in ignored, "refused again with the same advice"
+        ignored.add(advice)
+    assert ignored
+    trace = captured(nn.ModuleDict({"seen": model}), step, tmp_path, ignore=ignored)
+    assert ignored <= set(trace.metadata.extra["not_captured"])
+    assert [layer.operations for layer in trace.layers if layer.name == "seen"] == [("forward", "weight_grad")]
+
+
+def test_an_operator_that_runs_functions_is_refused_in_one_line(tmp_path: Path):
+    from torch.nn.attention.flex_attention import flex_attention
+
+    x = torch.ones(1, 1, 4, 16)
+    for step in (lambda: flex_attention(x, x, x), lambda: torch.cond(torch.tensor(True), lambda y: y * 2, lambda y: y, (x,))):
+        with pytest.raises(CaptureError, match="capture cannot see into an operator that runs functions") as error:
+            captured(nn.Identity(), step, tmp_path)
+        assert "\n" not in str(error.value)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from simhw.capture.ledger import Ledger
+from simhw.capture.ledger import Ledger, check_unpacked
 from simhw.capture.names import Names
 from simhw.capture.product import MULTIPLIED, Product
 from simhw.capture.tensors import Copier
@@ -52,6 +52,8 @@ class Convolutions:
             self._ledger.add_gradient(product)
         elif product.operations.intersection(ran) or not _same(product, seen, ran):
             changed = not _same(product, seen, ran)
+            if changed:
+                check_unpacked(product)
             product = self._ledger.again(product)
             if changed:
                 # Written to since the forward pass, unseen.

@@ -59,6 +59,7 @@ class Ledger:
         product.recomputed = node is not None and not _accumulates(node)
         product.operator = self.wrapped_by or product.operator
         product.sequence = self.last_node()
+        product.packed = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
         self.products.append(product)
         number = self.node_of(*operands)
         if number is None:
@@ -137,3 +138,12 @@ def is_solver(node: Any) -> bool:
 def _accumulates(node: Any) -> bool:
     # Hooks that run when a gradient is there, such as an optimizer's step within the backward pass, are no part of the pass.
     return str(node.name()).endswith("AccumulateGrad")
+
+
+def check_unpacked(product: Product) -> None:
+    """Raise CaptureError for a product whose gradient has another operand than it had, where saved-tensor hooks have given that."""
+    if product.packed:
+        raise CaptureError(
+            f"layer {product.name!r}: saved-tensor hooks gave back other values for its backward pass than were saved, as a compression of "
+            "activations does; a layer has one tensor of each, so run the captured step without these hooks"
+        )

@@ -13,7 +13,7 @@ from torch.autograd.function import BackwardCFunction
 
 from simhw.bfloat16 import BF16Array
 from simhw.capture.functions import Functions
-from simhw.capture.ledger import Ledger, is_solver
+from simhw.capture.ledger import Ledger, check_unpacked, is_solver
 from simhw.capture.names import Names
 from simhw.capture.product import Operands, Product, Reading, fits, preferred, readings, rows, single
 from simhw.capture.tensors import Copier, identity
@@ -121,6 +121,7 @@ class Matrices:
             if same:
                 self._add(product, preferred(product, same))
                 return True
+        check_unpacked(product)
         raise CaptureError(
             f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, "
             "which is none of its gradients; a hook on a gradient that multiplies cannot be captured"

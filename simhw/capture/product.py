@@ -43,6 +43,8 @@ class Product:
         Number of the node that autograd had made last before it ran.
     recomputed : bool
         It ran forward within a backward pass.
+    packed : bool
+        Saved-tensor hooks were there when it ran: its gradients may be given other operands.
     shapes : dict
         Of a convolution's A and W, also where they are not held.
     operands : Operands or None
@@ -63,6 +65,7 @@ class Product:
     phase: int = 0
     sequence: int = -1
     recomputed: bool = False
+    packed: bool = False
     shapes: dict[TensorName, tuple[int, ...]] = field(default_factory=dict)
     operands: "Operands | None" = None
 

@@ -88,8 +88,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         """Record what `func` multiplies, and run it."""
         given = kwargs or {}
         if not isinstance(func, OpOverload):
-            self._refuse(func.name(), "use another form of it")
-            return func(*args, **given)
+            raise CaptureError(
+                f"operator {func.name()}{self._where()}: capture cannot see into an operator that runs functions; in captured steps use "
+                "a plain form, such as scaled_dot_product_attention for flex_attention, or an `if` or loop of Python"
+            )
         known = self._known.get(func) or self._learn(func)
         if any(issubclass(each, FakeTensor) for each in types):
             self._note_without_values(known)
@@ -123,7 +125,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
     def _learn(self, func: OpOverload) -> Operator:
         name = func._schema.name
         namespace, _, operator = name.partition("::")
-        what = "harmless" if name in self._ignore else role(namespace, operator)
+        # What is let pass is told in the trace.
+        what = "noted" if name in self._ignore else role(namespace, operator)
         copies, composite = operator in ("_to_copy", "clone"), torch._C._dispatch_has_kernel(str(func._name)) and func._can_decompose()
         known = Operator(name, operator.removesuffix("_"), what, copies, composite)
         self._known[func] = known
@@ -180,15 +183,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         if known.role not in (*_OFTEN_NO_PRODUCT, "noted"):
             self._note(f"{known.name} of tensors without values")
 
+    def _where(self) -> str:
+        return f" in module {self._names.path!r}" if self._names.path else " outside of any module"
+
     def _refuse(self, operator: str, instead: str) -> None:
         """Refuse an operator, unless the user lets it pass; `instead` is what to use in its place."""
         if operator in self._ignore:
             self._note(operator)
             return
-        where = f"in module {self._names.path!r}" if self._names.path else "outside of any module"
         raise CaptureError(
-            f"operator {operator} {where}: it may multiply in a way that capture cannot see into, so the step would be under-counted; "
-            f"{instead}, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
+            f"operator {operator}{self._where()}: it may multiply in a way that capture cannot see into, so the step would be "
+            f"under-counted; {instead}, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
         )
 
 
