@@ -4,6 +4,8 @@ Passes of one operation are independent and go to the tile that is free first, l
 another.  Source: spec page lowering.md (decided).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,3 +53,43 @@ def tile_loads(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.i
         rounds, rest = divmod(len(durations), tiles)
         return int(durations[0]) * (rounds + (np.arange(tiles) < rest).astype(np.int64))
     return _longest_first(np.sort(durations)[::-1].copy(), tiles)
+
+
+def repeated_loads(passes: Mapping[int, int], tiles: int) -> npt.NDArray[np.float64]:
+    """`tile_loads` of so many passes of each duration, at a cost that does not depend on how many there are.
+
+    Passes of one duration start at the times that a tile would be free at if it took one after another of them: the
+    earliest of these times, of all tiles, as many as there are passes.
+
+    Parameters
+    ----------
+    passes : mapping of int to int
+        Number of passes by their cycles.
+    tiles : int
+
+    Returns
+    -------
+    (tiles,) float64
+    """
+    loads = [0] * tiles
+    for duration, number in sorted(passes.items(), reverse=True):
+        if not duration or not number:
+            continue
+
+        def started(before: int, loads: list[int] = loads, duration: int = duration) -> int:
+            """Passes that could start before a time."""
+            return sum(max(0, -(-(before - load) // duration)) for load in loads)
+
+        low, high = min(loads), max(loads) + duration * (number // tiles + 1) + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if started(middle) <= number else (low, middle)
+        # All that can start before `low` do; of those that start then, the first tiles', as many as are left.
+        rest = number - started(low)
+        for tile, load in enumerate(loads):
+            taken = max(0, -(-(low - load) // duration))
+            loads[tile] = load + duration * taken
+            if rest and loads[tile] == low:
+                loads[tile] += duration
+                rest -= 1
+    return np.array(loads, np.float64)

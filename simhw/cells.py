@@ -89,10 +89,12 @@ class Plan:
 
     def cluster_sizes(self) -> Counter[tuple[int, int]]:
         """How many clusters there are of so many products that give tiles of X and so many that give tiles of Y."""
-        if self.products != range(self.family.count):
-            return Counter((len(xs), len(ys)) for xs, ys in self.clusters())
-        xs, ys = self.family.distinct[::-1] if self.swapped else self.family.distinct
-        count = self.family.count
+        count, family = len(self.products), self.family
+        if not count:
+            return Counter()
+        # Where only some images are planned, their products share what all do.
+        distinct = tuple(count if number == family.count else number for number in family.distinct)
+        xs, ys = distinct[::-1] if self.swapped else distinct
         return Counter({(count // ys, 1): ys} if ys <= xs else {(1, count // xs): xs})
 
     def clusters(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -175,15 +175,15 @@ def cost(plan: Plan) -> float:
     return float(rows * groups * group * plan.tile.tile_y)
 
 
-def closed_form_durations(plan: Plan) -> npt.NDArray[np.int64]:
-    """Cycles of every pass of a machine that takes one cycle a set; no value is read but a pass's executed sets."""
+def passes_by_sets(plan: Plan) -> Counter[int]:
+    """How many passes execute how many sets, which are the cycles of a machine that takes one cycle a set; no value is read."""
     x_tiles, y_tiles = plan.tiles
     border = plan.family.border
     if border is None:
-        return np.full(plan.passes, plan.reduction // plan.tile.lanes, np.int64)
+        return Counter({plan.reduction // plan.tile.lanes: plan.passes})
     size, tiles, others = (plan.tile.tile_y, y_tiles, x_tiles) if plan.swapped else (plan.tile.tile_x, x_tiles, y_tiles)
-    sets = [int(border.live_sets(index * size, (index + 1) * size, plan.family.reduction).sum()) for index in range(tiles)]
-    return np.repeat(np.array(sets, np.int64), others * len(plan.products))
+    sets = Counter(int(border.live_sets(index * size, (index + 1) * size, plan.family.reduction).sum()) for index in range(tiles))
+    return Counter({number: count * others * len(plan.products) for number, count in sets.items()})
 
 
 Check = Callable[..., None]

@@ -31,6 +31,10 @@ class OperandChoice:
         """The tensor, or "mixed" where images differ."""
         return self.tensor if self.per_image is None else "mixed"
 
+    def grown(self, family: Family, larger: Family) -> list[tuple[bool, int]]:
+        """How many products of a family choose what, as (swapped, products), in a step that repeats the images that were captured."""
+        return [(swapped, len(products) * larger.count // family.count) for swapped, products in self.split(family)]
+
     def split(self, family: Family) -> list[tuple[bool, Sequence[int]]]:
         """The family's products by what they choose, as (swapped, products)."""
         products = range(family.count)
@@ -39,8 +43,7 @@ class OperandChoice:
         chosen: dict[bool, list[int]] = {}
         for product in products:
             image = family.image(product)
-            # A step grown to a larger batch repeats the images that were captured.
-            choice = self.swapped if image is None else bool(self.per_image[image % len(self.per_image)])
+            choice = self.swapped if image is None else bool(self.per_image[image])
             chosen.setdefault(choice, []).append(product)
         return [(swapped, tuple(group)) for swapped, group in chosen.items()]
 

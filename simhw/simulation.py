@@ -1,13 +1,14 @@
 """A trace on one machine: which passes are simulated, exactly or by random cells, and every operation's figures."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from simhw.accelerator import tile_loads
+from simhw.accelerator import repeated_loads
 from simhw.batch import Growth, grow_layer
 from simhw.bfloat16 import from_float32
 from simhw.cells import Plan
@@ -19,11 +20,11 @@ from simhw.engine import (
     Stratum,
     Task,
     cell_tasks,
-    closed_form_durations,
     cores,
     cost,
     exact_tasks,
     lower_for,
+    passes_by_sets,
     plan_operation,
     run_tasks,
 )
@@ -211,14 +212,20 @@ class Simulation:
         """The operation and its passes as they would be on more images."""
         layer = grow_layer(run.layer, growth.axes[run.layer_index], growth.factor)
         families = lower_for(layer, run.operation, self.machine)
-        split = [(family, candidate.choice.split(family)) for family in families]
-        plans = [Plan(family, swapped, products, self.machine.tile) for family, parts in split for swapped, products in parts]
+        split = [(larger, candidate.choice.grown(family, larger)) for family, larger in zip(run.families, families, strict=True)]
+        # Which products these are does not matter to the shapes of their passes.
+        plans = [Plan(family, swapped, range(number), self.machine.tile) for family, parts in split for swapped, number in parts]
         return OperationRun(run.layer_index, layer, run.operation, families), plans
 
 
 def _sets(plans: Sequence[Plan]) -> list[int]:
     """Sets of each plan's tile passes."""
-    return [int(closed_form_durations(plan).sum()) for plan in plans]
+    return [_total(passes_by_sets(plan)) for plan in plans]
+
+
+def _total(passes: Mapping[int, int]) -> int:
+    """Sets of all passes, of which so many execute so many."""
+    return sum(sets * number for sets, number in passes.items())
 
 
 @dataclass(frozen=True)
@@ -331,9 +338,8 @@ def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine, usefu
     same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
     families = run.families if same else lower_for(run.layer, run.operation, machine)
     plans = [Plan(family, False, range(family.count), machine.tile) for family in families]
-    parts = [closed_form_durations(plan) for plan in plans]
-    durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    loads = tile_loads(durations, machine.values.tiles)
+    parts = [passes_by_sets(plan) for plan in plans]
+    loads = repeated_loads(sum(parts, Counter[int]()), machine.values.tiles)
     cycles = Estimate(float(loads.max(initial=0)))
-    sets = [int(part.sum()) for part in parts]
-    return _cost(run, machine, plans, sets, cycles, Estimate(float(durations.sum())), loads.astype(np.float64), useful=useful)
+    sets = [_total(part) for part in parts]
+    return _cost(run, machine, plans, sets, cycles, Estimate(float(sum(sets))), loads, useful=useful)

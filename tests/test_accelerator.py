@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw import Layer, load_machine, simulate_layer
-from simhw.accelerator import tile_loads
+from simhw.accelerator import repeated_loads, tile_loads
 from tests.slow_engine import longest_first, tensor
 
 durations_ = st.lists(st.integers(0, 60), min_size=1, max_size=80)
@@ -79,3 +79,15 @@ def test_more_tiles_never_take_longer(tiles):
     few, more = (simulate_layer(layer, "forward", load_machine("fpraker", tiles=n)) for n in (tiles, 2 * tiles))
     assert more.cycles <= few.cycles
     assert more.tile_cycles == few.tile_cycles
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(passes=st.dictionaries(st.integers(0, 60), st.integers(0, 40), max_size=6), tiles=st.integers(1, 20))
+def test_loads_of_repeated_passes_in_closed_form_are_those_of_the_passes_one_by_one(passes, tiles):
+    durations = np.array([duration for duration, number in passes.items() for _ in range(number)], np.int64)
+    np.testing.assert_array_equal(repeated_loads(passes, tiles), tile_loads(durations, tiles))
+
+
+def test_loads_of_repeated_passes_do_not_cost_by_their_number():
+    # Three rounds of a quadrillion passes of seven cycles, and two of five cycles that go to the first tiles.
+    assert repeated_loads({7: 3 * 10**15, 5: 2}, 3).tolist() == [7 * 10**15 + 5, 7 * 10**15 + 5, 7 * 10**15]

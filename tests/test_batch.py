@@ -1,11 +1,16 @@
 """A step grown to a larger batch is the step that would have run on the same images again and again."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from simhw import Layer, Trace, load_trace, simulate
-from simhw.batch import captured_batch
-from tests.slow_engine import tensor
+from simhw import Layer, Trace, load_machine, load_trace, simulate
+from simhw.batch import BatchAxes, captured_batch, grow_layer
+from simhw.cells import Plan
+from simhw.engine import lower_for, passes_by_sets
+from simhw.operands import OperandChoice
+from tests.slow_engine import LAYERS, tensor
 
 
 def layers(times: int = 1) -> list[Layer]:
@@ -58,3 +63,40 @@ def test_sampled_trace_grows_and_keeps_its_relative_error():
     assert grown.macs == 8 * plain.macs
     assert grown.cycles.relative_half_width == pytest.approx(plain.cycles.relative_half_width, rel=0.1)
     assert grown.speedup == pytest.approx(plain.speedup, rel=0.01)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 5])
+@pytest.mark.parametrize("padding", ["stream", "skip"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_passes_of_a_grown_step_are_counted_as_one_by_one(name, padding, factor):
+    """Products, tile passes, their sets and their clusters, also where images differ in their operand."""
+    machine, layer = load_machine("tensordash", padding=padding), LAYERS[name]()
+    axis = 1 if layer.kind == "lstm" else 0
+    axes = BatchAxes(tuple((tensor, axis) for tensor in "awg" if tensor != "w" or layer.kind == "matmul"))
+    larger = grow_layer(layer, axes, factor)
+    images = layer.shapes["a"][0]
+    for operation in layer.operations:
+        whole = (operation == "weight_grad" and layer.kind != "matmul") or layer.kind == "linear"
+        for mask in range(1 if whole else 1 << images):
+            chosen = None if whole else np.array([bool(mask >> image & 1) for image in range(images)])
+            repeated = None if whole else chosen if axis else np.tile(chosen, factor)
+            for family, grown in zip(lower_for(layer, operation, machine), lower_for(larger, operation, machine), strict=True):
+                fast = OperandChoice("a", False, chosen).grown(family, grown)
+                slow = OperandChoice("a", False, repeated).split(grown)
+                assert dict(fast) == {swapped: len(products) for swapped, products in slow}
+                for swapped, products in slow:
+                    plan, one_by_one = (
+                        Plan(grown, swapped, range(len(products)), machine.tile),
+                        Plan(grown, swapped, products, machine.tile),
+                    )
+                    assert passes_by_sets(plan) == passes_by_sets(one_by_one)
+                    assert plan.cluster_sizes() == Counter((len(xs), len(ys)) for xs, ys in one_by_one.clusters())
+
+
+@pytest.mark.parametrize("machine", ["fpraker", "tensordash"])
+def test_growing_costs_nothing_whatever_the_batch(machine):
+    ideal = load_machine(machine, **{"memory.model": "ideal"})
+    trace = Trace(layers())
+    few, many = (simulate(trace, ideal, progress=False, batch=2 * factor).total for factor in (10**3, 10**12))
+    assert many.macs == 10**9 * few.macs
+    assert many.speedup == pytest.approx(few.speedup, rel=1e-2)
