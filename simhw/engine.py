@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.cells import CellStratum, Plan, Unit, block_passes, block_rows, cell_strata, exact_units, unit_rows
-from simhw.errors import TraceError
 from simhw.lowering import Block, Family, block_classes, check_runnable, lower
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
@@ -20,10 +18,6 @@ from simhw.sampling import StratumTally
 from simhw.trace.layer import OPERATIONS, Layer, Operation
 
 SWITCH_INTERVAL_S = 0.0005
-
-SAMPLED_PASSES, PASSES_PER_VALUE = 1 << 20, 4096
-"""Passes of a sampled operation at the most, and how many more for each value sampled: the stem of a ResNet-50 with a batch of
-256 has 12.8 million on tiles of 4 x 4, and two cells of it hold 9,408 values."""
 
 Passes = tuple[npt.NDArray[np.int64], Counter[str]]
 
@@ -127,28 +121,12 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     return run
 
 
-def _check_passes(family: Family, passes: int) -> None:
-    """Refuse to spread a sample over more passes than it can honestly stand for: the timing keeps a number for each of them."""
-    held = sum(prod(block.source.x.shape) + prod(block.source.y.shape) for block in family.blocks)
-    if passes > SAMPLED_PASSES + PASSES_PER_VALUE * held:
-        raise TraceError(
-            f"{family.name}: claims {passes} tile passes, far more than its {len(family.blocks)} sampled blocks can stand for; "
-            "sample the whole trace again with more blocks"
-        )
-
-
 def _block_strata(family: Family, plans: Sequence[Plan], by_size: bool, key: tuple[int, ...]) -> Iterator[Stratum]:
     """The strata that a sampled family's blocks were drawn from: those of one size, or all of them.
 
     They were drawn from all products: where images differ in their choice, each runs its own, but a choice may have few
     of them or none, so that all plans' blocks are one stratum still.
-
-    Raises
-    ------
-    TraceError
-        The sample claims to stand for more passes than is honest.
     """
-    _check_passes(family, sum(plan.passes for plan in plans))
     classes = block_classes(family)
     for kind, group in enumerate([[alike] for alike in classes] if by_size else [classes]):
         passes = sum(block_passes(plan, alike.x_rows, alike.y_rows) * alike.cells // family.count * len(plan.products)

@@ -100,10 +100,10 @@ def test_claimed_products_of_a_sample_are_bounded() -> None:
         lower(claimed_sample((1 << 21, 16, 1), (1 << 21, 1, 1), "matmul"), "forward", 8)
 
 
-def test_a_sample_stands_for_a_bounded_number_of_passes() -> None:
+def test_a_sample_stands_for_a_bounded_number_of_cells() -> None:
     layer = claimed_sample((1 << 29, 1), (1, 1))
     layer.statistics |= sampled_trace().layers[0].statistics
-    with pytest.raises(TraceError, match=r"claims \d+ tile passes, far more than its 1 sampled blocks can stand for"):
+    with pytest.raises(TraceError, match="claims 33554432 cells of 16 x 16 rows, far more than 1 sampled blocks can stand for"):
         simulate(Trace([layer]), "fpraker", progress=False)
 
 
