@@ -17,6 +17,9 @@ from simhw.trace.trace import Trace
 
 Axes = tuple[tuple[TensorName, int], ...]
 
+MOST_IMAGES = 1 << 40
+"""Images that a step is grown to at the most: counts of passes and bytes fit 64 bits."""
+
 MATRIX_AXES: dict[str, Axes] = {"M": (("a", 0), ("g", 0)), "K": (("a", 1), ("w", 0)), "N": (("w", 1), ("g", 1))}
 """Where the three extents of a product of two matrices, (M, K) by (K, N), stand in its tensors."""
 NO_AXIS = "has no batch axis, so it does not grow"
@@ -146,6 +149,8 @@ def growth(trace: Trace, batch: int) -> Growth:
     captured = captured_batch(trace)
     if batch < captured or batch % captured:
         raise SimhwError(f"batch {batch}: give a multiple of the {captured} images that the trace holds")
+    if batch > MOST_IMAGES:
+        raise SimhwError(f"batch {batch}: give at most {MOST_IMAGES}")
     axes = batch_axes(trace)
     reasons: dict[str, list[str]] = {}
     for layer, each in zip(trace.layers, axes, strict=True):

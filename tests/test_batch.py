@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_machine, load_trace, simulate
-from simhw.batch import BatchAxes, captured_batch, grow_layer
+from simhw.batch import BatchAxes, captured_batch, grow_layer, growth
 from simhw.cells import Plan
 from simhw.engine import lower_for, passes_by_sets
+from simhw.errors import MachineError, SimhwError
 from simhw.operands import OperandChoice
 from tests.slow_engine import LAYERS, tensor
 
@@ -93,10 +94,17 @@ def test_passes_of_a_grown_step_are_counted_as_one_by_one(name, padding, factor)
                     assert plan.cluster_sizes() == Counter((len(xs), len(ys)) for xs, ys in one_by_one.clusters())
 
 
+def test_batch_beyond_what_is_timed_or_counted_is_refused():
+    with pytest.raises(MachineError, match=r"layer 'conv', operation forward: it moves .* GB off chip, over the .*memory.model=ideal"):
+        simulate(Trace(layers()[:1]), "fpraker", progress=False, batch=10**8)
+    with pytest.raises(SimhwError, match="give at most 1099511627776"):
+        growth(Trace(layers()), 2 * 10**12)
+
+
 @pytest.mark.parametrize("machine", ["fpraker", "tensordash"])
 def test_growing_costs_nothing_whatever_the_batch(machine):
     ideal = load_machine(machine, **{"memory.model": "ideal"})
     trace = Trace(layers())
-    few, many = (simulate(trace, ideal, progress=False, batch=2 * factor).total for factor in (10**3, 10**12))
-    assert many.macs == 10**9 * few.macs
+    few, many = (simulate(trace, ideal, progress=False, batch=2 * factor).total for factor in (10**3, 10**11))
+    assert many.macs == 10**8 * few.macs
     assert many.speedup == pytest.approx(few.speedup, rel=1e-2)

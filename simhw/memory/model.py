@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simhw.memory.blocking import Blocking, fixed, parse_blocking, search
+from simhw.errors import MachineError
+from simhw.memory.blocking import Blocking, fixed, parse_blocking, search, tensor_traffic
 from simhw.memory.dram import Dram
 from simhw.memory.hierarchy import Interval, Job, Schedule, Step, run_schedule, steps_of
 from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from simhw.machine import Machine
 
 BFLOAT16_BYTES = 2
+MOST_CONTAINERS = 1 << 25
+"""Containers that an operation moves at the most, since each is timed: some seven seconds, 69 GB in containers of 2 KB."""
 
 SHARES = ("compute", "dram", "buffer_conflict", "transposer", "fill", "drain")
 """Where the time of an operation goes; the shares add up to it."""
@@ -179,6 +182,12 @@ def memory_cost(
 def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence[Step]]:
     wanted = parse_blocking(memory.blocking)
     blocking = search(space, memory) if wanted is None else fixed(space, memory, wanted, where)
+    moved = sum(space.values(tensor) * memory.value_bytes * tensor_traffic(space, blocking, tensor, memory).passes for tensor in TENSORS)
+    if moved > MOST_CONTAINERS * memory.container_bytes:
+        raise MachineError(
+            f"{where}: it moves {moved / 1e9:,.0f} GB off chip, over the {MOST_CONTAINERS * memory.container_bytes / 1e9:,.0f} GB whose "
+            "containers are timed one by one; grow the step to fewer images, or leave memories out: memory.model=ideal"
+        )
     return blocking, _cached_steps(space, blocking, memory)
 
 
