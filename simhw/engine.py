@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.cells import CellStratum, Plan, Unit, block_passes, block_rows, cell_strata, exact_units, unit_rows
-from simhw.lowering import Block, Family, block_classes, check_runnable, lower
+from simhw.lowering import Block, Family, block_classes, check_runnable, lower, multiply_accumulates
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
 from simhw.sampling import StratumTally
@@ -64,13 +64,18 @@ class OperationRun:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, padding to sets, partial tiles and convolutions' spatial padding excluded."""
-        return sum(family.macs for family in self.families)
+        """Multiply-accumulates of the operation, whatever the machine is fed for it."""
+        return multiply_accumulates(self.layer, self.operation)
+
+    @property
+    def fed_macs(self) -> int:
+        """Products that the machine is fed, padding to sets and partial tiles excluded."""
+        return sum(family.fed for family in self.families)
 
     @property
     def padding_macs(self) -> int:
-        """What is fed besides under ``padding="stream"``: products with the zeros around a convolution's input or gradient."""
-        return sum(family.fed - family.macs for family in self.families)
+        """Those of them that multiply a zero around a convolution's input or gradient."""
+        return sum(family.fed - family.real for family in self.families)
 
     @property
     def key(self) -> tuple[int, int]:

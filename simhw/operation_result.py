@@ -93,7 +93,7 @@ class OperationResult:
     operand : str
         The tensor that was serial or scheduled; "mixed" where images differ.
     macs : int
-        Multiply-accumulates with a value of every tensor: no padding of any sort, whatever the machine is fed.
+        Multiply-accumulates of the operation, as networks are counted: outputs times kernel times channels, in all three operations.
     passes : int
         Tile passes of the operation.
     simulated : float
@@ -107,9 +107,9 @@ class OperationResult:
         Which of the counters are lane-cycle classes.
     dense_sets : int
         Sets of all tile passes: the tile cycles of a machine that takes one cycle a set.
-    padding_macs : int
-        What a machine is fed besides `macs` where its ``lowering.padding`` is stream: products with the zeros around a
-        convolution's input or gradient.  0 under skip.
+    fed_macs, padding_macs : int
+        Products that the machine is fed, and those of them that multiply a zero around a convolution's input or gradient
+        (none where its ``lowering.padding`` is skip).
     """
 
     layer: str
@@ -124,6 +124,7 @@ class OperationResult:
     counters: dict[str, Estimate]
     classes: tuple[str, ...]
     dense_sets: int
+    fed_macs: int = 0
     padding_macs: int = 0
 
     @property

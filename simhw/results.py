@@ -83,6 +83,7 @@ class Results:
             "operation": item.operation,
             "operand": item.operand,
             "macs": item.macs,
+            "fed_macs": item.fed_macs,
             "padding_macs": item.padding_macs,
             "passes": item.passes,
             "simulated": item.simulated,

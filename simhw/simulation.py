@@ -204,7 +204,8 @@ class Simulation:
             counters=counters,
             classes=classes,
             dense_sets=sum(sets),
-            padding_macs=run.padding_macs if self.machine.values.lowering.padding == "stream" else 0,
+            fed_macs=run.fed_macs,
+            padding_macs=run.padding_macs,
         )
         return _Pending(result, work, base_work)
 
@@ -309,7 +310,7 @@ def _cost(
         cycles=cycles,
         tile_cycles=tile_cycles,
         busy=tile_cycles.value / (values.tiles * cycles.value) if cycles.value else 0.0,
-        occupancy=run.macs / slots if slots else 0.0,
+        occupancy=run.fed_macs / slots if slots else 0.0,
         clock_hz=values.clock_hz,
         power_w=values.tiles * drawn / 1e3,
     )

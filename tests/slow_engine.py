@@ -127,10 +127,30 @@ def simulate_slowly(layer_: Layer, operation: Any, machine: Machine) -> Slow:
     return slow
 
 
-def true_macs(layer_: Layer) -> int:
-    """Multiply-accumulates of each operation, one by one: those with a value of every tensor, and no padding of any sort."""
+def published_macs(layer_: Layer) -> int:
+    """Multiply-accumulates of each operation, as networks are counted: every output is a product of a whole kernel or row."""
     a, w, g = (layer_.shapes[name] for name in "awg")
+    return prod(g) * (prod(w[1:]) if layer_.geometry.stride else a[-1])
+
+
+def fed_pairs(layer_: Layer, operation: Any) -> int:
+    """Products that are fed with padding in the stream: those that read it included, zeros of stride excluded."""
+    a, w = layer_.shapes["a"], layer_.shapes["w"]
+    if operation != "input_grad" or not layer_.geometry.stride:
+        return published_macs(layer_)
+    # Input position i meets kernel position k where (i + padding - dilation k) is a multiple of the stride.
     geometry = layer_.geometry
-    if geometry.stride:
-        return lowering.count(a, w, (geometry.stride, geometry.padding, geometry.dilation, geometry.groups))
-    return prod(g) * a[-1]
+    meetings = prod(
+        sum((i + p - d * k) % s == 0 for i in range(n) for k in range(taps))
+        for n, taps, s, p, d in zip(a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    )
+    return a[0] * a[1] * (w[0] // geometry.groups) * meetings
+
+
+def real_pairs(layer_: Layer) -> int:
+    """Products of two values in each operation, one by one: no padding of any sort."""
+    geometry = layer_.geometry
+    if not geometry.stride:
+        return published_macs(layer_)
+    shape = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    return lowering.count(layer_.shapes["a"], layer_.shapes["w"], shape)

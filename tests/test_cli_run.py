@@ -101,10 +101,9 @@ def test_a_grown_step_says_so_and_does_more_work(capsys: pytest.CaptureFixture[s
 
 
 def test_a_dense_machine_has_the_figures_of_its_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    # forward: conv 2 images x 12 channels x 8 x 16^2, since of 6 x 3 positions along a side two read padding, linear 24 x 16 x 40
-    # MACs; in tiles of 8 x 8 and sets of 8
+    # forward: conv 2 images x 36 positions x 12 channels x 72, linear 24 x 16 x 40 MACs; in tiles of 8 x 8 and sets of 8
     # conv 2 x ceil(36/8) x ceil(12/8) x 9 = 180 sets, linear 3 x 2 x 5 = 30.
-    macs, sets = 2 * 12 * 8 * 16**2 + 24 * 16 * 40, 180 + 30
+    macs, sets = 2 * 36 * 12 * 72 + 24 * 16 * 40, 180 + 30
     performance, lane_cycles, _ = rows(output(capsys, "run", "--pe", "bitparallel"), "forward")
     assert performance[1] == f"{macs / 1e3:.4g}K"
     assert performance[2:7] == ["-", "-", "-", "-", "1.000"]

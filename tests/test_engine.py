@@ -8,7 +8,7 @@ import pytest
 from simhw import Layer, Trace, load_machine, simulate, simulate_layer
 from simhw.cells import Plan
 from simhw.engine import lower_for, passes_by_sets
-from tests.slow_engine import LAYERS, layer, longest_first, simulate_slowly, tensor, true_macs
+from tests.slow_engine import LAYERS, fed_pairs, layer, longest_first, published_macs, real_pairs, simulate_slowly, tensor
 
 SMALL = {"tile.rows": 4, "tile.cols": 2}
 
@@ -92,14 +92,18 @@ def test_a_batch_that_fills_several_vectors_and_strips_equals_the_oracles():
 
 
 @pytest.mark.parametrize("operation", ["forward", "input_grad", "weight_grad"])
-def test_multiply_accumulates_are_those_with_a_value_of_every_tensor_whatever_is_fed(operation):
+def test_multiply_accumulates_are_counted_as_published_and_what_is_fed_apart(operation):
     for make in LAYERS.values():
         layer_ = make()
-        result = simulate_layer(layer_, operation, "bitparallel")
-        assert result.macs == true_macs(layer_), layer_.name
-        assert result.macs == simulate_layer(layer_, operation, load_machine("bitparallel", **{"lowering.padding": "skip"})).macs
+        streamed = simulate_layer(layer_, operation, "bitparallel")
+        skipped = simulate_layer(layer_, operation, load_machine("bitparallel", **{"lowering.padding": "skip"}))
+        fed, real = fed_pairs(layer_, operation), real_pairs(layer_)
+        assert streamed.macs == skipped.macs == published_macs(layer_), layer_.name
+        assert (streamed.fed_macs, streamed.padding_macs) == (fed, fed - real), layer_.name
+        assert (skipped.fed_macs, skipped.padding_macs) == (real, 0), layer_.name
         # Slots of a dense pass: 8 x 8 PEs of 8 lanes a cycle.
-        assert result.cost.occupancy == pytest.approx(result.macs / (512 * result.dense_sets)), layer_.name
+        for result in (streamed, skipped):
+            assert result.cost.occupancy == pytest.approx(result.fed_macs / (512 * result.dense_sets)), layer_.name
 
 
 # --- how the work is cut and spread ---

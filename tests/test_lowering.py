@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from simhw.bfloat16 import from_float32
 from simhw.errors import TraceError
-from simhw.lowering import lower
+from simhw.lowering import lower, multiply_accumulates
 from simhw.lowering.grid import Axis, sums_within
 from simhw.trace.layer import InMemory, Layer, ProductBlock
 from tests.lowered_layers import GEOMETRIES, conv_layer, numbered
@@ -131,21 +131,30 @@ def test_convolution_products_name_their_image_and_the_weight_gradient_covers_al
 
 def test_macs_of_the_three_operations_follow_their_closed_forms():
     layer = conv_layer(13, *GEOMETRIES["3x3 same"])
-    images, channels, outputs = 2, 3, 2
-    # Three kernel positions for each of 5 and of 6, but for one at either end, which reads padding; whatever the set size.
-    pairs, fed = (3 * 5 - 2) * (3 * 6 - 2), 5 * 6 * 9
-    for operation in layer.operations:
+    images, channels, outputs, size = 2, 3, 2, 5 * 6
+    # Three kernel positions for each of 5 and of 6, but for one at either end, which reads padding.
+    pairs = (3 * 5 - 2) * (3 * 6 - 2)
+    for operation in layer.operations:  # stride 1, output as large as input: all three the same, whatever the set size
+        assert multiply_accumulates(layer, operation) == images * channels * outputs * size * 9
         for lanes in (8, 16):
             families = lower(layer, operation, lanes)
-            assert sum(f.macs for f in families) == images * channels * outputs * pairs
-            assert sum(f.fed for f in families) == images * channels * outputs * fed
+            assert sum(f.fed for f in families) == images * channels * outputs * size * 9
+            assert sum(f.real for f in families) == images * channels * outputs * pairs
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_macs_are_those_of_the_forward_convolution_and_of_its_mirror(name):
+    layer = conv_layer(13, *GEOMETRIES[name])
+    (images, outputs, *out), (_, channels, *kernel) = layer.shapes["g"], layer.shapes["w"]
+    macs = images * outputs * prod(out) * channels * prod(kernel)
+    assert [multiply_accumulates(layer, operation) for operation in layer.operations] == [macs] * 3
 
 
 def test_stride_phases_execute_no_inserted_zeros():
     # Kernel = stride and no padding: each input belongs to one output position, so both directions cost the same.
     layer = conv_layer(14, 2, 3, 4, (6, 8), (2, 2), (2, 2), (0, 0), (1, 1), 1)
-    macs = {o: sum(f.macs for f in lower(layer, o, 8)) for o in layer.operations}
-    assert macs == dict.fromkeys(layer.operations, 2 * 3 * 4 * (3 * 4) * 4)
+    fed = {o: sum(f.fed for f in lower(layer, o, 8)) for o in layer.operations}
+    assert fed == dict.fromkeys(layer.operations, 2 * 3 * 4 * (3 * 4) * 4)
     families = lower(layer, "input_grad", 8)
     assert [(f.m, f.segments) for f in families] == [(12, 1)] * 4
 
@@ -156,7 +165,7 @@ def test_strided_gradient_costs_one_kernel_spread_over_its_phases():
     families = lower(layer, "input_grad", 8)
     assert sum(f.fed for f in families) == 2 * 2 * (4 + 8) ** 2
     # Of a side's four outputs of three taps one reads padding: 11 of the 12 pairs have a value of G.
-    assert sum(f.macs for f in families) == 2 * 2 * 11**2
+    assert sum(f.real for f in families) == 2 * 2 * 11**2
 
 
 def test_gradient_of_an_unpadded_convolution_counts_no_zeros_around_g():
@@ -164,9 +173,10 @@ def test_gradient_of_an_unpadded_convolution_counts_no_zeros_around_g():
     for size, channels, outputs, fed in ((14, 6, 16, 14**2), (5, 16, 120, 5**2)):
         layer = conv_layer(15, 1, channels, outputs, (size, size), (5, 5), (1, 1), (0, 0), (1, 1), 1)
         macs = channels * outputs * (size - 4) ** 2 * 25
-        assert {o: sum(f.macs for f in lower(layer, o, 8)) for o in layer.operations} == dict.fromkeys(layer.operations, macs)
+        assert {o: multiply_accumulates(layer, o) for o in layer.operations} == dict.fromkeys(layer.operations, macs)
+        assert {o: sum(f.real for f in lower(layer, o, 8)) for o in layer.operations} == dict.fromkeys(layer.operations, macs)
         (family,) = lower(layer, "input_grad", 8)
-        assert family.fed == channels * outputs * fed * 25  # 1.96 and 25 times the products: the stream, for the switch to leave out
+        assert family.fed == channels * outputs * fed * 25  # 1.96 and 25 times the MACs: the stream, for the switch to leave out
 
 
 def test_population_counts_partial_tiles():
@@ -187,7 +197,9 @@ def test_all_three_operations_count_the_products_of_the_definition(name, padding
     geo = layer.geometry
     expected = oracle.count(layer.shapes["a"], layer.shapes["w"], (geo.stride, geo.padding, geo.dilation, geo.groups))
     for operation in layer.operations:
-        assert sum(f.macs for f in lower(layer, operation, 8, padding=padding)) == expected
+        families = lower(layer, operation, 8, padding=padding)
+        assert sum(f.real for f in families) == expected
+        assert padding == "stream" or sum(f.fed for f in families) == expected
 
 
 axes = st.builds(Axis, st.integers(1, 9), st.integers(-5, 5).filter(bool), st.integers(-9, 9))
@@ -287,7 +299,7 @@ def sampled_layer(**changes):
 def test_sampled_blocks_come_padded_to_sets_like_whole_operands(lane_padding):
     whole, layer = sampled_layer()
     (family,), (reference,) = (lower(each, "forward", 8, lane_padding=lane_padding, padding="skip") for each in (layer, whole))
-    assert (family.count, family.m, family.n, family.k(), family.macs) == (2, 24, 4, reference.k(), reference.macs)
+    assert (family.count, family.m, family.n, family.k(), family.fed) == (2, 24, 4, reference.k(), reference.fed)
     (block,) = family.blocks
     x, y = reference.product(block.product)
     np.testing.assert_array_equal(block.x, x.rows(16, 24))

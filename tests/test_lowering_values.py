@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simhw.lowering import lower
+from simhw.lowering import lower, multiply_accumulates
 from simhw.trace.layer import Layer
 from tests.lowered_layers import GEOMETRIES, conv_layer, integers, products, values
 from tests.oracles import lowering as oracle
@@ -85,8 +85,11 @@ def test_a_transposed_convolution_is_the_convolution_that_it_mirrors(name, paddi
     a, w, g = (values(conv.source(t).read()) for t in "awg")
     geometry = (geo.stride, geo.padding, geo.dilation, geo.groups)
     forward, input_grad, weight_grad = (lower(layer, operation, 8, padding=padding) for operation in layer.operations)
-    macs = oracle.count(a.shape, w.shape, geometry)
-    assert [sum(family.macs for family in families) for families in (forward, input_grad, weight_grad)] == [macs] * 3
+    real = oracle.count(a.shape, w.shape, geometry)
+    assert [sum(family.real for family in families) for families in (forward, input_grad, weight_grad)] == [real] * 3
+    # Every value of A meets every weight of its group's kernel.
+    macs = g.size * w[0].size
+    assert [multiply_accumulates(layer, operation) for operation in layer.operations] == [macs] * 3
     np.testing.assert_array_equal(assemble_input_grad(conv, forward), oracle.input_grad(a, w, g, geometry))
     np.testing.assert_array_equal(assemble_forward(conv, input_grad), oracle.forward(a, w, geometry, g.shape))
     if padding == "stream":

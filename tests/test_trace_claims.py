@@ -76,7 +76,7 @@ def test_padding_far_beyond_what_is_held_is_refused(tmp_path: Path) -> None:
 def test_a_stride_beyond_the_input_costs_nothing() -> None:
     # Inputs 0 to 2 of a kernel of 2 at a stride of 2^30: each kernel position is a phase of one input position.
     layer = Layer("l", "conv1d", {"stride": 1 << 30}, shapes={"a": (1, 1, 3), "w": (1, 1, 2), "g": (1, 1, 1)})
-    assert [(family.m, family.segments, family.macs) for family in lower(layer, "input_grad", 8)] == [(1, 1, 1), (1, 1, 1)]
+    assert [(family.m, family.segments, family.fed) for family in lower(layer, "input_grad", 8)] == [(1, 1, 1), (1, 1, 1)]
 
 
 def test_a_stride_of_more_families_than_any_network_has_is_refused() -> None:

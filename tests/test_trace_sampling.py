@@ -120,7 +120,7 @@ def test_too_small_a_budget_is_refused_with_what_it_takes():
 def test_population_is_the_whole_layers(trace, sample):
     assert sample.sampled
     for (_, _, whole), (_, _, sampled) in zip(strata(trace), strata(sample), strict=True):
-        assert (whole.count, whole.m, whole.n, whole.k(), whole.macs) == (sampled.count, sampled.m, sampled.n, sampled.k(), sampled.macs)
+        assert (whole.count, whole.m, whole.n, whole.k(), whole.fed) == (sampled.count, sampled.m, sampled.n, sampled.k(), sampled.fed)
 
 
 def test_every_stratum_has_two_different_cells_or_all(sample):

@@ -82,7 +82,7 @@ def _info(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from simhw.cli.terminal import facts, show
-    from simhw.lowering import lower
+    from simhw.lowering import multiply_accumulates
     from simhw.report.sheet import Sheet
     from simhw.trace.format import trace_hash
     from simhw.trace.layer import OPERATIONS
@@ -95,7 +95,7 @@ def _info(arguments: argparse.Namespace) -> int:
     told |= trace.metadata.extra
     if RECORD in told:
         macs: dict[tuple[str, str], int] = {
-            (each.name, ran): sum(family.macs for family in lower(each, ran, 1)) for each in trace.layers for ran in each.operations
+            (each.name, ran): multiply_accumulates(each, ran) for each in trace.layers for ran in each.operations
         }
         told[RECORD] = recomputed_share(trace, macs) or told[RECORD]
     told["layers"] = f"{len(trace.layers)}, {'sampled' if trace.sampled else 'whole tensors'}"

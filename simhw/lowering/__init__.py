@@ -9,5 +9,18 @@ from simhw.lowering.family import Block, Family
 from simhw.lowering.lower import lower
 from simhw.lowering.operand import LanePadding, Operand, Padding, Reduction
 from simhw.lowering.runnable import check_runnable
+from simhw.lowering.view import multiply_accumulates
 
-__all__ = ["Block", "BlockClass", "Family", "LanePadding", "Operand", "Padding", "Reduction", "block_classes", "check_runnable", "lower"]
+__all__ = [
+    "Block",
+    "BlockClass",
+    "Family",
+    "LanePadding",
+    "Operand",
+    "Padding",
+    "Reduction",
+    "block_classes",
+    "check_runnable",
+    "lower",
+    "multiply_accumulates",
+]

@@ -91,9 +91,9 @@ class Family:
         Products, rows of X (windows side), rows of Y (filters side).
     reduction : Reduction
         K before and after padding to sets.
-    macs : int
-        Multiply-accumulates of all products that have a value of each tensor: padding to sets, partial tiles and, whatever
-        the switch, the convolution's spatial padding excluded.  All three operations of a layer have as many.
+    fed, real : int
+        Pairs of all products that a machine is fed, padding to sets and partial tiles excluded; and those of them that have
+        a value of each tensor.  They differ where a convolution's spatial padding is part of the stream.
     blocks : list of Block
         The sampled cells, where the layer does not hold its tensors whole.
     sampled : bool
@@ -106,7 +106,8 @@ class Family:
     m: int
     n: int
     reduction: Reduction
-    macs: int
+    fed: int
+    real: int
     blocks: list[Block]
     sampled: bool
     _x: Side
@@ -122,11 +123,6 @@ class Family:
     def segment_length(self) -> int:
         """Values of a segment before padding to sets."""
         return self.reduction.segment_length
-
-    @property
-    def fed(self) -> int:
-        """Multiply-accumulates that a machine is fed under ``padding="stream"``, those that read spatial padding among them."""
-        return self.count * self.m * self.n * self.segments * self.segment_length
 
     @property
     def border(self) -> Border | None:

@@ -89,7 +89,7 @@ def _forward(to: "_Lowering") -> list[Family]:
     rows = [Axis(n, step) for n, step in zip(view.out, geometry.stride, strict=True)]
     segments = [Axis(n, dilation) for n, dilation in zip(view.kernel, geometry.dilation, strict=True)]
     family = to.family(
-        macs=to.macs(rows, segments, pads, view.spatial),
+        real=to.real_pairs(rows, segments, pads, view.spatial),
         x=_Rows(
             to.tensor("a", pads, channels_last=True),
             Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_in))),
@@ -137,7 +137,7 @@ def _input_grad(to: "_Lowering") -> list[Family]:
         rows = [Axis(q.count) for q, _, _ in phases]
         segments = [Axis(t.count, -t.step, before + q.start - t.start) for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
         family = to.family(
-            macs=to.macs(rows, segments, pads, view.out),
+            real=to.real_pairs(rows, segments, pads, view.out),
             x=_Rows(
                 x_values,
                 Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_out))),
@@ -206,7 +206,7 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
             Grid((Axis(view.images, g_image), *g_positions.axes)),
         )
         return to.family(
-            macs=to.macs(inputs, segments, pads, view.spatial),
+            real=to.real_pairs(inputs, segments, pads, view.spatial),
             # A transposed convolution's own A is the G of the one that it mirrors.
             x=of_g if to.mirrored else of_a,
             y=of_a if to.mirrored else of_g,
@@ -300,7 +300,7 @@ class _Lowering:
 
         return _Once(prepare)
 
-    def macs(self, rows: Sequence[Axis], segments: Sequence[Axis], pads: Pads, sizes: Sequence[int]) -> int:
+    def real_pairs(self, rows: Sequence[Axis], segments: Sequence[Axis], pads: Pads, sizes: Sequence[int]) -> int:
         """Products of rows and kernel positions that read a value of a tensor of these sizes, over all channels and images."""
         pairs = prod(
             sums_within(row, segment, before, before + size)
@@ -318,7 +318,7 @@ class _Lowering:
     def family(
         self,
         *,
-        macs: int,
+        real: int,
         x: "_Rows",
         y: "_Rows",
         segment_length: int,
@@ -338,7 +338,8 @@ class _Lowering:
             m=x.rows.size,
             n=y.rows.size,
             reduction=reduction,
-            macs=macs,
+            fed=real if self.skip else x.bases.size * x.rows.size * y.rows.size * x.columns.size,
+            real=real,
             blocks=self._blocks(number, x.bases.size, x.rows.size, y.rows.size, reduction, border),
             sampled=sampled,
             _x=Side(*x, reduction, border),

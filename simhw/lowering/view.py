@@ -46,6 +46,15 @@ class View:
     leads: Literal["batch", "images"] | None
     heads: int = 1
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, the same for all three operations: outputs times kernel times channels.
+
+        As counts of networks are published and as profilers count: products with a convolution's padding are among them.
+        """
+        pairs = self.inputs * (self.outputs // self.geometry.groups) * prod(self.kernel) * prod(self.out)
+        return self.batch * self.images * pairs
+
     def array(self, tensor: TensorName, raw: BF16Array) -> BF16Array:
         """The tensor's values in the common form, a view of `raw`."""
         if tensor == "w":
@@ -102,3 +111,14 @@ def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
     leads_batch: Literal["batch"] | None = "batch" if len(samples) > 2 else None
     shared = layer.kind != "matmul"
     return View(layer.kind, batch, 1, inputs, outputs, windows, (1,), windows, geometry, shared, leads_batch, heads)
+
+
+def multiply_accumulates(layer: Layer, operation: Operation) -> int:
+    """Multiply-accumulates of an operation, whatever the machine that runs it.
+
+    Raises
+    ------
+    TraceError
+        A shape that the operation needs is not known.
+    """
+    return view_layer(layer, operation, per_image=False).macs

@@ -89,12 +89,12 @@ def factors(results: Results) -> Factors | None:
 
 def _baseline_occupancy(operations: Sequence[OperationResult]) -> float:
     worked = [item for item in operations if item.baseline and item.baseline.occupancy]
-    return sum(item.macs for item in worked) / sum(item.macs / item.baseline.occupancy for item in worked if item.baseline)
+    return sum(item.fed_macs for item in worked) / sum(item.fed_macs / item.baseline.occupancy for item in worked if item.baseline)
 
 
 def _baseline_sets(operations: Sequence[OperationResult], baseline: Machine) -> float:
-    """Sets of the baseline's tile passes, from the share of their lane slots that the multiply-accumulates fill."""
-    slots = sum(item.macs / item.baseline.occupancy for item in operations if item.baseline and item.baseline.occupancy)
+    """Sets of the baseline's tile passes, from the share of their lane slots that products fill."""
+    slots = sum(item.fed_macs / item.baseline.occupancy for item in operations if item.baseline and item.baseline.occupancy)
     return slots / lanes_per_tile(baseline)
 
 
@@ -181,7 +181,7 @@ def _why(results: Results, made_of: Factors) -> list[str]:
 def _of_padding(results: Results) -> list[str]:
     """How much of what tiles are fed is a convolution's padding: a machine that skips zeros is fast on it, and no product is lost."""
     shares = {
-        name: sum(item.padding_macs for item in operations) / sum(item.macs + item.padding_macs for item in operations)
+        name: sum(item.padding_macs for item in operations) / max(1, sum(item.fed_macs for item in operations))
         for name, operations in _by_operation(results).items()
     }
     if not any(shares.values()):
@@ -189,8 +189,8 @@ def _of_padding(results: Results) -> list[str]:
     told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     gain = "" if results.machine.tile.fixed_time else "; skipping them is part of the speed-up"
     return [
-        f"Padding: zeros around the inputs and gradients of convolutions are fed as values, {told} of the pairs{gain}. They are no "
-        "MACs; lowering.padding=skip leaves them out."
+        f"Padding: zeros around the inputs and gradients of convolutions are fed as values, {told} of the products{gain}; "
+        "lowering.padding=skip leaves them out."
     ]
 
 
@@ -230,7 +230,7 @@ def legend(results: Sequence[Results]) -> list[str]:
         "speed-up, energy eff.: time and compute energy of the baseline over the machine's.  cycles/set: tile cycles per set (or step) of "
         "dense work.",
         "busy: share of the tiles' time in which they run a pass.  occupancy: share of the lane slots of dense passes that hold a "
-        "multiply-accumulate; the rest is partial tiles, partial sets and convolutions' padding.",
+        "product; the rest is partial tiles and sets.",
     ]
     for kind in dict.fromkeys(kind_of(each) for each in results):
         lines.append(f"Lane-cycles of {kind} (every lane is in one class in every cycle of a tile pass):")

@@ -20,7 +20,7 @@ def contributions(a_shape, w_shape, geometry):
 
 
 def count(a_shape, w_shape, geometry):
-    """Multiply-accumulates of each of the three operations: they are the same triples, each read with another index as its output."""
+    """Products of two values in each of the three operations: they are the same triples, each read with another index as its output."""
     return sum(1 for _ in contributions(a_shape, w_shape, geometry))
 
 
