@@ -82,7 +82,7 @@ class _Values(BaseModel):
     baseline: str | None = None
     conversion: Literal["rne", "truncate"]
     tiles: int = Field(ge=1, le=65536)
-    clock_hz: float = Field(gt=0.1, le=1e15)
+    clock_hz: float = Field(gt=0.1, le=1e18)
     tile_area_um2: dict[str, Amount]
     tile_power_mw: dict[str, Amount]
     gated_power: list[str] = []

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from simhw.dotted import assign, leaf, leaf_names
 from simhw.errors import MachineError
@@ -34,15 +34,9 @@ MAX_UNCERTAINTY = 1000
 Values = TypeVar("Values", bound=BaseModel)
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable, of one line")
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Description = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
-"""What a machine's file says of it, as it goes to a terminal."""
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Description = Annotated[str, Field(max_length=2000)]
+"""What a machine's file says of it.  It may hold anything: the terminal shows only what is printable."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +136,8 @@ def _read(where: str, chain: tuple[str, ...], done: dict[str, _Content]) -> _Con
         raise MachineError(f"{quoted(chain[0])[1:-1]}: extends over {MAX_FILES} files, counted with those that they extend")
     try:
         loaded = _parsed(machine_text(where))
+    except MachineError as error:
+        raise MachineError(f"{chain[-1]}: extends what cannot be read: {error}") if chain else error from None
     except yaml.YAMLError as error:
         raise MachineError(f"{where}: not valid YAML: {error}") from None
     if not isinstance(loaded, dict):

@@ -32,3 +32,11 @@ def test_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert "\x1b" not in text
     assert "[blue]x" in text
     assert rows(text, "evil?[2J")
+
+
+def test_an_error_that_quotes_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("\x1b[31mred.yaml").write_text("extends: nothing")
+    assert main(["run", "--trace", "some", "--pe", "\x1b[31mred.yaml"]) == 2
+    line = capsys.readouterr().err
+    assert "\x1b" not in line
+    assert "red.yaml" in line

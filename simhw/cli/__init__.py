@@ -9,6 +9,7 @@ from simhw import __version__
 from simhw.cli import capture, compare, machine, roofline, run, trace, workloads
 from simhw.cli.encoding import spell_out_what_cannot_be_encoded
 from simhw.cli.parser import Parser
+from simhw.cli.terminal import printable
 from simhw.errors import SimhwError
 
 COMMANDS = (run, compare, roofline, workloads, capture, trace, machine)
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(given, argparse.Namespace(command_line=shlex.join(["simhw", *given])))
         result: int = arguments.execute(arguments)
     except SimhwError as error:
-        print(f"simhw: {error}", file=sys.stderr)
+        print(f"simhw: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"simhw: interrupted; {stop or 'nothing was written'}", file=sys.stderr)
