@@ -177,6 +177,21 @@ def test_allocation_is_never_larger_than_the_file_bears_out(good: Path) -> None:
         tracemalloc.stop()
 
 
+def test_damaged_member_that_unpacks_to_much_is_found_out_before_room_is_made_for_it(tmp_path: Path) -> None:
+    import tracemalloc
+
+    zeros = np.zeros((40, 1_000_000), np.uint16)  # 80 MB of which the file keeps 80 kB
+    path = tmp_path / "good.npz"
+    write_trace(Trace([Layer("fc", "linear", a=zeros, w=zeros[:1], operations=["forward"])]), path, compress=True)
+    bad = patched(path, (directory_offset(path, A) + 16, b"\x00\x00\x00\x00"))
+    tracemalloc.start()
+    try:
+        refused(bad, "layer 'fc', tensor A", "its checksum is wrong")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
 # Bad files: the arrays
 
 

@@ -34,6 +34,8 @@ NPY_HEADER = re.compile(rb"\{'descr': *'<u2', *'fortran_order': *False, *'shape'
 PIECE_BYTES = 1 << 20
 # A mapping holds a file descriptor and whole pages: the many small members of a sampled trace are read instead.
 SMALLEST_MAPPED_BYTES = 1 << 18
+# What a damaged member may take before it is found out: so much, and so many times its length in the file.
+FREE_BYTES, FREE_RATIO = 32 << 20, 7
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,10 @@ class Archive:
         with self._open() as file:
             if not member.deflated and member.bytes >= SMALLEST_MAPPED_BYTES:
                 return self._mapped(file, member, shape, where)
+            if member.deflated and member.name not in self._intact and member.bytes > FREE_BYTES + FREE_RATIO * member.stored_bytes:
+                # What unpacks to so much more than the file is looked through once before room is made for it.
+                for _ in self._unpacked(file, member, where):
+                    pass
             pieces = self._unpacked(file, member, where)
             head = b""
             for piece in pieces:
