@@ -154,6 +154,11 @@ def test_narrow_heads_have_all_the_ranks_that_there_are(outputs: int) -> None:
         (("--trace", "resnet50.npz", "--budget", "energy=0.1"), "holds no whole weights"),
         (("--model", "resnet18", "--budget", "parameters=10"), "budget"),
         (("--model", "resnet18", "--compression", "0"), "compression"),
+        (
+            ("--model", "resnet18", "--compression", "0.5"),
+            "--compression 0.5: that is more weights, not fewer; give a number of at least 1",
+        ),
+        (("--model", "resnet18", "--budget", "removed=20"), "--budget removed=20: a share is at most 1; 20% is removed=0.2"),
         (("--model", "resnet18", "--compression", "nan"), "compression is nan; give a number of more than 0"),
         (("--model", "resnet18", "--compression", "inf"), "compression is inf"),
         (("--model", "resnet18", "--layer", "layer1.0.conv1", "--compression", "nan"), "compression is nan"),

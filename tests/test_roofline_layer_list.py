@@ -1,5 +1,6 @@
 """Layer lists: what a person may leave out, what is refused and how it is told, and files of other simulators."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -322,13 +323,37 @@ def test_a_table_of_layers(tmp_path: Path) -> None:
         ("kind,name,out\nlinear,a,3,4\n", "row 2: 4 cells under a header of 3"),
         ("kind,name,out\nlinear,a,big\n", "row 2 'a': in: missing"),
         ("kind,name,in,out\nlinear,a,4,big\n", "row 2 'a': out: no size is called 'big'"),
-        ("kind,name,in,out\nlinear,a,4,-3\n", "row 2 'a': out: no size is called '-3'"),
+        ("kind,name,in,out\nlinear,a,4,-3\n", "row 2 'a': out: '-3' is neither a whole number"),
         ("kind,name,in,out\n,a,4,3\n", "row 2: no layer is called ''"),
     ],
 )
 def test_a_mistake_in_a_table_is_told_with_its_row(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ShapeError, match=told):
         table(tmp_path, text)
+
+
+def test_a_table_is_read_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
+    text = "sep=;\nKind;Name;In;Out;Size;Kernel;Bias\nconv;a;3;8;8;3X3;TRUE\n"
+    assert table(tmp_path, text).layers == (Conv("a", 3, 8, (8, 8), (3, 3), (1, 1), (0, 0), (1, 1), bias=True),)
+    with pytest.raises(ShapeError, match=r"row 2: a column without a name holds '5'"):
+        table(tmp_path, "kind,name,,in,out\nlinear,a,5,3,8\n")
+    for number in ("3.0", "1e2", "+3", "0b10"):
+        with pytest.raises(ShapeError, match=rf"row 2 'a': in: '{re.escape(number)}' is neither a whole number"):
+            table(tmp_path, f"kind,name,in,out\nlinear,a,{number},8\n")
+
+
+def test_padding_beyond_half_a_window_is_refused() -> None:
+    text = "name: t\ninput: [3, 8, 8]\nlayers: [{{maxpool: {{name: p, kernel: 3, stride: 2, padding: {}}}}}]\n"
+    (pool,) = parse_layer_list(text.format(1), "t.yaml").layers
+    assert isinstance(pool, Pool)
+    assert pool.out_size == (4, 4)
+    with pytest.raises(ShapeError, match=r"'p': padding: \(2, 2\) is more than half of the kernel \(3, 3\)"):
+        parse_layer_list(text.format(2), "t.yaml")
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"no network '.*lost.csv': no such file"):
+        load_network(tmp_path / "lost.csv")
 
 
 def test_a_table_has_no_sizes_to_set(tmp_path: Path) -> None:
@@ -427,8 +452,32 @@ def test_a_table_names_every_column_once(tmp_path: Path) -> None:
 
 
 def test_an_absurd_number_is_quoted_shortly(tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match=r"row 2 'a': padding: no size is called '9{30,40}\.\.\.9{30,40}'; the list's `sizes` are: none$"):
+    with pytest.raises(ShapeError, match=r"row 2 'a': padding: '9{30,40}\.\.\.9{30,40}' is neither a whole number"):
         table(tmp_path, f"kind,name,in,out,size,kernel,padding\nconv,a,3,8,8x8,3x3,{'9' * 5000}\n")
+
+
+def test_tokens_are_as_many_as_an_image_has_patches() -> None:
+    assert load_network("vit-s", sizes={"image": 160, "sequence": 101}).layers
+    for sizes in ({"sequence": 256}, {"image": 160}, {"image": 224, "sequence": 196}):
+        with pytest.raises(
+            ShapeError, match=r"vit-s: sequence: \d+, but an image of \d+ has (197|101) tokens; set sequence and image together"
+        ):
+            load_network("vit-s", sizes=sizes)
+    text = "name: t\nsizes: {{n: 4, side: 9}}\npatches: {}\nlayers: [{{relu: {{name: r, elements: n}}}}]\n"
+    assert parse_layer_list(text.format("{n: {image: side, patch: 4}}"), "t.yaml").layers == (Pointwise("r", "relu", 4),)
+    for wrong in (
+        "[n]",
+        "{n: 4}",
+        "{n: {image: 9}}",
+        "{n: {image: 9, patch: 4, mode: 1}}",
+        "{n: {image: true, patch: 4}}",
+        "{3: {image: [9], patch: 4}}",
+    ):
+        with pytest.raises(ShapeError, match="patches is a mapping"):
+            parse_layer_list(text.format(wrong), "t.yaml")
+    for wrong in ("{n: {image: 9, patch: 0}}", "{n: {image: 9, patch: 4, more: -1}}", "{m: {image: 9, patch: 4}}"):
+        with pytest.raises(ShapeError, match=r"t.yaml: patches"):
+            parse_layer_list(text.format(wrong), "t.yaml")
 
 
 def test_a_size_may_be_limited_by_another() -> None:

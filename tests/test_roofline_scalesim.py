@@ -50,6 +50,57 @@ def test_words_that_are_known_decide_in_any_order(tmp_path: Path) -> None:
     assert layer == Conv("C1", 4, 8, (10, 12), (3, 2), (1, 2), (0, 0), (1, 1))
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Layer,In_H,In_W,In_C,Out_C,K_H,K_W,Stride", "C1,10,12,4,8,3,2,1"),
+        ("layer,ih,iw,ic,oc,kh,kw,stride", "C1,10,12,4,8,3,2,1"),
+        ("name,Cin,Cout,Hin,Win,Kh,Kw,stride", "C1,4,8,10,12,3,2,1"),
+        ("Layer,H,W,C,K,R,S,stride", "C1,10,12,4,8,3,2,1"),
+        ("Layer,N,C,X,Y,M,S,R,stride", "C1,1,4,12,10,8,2,3,1"),
+        (
+            "Layer, IFMAP Width (px), IFMAP Height [px], Filter Width(px), Filter Height, Channels (#), Num Filter, Strides(HW)",
+            "C1,12,10,2,3,4,8,1",
+        ),
+        (",Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides", "0,C1,10,12,3,2,4,8,1"),
+        (f"{HEADER[:-1]}, Layer Type, MAC Cycles", f"{ROW[:-1]}, GEMM, 32"),
+    ],
+)
+def test_abbreviations_units_and_the_letters_of_papers_are_known_words(tmp_path: Path, header: str, row: str) -> None:
+    network = read(tmp_path, f"{header}\n{row}\n")
+    assert network.layers == (Conv("C1", 4, 8, (10, 12), (3, 2), (1, 1), (0, 0), (1, 1)),)
+    assert network.macs == MACS
+    assert network.cautions == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("Layer, H0, W0, out maps, F1, F2, F3, Stride", "the header has 'out maps' in the place of Filter Height; call it Num Filter"),
+        ("Layer, width of it, height of it, F1, F2, C, F3, Stride", "the header has 'width of it' in the place of IFMAP Height"),
+        ("Layer, H0, W0, F1, F2, Stride across, C0, F3", "the header has 'Stride across' in the place of Channels"),
+        ("Layer, H0, W0, F1, F2, C0, Groups, Stride", "the header has 'Groups' in the place of Num Filter; call it otherwise"),
+    ],
+)
+def test_words_that_speak_of_something_else_than_their_place_are_refused(tmp_path: Path, header: str, told: str) -> None:
+    with pytest.raises(ShapeError, match=told):
+        read(tmp_path, f"{header}\nC1, 10, 12, 3, 2, 4, 8, 1\n")
+
+
+@pytest.mark.parametrize(("row", "told"), [(f"{ROW[:-1]}, NPU", "Stride Width is 'NPU'"), ("fc, 10, 11, 12, GPU", "Batch is 'GPU'")])
+def test_a_first_row_of_numbers_and_a_word_is_no_header_that_would_be_left_out(tmp_path: Path, row: str, told: str) -> None:
+    with pytest.raises(ShapeError, match=f"row 1 '.*': {told}"):
+        read(tmp_path, f"{row}\n{row}\n")
+
+
+@pytest.mark.parametrize(("column", "word"), [("Depthwise", "true"), ("Type", "dw"), ("Layer Type", "MaxPool"), ("op", "Transposed conv")])
+def test_a_word_for_another_operation_is_refused(tmp_path: Path, column: str, word: str) -> None:
+    with pytest.raises(ShapeError, match=f"row 3 'C2': column 9, '{column}', holds '{word}': what that changes is not known here"):
+        read(tmp_path, f"{HEADER} {column}\n{ROW} conv\nC2, 10, 12, 3, 2, 4, 8, 1, {word}\n")
+    for plain in ("conv", "Conv2D", "fc", "false", "-", ""):
+        assert read(tmp_path, f"{HEADER} {column}\n{ROW} {plain}\n").cautions == ()
+
+
 def test_a_file_without_a_header_has_a_layer_in_its_first_row(tmp_path: Path) -> None:
     assert read(tmp_path, f"{ROW}\nC2, 8, 8, 1, 1, 8, 2, 1\n").macs == MACS + 64 * 8 * 2
     assert read(tmp_path, "fc, 10, 11, 12\n").layers == (Linear("fc", 12, 11, 10, bias=False),)
@@ -80,6 +131,9 @@ def test_a_ninth_number_is_the_stride_along_the_width_only_where_no_header_says_
     (padded,) = padding.layers
     assert isinstance(padded, Conv)
     assert (padded.size, padded.padding) == ((12, 12), (3, 3))
+    # A padding of 1 in height and 2 in width: 10 + 2 rows and 12 + 4 columns.
+    beside = read(tmp_path, f"{HEADER} Pad_H, Pad_W\n{ROW} 1, 2\n")
+    assert beside.macs == (12 - 3 + 1) * (16 - 2 + 1) * 3 * 2 * 4 * 8
 
 
 def test_addresses_and_remarks_change_nothing_and_other_numbers_are_refused(tmp_path: Path) -> None:
@@ -107,6 +161,9 @@ def test_addresses_and_remarks_change_nothing_and_other_numbers_are_refused(tmp_
         f"{HEADER},,\n\n,,,,,,,\n{ROW}\n,,,\n",
         f"{HEADER}\n{ROW}".replace(",", "\t"),
         f"{HEADER}\n{ROW}".replace(",", ";"),
+        "sep=;\n" + f"{HEADER}\n{ROW}".replace(",", ";"),
+        f"sep=,\n{HEADER}\n{ROW}",
+        HEADER.replace(",", ", px;") + "\n" + ROW.replace(",", ";"),
         f"{HEADER}\n{ROW}#dw\n",
         f"{HEADER}\n{ROW[:-1]} # of 8, say\n",
         f"{HEADER}\n{ROW[:-1]} // of 8, say\n",
@@ -139,7 +196,8 @@ def test_names_may_hold_blanks_signs_and_numbers(tmp_path: Path) -> None:
         ("", "no layers"),
         ("# nothing\n", "no layers"),
         (f"{HEADER}\n", "no layers"),
-        ("Transformer\n", "no layers"),
+        ("Transformer\n", "no layers: none of its 1 rows has more than one cell"),
+        (f"{HEADER}\n{ROW}".replace(",", "|"), "its cells between commas, semicolons or tabs"),
         (f"{HEADER}\n{ROW}\nC2, 10, 12, 3, 2, 4, 8,\n", "row 3 'C2': 6 numbers after the name; there should be 7"),
         (f"{HEADER}\nL1, 1, B, 1, 1, H, H, 1,\n", "row 2 'L1': IFMAP Width is 'B'"),
         (f"{HEADER}\n\nC1, 10, 10, 3, 3, ,1 2, 2, 1,\n", "row 3 'C1': 6 numbers after the name; there should be 7: Channels is missing"),

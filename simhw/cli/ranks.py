@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from simhw.cli.roofline_options import add_network_options, add_run_options, chosen_device, chosen_network, chosen_run
 from simhw.errors import ShapeError, SimhwError
+from simhw.input import quoted
 
 if TYPE_CHECKING:
     from simhw.report.sheet import Sheet
@@ -52,6 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
         if path:
             check_target(path, suffixes)
+    if 0 < arguments.compression < 1:
+        raise SimhwError(f"--compression {arguments.compression:g}: that is more weights, not fewer; give a number of at least 1")
     network = chosen_network(arguments)
     device = chosen_device(arguments.device, arguments.set)
     run = chosen_run(arguments, device, network)
@@ -195,7 +198,9 @@ def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | 
     except ValueError:
         amount = -1.0
     if kind not in BUDGETS or not 0 <= amount < float("inf"):
-        raise SimhwError(f"--budget {arguments.budget}: give {'=X, '.join(BUDGETS)}=X with a number of at least 0")
+        raise SimhwError(f"--budget {quoted(arguments.budget)[1:-1]}: give {'=X, '.join(BUDGETS)}=X with a number of at least 0")
+    if kind != "parameters" and amount > 1:
+        raise SimhwError(f"--budget {kind}={amount:g}: a share is at most 1; 20% is {kind}=0.2")
     if kind == "parameters":
         from simhw.roofline.decompose import decomposable
 

@@ -191,6 +191,8 @@ def _pool(kind: str, entry: entries.PoolEntry, name: str, flow: Flow | None, siz
     kernel = size if entry.kernel is None else sizes.extents("kernel", entry.kernel, dims)
     stride = kernel if entry.stride is None else sizes.extents("stride", entry.stride, dims)
     padding = sizes.extents("padding", entry.padding, dims, least=0)
+    if any(2 * beside > extent for beside, extent in zip(padding, kernel, strict=True)):
+        sizes.fail("padding", f"{padding} is more than half of the kernel {kernel}: whole windows would lie outside")
     out = convolved(size, kernel, stride, padding, (1,) * dims)
     if entry.out_size is not None:
         out = sizes.extents("out_size", entry.out_size, dims)

@@ -252,6 +252,8 @@ class Resolver:
     def _part(self, field: str, part: Part) -> int:
         if isinstance(part, int):
             return part
+        if part[:1].isdigit() or part[:1] in "+-.":
+            self.fail(field, f"{quoted(part)} is neither a whole number of at most 13 digits nor the name of a size")
         if part not in self.sizes:
             known = ", ".join(self.sizes) or "none"
             self.fail(field, f"no size is called {quoted(part)}; the list's `sizes` are: {known}")

@@ -23,7 +23,7 @@ from simhw.roofline.layers import Network
 MAX_FILE_BYTES = 4_000_000
 MAX_FIELDS = 500_000
 """Of a list: `MAX_LAYERS` with every size stated."""
-TOP = ("name", "source", "sizes", "most", "input", "layers")
+TOP = ("name", "source", "sizes", "most", "patches", "input", "layers")
 
 
 def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = None) -> Network:
@@ -56,6 +56,7 @@ def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = No
     texts = [_text(loaded.get(key, default), key, where) for key, default in (("name", Path(where).stem), ("source", ""))]
     values = _named_sizes(loaded.get("sizes", {}), sizes or {}, where)
     _check_most(loaded.get("most", {}), Resolver(values, where))
+    _check_patches(loaded.get("patches", {}), Resolver(values, where))
     flow = None if loaded.get("input") is None else _input(loaded["input"], Resolver(values, where))
     items = items_of(loaded["layers"], "layers", where, Resolver(values, where))
     return network_of(texts[0], texts[1], items, State(values, flow), where)
@@ -128,6 +129,22 @@ def _check_most(most: Any, resolver: Resolver) -> None:
         if value > highest:
             called = f"the {limit} of {highest:,}" if isinstance(limit, str) else f"{highest:,}"
             raise ShapeError(f"{resolver.where}: {name} is {value:,}, more than {called}; give at most {highest:,}")
+
+
+def _check_patches(given: Any, resolver: Resolver) -> None:
+    """Named sizes that count the patches of an image: ``{sequence: {image: image, patch: 16, more: 1}}``, one more for a class token."""
+    form = "patches is a mapping of sizes to their images: {sequence: {image: image, patch: 16, more: 1}}"
+    if not isinstance(given, dict):
+        raise ShapeError(f"{resolver.where}: {form}")
+    for name, parts in given.items():
+        if not isinstance(parts, dict) or not {"image", "patch"} <= parts.keys() <= {"image", "patch", "more"}:
+            raise ShapeError(f"{resolver.where}: {form}")
+        if not all(isinstance(part, int | str) and not isinstance(part, bool) for part in (name, *parts.values())):
+            raise ShapeError(f"{resolver.where}: {form}")
+        image, patch = (resolver.number(f"patches of {name}", parts[part]) for part in ("image", "patch"))
+        tokens = (image // patch) ** 2 + resolver.number(f"patches of {name}", parts.get("more", 0), least=0)
+        if (value := resolver.number("patches", name)) != tokens:
+            resolver.fail(name, f"{value:,}, but an image of {image:,} has {tokens:,} tokens; set {name} and image together")
 
 
 def _input(value: Any, resolver: Resolver) -> Flow:

@@ -10,7 +10,8 @@ from simhw.roofline.entry_layers import entry_of
 from simhw.roofline.layer_blocks import MAX_LAYERS, Leaf, State, network_of
 from simhw.roofline.layers import Network
 
-DELIMITERS = ",;\t"
+DELIMITERS = "\t;,"
+"""Of those that stand equally often in a header, the first: a comma may belong to its words."""
 # A comment at a row's end: it begins a cell, or follows the number in it.
 _COMMENT = re.compile(r"([\d.:\s]*)(?:#|//)")
 
@@ -20,7 +21,7 @@ Row = tuple[int, list[str]]
 
 def is_table(header: list[str]) -> bool:
     """Whether a CSV file's header is that of a table of layers."""
-    return "kind" in header
+    return "kind" in _fields(header)
 
 
 def parse_table(rows: list[Row], where: str) -> Network:
@@ -33,7 +34,7 @@ def parse_table(rows: list[Row], where: str) -> Network:
     ShapeError
         As `parse_layer_list`; names the row.
     """
-    header = rows[0][1]
+    header = _fields(rows[0][1])
     if len(rows) < 2:
         raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
     for name in header:
@@ -49,6 +50,8 @@ def parse_table(rows: list[Row], where: str) -> Network:
         if len(row) > len(header):
             raise ShapeError(f"{place}: {len(row)} cells under a header of {len(header)}")
         cells = {name: cell for name, cell in zip(header, row, strict=False) if cell}
+        if "" in cells:
+            raise ShapeError(f"{place}: a column without a name holds {quoted(cells[''])}; name it in the header")
         kind = cells.pop("kind", "")
         values = {name: cell if name in ("name", "from", "function") else _cell(cell) for name, cell in cells.items()}
         items.append(Leaf(kind, entry_of(kind, values, place), place))
@@ -70,7 +73,8 @@ def table_rows(text: str, where: str) -> list[Row]:
         row = _uncommented(cells)
         while row and not row[-1]:
             row.pop()
-        if row:
+        # A spreadsheet's word for what separates its cells.
+        if row and not (not rows and row[0].startswith("sep=")):
             rows.append((number, row))
         if len(rows) > MAX_LAYERS + 1:
             raise ShapeError(f"{where}: over {MAX_LAYERS:,} layers; a list may have {MAX_LAYERS:,}")
@@ -79,13 +83,18 @@ def table_rows(text: str, where: str) -> list[Row]:
     return rows
 
 
+def _fields(header: list[str]) -> list[str]:
+    """The fields that a header names; spreadsheets begin words with capitals."""
+    return [word.lower() for word in header]
+
+
 def _delimiter(text: str) -> str:
-    """What stands most often between the words of the first line that is no comment; a comma where nothing does."""
+    """What stands most often between the words of the first line that has any and is no comment; a comma where none has."""
     for match in re.finditer(r"[^\r\n]+", text):
-        line = match[0].strip()
-        if line and not line.startswith(("#", "//")):
-            return max(DELIMITERS, key=match[0].count)
-    return DELIMITERS[0]
+        most = max(DELIMITERS, key=match[0].count)
+        if most in match[0].strip() and not match[0].lstrip().startswith(("#", "//")):
+            return most
+    return ","
 
 
 def _uncommented(cells: list[str]) -> list[str]:
@@ -99,9 +108,9 @@ def _uncommented(cells: list[str]) -> list[str]:
 
 def _cell(text: str) -> Any:
     """A table's cell: yes or no, a number, or one per spatial dimension."""
-    if text in ("true", "false"):
-        return text == "true"
-    parts = text.split("x")
+    if text.lower() in ("true", "false"):  # a spreadsheet writes capitals
+        return text.lower() == "true"
+    parts = text.lower().split("x")
     if all(part.isascii() and part.isdigit() and len(part) <= 13 for part in parts):
         return int(text) if len(parts) == 1 else [int(part) for part in parts]
     return text

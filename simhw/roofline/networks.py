@@ -48,6 +48,10 @@ def load_network(network: str | os.PathLike[str], sequence: int | None = None, s
         return _shipped(name, tuple(sorted(given.items())))
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES or not os.path.isfile(name):  # which is false for a name too long, where Path raises
+        if suffix in SUFFIXES:
+            raise ShapeError(
+                f"no network {quoted(name)}: no such file; give a layer list, or a name that `simhw roofline --model list` tells"
+            )
         near = ", ".join(get_close_matches(name, network_names(), n=5, cutoff=0))
         raise ShapeError(
             f"no network {quoted(name)}: give the path of a {', '.join(SUFFIXES)} file or a name that `simhw roofline --model list` tells; "

@@ -17,7 +17,7 @@ from simhw.input import quoted
 from simhw.roofline.layer_entries import MAX_SIZE
 from simhw.roofline.layer_table import Row
 from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network
-from simhw.roofline.scalesim_columns import BATCH, CONVOLUTION, GEMM, NAME, PADDING, SPARSITY, STRIDE_WIDTH, columns_of
+from simhw.roofline.scalesim_columns import BATCH, CONVOLUTION, GEMM, NAME, PADDING, PADDING_WIDTH, SPARSITY, STRIDE_WIDTH, columns_of
 
 
 def parse_topology(rows: list[Row], name: str, where: str) -> Network:
@@ -42,7 +42,10 @@ def parse_topology(rows: list[Row], name: str, where: str) -> Network:
     headings = [cells[0] for _, cells in rows if len(cells) == 1]
     tabled = [row for row in rows if len(row[1]) > 1]
     if not tabled:
-        raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
+        raise ShapeError(
+            f"{where}: no layers: none of its {len(rows):,} rows has more than one cell; "
+            "a table has a header and a row per layer, its cells between commas, semicolons or tabs"
+        )
     columns, layer_rows = columns_of(tabled, where)
     used: dict[str, int] = {}
     layers: list[Layer] = []
@@ -127,11 +130,10 @@ def _convolution(cells: Mapping[str, str], name: str, place: str) -> Conv:
     height, width, *numbers = _sizes(cells, CONVOLUTION, place)
     kernel, channels, filters = (numbers[0], numbers[1]), numbers[2], numbers[3]
     stride = (numbers[4], _number(cells, STRIDE_WIDTH, place, default=numbers[4]))
-    padding = _number(cells, PADDING, place, default=0, least=0)
-    size = tuple(
-        _covered(extent + 2 * padding, *each, place) - 2 * padding
-        for extent, each in zip((height, width), zip(kernel, stride, ("height", "width"), strict=True), strict=True)
-    )
+    pad = _number(cells, PADDING, place, default=0, least=0)
+    padding = (pad, _number(cells, PADDING_WIDTH, place, default=pad, least=0))
+    sides = zip((height, width), padding, kernel, stride, ("height", "width"), strict=True)
+    size = tuple(_covered(extent + 2 * pad, taps, step, side, place) - 2 * pad for extent, pad, taps, step, side in sides)
     depthwise = "DP" in cells[NAME]
     return Conv(
         name=name,
@@ -140,7 +142,7 @@ def _convolution(cells: Mapping[str, str], name: str, place: str) -> Conv:
         size=size,
         kernel=kernel,
         stride=stride,
-        padding=(padding, padding),
+        padding=padding,
         dilation=(1, 1),
         groups=channels if depthwise else 1,
     )
