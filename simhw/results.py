@@ -5,6 +5,7 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from simhw.cautions import compute_cautions, memory_cautions
 from simhw.energy import COMPONENTS
 from simhw.operation_result import OperationResult
 from simhw.output import write_frame
@@ -61,10 +62,18 @@ class Results:
     @property
     def cautions(self) -> list[str]:
         """What a reader must know before quoting the figures, a sentence each; what `simhw run` prints."""
-        from simhw.report.memory_reasons import memory_cautions
-        from simhw.report.result_reasons import cautions
+        return [*self.compute_cautions, *self.memory_cautions]
 
-        return [*cautions(self), *memory_cautions(self)]
+    @property
+    def compute_cautions(self) -> list[str]:
+        """Those of the figures without memories."""
+        return compute_cautions(self.machine, self.baseline, self.doubts, self.provenance["grown_to"])
+
+    @property
+    def memory_cautions(self) -> list[str]:
+        """Those of the figures with memories."""
+        batch = self.provenance["grown_to"] or self.provenance["batch"]
+        return memory_cautions(self.machine, self.baseline, self.operations, batch)
 
     @cached_property
     def frame(self) -> "pd.DataFrame":

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from simhw import Layer, Trace, simulate
 from simhw.batch import BatchAxes, batch_axes, captured_batch, grow_layer, growth
 from simhw.errors import SimhwError, TraceError
-from simhw.report.result_reasons import cautions
 from simhw.trace.trace import Metadata
 from tests.captured_steps import captured
 
@@ -188,7 +187,7 @@ def test_grown_step_has_the_work_of_the_step_that_is_captured_on_the_images_twic
 def test_layers_unlike_the_others_are_named(name: str, words: str, tmp_path: Path) -> None:
     results = simulate(step_of(name, 1, tmp_path / "one"), "fpraker", progress=False, batch=8)
     assert any(words in doubt for doubt in results.doubts)
-    assert any(words in line for line in cautions(results))
+    assert any(words in line for line in results.compute_cautions)
 
 
 @pytest.mark.parametrize("name", ["recurrent", "frames"])

@@ -8,8 +8,9 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
+from simhw.cautions import SMALL_BATCH_SHARE, weight_share
 from simhw.energy import GROUPS
-from simhw.report.memory_reasons import SMALL_BATCH_SHARE, memory_cautions, memory_explanation, weight_share
+from simhw.report.memory_reasons import memory_explanation
 from simhw.report.memory_tables import GROUP_NAMES, component_name, energy_sheet, share, sides, time_sheet
 from simhw.report.result_tables import has_memories, layer_sheet, performance_sheet
 from simhw.report.sheet import Sheet
@@ -78,7 +79,7 @@ def test_traffic_that_differs_is_named_on_both_sides() -> None:
 
 def test_memories_that_are_not_alike_are_a_caution() -> None:
     def differing(each: Results) -> list[str]:
-        return [line for line in memory_cautions(each) if "different memories" in line]
+        return [line for line in each.memory_cautions if "different memories" in line]
 
     assert differing(result()) == []
     assert differing(simulated(**{"memory.compression": "none"})) == []
@@ -96,7 +97,7 @@ def simulated(**overrides: object) -> Results:
 def test_ideal_memories_need_no_cautions_and_have_no_tables() -> None:
     ideal = simulated(**{"memory.model": "ideal"})
     assert not has_memories(ideal)
-    assert memory_cautions(ideal) == []
+    assert ideal.memory_cautions == []
     assert "overall speed-up" not in {heading for sheet in (performance_sheet(ideal), layer_sheet(ideal)) for heading, _ in sheet.columns}
 
 
@@ -108,27 +109,27 @@ def test_memories_of_the_baseline_alone_are_shown_too() -> None:
         baseline=load_machine("bitparallel"),
     )
     assert has_memories(mixed)
-    assert any("(ideal against modelled)" in line for line in memory_cautions(mixed))
+    assert any("(ideal against modelled)" in line for line in mixed.memory_cautions)
     assert all(len(row) == len(layer_sheet(mixed).columns) for row in layer_sheet(mixed).rows)
     assert [row[-3:-1] for row in layer_sheet(mixed).rows] == [["-", "-"]] * 3
 
 
 def test_outputs_that_are_taken_to_compress_are_a_caution() -> None:
-    assert any("(bdc)" in line for line in memory_cautions(simulated()))
-    assert not any("taken to compress" in line for line in memory_cautions(simulated(**{"memory.compression": "none"})))
+    assert any("(bdc)" in line for line in simulated().memory_cautions)
+    assert not any("taken to compress" in line for line in simulated(**{"memory.compression": "none"}).memory_cautions)
 
 
 def test_weights_of_a_small_batch_are_a_caution() -> None:
     # Uncompressed: A is 4 x 64, G 4 x 96, W 64 x 96; each of the three operations moves each tensor once.
     each = simulated(**{"memory.compression": "none"})
     assert weight_share(each.operations) == pytest.approx(64 * 96 / (64 * 96 + 4 * (64 + 96)))
-    (line,) = memory_cautions(each)
+    (line,) = each.memory_cautions
     assert line.startswith(f"Caution: {64 * 96 / (64 * 96 + 4 * (64 + 96)):.0%} of the off-chip bytes")
     large = simulate(Trace([product("linear", (4, 64), (96, 64), (4, 96))]), each.machine, progress=False, batch=512)
     assert weight_share(large.operations) < SMALL_BATCH_SHARE
-    assert memory_cautions(large) == []
+    assert large.memory_cautions == []
     named = replace(each, provenance=each.provenance | {"batch": 4})
-    assert "the batch of 4 is small" in memory_cautions(named)[0]
+    assert "the batch of 4 is small" in named.memory_cautions[0]
 
 
 def test_the_second_operand_of_a_matmul_is_no_weight() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
-from simhw.report.result_reasons import cautions, explanation, factors, lane_count, least_cycles_per_set
+from simhw.report.result_reasons import explanation, factors, lane_count, least_cycles_per_set
 from tests.cli_runs import result, some_trace
 
 
@@ -39,10 +39,12 @@ def test_bounds_come_from_the_machine() -> None:
 
 
 def test_cautions_where_the_comparison_is_not_fair() -> None:
-    assert cautions(result()) == []
-    (lowering,) = cautions(simulate(some_trace(), load_machine("fpraker", fc_windows="image"), progress=False, baseline="bitparallel"))
+    assert result().compute_cautions == []
+    (lowering,) = simulate(
+        some_trace(), load_machine("fpraker", fc_windows="image"), progress=False, baseline="bitparallel"
+    ).compute_cautions
     assert "fc_windows image against batch" in lowering
-    (costs,) = cautions(simulate(some_trace(), load_machine("fpraker", **{"tile.rows": 4}), progress=False))
+    (costs,) = simulate(some_trace(), load_machine("fpraker", **{"tile.rows": 4}), progress=False).compute_cautions
     assert "they do not follow tile.rows" in costs
 
 

@@ -26,9 +26,9 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
-    from simhw.report.memory_reasons import memory_cautions, memory_legend
+    from simhw.report.memory_reasons import memory_legend
     from simhw.report.memory_tables import breakdown_sheet, overall_comparison_sheet
-    from simhw.report.result_reasons import cautions, legend, sampling_error
+    from simhw.report.result_reasons import legend, sampling_error
     from simhw.report.result_tables import comparison_sheet, has_memories, labels, layer_comparison_sheet, machine_facts, trace_facts
 
     results = simulated(arguments, request)
@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     named = list(zip(labels(results), results, strict=True))
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in named:
-        show("", *facts(machine_facts(each, label)), sampling_error(each), *cautions(each), *memory_cautions(each))
+        show("", *facts(machine_facts(each, label)), sampling_error(each), *each.cautions)
     show("", "Compute only, that is with ideal memories:", comparison_sheet(results))
     modelled = [(label, each) for label, each in named if has_memories(each)]
     if modelled:

@@ -29,9 +29,9 @@ def execute(arguments: argparse.Namespace) -> int:
     request = checked(arguments)
     timeline.check(arguments, request)
     from simhw.cli.terminal import facts, show
-    from simhw.report.memory_reasons import memory_cautions, memory_explanation, memory_legend
+    from simhw.report.memory_reasons import memory_explanation, memory_legend
     from simhw.report.memory_tables import energy_sheet, time_sheet
-    from simhw.report.result_reasons import cautions, explanation, legend
+    from simhw.report.result_reasons import explanation, legend
     from simhw.report.result_tables import (
         has_memories,
         labels,
@@ -46,9 +46,10 @@ def execute(arguments: argparse.Namespace) -> int:
     written = write_files(arguments, results, partial(_plot, request, results)) + timeline.write(arguments, request, results)
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
-        show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each), *cautions(each))
+        show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each))
+        show(*each.compute_cautions)
         if has_memories(each):
-            show(time_sheet(each), energy_sheet(each), *memory_explanation(each), *memory_cautions(each))
+            show(time_sheet(each), energy_sheet(each), *memory_explanation(each), *each.memory_cautions)
         if arguments.per_layer:
             show(layer_sheet(each))
     show("", *legend(results), *(memory_legend() if any(map(has_memories, results)) else []))

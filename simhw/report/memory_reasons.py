@@ -1,16 +1,9 @@
 """Why memories make of a run what they make of it, in sentences that hold its own figures."""
 
-from collections.abc import Sequence
-
-from simhw.costs_of import memory_cost_cautions
-from simhw.operation_result import OperationResult
 from simhw.report.memory_tables import megabytes, share
 from simhw.report.result_tables import BOUND_NAMES, percent
 from simhw.results import Results
 from simhw.summary import Overall
-
-SMALL_BATCH_SHARE = 0.5
-"""Where weights make more of the off-chip traffic than this, the batch decides what the run says."""
 
 
 def memory_explanation(results: Results) -> list[str]:
@@ -55,51 +48,6 @@ def _bytes_of_both(overall: Overall, base: Overall) -> str:
 
 def _memory_share(overall: Overall) -> float:
     return share(overall.energy_j.mid - overall.groups["core"].mid, overall.energy_j.mid)
-
-
-def memory_cautions(results: Results) -> list[str]:
-    """What a reader must know before quoting figures with memories; nothing where there are none."""
-    lines = []
-    weights = weight_share(results.operations)
-    if weights > SMALL_BATCH_SHARE:
-        batch = results.provenance["grown_to"] or results.provenance["batch"]
-        lines.append(
-            f"Caution: {weights:.0%} of the off-chip bytes are weights and their gradients, which all images of a batch share, and the "
-            f"batch{f' of {batch}' if batch else ''} is small; --batch N grows the step to N images."
-        )
-    memory = results.machine.modelled_memory
-    if memory is not None and memory.compression != "none":
-        lines.append(
-            f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their values are not in a trace."
-        )
-    if memory is not None:
-        lines += memory_cost_cautions(results.machine)
-        if results.baseline is not None and results.baseline.modelled_memory is not None:
-            lines += memory_cost_cautions(results.baseline)
-    if differing := _differing_memories(results):
-        lines.append(f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too.")
-    return lines
-
-
-def weight_share(operations: Sequence[OperationResult]) -> float:
-    """Share of the machine's off-chip bytes that weights and their gradients have; 0 where memories are ideal.
-
-    The second operand of a matmul is no weight: a larger batch has more of it.
-    """
-    memories = [(item.kind, item.cost.memory) for item in operations if item.cost.memory]
-    everything = sum(memory.off_chip_bytes for _, memory in memories)
-    weights = sum(memory.traffic_bytes["w_in"] + memory.traffic_bytes["w_out"] for kind, memory in memories if kind != "matmul")
-    return weights / everything if everything else 0.0
-
-
-def _differing_memories(results: Results) -> str:
-    """Values of the memories that machine and baseline do not share."""
-    if results.baseline is None:
-        return ""
-    ours, theirs = results.machine.modelled_memory, results.baseline.modelled_memory
-    if ours is None or theirs is None:
-        return "" if ours is theirs else f"{'ideal' if ours is None else 'modelled'} against {'ideal' if theirs is None else 'modelled'}"
-    return ", ".join(name for name, value in ours.model_dump().items() if value != theirs.model_dump()[name])
 
 
 def memory_legend() -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from simhw.costs_of import stale_tile
 from simhw.machine import Machine
 from simhw.operation_result import OperationResult
 from simhw.pe.tensordash import TensorDashPE
@@ -119,29 +118,6 @@ def explanation(results: Results) -> list[str]:
     overflows = results.total.counters.get("overflows")
     if overflows is not None and overflows.value:
         lines.append(f"Overflow: {overflows.value:,.0f} outputs do not fit bfloat16 and read as an infinity.")
-    return lines
-
-
-def cautions(results: Results) -> list[str]:
-    """What makes figures less than certain, or the comparison with the baseline less than fair."""
-    lines = [f"Caution: grown to a batch of {results.provenance['grown_to']}: {doubt}." for doubt in results.doubts]
-    machine, base = results.machine, results.baseline
-    for each in (machine, base):
-        if each is not None and (stale := stale_tile(each, "tile_power_mw")):
-            lines.append(
-                f"Caution: area and power of a tile of {each.name} are those of the file; they do not follow {', '.join(stale)}, so energy "
-                f"and equal area hold only as far as that costs nothing (give tile_area_um2, tile_power_mw too; in a file, tile_costs_of)."
-            )
-    if base is not None:
-        ours, theirs = machine.values.lowering, base.values.lowering
-        differing = [
-            f"{name} {getattr(ours, name)} against {getattr(theirs, name)}"
-            for name in ("padding", "lane_padding", "fc_windows")
-            if getattr(ours, name) != getattr(theirs, name)
-        ]
-        if differing:
-            what = ", ".join(differing)
-            lines.append(f"Caution: machine and baseline lower layers differently ({what}); overrides of --baseline can make them alike.")
     return lines
 
 
