@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from simhw.errors import SimhwError, TraceError
+from simhw.input import listed
 from simhw.operands import statistics_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, RECURRENT, TENSORS, Layer, TensorName
 from simhw.trace.trace import Trace
@@ -156,7 +157,7 @@ def growth(trace: Trace, batch: int) -> Growth:
     for layer, each in zip(trace.layers, axes, strict=True):
         if each.doubt:
             reasons.setdefault(each.doubt, []).append(repr(layer.name))
-    told = [f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if names[5:] else ''}: {reason}" for reason, names in reasons.items()]
+    told = [f"{listed(names)}: {reason}" for reason, names in reasons.items()]
     if trace.metadata.batch is None:
         told.insert(0, f"the trace does not record its batch: {captured}, the least batch axis of its layers, is taken for it")
     return Growth(batch // captured, axes, tuple(told))

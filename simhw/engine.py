@@ -134,8 +134,12 @@ def _block_strata(family: Family, plans: Sequence[Plan], by_size: bool, key: tup
     """
     classes = block_classes(family)
     for kind, group in enumerate([[alike] for alike in classes] if by_size else [classes]):
-        passes = sum(block_passes(plan, alike.x_rows, alike.y_rows) * alike.cells // family.count * len(plan.products)
-                     for plan in plans for alike in group)  # fmt: skip
+        # Each product has as many cells of a size.
+        passes = sum(
+            len(plan.products) * (alike.cells // family.count) * block_passes(plan, alike.x_rows, alike.y_rows)
+            for plan in plans
+            for alike in group
+        )
         tally = StratumTally(passes, sum(alike.cells for alike in group), exact=False)
         blocks = [block for block in family.blocks if any(alike.holds(block) for alike in group)]
         for plan in plans:

@@ -16,6 +16,11 @@ class SimhwError(Exception):
         return f"{text[: LONGEST_MESSAGE - _KEPT_END - 5]} ... {text[-_KEPT_END:]}"
 
 
+def reason(error: Exception) -> str:
+    """Why the system could not do something, without the file's name and the number that it puts around."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 class TraceError(SimhwError):
     """A trace file or its contents cannot be used."""
 

@@ -8,11 +8,11 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from simhw.errors import SimhwError
+from simhw.errors import SimhwError, reason
 
 # What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of a text.
 _JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
@@ -32,6 +32,12 @@ def quoted(value: object) -> str:
     return ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names with commas between; of more than so many the first ones, and how many there are besides."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def read_bytes(path: str | os.PathLike[str], limit_bytes: int, error: type[SimhwError], what: str) -> bytes:
     """The content of a file that holds `what` ("a machine file").
 
@@ -49,7 +55,7 @@ def read_bytes(path: str | os.PathLike[str], limit_bytes: int, error: type[Simhw
                 pieces.append(piece)
                 left -= len(piece)
     except (OSError, ValueError) as problem:  # ValueError: a NUL byte in the name
-        raise error(f"{quoted(str(path))[1:-1]}: cannot be read: {getattr(problem, 'strerror', None) or problem}; give {what}") from None
+        raise error(f"{quoted(str(path))[1:-1]}: cannot be read: {reason(problem)}; give {what}") from None
     if left == 0:
         raise error(f"{path}: over {limit_bytes:,} bytes; that is not {what}")
     return b"".join(pieces)
@@ -132,6 +138,18 @@ def csv_rows(text: str, where: str, error: type[SimhwError], delimiter: str = ",
                 yield reader.line_num, stripped
     except csv.Error as problem:
         raise error(f"{where}: row {reader.line_num}: not CSV: {problem}") from None
+
+
+def check_header(header: Sequence[str], where: str, error: type[SimhwError]) -> None:
+    """Raise an error of the type given where a table has a column twice: one of the two would be read, in silence."""
+    for column in header:
+        if header.count(column) > 1:
+            raise error(f"{where}: the header names {quoted(column)} {header.count(column)} times; give every column its own name")
+
+
+def parse_whole(cell: str) -> int | None:
+    """The whole number that a cell is; None where it is anything but digits, or over 13 of them."""
+    return int(cell) if cell.isascii() and cell.isdigit() and len(cell) <= 13 else None
 
 
 def _bounded(lines: Iterator[str], where: str, error: type[SimhwError], delimiter: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simhw.errors import SimhwError
+from simhw.errors import SimhwError, reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise SimhwError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise SimhwError(f"{target}: cannot be written: {reason(error)}") from error
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
@@ -80,7 +80,7 @@ def check_target(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -
         temporary.touch()
         temporary.unlink()
     except OSError as error:
-        raise SimhwError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise SimhwError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def check_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:

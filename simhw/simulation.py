@@ -74,10 +74,10 @@ class Simulation:
     sample: float | None
     seed: int
     progress: bool
-    check: Check | None
     workers: int | None
-    baseline: Machine | None
-    baseline_costs: Mapping[Place, Cost] | None
+    check: Check | None = None
+    baseline: Machine | None = None
+    baseline_costs: Mapping[Place, Cost] | None = None
     baseline_useful: Mapping[Place, float] | None = None
     growth: Growth | None = None
     description: str = ""

@@ -203,13 +203,25 @@ def simulate(
     grown = growth(trace, batch) if batch is not None else None
     useful: Mapping[Place, float] | None = None
     if chosen is not None and (not chosen.tile.fixed_time or charges_lanes(chosen)):
-        other = Simulation(trace, chosen, sample, seed, progress, None, workers, None, None, None, grown).run()
+        other = Simulation(trace, chosen, sample, seed, progress, workers, growth=grown).run()
         if chosen.tile.fixed_time:
             useful = {place: useful_share(result.counters, result.classes) for place, result in other.items()}
         else:
             costs = {place: result.cost for place, result in other.items()}
     replay = _replay(machine) if check else None
-    simulation = Simulation(trace, machine, sample, seed, progress, replay, workers, chosen, costs, useful, grown)
+    simulation = Simulation(
+        trace,
+        machine,
+        sample,
+        seed,
+        progress,
+        workers,
+        check=replay,
+        baseline=chosen,
+        baseline_costs=costs,
+        baseline_useful=useful,
+        growth=grown,
+    )
     operations = list(simulation.run().values())
     provenance = {
         "machine": machine.label,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_trace
+from simhw.batch import captured_batch
 from simhw.errors import ShapeError
-from simhw.roofline.from_trace import network_from_trace, trace_batch
+from simhw.roofline.from_trace import network_from_trace
 from simhw.roofline.layers import Conv, Linear, MatMul, RecurrentLayer
 from simhw.roofline.networks import load_network
 from simhw.roofline.step import Run, step
@@ -28,7 +29,7 @@ def test_every_kind_of_layer_becomes_its_shape_for_one_sample() -> None:
             Layer("rnn.weight_hh_l0", "lstm", a=zeros(11, 4, 5), w=zeros(20, 5), g=zeros(11, 4, 20)),
         ]
     )
-    assert trace_batch(trace) == 4
+    assert captured_batch(trace) == 4
     assert network_from_trace(trace).layers == (
         Conv("conv", 6, 8, (9, 9), (3, 3), (2, 2), (1, 1), (1, 1), 2),
         Linear("fc", 10, 3, 7, bias=False),
@@ -47,7 +48,7 @@ def test_layer_whose_weights_were_not_trained_is_frozen() -> None:
 def test_bundled_step_has_the_products_of_resnet50() -> None:
     trace = load_trace("resnet50.npz")
     network = network_from_trace(trace)
-    assert trace_batch(trace) == 4
+    assert captured_batch(trace) == 4
     # The bundled step ran at 64 x 64 with ten classes: the same layers as at 224, of other sizes.
     whole = load_network("resnet50")
     convolutions = [layer for layer in whole.layers if isinstance(layer, Conv)]

@@ -14,7 +14,6 @@ from simhw.roofline.layers import Embedding, Layer, Linear, MatMul, Normalizatio
 
 T, D = 8, 16
 X = torch.zeros(1, T, D)
-IDS = torch.zeros(1, T, dtype=torch.long)
 
 
 class Function(nn.Module):

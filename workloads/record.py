@@ -13,7 +13,7 @@ from simhw.input import parse_json, quoted, read_text
 from simhw.output import replacing
 
 # 500,000 losses of 16 bytes.
-_LIMIT_BYTES = 8 << 20
+_MAX_FILE_BYTES = 8 << 20
 # Names that are not known are passed over: each would be an error of some kilobytes, and a file may hold a million.
 _KNOWN_NAMES = ConfigDict(extra="ignore")
 
@@ -199,7 +199,7 @@ def read_record(path: Path) -> Record:
     WorkloadError
         Not such a file.
     """
-    text = read_text(path, _LIMIT_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it")
+    text = read_text(path, _MAX_FILE_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it")
     told = parse_json(text, str(path), WorkloadError)
     try:
         record = _ADAPTER.validate_python(told)

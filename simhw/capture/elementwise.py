@@ -106,9 +106,9 @@ class Elementwise:
         if backward and node._sequence_nr() in self._linked and node.name().startswith("MulBackward"):
             self._gradient(node._sequence_nr(), x, y)
             return
-        self._results = {number: each for number, each in self._results.items() if not each.alive.expired()}  # type: ignore[no-untyped-call]
+        self._results = {number: each for number, each in self._results.items() if not each.alive.expired()}  # type: ignore[no-untyped-call]  # torch's
         self._results[storage(result)] = _Multiplied(
-            alive=StorageWeakRef(result.untyped_storage()),  # type: ignore[no-untyped-call]
+            alive=StorageWeakRef(result.untyped_storage()),  # type: ignore[no-untyped-call]  # likewise
             identity=identity(result),
             operands=None if result is x else ((x, _version(x)), (y, _version(y))),
             operator=operator,
@@ -121,7 +121,7 @@ class Elementwise:
         """Take in a sum that runs now, over all axes or those that its second argument names."""
         tensor = args[0]
         product = self._results.get(storage(tensor))
-        if product is None or product.alive.expired() or product.identity != identity(tensor):  # type: ignore[no-untyped-call]
+        if product is None or product.alive.expired() or product.identity != identity(tensor):  # type: ignore[no-untyped-call]  # likewise
             return
         given = args[1] if len(args) > 1 and isinstance(args[1], Sequence) else ()
         dims = tensor.dim()

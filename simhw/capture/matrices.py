@@ -141,7 +141,7 @@ class Matrices:
     def _runs_again(self, x: Tensor, y: Tensor) -> bool:
         """Whether a forward product is run again, without gradients being followed: x y, or the transposed product."""
         for product in self._ledger.products:
-            if product.form == "convolution" or "forward" not in product.operations:
+            if "forward" not in product.operations:
                 continue
             for a, w in ((x, y), (y.mT, x.mT)):
                 readings_of_both = Reading("weight_grad", a, a), Reading("input_grad", a, w)

@@ -3,7 +3,7 @@
 Source: spec page techniques.md, sections 0 and 3.4.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from simhw.capture.names import Names
 from simhw.capture.operators import Role, role
 from simhw.capture.product import Product
 from simhw.capture.rewrites import TAKEN_APART
-from simhw.capture.tensors import Copier, unseen
+from simhw.capture.tensors import Copier, tensors_in, unseen
 from simhw.errors import CaptureError
 
 _OFTEN_NO_PRODUCT: tuple[Role, ...] = ("harmless", "multiplication", "sum", "bag")
@@ -96,10 +96,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         if any(issubclass(each, FakeTensor) for each in types):
             self._note_without_values(known)
             return func(*args, **given)
-        if any(each.__torch_dispatch__ is not Tensor.__torch_dispatch__ for each in types):  # type: ignore[attr-defined]
+        if any(each.__torch_dispatch__ is not Tensor.__torch_dispatch__ for each in types):  # type: ignore[attr-defined]  # all have it
             return self._wrapped(known, func, args, given)
         # Operators arrive whole in inference mode and from within a tensor subclass; else as what they are made of.
-        if known.composite and not any(tensor.is_nested for tensor in _tensors(args)):
+        if known.composite and not any(tensor.is_nested for tensor in tensors_in(args)):
             with self:
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
@@ -139,7 +139,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             return NotImplemented
         before = self._ledger.wrapped_by
         # Autograd sees the subclass alone: what it wraps needs no gradient by itself.
-        if before is None and any(tensor.requires_grad for tensor in _tensors((*args, *given.values()))):
+        if before is None and any(tensor.requires_grad for tensor in tensors_in((*args, *given.values()))):
             self._ledger.wrapped_by = known.plain
         self._handed_on = func
         try:
@@ -148,7 +148,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         finally:
             self._ledger.wrapped_by = before
 
-    def _record(self, known: "Operator", args: Sequence[Any]) -> None:
+    def _record(self, known: Operator, args: Sequence[Any]) -> None:
         what = known.role
         if what == "noted":
             self._note(known.name)
@@ -156,7 +156,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         node: Any = torch._C._current_autograd_node()
         if node is not None and node._sequence_nr() in self._passed:
             return
-        tensors = list(_tensors(args))
+        tensors = list(tensors_in(args))
         # A refused operator's integers may be indices.
         odd = next((why for tensor in tensors if (why := unseen(tensor)) and (what != "refused" or tensor.is_floating_point())), None)
         if any(tensor.is_meta for tensor in tensors):
@@ -179,7 +179,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
     def _note(self, operator: str) -> None:
         self.noted[operator] = self.noted.get(operator, 0) + 1
 
-    def _note_without_values(self, known: "Operator") -> None:
+    def _note_without_values(self, known: Operator) -> None:
         if known.role not in (*_OFTEN_NO_PRODUCT, "noted"):
             self._note(f"{known.name} of tensors without values")
 
@@ -195,11 +195,3 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             f"operator {operator}{self._where()}: it may multiply in a way that capture cannot see into, so the step would be "
             f"under-counted; {instead}, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
         )
-
-
-def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)

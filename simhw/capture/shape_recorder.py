@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simhw.capture.names import Names
 from simhw.capture.shape_operators import function_name, plain_name, role_of
-from simhw.capture.tensors import storage
+from simhw.capture.tensors import storage, tensors_in
 from simhw.errors import CaptureError
 from simhw.roofline.layers import Conv, Embedding, Layer, Linear, MatMul, Normalization, Pointwise, Pool, RecurrentLayer, Softmax, Weight
 from simhw.roofline.operators import Cell
@@ -341,7 +341,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
     def _elementwise(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
         if not isinstance(result, Tensor):
             return  # an answer, such as whether two tensors are equal
-        tensors = list(_tensors(given))
+        tensors = list(tensors_in(given))
         reads = [tensor for tensor in tensors if not self.is_weight(tensor)]
         if result.numel() <= 1 or (not reads and not self._of_parameters(tensors)):
             return  # a counter, such as batch norm's of its steps
@@ -355,7 +355,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def _pass(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
         """Any operator that multiplies nothing: where an axis is gone, a reduction; else a pass over its largest tensor."""
-        tensors, outputs = list(_tensors(given)), list(_tensors([result]))
+        tensors, outputs = list(tensors_in(given)), list(tensors_in([result]))
         reads = [tensor for tensor in tensors if not self.is_weight(tensor)]
         if not outputs or not (reads or self._of_parameters(tensors)):
             return  # an answer, or a tensor made without reading any
@@ -377,11 +377,3 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 def _distinct(tensor: Tensor) -> int:
     """Values of a tensor in memory: those of an expanded axis once."""
     return math.prod(n for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride or n == 1)
-
-
-def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)

@@ -11,6 +11,7 @@ from torch import nn
 from simhw.capture.capture import Capture
 from simhw.capture.options import check_paths, pattern_of
 from simhw.errors import CaptureError, SimhwError
+from simhw.input import listed
 
 LATE = "late"
 
@@ -105,8 +106,7 @@ class StepCapture:
 
     def _told(self) -> str:
         names = [str(each.path) for each in self.written]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        return f"{len(names)} trace{'s were' if len(names) > 1 else ' was'} written before: {shown}" if names else ""
+        return f"{len(names)} trace{'s were' if len(names) > 1 else ' was'} written before: {listed(names, 3)}" if names else ""
 
     def check(self) -> None:
         """Raise CaptureError where a step that was wanted never came: a checkpoint was past it."""

@@ -1,20 +1,20 @@
 """Copies of tensors as bfloat16 bit patterns, made on the spot: training overwrites weights and activations in place."""
 
 import math
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from simhw.bfloat16 import BF16Array
+from simhw.bfloat16 import BF16Array, is_nonfinite
 from simhw.errors import CaptureError
 
 Rounding = Literal["rne", "truncate"]
 Nonfinite = Literal["error", "zero", "keep"]
 
-_EXPONENT = np.uint16(0x7F80)
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 Identity = tuple[int, int, tuple[int, ...], tuple[int, ...]]
@@ -27,6 +27,15 @@ def storage(tensor: Tensor) -> int:
     """
     number: int = tensor.untyped_storage()._cdata if torch._C._has_storage(tensor) else tensor._cdata
     return number
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among an operator's arguments, also those in lists of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value)
 
 
 def plain_parts(tensor: Tensor) -> tuple[Tensor, ...]:
@@ -91,7 +100,7 @@ class Copier:
         """
         weak, copies = self._copies.get(storage(tensor), (None, {}))
         if weak is None or weak.expired():  # type: ignore[no-untyped-call]  # torch's class has no hints
-            weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]
+            weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]  # likewise
             # The weak reference keeps the address from being used again, so a stale entry is never taken for a new tensor.
             self._copies[storage(tensor)] = (weak, copies)
         bits, finite = self._rounded(tensor)
@@ -107,7 +116,7 @@ class Copier:
         """The values that `bits` would give, neither kept nor counted nor checked: to compare with what was captured."""
         bits, finite = self._rounded(tensor)
         if not finite and self._nonfinite == "zero":
-            bits[(bits & _EXPONENT) == _EXPONENT] = 0
+            bits[is_nonfinite(bits)] = 0
         return bits
 
     def _rounded(self, tensor: Tensor) -> tuple[BF16Array, bool]:
@@ -127,7 +136,7 @@ class Copier:
 
     def _meet_nonfinite(self, bits: BF16Array, what: str) -> int:
         """Do what was asked for with NaN and infinity; how many became zero."""
-        bad = (bits & _EXPONENT) == _EXPONENT
+        bad = is_nonfinite(bits)
         if self._nonfinite == "keep":
             return 0
         count = int(bad.sum())

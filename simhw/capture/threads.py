@@ -33,7 +33,7 @@ class Unwatched:
         for prefix, model in self._models.items():
             for name, parameter in model.named_parameters(prefix=prefix):
                 if parameter.requires_grad and not is_lazy(parameter):
-                    self._hooks.append(parameter.register_hook(self._meet_gradient(f"parameter {name!r}")))  # type: ignore[no-untyped-call]
+                    self._hooks.append(parameter.register_hook(self._meet_gradient(f"parameter {name!r}")))  # type: ignore[no-untyped-call]  # torch's
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -58,7 +58,7 @@ class Unwatched:
             # A frozen model has gradients of its input alone.
             for tensor in inputs:
                 if isinstance(tensor, Tensor) and tensor.requires_grad:
-                    self._hooks.append(tensor.register_hook(self._meet_gradient(f"the input of {name!r}")))  # type: ignore[no-untyped-call]
+                    self._hooks.append(tensor.register_hook(self._meet_gradient(f"the input of {name!r}")))  # type: ignore[no-untyped-call]  # likewise
 
     def _meet_gradient(self, name: str) -> Any:
         def meet(gradient: Tensor) -> None:  # noqa: ARG001  # the hook's signature

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli import training
 from simhw.cli.terminal import facts, show
 from simhw.cli.trace import size_in_bytes
-from simhw.errors import WorkloadError
+from simhw.errors import WorkloadError, reason
 from simhw.input import quoted
 from simhw.progress import tell
 
@@ -103,8 +103,7 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         folder.mkdir(exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        problem = getattr(error, "strerror", None) or error
-        raise WorkloadError(f"--runs {quoted(arguments.runs)}: cannot be made a folder: {problem}; name one that can") from None
+        raise WorkloadError(f"--runs {quoted(arguments.runs)}: cannot be made a folder: {reason(error)}; name one that can") from None
     settings = _Settings(
         folder,
         arguments.scale,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from simhw.input import listed
 from simhw.report.result_tables import short
 from simhw.report.sheet import Sheet
 from simhw.roofline.choice import Choice, choice_frame
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 LARGEST_STEPS = 12
 LONGEST_LAYER = 48
-MOST_NAMED = 5
 
 
 def staircase_sheet(frame: "pd.DataFrame") -> Sheet:
@@ -56,9 +56,8 @@ def rank_sheet(frame: "pd.DataFrame") -> Sheet:
 def whole_line(frame: "pd.DataFrame", compression: float) -> str:
     """The layers of `optimised_ranks` that no rank compresses as much."""
     names = [str(name) for name in frame.loc[frame["vanilla_rank"].isna(), "layer"]]
-    more = f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else ""
-    told = ", ".join(short(name, LONGEST_LAYER) for name in names[:MOST_NAMED])
-    return f"No rank has {compression:g} times fewer weights for {told}{more}: too few channels, so that it stays whole."
+    told = listed([short(name, LONGEST_LAYER) for name in names])
+    return f"No rank has {compression:g} times fewer weights for {told}: too few channels, so that it stays whole."
 
 
 def choice_sheet(choice: Choice) -> Sheet:

@@ -4,7 +4,7 @@ from math import prod
 
 from simhw.batch import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
 from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.input import listed, quoted
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell
@@ -12,17 +12,6 @@ from simhw.trace.layer import CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS, 
 from simhw.trace.trace import Trace
 
 CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
-
-
-def trace_batch(trace: Trace) -> int:
-    """Samples of the captured step.
-
-    Raises
-    ------
-    TraceError
-        As of `simhw.batch.captured_batch`.
-    """
-    return captured_batch(trace)
 
 
 def network_from_trace(trace: Trace) -> Network:
@@ -39,13 +28,12 @@ def network_from_trace(trace: Trace) -> Network:
     TraceError
         As of `simhw.batch.captured_batch`.
     """
-    layers, batch = _layers(trace), trace_batch(trace)
+    layers, batch = _layers(trace), captured_batch(trace)
     known = batch_axes(trace)
     found = tuple(_converted(layer, batch, axes) for layer, axes in zip(layers, known, strict=True) if axes.axes)
     source = f"{trace.path or 'a trace'}, captured with batch {batch}: products alone, as traces hold nothing else"
     if without := [quoted(layer.name) for layer, axes in zip(layers, known, strict=True) if not axes.axes]:
-        more = f" and {len(without) - 5} more" if without[5:] else ""
-        source += f"; without {', '.join(without[:5])}{more}, which have no batch axis"
+        source += f"; without {listed(without)}, which have no batch axis"
     doubts = tuple(f"{quoted(layer.name)}: {axes.doubt}" for layer, axes in zip(layers, known, strict=True) if axes.axes and axes.doubt)
     return Network(trace.metadata.model or "trace", found, source, cautions=doubts[:5], batch=batch)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simhw.errors import ShapeError
-from simhw.input import csv_rows, quoted
+from simhw.input import check_header, csv_rows, parse_whole, quoted
 from simhw.roofline.entry_layers import entry_of
 from simhw.roofline.layer_blocks import MAX_LAYERS, Leaf, State, network_of
 from simhw.roofline.layers import Network
@@ -37,9 +37,7 @@ def parse_table(rows: list[Row], where: str) -> Network:
     header = _fields(rows[0][1])
     if len(rows) < 2:
         raise ShapeError(f"{where}: no layers; a table has a header and a row per layer")
-    for name in header:
-        if header.count(name) > 1:
-            raise ShapeError(f"{where}: the header names {quoted(name)} {header.count(name)} times; give every column its own name")
+    check_header(header, where, ShapeError)
     if "name" not in header:
         raise ShapeError(
             f"{where}: the header has no column 'name'; a table of layers has kind, name, and fields such as in, out, size, kernel"
@@ -110,7 +108,7 @@ def _cell(text: str) -> Any:
     """A table's cell: yes or no, a number, or one per spatial dimension."""
     if text.lower() in ("true", "false"):  # a spreadsheet writes capitals
         return text.lower() == "true"
-    parts = text.lower().split("x")
-    if all(part.isascii() and part.isdigit() and len(part) <= 13 for part in parts):
-        return int(text) if len(parts) == 1 else [int(part) for part in parts]
-    return text
+    numbers = [parse_whole(part) for part in text.lower().split("x")]
+    if None in numbers:
+        return text
+    return numbers[0] if len(numbers) == 1 else numbers

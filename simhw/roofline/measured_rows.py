@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from simhw.errors import SimhwError
-from simhw.input import csv_rows, quoted, read_text
+from simhw.input import check_header, csv_rows, parse_whole, quoted, read_text
 
 MAX_FILE_BYTES = 20_000_000
 MAX_SIZE = 2**31 - 1
@@ -41,9 +41,10 @@ class MeasuredRow:
     def count(self, column: str, least: int = 1) -> int:
         """A whole number."""
         cell = self.text(column)
-        if not (cell.isascii() and cell.isdigit() and len(cell) <= 10 and least <= int(cell) <= MAX_SIZE):
+        number = parse_whole(cell)
+        if number is None or not least <= number <= MAX_SIZE:
             self.fail(f"column {quoted(column)} is {quoted(cell)}; give a whole number of at least {least}")
-        return int(cell)
+        return number
 
     def counts(self, *columns: str) -> list[int]:
         """Whole numbers of at least 1."""
@@ -77,9 +78,7 @@ def measured_rows(folder: Path, name: str) -> list[MeasuredRow]:
     header = next((cells for _, cells in lines), [])
     while header and not header[-1]:  # of a spreadsheet's trailing commas
         header.pop()
-    for column in header:
-        if header.count(column) > 1:
-            raise SimhwError(f"{where}: the header names {quoted(column)} {header.count(column)} times; give every column its own name")
+    check_header(header, where, SimhwError)
     rows = []
     for number, (_, cells) in enumerate(lines, start=1):
         place = f"{where}: row {number}"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.input import parse_whole, quoted
 from simhw.roofline.layer_entries import MAX_SIZE
 from simhw.roofline.layer_table import Row
 from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network
@@ -99,9 +99,10 @@ def _unused(name: str, used: dict[str, int]) -> str:
 
 def _number(cells: Mapping[str, str], name: str, place: str, default: int | None = None, least: int = 1) -> int:
     cell = cells.get(name, "" if default is None else str(default))
-    if not (cell.isascii() and cell.isdigit() and len(cell) <= 13 and least <= int(cell) <= MAX_SIZE):
+    number = parse_whole(cell)
+    if number is None or not least <= number <= MAX_SIZE:
         _fail(place, f"{name} is {quoted(cell)}; give a whole number of at least {least}")
-    return int(cell)
+    return number
 
 
 def _sizes(cells: Mapping[str, str], names: tuple[str, ...], place: str) -> list[int]:
@@ -114,12 +115,14 @@ def _sizes(cells: Mapping[str, str], names: tuple[str, ...], place: str) -> list
 def _sparsity(cells: Mapping[str, str], place: str) -> str:
     """The ratio N:M of weights kept, in lowest terms only where it is dense; SCALE-Sim's own lists write 1 for that."""
     text = cells.get(SPARSITY, "1:1")
-    kept, colon, of = (part.strip() for part in text.partition(":"))
     if text == "1":
         return "1:1"
-    if not colon or not all(part.isascii() and part.isdigit() and len(part) <= 6 for part in (kept, of)) or not 1 <= int(kept) <= int(of):
-        _fail(place, f"sparsity is {quoted(text)}; give N:M, of which N of every M weights are kept, or 1:1 for a dense layer")
-    return "1:1" if int(kept) == int(of) else f"{int(kept)}:{int(of)}"
+    match [parse_whole(part.strip()) for part in text.split(":")]:
+        case [int(kept), int(of)] if 1 <= kept <= of:
+            pass
+        case _:
+            _fail(place, f"sparsity is {quoted(text)}; give N:M, of which N of every M weights are kept, or 1:1 for a dense layer")
+    return "1:1" if kept == of else f"{kept}:{of}"
 
 
 def _fail(place: str, problem: str) -> NoReturn:

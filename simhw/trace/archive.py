@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 
 from simhw.bfloat16 import BF16Array
-from simhw.errors import TraceError
+from simhw.errors import TraceError, reason
 from simhw.input import quoted
 from simhw.trace.directory import DEFLATED, ENCRYPTED, LOCAL_SIGNATURE, STORED, Member, read_directory
 
@@ -88,7 +88,7 @@ class Archive:
                 self._identity = _identity(file)
                 self.members = self._directory(file)
         except OSError as error:
-            raise self.error(f"cannot be read: {error.strerror or error}") from error
+            raise self.error(f"cannot be read: {reason(error)}") from error
         # Members whose checksum held once are not summed again.
         self._intact: set[str] = set()
 
@@ -156,7 +156,7 @@ class Archive:
         try:
             file = open(self.path, "rb")  # noqa: SIM115  the caller closes it
         except OSError as error:
-            raise self.error(f"cannot be read: {error.strerror or error}") from error
+            raise self.error(f"cannot be read: {reason(error)}") from error
         if _identity(file) != self._identity:
             file.close()
             raise self.error("has changed since it was opened; load it anew")

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from simhw.errors import TraceError
-from simhw.input import quoted
+from simhw.errors import TraceError, reason
+from simhw.input import listed, quoted
 
 SUFFIX = ".npz"
 ENVIRONMENT = "SIMHW_TRACES"
@@ -66,13 +66,12 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
                 problem = problem or error
     shown = quoted(str(wanted))[1:-1]
     if problem is not None:
-        raise TraceError(f"{shown}: cannot be looked up: {problem.strerror}; give the path of a trace that can be read") from None
+        raise TraceError(f"{shown}: cannot be looked up: {reason(problem)}; give the path of a trace that can be read") from None
     if wanted.is_dir():
         raise TraceError(f"{shown}: is a folder, not a trace file")
     if wanted.is_absolute():
         raise TraceError(f"{shown}: no such file")
     looked = ", ".join(["the current folder", *map(str, folders)])
     known = sorted({name for folder in [Path(), *folders] for name in _traces_in(folder)})
-    listed = f"{', '.join(known[:20])}{', ...' if len(known) > 20 else ''}" if known else "none"
     hint = "" if os.environ.get(ENVIRONMENT) else f"; ${ENVIRONMENT} may name more folders"
-    raise TraceError(f"{shown}: no such trace; looked in {looked}; traces found: {listed}{hint}")
+    raise TraceError(f"{shown}: no such trace; looked in {looked}; traces found: {listed(known, 20) or 'none'}{hint}")

@@ -307,7 +307,7 @@ def check_shapes(layer: Layer) -> None:
     """
 
     def fail(tensor: str, problem: str) -> None:
-        raise ShapeError(f"layer {layer.name!r}, tensor {tensor.upper()}: shape {layer.shapes.get(tensor)} {problem}")  # type: ignore[call-overload]
+        raise ShapeError(f"layer {layer.name!r}, tensor {tensor.upper()}: shape {layer.shapes.get(tensor)} {problem}")  # type: ignore[call-overload]  # any text may be asked for
 
     shapes = layer.shapes
     for tensor, shape in shapes.items():

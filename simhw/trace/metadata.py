@@ -24,7 +24,7 @@ from pydantic_core import from_json
 from simhw import __version__
 from simhw.bfloat16 import term_counts
 from simhw.errors import TraceError
-from simhw.trace.layer import Layer, Operation, TensorName, TensorStatistics
+from simhw.trace.layer import BLOCK_ROWS, Layer, Operation, TensorName, TensorStatistics
 from simhw.trace.statistics import COMPRESSED, per_image
 from simhw.trace.trace import Metadata
 
@@ -35,8 +35,8 @@ MEMBER = "metadata.json"
 # Every count fits int64, and every float64 on the way.
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Extent = Annotated[int, Field(ge=1, le=2**40)]
-Rows = Annotated[int, Field(ge=1, le=16)]
-RowStart = Annotated[int, Field(ge=0, le=2**53, multiple_of=16)]
+Rows = Annotated[int, Field(ge=1, le=BLOCK_ROWS)]
+RowStart = Annotated[int, Field(ge=0, le=2**53, multiple_of=BLOCK_ROWS)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 

@@ -13,7 +13,7 @@ from workloads.data.images import Images, pixel_statistics
 
 _PIXELS = 3 * 32 * 32
 # The largest file, CIFAR-100's training images, has 154 MB.
-_LIMIT_BYTES = 1 << 28
+_MAX_FILE_BYTES = 1 << 28
 
 
 def cifar10(folder: Path | None = None) -> Images:
@@ -56,7 +56,7 @@ def _joined(parts: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]) ->
 def _records(path: Path, label_bytes: int, classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Pixels (N, 3, 32, 32) and labels (N,); the last label byte counts."""
     record = label_bytes + _PIXELS
-    content = read_bytes(path, _LIMIT_BYTES, WorkloadError, "--data FOLDER with the .bin files of the set's binary version")
+    content = read_bytes(path, _MAX_FILE_BYTES, WorkloadError, "--data FOLDER with the .bin files of the set's binary version")
     size = len(content)
     if size == 0 or size % record:
         raise WorkloadError(f"{path}: {size} bytes are no whole number of records of {record}; give the binary version of the set")

@@ -14,7 +14,7 @@ from workloads.data.folders import read_image
 from workloads.detection.loss import EMPTY
 from workloads.task import Loss, Score, Task
 
-_LIMIT_BYTES = 1 << 30
+_MAX_FILE_BYTES = 1 << 30
 # Every image has room for as many as the fullest has; COCO's fullest has fewer than 100.
 _MOST_OBJECTS = 200
 _LONGEST_NAME = 255
@@ -161,7 +161,7 @@ def _by_id(entries: Iterator[_Entry]) -> Iterator[tuple[int, _Entry]]:
 def _instances(folder: Path, part: str) -> tuple[Found, dict[int, str]]:
     """Files with their boxes and categories, and the names of the categories."""
     path = folder / "annotations" / f"instances_{part}.json"
-    told = parse_json(read_text(path, _LIMIT_BYTES, WorkloadError, "COCO's annotations"), str(path), WorkloadError)
+    told = parse_json(read_text(path, _MAX_FILE_BYTES, WorkloadError, "COCO's annotations"), str(path), WorkloadError)
     names = {number: entry.text("name") for number, entry in _by_id(_entries(told, "categories", path))}
     images = dict(_by_id(_entries(told, "images", path)))
     boxes: dict[int, list[tuple[Box, int]]] = {}

@@ -11,7 +11,7 @@ from workloads.data.text import FIRST, Sample, language_model, text_classificati
 from workloads.task import Task
 
 # The longest, MNLI's training file, has about 80 MB; words as Python holds them take ten times as much.
-_LIMIT_BYTES = 1 << 28
+_MAX_FILE_BYTES = 1 << 28
 _BROKEN = 1000
 """Of so many lines one may lack columns: GLUE's own QQP file has a few such lines, which are left out."""
 _MOST_LABELS = 3
@@ -127,7 +127,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _text(path: Path) -> str:
-    return read_text(path, _LIMIT_BYTES, WorkloadError, "--data FOLDER with the set's files")
+    return read_text(path, _MAX_FILE_BYTES, WorkloadError, "--data FOLDER with the set's files")
 
 
 def _lines(text: str) -> Iterator[str]:

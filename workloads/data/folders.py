@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simhw.errors import WorkloadError
+from simhw.errors import WorkloadError, reason
 from simhw.input import read_bytes
 from workloads.task import Task, accuracy, cross_entropy
 
@@ -24,7 +24,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KEPT = 224 / 256
 """Of the shorter side of an image, when its middle is cut out."""
-_LIMIT_BYTES = 1 << 28
+_MAX_FILE_BYTES = 1 << 28
 # What a file may unpack to: 12 million pixels always, and a pixel more for every byte.  Photographs have half a byte a pixel and more.
 _PIXEL_BYTES, _LEAST_BYTES, _MOST_TIMES = 4, 48 << 20, 5
 _ORIENTATION = 0x0112
@@ -86,7 +86,7 @@ def read_image(path: Path, size: int, whole: bool = False) -> Tensor:
     except ImportError:
         raise WorkloadError("images in files are read by Pillow: pip install 'simhw[workloads]'") from None
 
-    content = read_bytes(path, _LIMIT_BYTES, WorkloadError, "a JPEG or PNG image")
+    content = read_bytes(path, _MAX_FILE_BYTES, WorkloadError, "a JPEG or PNG image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -181,8 +181,7 @@ def _entries(place: Path) -> "list[os.DirEntry[str]]":
         with os.scandir(place) as found:
             return sorted(found, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise WorkloadError(f"{place}: cannot be read ({problem}); give --data FOLDER with train/<class> and val/<class>") from None
+        raise WorkloadError(f"{place}: cannot be read ({reason(error)}); give --data FOLDER with train/<class> and val/<class>") from None
 
 
 def _images_in(place: Path) -> list[Path]:
