@@ -80,10 +80,10 @@ def fuzz(cases: int) -> pytest.MarkDecorator:
     )
 
 
-def generators(seeds: range) -> Iterator[random.Random]:
-    """One generator of random numbers a case."""
+def generators(seeds: range) -> Iterator[tuple[int, random.Random]]:
+    """Each case's seed and its generator of random numbers."""
     for seed in seeds:
-        yield random.Random(seed)
+        yield seed, random.Random(seed)
 
 
 def accepted(action: Callable[[], object], what: str) -> bool:

@@ -18,6 +18,7 @@ from torch import nn
 
 from simhw.errors import WorkloadError
 from tests.mutations import ODD_VALUES, accepted, fuzz, generators, mutated_bytes, mutated_tree
+from tests.zip_files import members_of, npy, zipped
 from workloads.checkpoint import load_checkpoint, save_checkpoint
 from workloads.schedule import Schedule
 
@@ -46,23 +47,9 @@ def state(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tens
     return [tensor.clone() for tensor in (*model.state_dict().values(), *kept)]
 
 
-def members(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
 def rewritten(path: Path, contents: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
-    """A zip of these members with the right checksums."""
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
+    path.write_bytes(zipped(contents, method))
     return path
-
-
-def npy(array: np.ndarray[Any, Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 def about_of(contents: dict[str, bytes]) -> Any:
@@ -117,9 +104,9 @@ def damaged_deep(rng: random.Random, contents: dict[str, bytes]) -> dict[str, by
 @fuzz(100)
 def test_a_damaged_checkpoint_goes_on_or_is_refused_whole(kind: str, seeds: range, tmp_path: Path):
     good = saved(tmp_path / "good.npz", kind)
-    contents, path = members(good), tmp_path / "bad.npz"
+    contents, path = members_of(good), tmp_path / "bad.npz"
     goes_on_or_is_refused(good, kind, "the good one")
-    for seed, rng in zip(seeds, generators(seeds), strict=True):
+    for seed, rng in generators(seeds):
         if rng.random() < 0.25:
             path.write_bytes(mutated_bytes(rng, good.read_bytes()))
         else:
@@ -156,7 +143,7 @@ PICKLED = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|O', 'fortran_order': Fals
     ],
 )
 def test_what_is_wrong_with_a_member_is_said(changes: dict[str, bytes | None], what: str, tmp_path: Path):
-    contents = members(saved(tmp_path / "good.npz", "sgd"))
+    contents = members_of(saved(tmp_path / "good.npz", "sgd"))
     changed = {name: content for name, content in (contents | changes).items() if content is not None}
     model, optimizer = training("sgd")
     before = state(model, optimizer)
@@ -167,7 +154,7 @@ def test_what_is_wrong_with_a_member_is_said(changes: dict[str, bytes | None], w
 
 @pytest.mark.parametrize("losses", [[], [1.0, float("inf")], [1.0, "x"], [1.0, None], "abc", [10**400], *([value] for value in ODD_VALUES)])
 def test_losses_that_are_not_finite_numbers_are_refused(losses: Any, tmp_path: Path):
-    contents = members(saved(tmp_path / "good.npz", "sgd"))
+    contents = members_of(saved(tmp_path / "good.npz", "sgd"))
     about = about_of(contents) | {"losses": losses}
     path = rewritten(tmp_path / "bad.npz", with_about(contents, about))
     fine = isinstance(losses, list) and losses in ([0.5], [1e308])
@@ -186,7 +173,7 @@ def test_a_checkpoint_of_another_training_of_the_same_model_is_refused(tmp_path:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_compressed_checkpoints_are_refused(method: int, tmp_path: Path):
-    path = rewritten(tmp_path / "bad.npz", members(saved(tmp_path / "good.npz", "sgd")), method)
+    path = rewritten(tmp_path / "bad.npz", members_of(saved(tmp_path / "good.npz", "sgd")), method)
     with pytest.raises(WorkloadError, match="compress"):
         load_checkpoint(path, *training("sgd"), 0)
 

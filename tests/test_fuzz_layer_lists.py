@@ -83,12 +83,12 @@ def test_what_is_damaged_is_good(name: str, tmp_path: Path) -> None:
 def test_a_damaged_list_is_predicted_or_refused_in_a_line(seeds: range, tmp_path: Path) -> None:
     predicted = 0
     names = list(DIALECTS)
-    for number, rng in enumerate(generators(seeds)):
+    for seed, rng in generators(seeds):
         # Half of the lists are YAML, whose tree can be damaged too.
-        name = names[number % len(names)] if number % 2 else names[0]
+        name = names[seed % len(names)] if seed % 2 else names[0]
         content = damaged(rng, name)
         (tmp_path / name).write_bytes(content)
-        device, run = RUNS[number % len(RUNS)]
+        device, run = RUNS[seed % len(RUNS)]
         predicted += accepted(lambda at=tmp_path / name, on=device, how=run: predict(at, on, how), f"{name}: {content!r:.2000}")  # type: ignore[misc]  # called at once
     assert 0 < predicted < len(seeds)
 

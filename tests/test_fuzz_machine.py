@@ -88,7 +88,7 @@ def damaged_file(rng: random.Random, folder: Path) -> tuple[str, str]:
 @fuzz(30)
 def test_damaged_files_load_and_run_or_are_refused(seeds: range, tmp_path: Path) -> None:
     good = 0
-    for rng, seed in zip(generators(seeds), seeds, strict=True):
+    for seed, rng in generators(seeds):
         path, name = damaged_file(rng, tmp_path)
         good += in_time(run_machine if name in machine_names() else run_device, f"seed {seed}, {name}", path)
     assert 0 < good < len(seeds)
@@ -96,7 +96,7 @@ def test_damaged_files_load_and_run_or_are_refused(seeds: range, tmp_path: Path)
 
 @fuzz(10)
 def test_damaged_files_are_shown_or_refused(seeds: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for rng, seed in zip(generators(seeds), seeds, strict=True):
+    for seed, rng in generators(seeds):
         path, name = damaged_file(rng, tmp_path)
         what = f"seed {seed}, {name}"
         for command in (["machine", "show", path], ["machine", "iso-area", "--pe", path, "--baseline", "bf16", "--area", "chip"]):
@@ -123,7 +123,7 @@ def odd_override(rng: random.Random, name: str) -> dict[str, object]:
 @fuzz(50)
 def test_overrides_run_or_are_refused(seeds: range) -> None:
     good = 0
-    for rng, seed in zip(generators(seeds), seeds, strict=True):
+    for seed, rng in generators(seeds):
         name = rng.choice([*machine_names(), *device_names()])
         what = f"seed {seed}, {name}"
         given: dict[str, object] = {}

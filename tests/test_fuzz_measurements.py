@@ -68,8 +68,8 @@ def test_the_files_that_are_damaged_are_good(name: str, tmp_path: Path) -> None:
 @fuzz(240)
 def test_a_damaged_file_is_read_or_refused_in_a_line(seeds: range, tmp_path: Path) -> None:
     read_well = 0
-    for number, rng in enumerate(generators(seeds)):
-        name = NAMES[number % len(NAMES)]
+    for seed, rng in generators(seeds):
+        name = NAMES[seed % len(NAMES)]
         content = damaged(rng, good(name))
         (tmp_path / f"{name}.csv").write_bytes(content)
         read_well += accepted(lambda name=name: read(tmp_path, name), f"{name}: {content[:300]!r}")  # type: ignore[misc]  # called at once

@@ -21,7 +21,6 @@ from tests.trace_files import (
     directory_offset,
     forged_header,
     large_trace,
-    npy,
     patched,
     read_all,
     refused,
@@ -33,6 +32,7 @@ from tests.trace_files import (
     with_member,
     with_metadata,
 )
+from tests.zip_files import npy
 
 
 @pytest.fixture

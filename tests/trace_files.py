@@ -1,6 +1,5 @@
 """Small traces, good ones and ways to spoil them, for the tests of the trace format."""
 
-import io
 import json
 import struct
 import zipfile
@@ -18,6 +17,7 @@ from simhw.trace.format import write_trace
 from simhw.trace.layer import InMemory, ProductBlock
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Metadata
+from tests.zip_files import members_of, zipped
 
 A, W, G = "layers/0000/a.npy", "layers/0000/w.npy", "layers/0000/g.npy"
 
@@ -77,13 +77,10 @@ def rewritten(
     source: Path, change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED, name: str = "bad.npz"
 ) -> Path:
     """A copy of a trace whose members were changed."""
-    with zipfile.ZipFile(source) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    members = members_of(source)
     change(members)
     target = source.with_name(name)
-    with zipfile.ZipFile(target, "w", compression) as archive:
-        for member, content in members.items():
-            archive.writestr(member, content)
+    target.write_bytes(zipped(members, compression))
     return target
 
 
@@ -117,12 +114,6 @@ def directory_offset(path: Path, member: str) -> int:
     content = path.read_bytes()
     at = content.rindex(member.encode())
     return content.rindex(b"PK\x01\x02", 0, at)
-
-
-def npy(array: np.ndarray, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, array, **options)
-    return stream.getvalue()
 
 
 def forged_header(descr: str, fortran: bool, shape: str, payload: bytes) -> bytes:
