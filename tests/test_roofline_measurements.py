@@ -164,3 +164,16 @@ def test_a_fit_without_rows_of_its_kind_says_so(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(devices, "FITS", {"v100": {"gemm": lambda _: median([])}})
     with pytest.raises(SimhwError, match="too few rows to fit the constants of gemm"):
         devices.calibrate(load_device("v100"), tmp_path)
+
+
+def test_networks_to_leave_out_are_needed_and_others_are_not(tmp_path: Path) -> None:
+    path = tmp_path / f"{ascend.FILE}.csv"
+    header, rows = "model,batch,images_per_second\n", ["ResNet18,1,800\n", "ResNet34,1,500\n"]
+    for few, known in (("C3D,1,30\n", "none"), (rows[0] * 2, "ResNet18")):
+        path.write_text(header + few, encoding="utf-8")
+        with pytest.raises(SimhwError, match=rf"{ascend.FILE}.csv: a fit takes rows of two networks that are plain.*; there are {known}$"):
+            ascend.calibrate(tmp_path)
+    path.write_text(header + "".join(rows), encoding="utf-8")
+    constants, scores = ascend.calibrate(tmp_path)
+    assert set(constants) == {"achieved.operator_s", "achieved.exposed"}
+    assert [(score.name, score.rows) for score in scores] == [("plain networks", 2), ("ResNet18", 1), ("ResNet34", 1)]

@@ -35,7 +35,7 @@ class MeasuredRow:
     def text(self, column: str) -> str:
         """A cell as it stands there."""
         if column not in self.cells:
-            self.fail(f"there is no column {quoted(column)}")
+            self.fail(f"there is no column {quoted(column)} under the header {quoted(','.join(self.cells))}")
         return self.cells[column]
 
     def count(self, column: str, least: int = 1) -> int:
@@ -43,7 +43,7 @@ class MeasuredRow:
         cell = self.text(column)
         number = parse_whole(cell)
         if number is None or not least <= number <= MAX_SIZE:
-            self.fail(f"column {quoted(column)} is {quoted(cell)}; give a whole number of at least {least}")
+            self.fail(f"column {quoted(column)} is {quoted(cell)}; give a whole number from {least} to {MAX_SIZE:,}")
         return number
 
     def counts(self, *columns: str) -> list[int]:

@@ -165,25 +165,38 @@ def fit(rows: Sequence[MeasuredNetwork]) -> tuple[float, float]:
 
 
 def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
-    """Constants fitted to all plain networks, and the errors on each network left out, and on the networks that no fit saw."""
+    """Constants fitted to all plain networks, and the errors on each network left out, and on the networks that no fit saw.
+
+    Raises
+    ------
+    SimhwError
+        As `read_rows`, or there are fewer than two plain networks, so that none can be left out.
+    """
     ascend = load_device("ascend310").values
     assert isinstance(ascend, AscendValues)
     rows = read_networks(folder, ascend)
     plain = [row for row in rows if is_plain(row.network, ascend.hardware.cube_depth["fp16"])]
     others = [row for row in rows if row not in plain]
+    models = sorted({row.model for row in plain})
+    if len(models) < 2:
+        known = ", ".join(models) or "none"
+        raise SimhwError(
+            f"{folder / FILE}.csv: a fit takes rows of two networks that are plain, such as ResNet18 and ResNet34; there are {known}"
+        )
     operator_s, exposed = fit(plain)
     scores, held = [], []
-    for model in sorted({row.model for row in plain}):
+    for model in models:
         constants = fit([row for row in plain if row.model != model])
         own = [(row, row.predicted_s(*constants)) for row in plain if row.model == model]
         scores.append(_score(model, "the other plain networks", own))
         held += own
-    every = _score("plain networks", "the other plain networks, each left out in turn", held)
+    together = [_score("plain networks", "the other plain networks, each left out in turn", held)]
     predicted = [(row, row.predicted_s(operator_s, exposed)) for row in others]
-    rest = _score("networks that are not plain", "plain networks", predicted)
+    if predicted:
+        together.append(_score("networks that are not plain", "plain networks", predicted))
     for model in sorted({row.model for row in others}):
         scores.append(_score(f"{model} (not plain)", "plain networks", [pair for pair in predicted if pair[0].model == model]))
-    return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [every, rest, *scores]
+    return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [*together, *scores]
 
 
 def _score(name: str, fitted_on: str, rows: Sequence[tuple[MeasuredNetwork, float]]) -> Score:
