@@ -1,5 +1,7 @@
 """The networks that come with simhw: their parameters and arithmetic are the published ones, and their shapes those of PyTorch models."""
 
+from typing import Any
+
 import pytest
 
 from simhw.errors import ShapeError
@@ -132,3 +134,19 @@ def test_attention_multiplies_all_heads() -> None:
     )
     assert (scores.products, scores.m, scores.n, scores.k) == (16, 512, 512, 64)
     assert (context.products, context.m, context.n, context.k) == (16, 512, 64, 512)
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes", "told"),
+    [
+        (None, None, "a network is None; give a name or the path of a file"),
+        (b"vgg16", None, "a network is b'vgg16'"),
+        ("vgg16", [1], r"sizes are \[1\]; give a mapping"),
+        ("vgg16", {"image": [64]}, r"size 'image' is \[64\]; give names and whole numbers"),
+        ("vgg16", {1: 2, "image": 64}, "size 1 is 2"),
+        ("vgg16", {"image": None}, "size 'image' is None"),
+    ],
+)
+def test_networks_and_sizes_of_other_types_are_refused(network: Any, sizes: Any, told: str) -> None:
+    with pytest.raises(ShapeError, match=told):
+        load_network(network, sizes=sizes)

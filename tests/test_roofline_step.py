@@ -1,7 +1,9 @@
 """A network's step: which kernels run, in which order and numbers, and what each moves, by hand on small networks."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from simhw.errors import ShapeError
@@ -404,3 +406,22 @@ def test_twice_the_batch_moves_at_most_twice_as_much(name: str) -> None:
     shipped = load_network(name)
     small, large = (sum(each.operator.dram_bytes for each in step(shipped, Run(batch))) for batch in (4, 8))
     assert small < large < 2 * small
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"batch": 2.5}, "batch is 2.5"),
+        ({"batch": "2"}, "batch is '2'"),
+        ({"batch": True}, "batch is True"),
+        ({"batch": None}, "batch is None"),
+        ({"mode": "train"}, "mode is 'train'; give one of inference, training"),
+        ({"precision": "bf16"}, "precision is 'bf16'; give one of fp32, amp, fp16, int8"),
+        ({"fusion": "x"}, "fusion is 'x'; give one of eager, fused"),
+        ({"optimizer": ["adam"]}, r"optimizer is \['adam'\]; give one of sgd, adam"),
+    ],
+)
+def test_a_run_of_unknown_words_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ShapeError, match=told):
+        Run(**{"batch": 2, **wrong})
+    assert Run(np.int64(2)).batch == 2  # type: ignore[arg-type]  # a whole number all the same

@@ -38,11 +38,18 @@ def load_network(network: str | os.PathLike[str], sequence: int | None = None, s
     Raises
     ------
     ShapeError
-        There is no such network or size, or the file is wrong; says where.
+        There is no such network or size, a size is no whole number, or the file is wrong; says where.
     """
+    if not isinstance(network, str | os.PathLike):
+        raise ShapeError(f"a network is {quoted(network)}; give a name or the path of a file")
+    if not isinstance(sizes or {}, Mapping):
+        raise ShapeError(f"sizes are {quoted(sizes)}; give a mapping of names to whole numbers")
     given = dict(sizes or {})
     if sequence is not None:
         given["sequence"] = sequence
+    for size, value in given.items():
+        if not isinstance(size, str) or not isinstance(value, int) or isinstance(value, bool):
+            raise ShapeError(f"size {quoted(size)} is {quoted(value)}; give names and whole numbers")
     name = os.fspath(network)
     if name in network_names():
         return _shipped(name, tuple(sorted(given.items())))

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 from simhw.errors import ShapeError
 from simhw.input import quoted
@@ -33,7 +34,7 @@ class Run:
     Raises
     ------
     ShapeError
-        The batch is not positive, or training is asked for in int8.
+        The batch is no positive whole number, another value is none of those known, or training is asked for in int8.
     """
 
     batch: int
@@ -43,8 +44,12 @@ class Run:
     optimizer: Optimizer = "sgd"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch <= MAX_COUNT:
-            raise ShapeError(f"batch is {quoted(self.batch)}; give 1 to {MAX_COUNT:,}")
+        for name, known in (("mode", Mode), ("precision", Precision), ("fusion", Fusion), ("optimizer", Optimizer)):
+            if getattr(self, name) not in get_args(known):
+                raise ShapeError(f"{name} is {quoted(getattr(self, name))}; give one of {', '.join(get_args(known))}")
+        batch: Any = self.batch  # of whatever type a caller gave, numpy's integers among them
+        if not isinstance(batch, Integral) or isinstance(batch, bool) or not 1 <= batch <= MAX_COUNT:
+            raise ShapeError(f"batch is {quoted(batch)}; give a whole number from 1 to {MAX_COUNT:,}")
         if self.mode == "training" and self.precision == "int8":
             raise ShapeError("int8 is for inference; train in fp32 or amp")
 
