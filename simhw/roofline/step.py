@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from simhw.errors import ShapeError
 from simhw.input import quoted
@@ -47,9 +47,9 @@ class Run:
         for name, known in (("mode", Mode), ("precision", Precision), ("fusion", Fusion), ("optimizer", Optimizer)):
             if getattr(self, name) not in get_args(known):
                 raise ShapeError(f"{name} is {quoted(getattr(self, name))}; give one of {', '.join(get_args(known))}")
-        batch: Any = self.batch  # of whatever type a caller gave, numpy's integers among them
-        if not isinstance(batch, Integral) or isinstance(batch, bool) or not 1 <= batch <= MAX_COUNT:
-            raise ShapeError(f"batch is {quoted(batch)}; give a whole number from 1 to {MAX_COUNT:,}")
+        whole = issubclass(type(self.batch), Integral) and type(self.batch) is not bool  # numpy's integers too
+        if not whole or not 1 <= self.batch <= MAX_COUNT:
+            raise ShapeError(f"batch is {quoted(self.batch)}; give a whole number from 1 to {MAX_COUNT:,}")
         if self.mode == "training" and self.precision == "int8":
             raise ShapeError("int8 is for inference; train in fp32 or amp")
 
