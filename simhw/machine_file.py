@@ -85,7 +85,9 @@ def validated(model: type[Values], values: Mapping[str, Any], where: str) -> Val
     try:
         return model.model_validate(values, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors(include_url=False)
+        # A misspelt name comes before the value that it leaves missing.
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         place = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f", given {quoted(first['input'])}"
         raise MachineError(f"{where}: {quoted(place)[1:-1]}: {first['msg']}{given}") from None

@@ -52,6 +52,11 @@ def parse_yaml(text: str) -> Any:
         if not isinstance(next(events), yaml.StreamEndEvent):
             raise yaml.YAMLError("more than one document")
         return document
+    except yaml.MarkedYAMLError as problem:
+        # PyYAML's own text is of several lines, and calls the document a "<unicode string>" each time.
+        said = ", ".join(part for part in (problem.context, problem.problem) if part)
+        mark = problem.problem_mark or problem.context_mark
+        raise yaml.YAMLError(f"{said}, line {mark.line + 1}" if mark else said) from None
     except UnicodeEncodeError:
         raise yaml.YAMLError("a text that is no Unicode: half a pair of surrogates") from None
 

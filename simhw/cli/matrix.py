@@ -96,9 +96,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from workloads.matrix import chosen_rows, needed, table
 
     training.check_counts(arguments, "jobs", "capture_batch")
+    rows = chosen_rows(arguments.workloads)
     for suffix in (".csv", ".md", ".png"):
         check_target(arguments.out + suffix, (suffix,))
-    rows = chosen_rows(arguments.workloads)
     folder = Path(arguments.runs)
     try:
         folder.mkdir(exist_ok=True)

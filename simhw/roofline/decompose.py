@@ -47,7 +47,7 @@ def highest_rank(layer: Conv | Linear, compression: float = 2.0) -> int | None:
         The layer has groups, or compression is no finite number above 0.
     """
     if not 0 < compression < inf:
-        raise ShapeError(f"{layer.name}: compression is {compression}; give a number of more than 0")
+        raise ShapeError(f"compression is {compression:g}; give a number of more than 0")
     _refuse_groups(layer)
     inputs, outputs, taps = _sizes(layer)
     if taps == 1:

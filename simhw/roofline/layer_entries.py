@@ -199,7 +199,9 @@ def checked(kind: str, model: type[Entry], values: Any, where: str) -> Entry:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # A misspelt name comes before the field that it leaves missing.
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         field = ".".join(str(part) for part in first["loc"]) or kind
         if first["type"] == "extra_forbidden":
             known = ", ".join(each.alias or name for name, each in model.model_fields.items())
