@@ -72,8 +72,8 @@ def as_bfloat16(values: npt.ArrayLike, what: str = "operand", rounding: Literal[
         array = _array(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(f"{what} is no plain array: {error}") from error
-    if array.dtype == np.uint16:
-        return array
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        return array.astype(np.uint16, copy=False)  # whatever its byte order
     if array.dtype.kind == "f":
         # What float32 does not hold is an infinity, which is refused where it matters.
         with np.errstate(over="ignore"):
@@ -89,6 +89,8 @@ def _array(values: Any) -> npt.NDArray[Any]:
         bits = tensor.view(sys.modules["torch"].int16) if dtype == "torch.bfloat16" else tensor
         array: npt.NDArray[Any] = bits.numpy()
         return array.view(np.uint16) if dtype == "torch.bfloat16" else array
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        raise ValueError(f"{int(values.mask.sum())} of its values are masked; fill them")
     array = np.asarray(values)
     # NumPy has no bfloat16 of its own: that of ml_dtypes, which JAX gives, is two bytes as well.
     return array.view(np.uint16) if dtype == "bfloat16" else array

@@ -34,6 +34,6 @@ def assign(values: dict[str, Any], path: str, value: Any, where: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise MachineError(f"{where}: {path}: {section} is a value, not a section")
-    if value == {} and isinstance(values.get(last), dict):
+    if isinstance(value, dict) and not value and isinstance(values.get(last), dict):
         return
     values[last] = value

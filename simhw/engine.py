@@ -18,6 +18,8 @@ from simhw.sampling import StratumTally
 from simhw.trace.layer import OPERATIONS, Layer, Operation
 
 SWITCH_INTERVAL_S = 0.0005
+MOST_WORKERS = 1024
+"""Threads; systems refuse some number of them in the middle of the work."""
 
 Passes = tuple[npt.NDArray[np.int64], Counter[str]]
 

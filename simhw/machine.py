@@ -3,9 +3,11 @@
 An override replaces a value and its provenance.  The content hash covers the values alone.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +19,7 @@ from simhw.errors import MachineError
 from simhw.input import quoted
 from simhw.lowering import LanePadding, Padding
 from simhw.machine_file import Description, Name, Provenance, content_hash, read_machine, validated
-from simhw.memory.parameters import Memory
+from simhw.memory.parameters import MAX_BYTES, Memory
 from simhw.overrides import label, override, parse_overrides, split_machine
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
@@ -107,9 +109,14 @@ class _Values(BaseModel):
         names = set(leaf_names(self.model_dump()))
         for part in ("tile_costs_of", "sram_costs_of"):
             try:
-                unknown = set(parse_overrides(getattr(self, part))) - names
+                stated = parse_overrides(getattr(self, part))
             except MachineError as error:
                 raise ValueError(f"{part}: {error}") from None
+            unknown = stated.keys() - names
+            for name, value in stated.items():
+                # Costs follow the ratio to these sizes.
+                if name.endswith("_bytes") and (type(value) is not int or not 1 <= value <= MAX_BYTES):
+                    raise ValueError(f"{part}: {quoted(name)[1:-1]} is {quoted(value)}; give a size in bytes, from 1 to {MAX_BYTES}")
             if unknown and not (part == "sram_costs_of" and self.memory is None):
                 raise ValueError(f"{part} names {quoted(min(unknown))}, which is no value of the machine")
         return self
@@ -262,7 +269,10 @@ def baseline_of(machine: Machine) -> Machine | None:
     """
     if machine.values.baseline is None:
         return None
-    baseline = load_machine(machine.values.baseline)
+    try:
+        baseline = load_machine(machine.values.baseline)
+    except MachineError as error:
+        raise MachineError(f"{machine.label}: baseline: {error}") from None
     streams, own = machine.values.lowering.streams, baseline.values.lowering.streams
     shared = {f"lowering.{name}": value for name, value in streams.items() if value != own[name]}
     names = set(leaf_names(baseline.values.model_dump()))
@@ -281,6 +291,21 @@ def parse_machine(text: str) -> Machine:
     """
     name, overrides = split_machine(text)
     return load_machine(name, **overrides)
+
+
+def machine_of(machine: Machine | str | PathLike[str]) -> Machine:
+    """A machine as the public calls take it: one that is loaded, or what `parse_machine` reads.
+
+    Raises
+    ------
+    MachineError
+        It is neither, or as `parse_machine`.
+    """
+    if isinstance(machine, Machine):
+        return machine
+    if not isinstance(machine, str | PathLike):
+        raise MachineError(f"{quoted(machine)} is no machine; give one that load_machine gave, a name, or the path of a .yaml file")
+    return parse_machine(os.fspath(machine))
 
 
 def _validate(values: dict[str, Any], where: str) -> _BitParallel | _FPRaker | _TensorDash:

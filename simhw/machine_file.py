@@ -83,14 +83,23 @@ def validated(model: type[Values], values: Mapping[str, Any], where: str) -> Val
         A value is missing, unknown or of the wrong type; names it.
     """
     try:
-        return model.model_validate(values, strict=True)
+        valid = model.model_validate(values, strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False)
         # A misspelt name comes before the value that it leaves missing.
         first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+        problem = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # of the file as a whole
+            raise MachineError(f"{where}: {problem}") from None
         place = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f", given {quoted(first['input'])}"
-        raise MachineError(f"{where}: {quoted(place)[1:-1]}: {first['msg']}{given}") from None
+        raise MachineError(f"{where}: {quoted(place)[1:-1] or quoted(place)}: {problem}{given}") from None
+    kept = valid.model_dump()
+    for name in leaf_names(values):
+        # True and 4.0 equal the choices 1 and 4.
+        if type(given := leaf(values, name)) in (bool, float) and type(leaf(kept, name)) is int:
+            raise MachineError(f"{where}: {name}: give an integer, not {given}")
+    return valid
 
 
 def content_hash(values: BaseModel) -> str:
@@ -112,7 +121,8 @@ def machine_text(machine: str | Path) -> str:
         return files("simhw").joinpath("machines", f"{where}.yaml").read_text(encoding="utf-8")
     # Whatever else has the suffix, a folder or a pipe, is none; a name too long for a file is none either.
     if Path(machine).suffix not in (".yaml", ".yml") or not os.path.isfile(machine):
-        raise MachineError(f"no machine {quoted(where)}: give the path of a .yaml file or one of {', '.join(machine_names())}")
+        device = f" ({where} is a device of `simhw roofline`)" if f"devices/{where}" in _shared_names() else ""
+        raise MachineError(f"no machine {quoted(where)}{device}: give the path of a .yaml file or one of {', '.join(machine_names())}")
     return read_text(machine, MAX_FILE_BYTES, MachineError, "a machine file")
 
 
@@ -190,9 +200,9 @@ def _provenance(entry: Mapping[str, Any], key: str, where: str) -> Provenance:
     if set(entry) - {"uncertainty"} != {"value", "source", "confidence"}:
         raise MachineError(f"{where}: {key} needs exactly value, source and confidence, and maybe an uncertainty")
     confidence, uncertainty = entry["confidence"], entry.get("uncertainty", 0.0)
-    if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
         raise MachineError(f"{where}: the confidence of {key} must lie between 0 and 1")
-    if not isinstance(uncertainty, int | float) or not 0 <= uncertainty <= MAX_UNCERTAINTY:
+    if isinstance(uncertainty, bool) or not isinstance(uncertainty, int | float) or not 0 <= uncertainty <= MAX_UNCERTAINTY:
         raise MachineError(
             f"{where}: the uncertainty of {key} must lie between 0 and {MAX_UNCERTAINTY}: 0.3 is from the value / 1.3 to the value x 1.3"
         )

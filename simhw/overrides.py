@@ -27,13 +27,15 @@ def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
     Raises
     ------
     MachineError
-        A text without ``=``, or a value that is not YAML.
+        A text without ``=``, a value that is not YAML, or a key twice.
     """
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise MachineError(f"override {quoted(setting)} is not of the form key=value, for example pe.oob_threshold=9")
+        if key.strip() in overrides:
+            raise MachineError(f"{quoted(key.strip())} is overridden twice; give one value")
         try:
             overrides[key.strip()] = parse_yaml(value)
         except yaml.YAMLError as error:
@@ -80,19 +82,35 @@ def resolve(key: str, names: Collection[str], where: str) -> str:
     raise MachineError(f"{where}: no value {quoted(key)} to override; {there}; {more}")
 
 
+def resolved(overrides: Mapping[str, Any], names: Collection[str], where: str) -> dict[str, Any]:
+    """Overrides by whole dotted names.
+
+    Raises
+    ------
+    MachineError
+        As `resolve`; or two of them mean the same value.
+    """
+    found: dict[str, Any] = {}
+    for key, value in overrides.items():
+        path = resolve(key, names, where)
+        if path in found:
+            raise MachineError(f"{where}: {path} is overridden twice, by its whole name and by its last part; give one value")
+        found[path] = value
+    return found
+
+
 def override(values: dict[str, Any], provenance: dict[str, Provenance], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Replace values and their provenance; gives what was replaced by its full dotted name.
 
     Raises
     ------
     MachineError
-        No such value, or several.
+        No such value, or several; or one twice.
     """
-    changed: dict[str, Any] = {}
-    names = dict.fromkeys(leaf_names(values))
-    for key, value in overrides.items():
-        path = resolve(key, names, where)
-        changed[path] = value.item() if isinstance(value, np.generic) else value
+    changed = resolved(overrides, dict.fromkeys(leaf_names(values)), where)
+    for path, value in changed.items():
+        # NumPy's numbers and arrays are as good as Python's.
+        changed[path] = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
         assign(values, path, changed[path], where)
         provenance[path] = Provenance("set by the user", 1.0)
     return changed

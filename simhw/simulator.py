@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from os import PathLike
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from simhw import __version__
 from simhw.batch import grow_layer, growth
 from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
-from simhw.engine import Check
+from simhw.engine import MOST_WORKERS, Check
 from simhw.errors import ShapeError, SimhwError, TraceError
-from simhw.machine import Machine, baseline_of, load_machine
+from simhw.input import quoted
+from simhw.machine import Machine, baseline_of, machine_of
 from simhw.memory.model import MemoryCost, memory_cost
 from simhw.operation_result import Cost, OperationResult, useful_share
 from simhw.results import Comparison, Results
@@ -60,7 +62,7 @@ def simulate_gemm(a: npt.ArrayLike, b: npt.ArrayLike, machine: Machine | str, ou
         (TensorDash).
     b : (N, K)
         The other operand.  K is padded with zeros to whole sets, partial tiles with PEs that hold nobody up.
-    machine : Machine or name
+    machine : Machine, name or path, the latter two maybe with overrides (``fpraker:tile.rows=4``)
     output : bool
         Whether to compute the products' values.
     check : bool
@@ -73,7 +75,7 @@ def simulate_gemm(a: npt.ArrayLike, b: npt.ArrayLike, machine: Machine | str, ou
     CheckError
         The replay differs.
     """
-    machine = load_machine(machine) if isinstance(machine, str) else machine
+    machine = machine_of(machine)
     x, y = (_operand(matrix, name, machine) for matrix, name in ((a, "a"), (b, "b")))
     if x.shape[1] != y.shape[1]:
         raise ShapeError(f"a {x.shape} and b {y.shape} differ in K, their last axis")
@@ -130,6 +132,8 @@ def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, e
     TraceError
         Training did not run the operation.
     """
+    if not isinstance(layer, Layer):
+        raise TraceError(f"{quoted(layer)} is no layer; give a Layer, such as one of a trace's layers")
     if operation not in layer.operations:
         raise TraceError(f"layer {layer.name!r}: training did not run {operation}; it ran {', '.join(layer.operations) or 'nothing'}")
     a, w, g = (layer.source(tensor) if layer.holds(tensor) else None for tensor in TENSORS)
@@ -180,7 +184,7 @@ def simulate(
     check : bool
         Replay every pass step by step and compare cycles, counters and output bits (slow).
     workers : int, optional
-        Threads; by default one per processor core.
+        Threads, at most 1,024; by default one per processor core.
     batch : int, optional
         Grow the step to so many images, whose values are those of the captured ones again and again; weights are not
         repeated.  A multiple of the images that the trace holds.  `Results.doubts` names the layers that are unlike others.
@@ -194,11 +198,14 @@ def simulate(
     """
     started = time.monotonic()
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
-    machine = load_machine(machine) if isinstance(machine, str) else machine
-    if sample is not None and not 0 < sample <= 1:
-        raise SimhwError(f"sample {sample}: give a fraction above 0 and at most 1")
+    machine = machine_of(machine)
+    if sample is not None and not (isinstance(sample, float | int | np.number) and 0 < sample <= 1):
+        raise SimhwError(f"sample {quoted(sample)}: give a fraction above 0 and at most 1")
+    seed = _integer("seed", seed, 0)
+    workers = None if workers is None else _integer("workers", workers, 1, MOST_WORKERS)
+    batch = None if batch is None else _integer("batch", batch, 1)
     _check_finite(trace)
-    chosen = baseline_of(machine) if baseline is None else load_machine(baseline) if isinstance(baseline, str) else baseline
+    chosen = baseline_of(machine) if baseline is None else machine_of(baseline)
     costs: Mapping[Place, Cost] | None = None
     grown = growth(trace, batch) if batch is not None else None
     useful: Mapping[Place, float] | None = None
@@ -258,7 +265,15 @@ def compare(
     workers: int | None = None,
     batch: int | None = None,
 ) -> Comparison:
-    """Simulate a training step on several machines; see `simulate` for the parameters."""
+    """Simulate a training step on several machines; see `simulate` for the parameters.
+
+    Raises
+    ------
+    SimhwError
+        As of `simulate`; or the machines are no list, or an empty one.
+    """
+    if isinstance(machines, str | Machine) or not isinstance(machines, Iterable) or not (machines := list(machines)):
+        raise SimhwError(f"machines {quoted(machines)}: give a list of at least one machine")
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers, "batch": batch}
     return Comparison([simulate(trace, machine, baseline=baseline, **options) for machine in machines])
@@ -308,6 +323,13 @@ def _replay(machine: Machine) -> Check:
         check_passes(machine, *arguments)
 
     return check
+
+
+def _integer(name: str, value: object, least: int, most: float = inf) -> int:
+    """An option that is a whole number from `least` to `most`."""
+    if not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise SimhwError(f"{name} {quoted(value)}: give an integer of at least {least}{f' and at most {most}' if most < inf else ''}")
+    return int(value)
 
 
 def _check_finite(trace: Trace) -> None:

@@ -86,18 +86,20 @@ def checked(arguments: argparse.Namespace) -> Request:
         An option cannot be used.
     """
     from simhw.batch import growth
+    from simhw.engine import MOST_WORKERS
+    from simhw.input import quoted
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.trace.format import load_trace
 
     sample = 1.0 if arguments.exact else arguments.sample
     if sample is not None and not 0 < sample <= 1:
         raise SimhwError(f"--sample {sample:g}: give a share above 0 and at most 1")
-    if arguments.workers is not None and arguments.workers < 1:
-        raise SimhwError(f"--workers {arguments.workers}: give at least 1")
+    if arguments.workers is not None and not 1 <= arguments.workers <= MOST_WORKERS:
+        raise SimhwError(f"--workers {quoted(arguments.workers)}: give from 1 to {MOST_WORKERS}")
     if arguments.seed < 0:
-        raise SimhwError(f"--seed {arguments.seed}: give a number of at least 0")
+        raise SimhwError(f"--seed {quoted(arguments.seed)}: give a number of at least 0")
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
-        if path:
+        if path is not None:
             check_target(path, suffixes)
     pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory)
     trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
@@ -141,10 +143,10 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
     from simhw.results import Comparison
 
     lines = []
-    if arguments.out:
+    if arguments.out is not None:
         (results[0] if len(results) == 1 else Comparison(results)).write(arguments.out)
         lines.append(f"table written to {arguments.out}")
-    if arguments.plot:
+    if arguments.plot is not None:
         plot(arguments.plot)
         lines.append(f"plot written to {arguments.plot}")
     return lines
@@ -153,7 +155,7 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
 def _machines(texts: list[str], settings: list[str], baseline: str | None, memory: str | None) -> "list[tuple[Machine, Machine | None]]":
     from simhw.dotted import leaf_names
     from simhw.machine import baseline_of, load_machine
-    from simhw.overrides import meant, parse_overrides, resolve, split_machine
+    from simhw.overrides import meant, parse_overrides, resolve, resolved, split_machine
 
     common = parse_overrides(settings)
     used: set[str] = set()
@@ -169,7 +171,7 @@ def _machines(texts: list[str], settings: list[str], baseline: str | None, memor
         fitting = {key: value for key, value in common.items() if meant(key, names)}
         used |= fitting.keys()
         # A machine's own overrides come last and so prevail, whichever way they are named.
-        chosen = {resolve(key, names, name): value for given in (fitting, own) for key, value in given.items()}
+        chosen = resolved(fitting, names, name) | resolved(own, names, name)
         machine = load_machine(name, **(_memory_model(plain, memory) | chosen))
         against = reference or baseline_of(machine)
         if f"{machine.label} {machine.content_hash}" in pairs:

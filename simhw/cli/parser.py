@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from simhw.errors import SimhwError
 
@@ -32,3 +32,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         for name in (None, "store"):
             self.register("action", name, _Once)
+
+    def error(self, message: str) -> NoReturn:
+        """Say how the command is used and what is wrong, in a line as short as that of any other error."""
+        super().error(str(SimhwError(message)))

@@ -155,7 +155,7 @@ def _stats(arguments: argparse.Namespace) -> int:
     from simhw.report.trace_tables import statistics_frame
 
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
-        if path:
+        if path is not None:
             check_target(path, suffixes)
     trace = _load(arguments)
     frame = statistics_frame(trace)
@@ -163,10 +163,10 @@ def _stats(arguments: argparse.Namespace) -> int:
         raise SimhwError(f"{trace.path}: has neither statistics nor whole tensors")
     # Files first: the reader of a pipe may leave early.
     written = []
-    if arguments.out:
+    if arguments.out is not None:
         write_frame(frame, arguments.out)
         written.append(f"table written to {arguments.out}")
-    if arguments.plot:
+    if arguments.plot is not None:
         from simhw.report.trace_plots import plot_trace_statistics
 
         plot_trace_statistics(trace, arguments.plot)

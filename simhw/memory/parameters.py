@@ -12,8 +12,9 @@ from simhw.memory.dram import DramParameters
 
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
 """Of memories, and values along an axis of a container: a million is beyond any chip."""
-Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
+MAX_BYTES = 1 << 40
 """Of one memory: a terabyte."""
+Bytes = Annotated[int, Field(ge=1, le=MAX_BYTES)]
 Compression = Literal["none", "bdc", "zero"]
 
 

@@ -4,6 +4,7 @@ Read here rather than by Python's `zipfile`, which takes a kilobyte a member, be
 raises what happens to come up.  Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16, 4.5.3.
 """
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,17 +87,19 @@ def _end(file: BinaryIO, problem: Problem) -> tuple[int, int, int]:
     start = max(0, file_bytes - END.size - LONGEST_COMMENT)
     file.seek(start)
     tail = file.read(END.size + LONGEST_COMMENT)
-    at = tail.rfind(END_SIGNATURE, 0, max(0, len(tail) - END.size + len(END_SIGNATURE)))
-    if at < 0:
+    candidates = [match.start() for match in re.finditer(re.escape(END_SIGNATURE), tail) if match.start() + END.size <= len(tail)]
+    if not candidates:
         file.seek(0)
         begins = file.read(4) == LOCAL_SIGNATURE
         what = "is cut off or damaged: it begins as a zip file but its directory is missing" if begins else "is not a zip file"
         raise problem(f"{what}; a trace is an .npz file that simhw has written")
-    _, disk, first_disk, here, number, size, offset, comment = END.unpack_from(tail, at)
-    ends_at = start + at
     damaged = problem("is cut off or damaged: the record at its end does not fit it; a trace is an .npz file that simhw has written")
-    if at + END.size + comment != len(tail):
+    # Its comment ends the file; one that holds the signature itself looks like a second record.
+    fitting = [at for at in candidates if at + END.size + END.unpack_from(tail, at)[-1] == len(tail)]
+    if not fitting:
         raise damaged
+    ends_at = start + fitting[0]
+    _, disk, first_disk, here, number, size, offset, _ = END.unpack_from(tail, fitting[0])
     if ELSEWHERE in (size, offset) or ELSEWHERE_16 in (here, number):
         locator_at = ends_at - LOCATOR64.size
         if locator_at < END64.size:

@@ -51,7 +51,10 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
     TraceError
         There is no such file; the message says where it was looked for and which traces there are.
     """
-    wanted = Path(name)
+    try:
+        wanted = Path(os.fsdecode(name))
+    except TypeError:
+        raise TraceError(f"{quoted(name)} is no trace; give a path or a name, or a Trace where one is taken") from None
     # Joining an absolute path to a folder gives the path itself, so it is looked up as it is.
     names = [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
     folders = _folders()

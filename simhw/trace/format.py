@@ -196,8 +196,7 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
             blocks_by_size=record.blocks_by_size,
         )
     except ShapeError as error:
-        problem = str(error)
-        raise archive.error(problem if problem.startswith("layer ") else f"layer {record.name!r}: {problem}") from error
+        raise archive.error(str(error)) from error
     unknown = sorted(set(blocks) - set(layer.operations))
     if unknown:
         raise archive.error(f"layer {record.name!r}: holds blocks of {unknown[0]}, which training did not run")

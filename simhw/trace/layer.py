@@ -1,14 +1,16 @@
 """One multiply-accumulate layer instance of a training step: what it is, its tensors, and what was measured of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from math import prod
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array, as_bfloat16, term_counts
 from simhw.errors import ShapeError
+from simhw.input import quoted
 
 Operation = Literal["forward", "input_grad", "weight_grad"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "input_grad", "weight_grad")
@@ -61,9 +63,19 @@ class TensorSource(Protocol):
 
 @dataclass(frozen=True)
 class InMemory:
-    """A tensor source that holds its values."""
+    """A tensor source that holds its values, which are bit patterns.
+
+    Raises
+    ------
+    ShapeError
+        They are no array of uint16.
+    """
 
     values: BF16Array
+
+    def __post_init__(self) -> None:
+        if getattr(self.values, "dtype", None) != np.uint16:
+            raise ShapeError(f"values of {getattr(self.values, 'dtype', type(self.values).__name__)}: give bit patterns, as uint16")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -128,30 +140,43 @@ class ProductBlock:
     y: TensorSource
 
 
-def _tuple(value: object, dims: int, name: str) -> tuple[int, ...]:
-    if isinstance(value, (int, np.integer)):
-        return (int(value),) * dims
-    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == dims:
-        return tuple(int(item) for item in value)
-    raise ShapeError(f"geometry {name}={value!r}: give an integer or {dims} integers")
+def _integers(value: object, number: int | None, what: str) -> tuple[int, ...]:
+    """A sequence of so many integers, of any number where that is None; a single one stands for all."""
+    if isinstance(value, (int, np.integer)) and number is not None:
+        return (int(value),) * number
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    sized = isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and (number is None or len(value) == number)
+    if sized and all(isinstance(item, (int, np.integer)) for item in value):  # type: ignore[attr-defined]  # a sequence, as just found
+        return tuple(int(item) for item in value)  # type: ignore[attr-defined]
+    raise ShapeError(f"{what}={quoted(value)}: give {'integers' if number is None else f'an integer or {number} integers'}")
+
+
+def _mapping(value: object, what: str, names: Collection[str]) -> Mapping[Any, Any]:
+    """A mapping that has no other keys than these; nothing is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ShapeError(f"{what} is {quoted(value)}: give a mapping with some of {', '.join(names)}")
+    unknown = [key for key in value if key not in names]
+    if unknown:
+        raise ShapeError(f"{what} has unknown keys {quoted(unknown)}: known are {', '.join(names)}")
+    return value
 
 
 def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geometry:
-    fields: Mapping[str, object] = vars(given) if isinstance(given, Geometry) else (given or {})
-    unknown = set(fields) - set(Geometry.__dataclass_fields__)
-    if unknown:
-        raise ShapeError(f"geometry has unknown keys {sorted(unknown)}: known are {', '.join(Geometry.__dataclass_fields__)}")
-    dims = CONVOLUTIONS.get(kind, 0)
-    if fields.get("output_padding") and kind not in TRANSPOSED_CONVOLUTIONS:
-        raise ShapeError(f"geometry output_padding={fields['output_padding']!r}: only a transposed convolution has one, not {kind}")
+    fields = _mapping(vars(given) if isinstance(given, Geometry) else given, "geometry", Geometry.__dataclass_fields__)
+    dims, extra = CONVOLUTIONS.get(kind, 0), fields.get("output_padding")
+    if extra and kind not in TRANSPOSED_CONVOLUTIONS:
+        raise ShapeError(f"geometry output_padding={quoted(extra)}: only a transposed convolution has one, not {kind}")
     if not dims:
         return Geometry()
     geometry = Geometry(
-        stride=_tuple(fields.get("stride", 1), dims, "stride"),
-        padding=_tuple(fields.get("padding", 0), dims, "padding"),
-        dilation=_tuple(fields.get("dilation", 1), dims, "dilation"),
-        groups=int(fields.get("groups", 1)),  # type: ignore[call-overload]  # checked just below
-        output_padding=_tuple(fields.get("output_padding") or 0, dims, "output_padding") if kind in TRANSPOSED_CONVOLUTIONS else (),
+        stride=_integers(fields.get("stride", 1), dims, "geometry stride"),
+        padding=_integers(fields.get("padding", 0), dims, "geometry padding"),
+        dilation=_integers(fields.get("dilation", 1), dims, "geometry dilation"),
+        groups=_integers(fields.get("groups", 1), 1, "geometry groups")[0],
+        output_padding=_integers(extra or 0, dims, "geometry output_padding") if kind in TRANSPOSED_CONVOLUTIONS else (),
     )
     limits = [max(steps) for steps in zip(geometry.stride, geometry.dilation, strict=True)]
     if any(not 0 <= extra < limit for extra, limit in zip(geometry.output_padding, limits, strict=False)):
@@ -219,32 +244,49 @@ class Layer:
         blocks: Mapping[Operation, Sequence[ProductBlock]] | None = None,
         blocks_by_size: bool = False,
     ) -> None:
-        self.name = name
+        if not isinstance(name, str):
+            raise ShapeError(f"a layer's name is {quoted(name)}: give a text")
+        self.name, where = name, f"layer {name!r}"
         self._sources: dict[TensorName, TensorSource] = {}
         for tensor, values in zip(TENSORS, (a, w, g), strict=True):
             if isinstance(values, TensorSource):
                 self._sources[tensor] = values
             elif values is not None:
                 self._sources[tensor] = InMemory(as_bfloat16(values, f"layer {name!r}, tensor {tensor.upper()}"))
-        self.shapes = {t: tuple(int(n) for n in shape) for t, shape in (shapes or {}).items()}
+        given = _mapping(shapes, f"{where}, shapes", TENSORS)
+        self.shapes = {t: _integers(shape, None, f"{where}, shape of {t.upper()}") for t, shape in given.items()}
         self.shapes |= {t: source.shape for t, source in self._sources.items()}
         if kind in ("conv", "conv_transpose") and "w" in self.shapes:
             kind = f"{kind}{len(self.shapes['w']) - 2}d"
         if kind not in KINDS:
-            raise ShapeError(f"layer {name!r}: unknown kind {kind!r}; known are {', '.join(KINDS)}")
+            raise ShapeError(f"{where}: unknown kind {quoted(kind)}; known are {', '.join(KINDS)}")
         self.kind = kind
-        self.geometry = _geometry(kind, geometry)
-        self.statistics = dict(statistics or {})
-        self.blocks = {operation: tuple(cells) for operation, cells in (blocks or {}).items()}
+        try:
+            self.geometry = _geometry(kind, geometry)
+        except ShapeError as error:
+            raise ShapeError(f"{where}: {error}") from None
+        self.statistics = dict(_mapping(statistics, f"{where}, statistics", TENSORS))
+        for tensor, measured in self.statistics.items():
+            # Those of a tensor that is not held may be of fewer images, that the step was grown from.
+            held = prod(self.shapes[tensor]) if tensor in self._sources else None
+            if not isinstance(measured, TensorStatistics) or held not in (None, measured.size):
+                raise ShapeError(f"{where}, tensor {tensor.upper()}: what is given are no statistics of its {held or 'own'} values")
+        sampled = _mapping(blocks, f"{where}, blocks", OPERATIONS)
+        for cells in sampled.values():
+            if not isinstance(cells, Sequence) or not all(isinstance(cell, ProductBlock) for cell in cells):
+                raise ShapeError(f"{where}: its blocks are {quoted(cells)}; give sequences of ProductBlock")
+        self.blocks = {operation: tuple(cells) for operation, cells in sampled.items()}
         self.blocks_by_size = blocks_by_size
         possible = [o for o in OPERATIONS if all(t in self.shapes for t in OPERANDS[o])]
+        if isinstance(operations, str) or not isinstance(operations, Iterable | None):
+            raise ShapeError(f"{where}: its operations are {quoted(operations)}; give a list with some of {', '.join(OPERATIONS)}")
         wanted = possible if operations is None else list(operations)
         for operation in wanted:
             if operation not in OPERATIONS:
-                raise ShapeError(f"layer {name!r}: unknown operation {operation!r}; known are {', '.join(OPERATIONS)}")
+                raise ShapeError(f"{where}: unknown operation {quoted(operation)}; known are {', '.join(OPERATIONS)}")
             if operation not in possible:
                 missing = [t.upper() for t in OPERANDS[operation] if t not in self.shapes]
-                raise ShapeError(f"layer {name!r}: operation {operation} needs tensor {' and '.join(missing)}")
+                raise ShapeError(f"{where}: operation {operation} needs tensor {' and '.join(missing)}")
         self.operations = tuple(o for o in OPERATIONS if o in wanted)
         check_shapes(self)
 

@@ -1,10 +1,12 @@
 """A trace: the layers of one training step and where they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from simhw.errors import TraceError
+from simhw.input import quoted
 from simhw.trace.layer import Layer
 
 
@@ -33,6 +35,11 @@ class Trace:
     metadata : Metadata
     path : str
         The file it was read from; empty for one made in memory.
+
+    Raises
+    ------
+    TraceError
+        What is given is no list of layers, or no Metadata.
     """
 
     layers: list[Layer]
@@ -40,7 +47,11 @@ class Trace:
     path: str = ""
 
     def __init__(self, layers: Sequence[Layer], metadata: Metadata | None = None, path: str = "") -> None:
-        self.layers = list(layers)
+        self.layers = list(layers) if isinstance(layers, Iterable) else []
+        if not isinstance(layers, Iterable) or not all(isinstance(layer, Layer) for layer in self.layers):
+            raise TraceError(f"a trace has a list of layers, not {quoted(layers)}")
+        if not isinstance(metadata, Metadata | None):
+            raise TraceError(f"the metadata of a trace are {quoted(metadata)}; give a Metadata")
         self.metadata = metadata or Metadata()
         self.path = path
 
