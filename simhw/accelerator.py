@@ -13,21 +13,57 @@ from simhw.jit import kernel
 
 
 @kernel
-def _longest_first(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
-    """Time that each tile is busy when passes, sorted longest first, go one by one to the tile that is free first."""
-    # A heap of when each tile is free and, where several are at once, its number: both in one integer.
+def _place(free_at: npt.NDArray[np.int64], duration: int, number: int) -> None:
+    """So many passes of one duration go one by one to the tile that is free first.
+
+    `free_at` is a heap of when each tile is free and, where several are at once, its number: both in one integer.
+    """
+    tiles = len(free_at)
+    step = duration * tiles
+    while number > 0:
+        if number >= tiles:
+            last = 0
+            for free in free_at:
+                last = max(last, free)
+            if last < free_at[0] + step:
+                # Every tile is free before the first one is again: they take turns.
+                for tile in range(tiles):
+                    free_at[tile] += number // tiles * step
+                number %= tiles
+        for _ in range(min(number, tiles)):
+            next_free, at = free_at[0] + step, 0
+            while 2 * at + 1 < tiles:
+                child = 2 * at + 1
+                if child + 1 < tiles and free_at[child + 1] < free_at[child]:
+                    child += 1
+                if free_at[child] >= next_free:
+                    break
+                free_at[at] = free_at[child]
+                at = child
+            free_at[at] = next_free
+        number -= tiles
+
+
+@kernel
+def longest_first(durations: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
+    """Time that each tile is busy when passes, longest first, go one by one to the tile that is free first.
+
+    Durations ascend from each bound to the next.
+    """
     free_at = np.arange(tiles)
-    for duration in durations:
-        next_free, place = free_at[0] + duration * tiles, 0
-        while 2 * place + 1 < tiles:
-            child = 2 * place + 1
-            if child + 1 < tiles and free_at[child + 1] < free_at[child]:
-                child += 1
-            if free_at[child] >= next_free:
-                break
-            free_at[place] = free_at[child]
-            place = child
-        free_at[place] = next_free
+    # What is left of each part lies below its mark.
+    marks = bounds[1:].copy()
+    while True:
+        longest, part = -1, 0
+        for index, mark in enumerate(marks):
+            if mark > bounds[index] and durations[mark - 1] > longest:
+                longest, part = durations[mark - 1], index
+        if longest < 0:
+            break
+        before = marks[part]
+        while marks[part] > bounds[part] and durations[marks[part] - 1] == longest:
+            marks[part] -= 1
+        _place(free_at, longest, before - marks[part])
     busy = np.zeros(tiles, np.int64)
     for free in free_at:
         busy[free % tiles] = free // tiles
@@ -47,12 +83,7 @@ def tile_loads(durations: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.i
     -------
     (tiles,) int64
     """
-    if not len(durations):
-        return np.zeros(tiles, np.int64)
-    if durations[0] == durations[-1] and (durations == durations[0]).all():
-        rounds, rest = divmod(len(durations), tiles)
-        return int(durations[0]) * (rounds + (np.arange(tiles) < rest).astype(np.int64))
-    return _longest_first(np.sort(durations)[::-1].copy(), tiles)
+    return longest_first(np.sort(durations), np.array([0, len(durations)]), tiles)
 
 
 def repeated_loads(passes: Mapping[int, int], tiles: int) -> npt.NDArray[np.float64]:
@@ -74,6 +105,13 @@ def repeated_loads(passes: Mapping[int, int], tiles: int) -> npt.NDArray[np.floa
     loads = [0] * tiles
     for duration, number in sorted(passes.items(), reverse=True):
         if not duration or not number:
+            continue
+        turns = sorted(range(tiles), key=lambda tile: (loads[tile], tile))
+        if (loads[turns[-1]], turns[-1]) < (loads[turns[0]] + duration, turns[0]):
+            # Every tile is free before the first one is again: they take turns.
+            rounds, rest = divmod(number, tiles)
+            for turn, tile in enumerate(turns):
+                loads[tile] += duration * (rounds + (turn < rest))
             continue
 
         def started(before: int, loads: list[int] = loads, duration: int = duration) -> int:

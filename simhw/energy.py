@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from simhw.costs import Range
-from simhw.costs_of import size_factor
 from simhw.memory.model import sram_instances
-from simhw.sram import Quantity
 from simhw.trace.layer import TENSORS
 
 if TYPE_CHECKING:
@@ -51,12 +49,9 @@ def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: 
     if memory is None or machine.values.energy is None:
         return energies
     elapsed_s = memory.cycles / machine.values.clock_hz
-    cells, stall = machine.values.energy.cells, machine.range("energy.stall_power")
+    cost, stall = machine.sram_cost, machine.range("energy.stall_power")
     waiting = tiles_w.times(max(0.0, elapsed_s - compute_s))
     energies["compute"] += Range(waiting.low * stall.low, waiting.mid * stall.mid, waiting.high * stall.high)
-
-    def cost(name: str, quantity: Quantity) -> Range:
-        return machine.range(f"sram.{name}.{cells}.{quantity}").times(size_factor(machine, name, quantity))
 
     def sram(name: str, reads: float, writes: float) -> Range:
         return cost(name, "read_pj").times(reads * 1e-12) + cost(name, "write_pj").times(writes * 1e-12)

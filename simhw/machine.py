@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.costs import Cells, EnergyParameters, Range, SramCosts
+from simhw.costs_of import size_factor
 from simhw.dotted import leaf_names
 from simhw.errors import MachineError
 from simhw.input import quoted
@@ -24,6 +25,7 @@ from simhw.overrides import label, override, parse_overrides, split_machine
 from simhw.pe.bitparallel import BitParallelPE
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
+from simhw.sram import Quantity
 from simhw.tile.bitparallel import BitParallelTile, BitParallelTileParameters
 from simhw.tile.fpraker import FPRakerTile, FPRakerTileParameters
 from simhw.tile.passes import GridTileParameters, Tile
@@ -226,6 +228,18 @@ class Machine:
 
     @cached_property
     def _ranges(self) -> dict[str, Range]:
+        return {}
+
+    def sram_cost(self, memory: str, quantity: Quantity) -> Range:
+        """A cost of a memory, as `sram` names both, at the size that it has."""
+        assert self.values.energy is not None
+        if (memory, quantity) not in self._sram_costs:
+            cost = self.range(f"sram.{memory}.{self.values.energy.cells}.{quantity}")
+            self._sram_costs[memory, quantity] = cost.times(size_factor(self, memory, quantity))
+        return self._sram_costs[memory, quantity]
+
+    @cached_property
+    def _sram_costs(self) -> dict[tuple[str, Quantity], Range]:
         return {}
 
     @cached_property

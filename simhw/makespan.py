@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simhw.accelerator import tile_loads
+from simhw.accelerator import longest_first, tile_loads
+from simhw.jit import kernel
 from simhw.sampling import Estimate, StratumTally, estimate_cycles
 
 Durations = npt.NDArray[np.int64]
@@ -72,9 +73,20 @@ def stand_in(drawn: Durations, tally: StratumTally) -> Durations:
 
 def _between(drawn: Durations, number: int) -> Durations:
     """Quantiles of the durations drawn at `number` even steps, interpolated."""
-    steps = (np.arange(number) + 0.5) * (len(drawn) / number) - 0.5
-    values: Durations = np.rint(np.interp(steps, np.arange(len(drawn)), np.sort(drawn))).astype(np.int64)
-    return values
+    found = np.empty(number, np.int64)
+    _write_quantiles(found, np.sort(drawn))
+    return found
+
+
+@kernel
+def _write_quantiles(found: Durations, ascending: Durations) -> None:
+    """As many quantiles of the values given as there is room for."""
+    spacing, last = len(ascending) / len(found), len(ascending) - 1
+    for index in range(len(found)):
+        step = min(max((index + 0.5) * spacing - 0.5, 0.0), float(last))
+        below = min(int(step), max(last - 1, 0))
+        above = min(below + 1, last)
+        found[index] = np.rint((ascending[above] - ascending[below]) * (step - below) + ascending[below])
 
 
 def _excess(loads: Durations) -> float:
@@ -84,19 +96,74 @@ def _excess(loads: Durations) -> float:
 
 def _replicates(tallies: Sequence[StratumTally], tiles: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """The excess of stand-ins of samples from a population in which each simulated cell stands for as many as another."""
-    passes = sum(tally.passes for tally in tallies)
-    found = np.ones(int(np.clip(REPLICATED_PASSES // passes, *REPLICATES)))
-    for replicate in range(len(found)):
-        parts = []
-        for tally in tallies:
-            cells = tally.durations
-            if not tally.complete:
-                drawn = rng.choice(tally.cells, len(cells), replace=False) * len(cells) // tally.cells
-                cells = [cells[cell] for cell in drawn]
-            parts.append(stand_in(np.concatenate(cells), tally))
-        durations = np.concatenate(parts)
-        if durations.any():
-            found[replicate] = _excess(tile_loads(durations, tiles))
+    tallies = [tally for tally in tallies if tally.durations]
+    cells, passes = [len(tally.durations) for tally in tallies], sum(tally.passes for tally in tallies)
+    drawn = np.tile(np.arange(sum(cells)), (int(np.clip(REPLICATED_PASSES // passes, *REPLICATES)), 1))
+    parts = [slice(end - number, end) for number, end in zip(cells, np.cumsum(cells), strict=True)]
+    sampled = [(part, number, tally.cells) for part, number, tally in zip(parts, cells, tallies, strict=True) if not tally.complete]
+    for sample in drawn:
+        for part, number, population in sampled:
+            sample[part] = rng.choice(population, number, replace=False)
+    for part, number, population in sampled:
+        drawn[:, part] = drawn[:, part] * number // population + part.start
+    durations = np.concatenate([one for tally in tallies for one in tally.durations])
+    cell_of = np.repeat(np.arange(sum(cells)), [size for tally in tallies for size in tally.cell_passes])
+    simulated = [tally.simulated_passes for tally in tallies]
+    order = np.lexsort((durations, np.repeat(np.arange(len(tallies)), simulated)))
+    # Nothing is put between the durations of a stratum that is complete.
+    wanted = [max(tally.passes, tally.simulated_passes) if tally.complete else tally.passes for tally in tallies]
+    return _excesses(durations[order], cell_of[order], np.cumsum(simulated), np.array(wanted), drawn, tiles)
+
+
+@kernel
+def _excesses(
+    durations: Durations,
+    cell_of: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    passes: npt.NDArray[np.int64],
+    samples: npt.NDArray[np.int64],
+    tiles: int,
+) -> npt.NDArray[np.float64]:
+    """The excess of the stand-in of each sample of cells.
+
+    `durations` ascend within a stratum; each stratum's end at `ends`, and its stand-in has so many `passes`.
+    """
+    found = np.ones(len(samples))
+    stand_in, bounds = np.empty(passes.sum(), np.int64), np.zeros(2 * len(passes) + 1, np.int64)
+    times = np.empty(samples.shape[1], np.int64)
+    for sample in range(len(samples)):
+        times[:] = 0
+        for cell in samples[sample]:
+            times[cell] += 1
+        begin = filled = 0
+        for stratum in range(len(passes)):
+            drawn = _repeated(durations[begin : ends[stratum]], cell_of[begin : ends[stratum]], times)
+            kept = len(drawn) if len(drawn) <= passes[stratum] else 0
+            for index in range(kept):
+                stand_in[filled + index] = drawn[index]
+            begin, full = ends[stratum], filled + passes[stratum]
+            _write_quantiles(stand_in[filled + kept : full], drawn)
+            bounds[2 * stratum + 1], bounds[2 * stratum + 2] = filled + kept, full
+            filled = full
+        longest = total = 0
+        for load in longest_first(stand_in, bounds, tiles):
+            longest, total = max(longest, load), total + load
+        if longest > 0:
+            found[sample] = longest * tiles / total
+    return found
+
+
+@kernel
+def _repeated(durations: Durations, cell_of: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> Durations:
+    """Each duration as often as its cell was drawn."""
+    size = 0
+    for cell in cell_of:
+        size += times[cell]
+    found, filled = np.empty(size, np.int64), 0
+    for duration, cell in zip(durations, cell_of):  # noqa: B905
+        for _ in range(times[cell]):
+            found[filled] = duration
+            filled += 1
     return found
 
 

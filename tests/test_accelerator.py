@@ -1,11 +1,15 @@
 """Tiles share the passes: longest first, to the tile that is free first, and never better than they can."""
 
+import heapq
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw import Layer, load_machine, simulate_layer
+from simhw.accelerator import longest_first as longest_first_of_parts
 from simhw.accelerator import repeated_loads, tile_loads
 from tests.slow_engine import longest_first, tensor
 
@@ -28,6 +32,21 @@ def test_makespan_is_that_of_longest_first_and_keeps_its_bounds(durations, tiles
     assert found <= sum(durations) / tiles + max(durations)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(durations=durations_, tiles=st.integers(1, 20), cuts=st.lists(st.integers(0, 80), max_size=3))
+def test_each_tile_is_as_busy_whatever_parts_the_passes_come_in(durations, tiles, cuts):
+    # Tile by tile, as a plain heap fills them: where several are free at once, the first takes the next pass.
+    free_at = [(0, tile) for tile in range(tiles)]
+    for duration in sorted(durations, reverse=True):
+        free, tile = heapq.heappop(free_at)
+        heapq.heappush(free_at, (free + duration, tile))
+    busy = [free for free, _ in sorted(free_at, key=lambda pair: pair[1])]
+    assert tile_loads(np.array(durations, np.int64), tiles).tolist() == busy
+    bounds = sorted({0, len(durations), *(min(cut, len(durations)) for cut in cuts)})
+    parts = np.concatenate([np.sort(durations[start:stop]) for start, stop in pairwise(bounds)])
+    assert longest_first_of_parts(parts, np.array(bounds), tiles).tolist() == busy
+
+
 @given(durations=durations_, tiles=st.integers(1, 20), seed=st.integers(0, 9))
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_makespan_does_not_depend_on_the_order_of_passes(durations, tiles, seed):
@@ -37,7 +56,7 @@ def test_makespan_does_not_depend_on_the_order_of_passes(durations, tiles, seed)
 
 @pytest.mark.parametrize(("passes", "tiles", "rounds"), [(1, 36, 1), (36, 36, 1), (37, 36, 2), (72, 36, 2), (1000, 7, 143)])
 def test_equal_passes_take_whole_rounds(passes, tiles, rounds):
-    # A run of one more or one less cycle goes through the heap instead of the closed form, and agrees to those cycles.
+    # A run of one more or one less cycle takes another way than all in turns, and agrees to those cycles.
     equal = np.full(passes, 50, np.int64)
     assert makespan(equal, tiles) == 50 * rounds
     equal[-1] -= 1

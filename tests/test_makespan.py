@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from simhw.makespan import _stretched, estimate_makespan, stand_in
+from simhw.accelerator import tile_loads
+from simhw.makespan import REPLICATED_PASSES, REPLICATES, _replicates, _stretched, estimate_makespan, stand_in
 from simhw.sampling import StratumTally, estimate_cycles
 
 
@@ -69,6 +70,49 @@ def test_the_same_sample_and_key_give_the_same_estimate_and_another_key_another(
     same, again, other = (estimate_makespan([tally], 36, key)[0] for key in ((1, 2), (1, 2), (1, 3)))
     assert same == again
     assert same != other
+
+
+def replicated_one_by_one(tallies, tiles, rng):
+    """The excess of each bootstrap sample, by drawing cells, putting them together and scheduling their stand-ins."""
+    found = []
+    for _ in range(int(np.clip(REPLICATED_PASSES // sum(tally.passes for tally in tallies), *REPLICATES))):
+        parts = []
+        for tally in tallies:
+            cells = tally.durations
+            if not tally.complete:
+                cells = [cells[cell * len(cells) // tally.cells] for cell in rng.choice(tally.cells, len(cells), replace=False)]
+            parts.append(stand_in(np.concatenate(cells), tally))
+        loads = tile_loads(np.concatenate(parts), tiles)
+        found.append(loads.max() * tiles / loads.sum() if loads.any() else 1.0)
+    return found
+
+
+@pytest.mark.parametrize("scale", [0, 3, 500, 10**9])
+@pytest.mark.parametrize("tiles", [1, 16, 36])
+def test_bootstrap_samples_are_those_of_drawing_and_scheduling_them_one_by_one(scale, tiles):
+    rng = np.random.default_rng([scale, tiles])
+    sizes = [[4] * 5, [1, 7, 2], [3, 3], [6]]
+    tallies = [
+        StratumTally(500, 125, exact=False),
+        StratumTally(40, 12, exact=False),
+        StratumTally(6, 2, exact=False),
+        StratumTally(6, 0, True),
+    ]
+    for tally, cells in zip(tallies, sizes, strict=True):
+        for size in cells:
+            tally.add(rng.integers(0, scale + 1, size), Counter())
+    assert [tally.complete for tally in tallies] == [False, False, True, True]
+    for few in (tallies, tallies[:1], tallies[1:3]):
+        found = _replicates(few, tiles, np.random.default_rng(7))
+        assert found.tolist() == replicated_one_by_one(few, tiles, np.random.default_rng(7))
+
+
+def test_a_bootstrap_sample_may_have_more_passes_than_its_stratum():
+    # Two of three cells of 9, 1 and 1 passes were drawn; a sample of the large one alone has 18 of the stratum's 11.
+    tallies = [stratum(3, 1, [[5] * 8 + [90], [40]])]
+    tallies[0].passes = 11
+    found = [_replicates(tallies, 4, np.random.default_rng(seed)).tolist() for seed in range(5)]
+    assert found == [replicated_one_by_one(tallies, 4, np.random.default_rng(seed)) for seed in range(5)]
 
 
 def test_nothing_simulated_takes_no_time():

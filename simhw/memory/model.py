@@ -182,19 +182,23 @@ def memory_cost(
 def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence[Step]]:
     wanted = parse_blocking(memory.blocking)
     blocking = search(space, memory) if wanted is None else fixed(space, memory, wanted, where)
-    moved = sum(space.values(tensor) * memory.value_bytes * tensor_traffic(space, blocking, tensor, memory).passes for tensor in TENSORS)
+    moved, steps = _cached_steps(space, blocking, memory)
     if moved > MOST_CONTAINERS * memory.container_bytes:
         raise MachineError(
             f"{where}: it moves {moved / 1e9:,.0f} GB off chip, over the {MOST_CONTAINERS * memory.container_bytes / 1e9:,.0f} GB whose "
             "containers are timed one by one; grow the step to fewer images, or leave memories out: memory.model=ideal"
         )
-    return blocking, _cached_steps(space, blocking, memory)
+    return blocking, steps
 
 
 @lru_cache(maxsize=1024)
-def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> Sequence[Step]:
-    """Networks repeat shapes, and machines share memories."""
-    return steps_of(space, blocking, memory)
+def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> tuple[float, Sequence[Step]]:
+    """Bytes that go off chip and come in, and the steps unless that is more than is timed.
+
+    Networks repeat shapes, and machines share memories.
+    """
+    moved = sum(space.values(tensor) * memory.value_bytes * tensor_traffic(space, blocking, tensor, memory).passes for tensor in TENSORS)
+    return moved, steps_of(space, blocking, memory) if moved <= MOST_CONTAINERS * memory.container_bytes else []
 
 
 def compression_ratios(layer: Layer, memory: Memory) -> dict[TensorName, float]:
