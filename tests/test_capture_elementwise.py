@@ -137,6 +137,33 @@ def test_what_was_overwritten_before_the_sum_is_counted_by_name(tmp_path: Path):
     assert trace.metadata.extra["not_captured"] == {"aten::mul_ and aten::sum": 1, "aten::mul and aten::sum": 1}
 
 
+NAMED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], dict[str, int]]] = {
+    "along a view's axis": (lambda x, y: (x * y).view(3, 2, 2).sum(2), {"aten::mul and aten::sum": 1}),
+    "turned": (lambda x, y: (x * y).T.sum(0), {"aten::mul and aten::sum": 1}),
+    "without NaN": (lambda x, y: (x * y).nansum(1), {"aten::mul and aten::nansum": 1}),
+    "running": (lambda x, y: (x * y).cumsum(1), {"aten::mul and aten::cumsum": 1}),
+    "into given rows": (
+        lambda x, y: torch.zeros(2, 4).index_add_(0, torch.tensor([0, 1, 0]), x * y),
+        {"aten::mul and aten::index_add_": 1},
+    ),
+    "squares": (lambda x, _y: x.square().mean(1), {"aten::pow and aten::mean": 1}),
+    # What is between changes the values that are summed: no product.
+    "all squares": (lambda x, _y: x.square().mean(), {}),
+    "a function between": (lambda x, y: (x * y).relu().sum(1), {}),
+    "written in between": (lambda x, y: (x * y).relu_().sum(1), {}),
+    "an addend in between": (lambda x, y: (x * y).add_(1).sum(1), {}),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_sums_that_are_no_layer_of_their_own_are_counted_by_name_if_they_are_of_products(case: str, tmp_path: Path):
+    function, named = NAMED[case]
+    x, y, linear = coarse(3, 4), coarse(3, 4), nn.Linear(4, 2)
+    trace = captured(linear, lambda: [linear(x), function(x, y)], tmp_path)
+    assert [layer.name for layer in trace.layers] == ["linear"]
+    assert trace.metadata.extra.get("not_captured", {}) == named
+
+
 def test_the_gradient_of_a_scale_is_counted_by_name(tmp_path: Path):
     """A scale's gradient sums the products of G and the input, but its forward pass is no product that it could belong to."""
     linear, scale = nn.Linear(4, 4), nn.Parameter(coarse(4))

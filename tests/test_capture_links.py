@@ -136,6 +136,96 @@ def test_a_product_of_a_user_s_backward_pass_that_shares_no_operand_is_refused(t
         captured(nn.Identity(), lambda: Odd.apply(x).sum().backward(), tmp_path)
 
 
+class Rounding(torch.autograd.Function):
+    """A linear layer that rounds G for each of its two gradients on its own."""
+
+    @staticmethod
+    def forward(context: object, x: Tensor, w: Tensor) -> Tensor:
+        context.save_for_backward(x, w)
+        return x @ w.t()
+
+    @staticmethod
+    def backward(context: object, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = context.saved_tensors
+        return (grad * 2).round() / 2 @ w, grad.round().t() @ x
+
+
+def test_each_gradient_of_a_user_s_function_has_the_g_that_it_multiplied(tmp_path: Path):
+    x, w, g = coarse(4, 4).requires_grad_(), coarse(4, 4).requires_grad_(), coarse(4, 4)
+    first, second = captured(nn.Identity(), lambda: Rounding.apply(x, w).backward(g), tmp_path).layers
+    assert (first.operations, second.operations) == (ALL[:2], ("weight_grad",))
+    assert torch.equal(products(first)[1], x.grad)
+    assert torch.equal(values(second.g), g.round())
+    assert torch.equal(values(second.g).T @ values(second.a), w.grad)
+
+
+def test_projections_of_one_input_in_a_user_s_function_keep_their_own_gradients(tmp_path: Path):
+    """All three weight gradients share their operand: their G tells them apart."""
+
+    class Projections(torch.autograd.Function):
+        @staticmethod
+        def forward(context: object, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+            context.save_for_backward(x, q, k, v)
+            return x @ q, x @ k, x @ v
+
+        @staticmethod
+        def backward(context: object, *grads: Tensor) -> tuple[Tensor, ...]:
+            x, *weights = context.saved_tensors
+            back = sum(grad @ weight.t() for grad, weight in zip(grads, weights, strict=True))
+            return back, *(x.t() @ grad for grad in grads)
+
+    x, weights = coarse(5, 4).requires_grad_(), [coarse(4, 4).requires_grad_() for _ in range(3)]
+    gs = [coarse(5, 4) for _ in range(3)]
+    layers = captured(nn.Identity(), lambda: torch.autograd.backward(Projections.apply(x, *weights), gs), tmp_path).layers
+    assert [layer.operations for layer in layers] == [ALL] * 3
+    for layer, weight, g in zip(layers, weights, gs, strict=True):
+        assert torch.equal(values(layer.w), weight.detach())
+        assert torch.equal(values(layer.g), g)
+        assert torch.equal(products(layer)[2], weight.grad)
+
+
+def test_an_activation_that_a_user_s_function_compressed_is_told_from_g_by_the_other_gradient(tmp_path: Path):
+    """A and G are both 4 x 4: shapes do not tell which operand of the weight gradient is which."""
+
+    class Compressed(torch.autograd.Function):
+        @staticmethod
+        def forward(context: object, x: Tensor, w: Tensor) -> Tensor:
+            context.save_for_backward((x * 2).round().to(torch.int8), w)
+            return x @ w.t()
+
+        @staticmethod
+        def backward(context: object, grad: Tensor) -> tuple[Tensor, Tensor]:
+            x, w = context.saved_tensors
+            return grad @ w, grad.t() @ (x.float() / 2)
+
+    x, w, g = coarse(4, 4).requires_grad_(), coarse(4, 4).requires_grad_(), coarse(4, 4)
+    first, second = captured(nn.Identity(), lambda: Compressed.apply(x, w).backward(g), tmp_path).layers
+    assert (first.operations, second.operations) == (ALL[:2], ("weight_grad",))
+    assert torch.equal(values(second.a), (x.detach() * 2).round() / 2)
+    assert torch.equal(values(second.g), g)
+
+
+@pytest.mark.parametrize(("model", "shape"), [(nn.Linear(4, 3), (5, 4)), (nn.Conv1d(4, 3, 2), (2, 4, 5))])
+def test_two_passes_through_one_graph_for_different_gradients_have_each_its_g(model: nn.Module, shape: tuple[int, ...], tmp_path: Path):
+    coarsened(model)
+    x, given = coarse(*shape).requires_grad_(), []
+
+    def step() -> None:
+        output = model(x)
+        given.extend(coarse(*output.shape) for _ in range(2))
+        given.extend(torch.autograd.grad(output, x, given[0], retain_graph=True))
+        output.backward(given[1], inputs=[model.weight])
+
+    first, second = captured(model, step, tmp_path).layers
+    assert (first.operations, second.operations) == (ALL[:2], ("weight_grad",))
+    assert torch.equal(values(first.g), given[0])
+    assert torch.equal(values(second.g), given[1])
+    assert torch.equal(products(first)[1], given[2])
+    repeated = values(second.a).requires_grad_(), model.weight.detach().clone().requires_grad_()
+    output = functional.linear(*repeated) if isinstance(model, nn.Linear) else functional.conv1d(*repeated)
+    assert torch.equal(torch.autograd.grad(output, repeated[1], values(second.g))[0], model.weight.grad)
+
+
 def test_a_scripted_model_s_gradients_belong_to_its_layers_from_the_second_run_on(tmp_path: Path):
     plain = coarsened(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)))
     scripted = torch.jit.script(plain)

@@ -1,5 +1,6 @@
 """What cannot be captured faithfully is refused by name; a step is never under-counted in silence."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -201,7 +202,7 @@ def functional_gradient(model: nn.Module) -> None:
 @pytest.mark.parametrize("step", [gradient_penalty, functional_gradient])
 def test_second_order_and_functional_gradients_are_refused(step: Callable[[nn.Module], None], tmp_path: Path):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
-    with pytest.raises(CaptureError, match=r"create_graph=True.*torch\.func"):
+    with pytest.raises(CaptureError, match=r"create_graph=True.*torch\.func.*leave out the term"):
         captured(model, lambda: step(model), tmp_path)
 
 
@@ -222,6 +223,42 @@ def test_a_hook_that_multiplies_a_gradient_is_refused(size: int, tmp_path: Path)
 def test_a_step_without_layers_is_refused(tmp_path: Path):
     with pytest.raises(CaptureError, match="step 1: no layer ran"):
         captured(nn.ReLU(), lambda: None, tmp_path)
+
+
+class Scripted(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.mv(x, y)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_a_refusal_within_a_script_is_one_of_capture(tmp_path: Path):
+    """TorchScript's interpreter makes a RuntimeError without a word of it."""
+    model = torch.jit.script(Scripted())
+    with pytest.raises(CaptureError, match=r"operator aten::mv.*give vectors as matrices of one row or column"):
+        captured(nn.Identity(), lambda: model(coarse(3, 4), coarse(4)), tmp_path)
+
+
+def test_a_refusal_that_a_program_goes_on_after_is_told_at_the_end_of_the_step(tmp_path: Path):
+    model, x = nn.Linear(3, 3), coarse(3, 3)
+
+    def step() -> None:
+        with contextlib.suppress(CaptureError):
+            torch.cdist(x, x, p=1.0)
+        model(x).sum().backward()
+
+    with pytest.raises(CaptureError, match="operator aten::_cdist_forward"):
+        captured(model, step, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_after_a_refusal_goes_on(tmp_path: Path):
+    def step() -> None:
+        with contextlib.suppress(CaptureError):
+            torch.cdist(torch.ones(3, 3), torch.ones(3, 3), p=1.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        captured(nn.Identity(), step, tmp_path)
 
 
 # What a refusal advises works

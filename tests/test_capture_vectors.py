@@ -30,6 +30,9 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], tupl
     "addmv in place": (lambda p, q: torch.ones(4).mul(1).addmv_(p, q), M, V, (4, 5, 1)),
     "addr": (lambda p, q: torch.addr(torch.ones(4, 5), p, q, beta=2, alpha=3), U, V, (4, 1, 5)),
     "addr in place": (lambda p, q: torch.ones(4, 5).mul(1).addr_(p, q), U, V, (4, 1, 5)),
+    "tensordot": (lambda p, q: torch.tensordot(p, q, 1), V, V, (1, 5, 1)),
+    "tensordot of all axes": (torch.tensordot, M, M, (1, 20, 1)),
+    "tensordot of named axes": (lambda p, q: torch.tensordot(p, q, dims=([-2, 1], [0, 1])), M, M, (1, 20, 1)),
     "einsum of vectors": (lambda p, q: torch.einsum("i,i->", p, q), V, V, (1, 5, 1)),
 }
 
@@ -55,7 +58,16 @@ def test_a_product_of_vectors_is_a_matmul_with_both_gradients(case: str, tmp_pat
     a, w = values(layer.a), values(layer.w)
     assert (a.shape[-2], a.shape[-1], w.shape[-1]) == size
     assert torch.equal(a.flatten(), p.detach().flatten())
-    assert torch.equal(w.flatten(), q.detach())
+    assert torch.equal(w.flatten(), q.detach().flatten())
+
+
+def test_a_linear_layer_of_one_weight_vector_has_one_output(tmp_path: Path):
+    p, q, g = coarse(*M).requires_grad_(), coarse(*V).requires_grad_(), coarse(4)
+    (layer,) = captured(nn.Identity(), lambda: torch.nn.functional.linear(p, q).backward(g), tmp_path).layers
+    assert (layer.kind, layer.operations) == ("linear", ALL)
+    assert torch.equal(values(layer.w), q.detach()[None])
+    assert torch.equal(p.grad, g[:, None] * q.detach())
+    assert torch.equal(values(layer.g).T @ values(layer.a), q.grad[None])
 
 
 @pytest.mark.parametrize("function", [torch.mv, torch.matmul, lambda p, q, out: torch.addmv(torch.zeros(4), p, q, out=out)])

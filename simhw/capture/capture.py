@@ -180,6 +180,7 @@ class Capture:
         copier, functions, names = Copier(self._rounding, self._nonfinite), Functions(), Names(self._models)
         recorder, unwatched = Recorder(names, functions, copier, self._ignore), Unwatched(self._models)
         with ExitStack() as around:
+            around.push(recorder.tell_refusal)
             around.enter_context(plain_attention())
             for context in (unwatched, names, functions, recorder):
                 around.enter_context(context)

@@ -50,11 +50,14 @@ class Convolutions:
             # A gradient that a program computes itself, of no convolution that was captured: it has no forward pass.
             product = self._product(x, weight, *shape, present=ran)
             self._ledger.add_gradient(product)
-        elif product.operations.intersection(ran) or not _same(product, seen, ran):
+        else:
             changed = not _same(product, seen, ran)
+            # A layer has one G: of two passes through one graph that ask for different gradients each has its own.
+            other = product.g is not None and not self._copier.holds(grad, product.g)
             if changed:
                 check_unpacked(product)
-            product = self._ledger.again(product)
+            if changed or other or product.operations.intersection(ran):
+                product = self._ledger.again(product)
             if changed:
                 # Written to since the forward pass, unseen.
                 product.a = seen.a if seen.a is not None else product.a
@@ -102,7 +105,7 @@ class Convolutions:
         )
 
     def _shared(self, candidates: Sequence[Product], seen: Product, ran: Sequence[Operation], grad: Tensor) -> Product | None:
-        """The convolution that has the operands of a gradient, one whose gradient has not been seen before others."""
+        """The convolution that has the operands of a gradient, one whose gradient has not been seen first."""
         same = [
             product
             for product in candidates
@@ -112,7 +115,10 @@ class Convolutions:
             and _same(product, seen, ran)
             and (product.a is None or len(product.a) == len(grad))
         ]
-        return next((product for product in same if not product.operations.intersection(ran)), same[0] if same else None)
+        # Convolutions may share an operand: one with the same G comes first, then one without.
+        unseen = [product for product in same if not product.operations.intersection(ran)]
+        unseen.sort(key=lambda product: 1 if product.g is None else 0 if self._copier.holds(grad, product.g) else 2)
+        return next(iter(unseen or same), None)
 
 
 def _same(product: Product, seen: Product, ran: Sequence[Operation]) -> bool:

@@ -1,8 +1,8 @@
 """Products written elementwise: two tensors multiplied, and the result summed over axes that both of them have.
 
 ``(x[:, :, None] * w).sum(1)`` is the product of x and w like ``x @ w``.  A factor that none of the summed axes touches only
-scales a sum; that is no product.  A sum of all values, as losses are, and one that another module takes of a module's
-result are counted by name alone.
+scales a sum; that is no product.  A sum of all values, as losses are, one that another module takes of a module's result,
+one along axes that a view made, sums at given places (``index_add``) and sums of squares along some axes are counted by name alone.
 """
 
 import math
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from simhw.capture.ledger import Ledger
+from simhw.capture.ledger import Ledger, forward_again
 from simhw.capture.names import Names
 from simhw.capture.product import Product
-from simhw.capture.tensors import Copier, identity, storage, unseen
+from simhw.capture.tensors import Copier, identity, storage, tensors_in, unseen
 from simhw.trace.layer import Operation
 
 
@@ -72,6 +72,8 @@ class _Multiplied:
 
     alive: StorageWeakRef
     identity: object
+    version: int
+    squares: bool
     operands: tuple[tuple[Tensor, int], ...] | None
     operator: str
     sequence: int
@@ -96,13 +98,17 @@ class Elementwise:
         self._results: dict[int, _Multiplied] = {}
         self._linked: dict[int, tuple[Product, _Axes]] = {}
 
-    def multiply(self, operator: str, args: Sequence[Any], result: Tensor) -> None:
-        """Take in an elementwise product that has run."""
-        if len(args) < 2 or any(not isinstance(each, Tensor) or unseen(each) or each.is_meta or each.numel() < 2 for each in args[:2]):
+    def multiply(self, operator: str, args: Sequence[Any], result: Tensor, writes: bool) -> None:
+        """Take in an elementwise product that has run; `writes` where it wrote its result into a tensor that was there."""
+        squares = operator.startswith("aten::pow") and len(args) > 1 and not isinstance(args[1], Tensor) and args[1] == 2
+        factors = [args[0], args[0]] if squares else args[:2]
+        if len(factors) < 2 or any(not isinstance(each, Tensor) or unseen(each) or each.is_meta or each.numel() < 2 for each in factors):
             return
-        x, y = args[:2]
+        if operator.startswith("aten::pow") and not squares:
+            return
+        x, y = factors
         node = self._ledger.running_node()
-        backward = node is not None and not torch.is_grad_enabled()
+        backward = node is not None and not forward_again(node)
         if backward and node._sequence_nr() in self._linked and node.name().startswith("MulBackward"):
             self._gradient(node._sequence_nr(), x, y)
             return
@@ -110,6 +116,9 @@ class Elementwise:
         self._results[storage(result)] = _Multiplied(
             alive=StorageWeakRef(result.untyped_storage()),  # type: ignore[no-untyped-call]  # likewise
             identity=identity(result),
+            # What is written in place is counted after the operator has run.
+            version=_version(result) + (writes and not result.is_inference()),
+            squares=squares,
             operands=None if result is x else ((x, _version(x)), (y, _version(y))),
             operator=operator,
             sequence=self._ledger.last_node(),
@@ -120,23 +129,43 @@ class Elementwise:
     def sum(self, operator: str, args: Sequence[Any]) -> None:
         """Take in a sum that runs now, over all axes or those that its second argument names."""
         tensor = args[0]
-        product = self._results.get(storage(tensor))
-        if product is None or product.alive.expired() or product.identity != identity(tensor):  # type: ignore[no-untyped-call]  # likewise
+        product = self._product_in(tensor)
+        if product is None:
+            return
+        if product.identity != identity(tensor):
+            self._note_sum(product, operator)
             return
         given = args[1] if len(args) > 1 and isinstance(args[1], Sequence) else ()
         dims = tensor.dim()
         summed = sorted({axis % dims for axis in given} or set(range(dims)))
         if product.operands is None or any(_version(each) != version for each, version in product.operands):
-            self._note(f"{product.operator} and {operator}")
+            self._note_sum(product, operator)
             return
         (x, _), (y, _) = product.operands
         axes = _Axes.of(x, y, tensor.shape, summed)
-        if axes is not None and product.backward:
-            self._note(f"{product.operator} and {operator} in a gradient")
-        elif axes is not None and (len(summed) == dims or product.path != self._names.path):
-            self._note(f"{product.operator} and {operator}")
-        elif axes is not None:
+        if axes is None or (product.squares and len(summed) == dims):
+            return  # the sum of all squares is a loss or a norm
+        if product.squares or product.backward or len(summed) == dims or product.path != self._names.path:
+            self._note_sum(product, operator)
+        else:
             self._forward(product.sequence, x, y, axes)
+
+    def sum_elsewhere(self, operator: str, args: Sequence[Any]) -> None:
+        """Count a sum that no product can be made of, such as one into given places, if it is one of elementwise products."""
+        for tensor in tensors_in(args):
+            product = self._product_in(tensor)
+            if product is not None:
+                self._note_sum(product, operator)
+
+    def _product_in(self, tensor: Tensor) -> _Multiplied | None:
+        """The elementwise product whose result a tensor is, or is a view of, if nothing was written to it since."""
+        product = self._results.get(storage(tensor))
+        if product is None or product.alive.expired() or product.version != _version(tensor):  # type: ignore[no-untyped-call]  # likewise
+            return None
+        return product
+
+    def _note_sum(self, product: _Multiplied, operator: str) -> None:
+        self._note(f"{product.operator} and {operator}{' in a gradient' if product.backward else ''}")
 
     def _forward(self, sequence: int, x: Tensor, y: Tensor, axes: _Axes) -> None:
         weights = [self._names.weight(x), self._names.weight(y)]
@@ -171,7 +200,7 @@ class Elementwise:
                 constant = constant.narrow(axis, 0, 1)
             if not torch.equal(constant.expand(axes.shape), gradient):
                 break  # the elementwise result went elsewhere too: this is no gradient of the sum alone
-            if operation in product.operations:
+            if operation in product.operations or (product.g is not None and not self._copier.holds(g, product.g)):
                 product = self._ledger.again(product)
                 self._linked[number] = product, axes
             if product.g is None:

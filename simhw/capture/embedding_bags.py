@@ -87,8 +87,10 @@ class EmbeddingBags:
         self._by_node[number] = found
 
     def _gradient(self, operation: Operation, gradient: Tensor, bags: _Bags) -> _Bags:
-        product = self._ledger.again(bags.product) if operation in bags.product.operations else bags.product
+        product, own = bags.product, gradient[bags.numbers][:, None]
+        if operation in product.operations or (product.g is not None and not self._copier.holds(own, product.g)):
+            product = self._ledger.again(product)
         if product.g is None:
-            product.g = self._copier.bits(gradient[bags.numbers][:, None], f"layer {product.name!r}, tensor G")
+            product.g = self._copier.bits(own, f"layer {product.name!r}, tensor G")
         product.operations.add(operation)
         return _Bags(bags.numbers, product)

@@ -100,6 +100,8 @@ class Functions(TorchFunctionMode):
         return func(*args, **given)
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # PyTorch's names
+        if weight.dim() == 1 and bias is None:
+            return self._linear(input, weight[None, :]).squeeze(-1)
         self.leading = None if input.is_nested else tuple(input.shape[:-1])
         try:
             return torch.nn.functional.linear(input, weight, bias)

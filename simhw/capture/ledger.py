@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 from simhw.capture.product import Product
 from simhw.errors import CaptureError
@@ -106,7 +107,7 @@ class Ledger:
             raise CaptureError(
                 f"operator aten::{operator} computes a gradient ({node.name()}) of a product that was not captured; put forward, backward "
                 "and optimizer step all inside `with capture.step()`.  Gradients of gradients (create_graph=True) and those of torch.func "
-                "cannot be captured"
+                "cannot be captured: leave out the term that needs them, or use backward()"
             )
         return None
 
@@ -133,6 +134,15 @@ class Ledger:
 def is_solver(node: Any) -> bool:
     """True for a node of PyTorch's own whose gradient is made of products, though it is no product."""
     return str(node.name()).startswith(_SOLVERS)
+
+
+def forward_again(node: Any) -> bool:
+    """Whether a forward pass is run again within the node: by a function of the user's, or by activation checkpointing's hooks.
+
+    Gradients that are followed (create_graph=True) run in this way too, but without either.
+    """
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    return torch.is_grad_enabled() and (isinstance(node, BackwardCFunction) or hooks is not None)
 
 
 def _accumulates(node: Any) -> bool:

@@ -7,13 +7,12 @@ One operand that is a parameter makes a linear layer.  An operand that PyTorch r
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from simhw.bfloat16 import BF16Array
 from simhw.capture.functions import Functions
-from simhw.capture.ledger import Ledger, check_unpacked, is_solver
+from simhw.capture.ledger import Ledger, check_unpacked, forward_again, is_solver
 from simhw.capture.names import Names
 from simhw.capture.product import Operands, Product, Reading, fits, preferred, readings, rows, single
 from simhw.capture.tensors import Copier, identity
@@ -78,7 +77,7 @@ class Matrices:
         """Record a product of the backward pass; False where it is one of a forward pass that is run again."""
         product = self._ledger.product_of(node, operator)
         if product is not None:
-            return self._gradient_of(product, x, y)
+            return self._gradient_of(product, node, x, y)
         if is_solver(node):
             self._alone(node, operator, x, y)
             return True
@@ -89,19 +88,22 @@ class Matrices:
             if found is not None:
                 self._add(*found)
                 return True
-        if torch.is_grad_enabled() or self._runs_again(x, y):
+        if forward_again(node) or self._runs_again(x, y):
             return False
         fitting = [(candidate, reading) for candidate in within for reading in readings(candidate, x, y)]
+        if len(fitting) > 1:
+            # The operand does not tell A from G, where their shapes are alike; the G of the product's other gradient does.
+            fitting = [(candidate, reading) for candidate, reading in fitting if self._same_gradient(candidate, reading)]
         if isinstance(node, BackwardCFunction) and len(fitting) == 1:
             # With an operand of its own, such as weights that were not quantised.
             self._add(*fitting[0], changed=True)
             return True
         raise CaptureError(
             f"{node.name()}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, which has no operand of a "
-            f"forward product; a hook on a gradient that multiplies, or such a function, cannot be captured"
+            "forward product; a hook on a gradient that multiplies, or such a function, cannot be captured: leave it out of captured steps"
         )
 
-    def _gradient_of(self, product: Product, x: Tensor, y: Tensor) -> bool:
+    def _gradient_of(self, product: Product, node: Any, x: Tensor, y: Tensor) -> bool:
         """Record a gradient of a product whose node runs; False where a forward pass is run again within."""
         assert product.operands is not None  # a matrix product has them
         possible = [reading for reading in readings(product, x, y) if reading.operation in product.operands.needed]
@@ -111,9 +113,8 @@ class Matrices:
             same = [reading for reading in there if self._same_values(product, reading)]
             self._add(product, preferred(product, same or there), changed=not same)
             return True
-        if torch.is_grad_enabled():
-            # Activation checkpointing runs part of the forward pass again inside a node: a product of its own.  (Where gradients
-            # are followed, a tensor of the same values cannot be told from a product that is run again.)
+        if forward_again(node):
+            # Activation checkpointing runs part of the forward pass again inside a node: a product of its own.
             return False
         # Activation checkpointing and offloading give back another tensor of the same values, on some devices up to rounding.
         for share in (1.0, 0.9):
@@ -124,19 +125,26 @@ class Matrices:
         check_unpacked(product)
         raise CaptureError(
             f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, "
-            "which is none of its gradients; a hook on a gradient that multiplies cannot be captured"
+            "which is none of its gradients; a hook on a gradient that multiplies cannot be captured: leave it out of the captured step"
         )
 
     def _shared(self, candidates: Iterable[Product], x: Tensor, y: Tensor) -> tuple[Product, Reading] | None:
-        """The product that x or y is an operand of, one whose gradient has not been seen before others; and how to read x y then."""
-        seen = None
+        """The product that x or y is an operand of, and how to read x y then.
+
+        Products may share an operand: one with the same G comes first, then one without, then one whose gradient has not been seen.
+        """
+        unseen = seen = None
         for product in candidates:
             for reading in readings(product, x, y):
-                if self._same_values(product, reading):
-                    if reading.operation not in product.operations:
-                        return product, reading
+                if not self._same_values(product, reading):
+                    continue
+                if reading.operation in product.operations:
                     seen = seen or (product, reading)
-        return seen
+                elif self._same_gradient(product, reading):
+                    return product, reading
+                elif unseen is None or (unseen[0].g is not None and product.g is None):
+                    unseen = product, reading
+        return unseen or seen
 
     def _runs_again(self, x: Tensor, y: Tensor) -> bool:
         """Whether a forward product is run again, without gradients being followed: x y, or the transposed product."""
@@ -151,7 +159,10 @@ class Matrices:
 
     def _add(self, product: Product, reading: Reading, changed: bool = False) -> None:
         """Take in a gradient; `changed` where its operand has not the values that the forward product had."""
-        if reading.operation in product.operations or changed:
+        # A layer has one G: of two passes through one graph that ask for different gradients each has its own, and a function may
+        # round G for each of its products.
+        other = product.g is not None and not self._same_gradient(product, reading)
+        if reading.operation in product.operations or changed or other:
             product = self._ledger.again(product)
         if changed:
             bits = self._bits(product, reading.operand, reading.multiplied)
@@ -179,8 +190,15 @@ class Matrices:
 
     def _same_values(self, product: Product, reading: Reading, share: float = 1.0) -> bool:
         held = product.held(reading.multiplied)
-        bits = self._copier.peek(_turned(product, reading.operand, reading.multiplied))
-        return held is not None and float((bits.reshape(held.shape) == held).mean()) >= share
+        if held is None:
+            return False
+        operand = _turned(product, reading.operand, reading.multiplied)
+        if share == 1:
+            return self._copier.holds(operand, held)
+        return float((self._copier.peek(operand).reshape(held.shape) == held).mean()) >= share
+
+    def _same_gradient(self, product: Product, reading: Reading) -> bool:
+        return product.g is not None and self._copier.holds(reading.gradient, product.g)
 
     def _same_memory(self, product: Product, reading: Reading) -> bool:
         assert product.operands is not None  # asked for products with a node alone

@@ -9,7 +9,9 @@ Operators of other libraries are refused unless the user says that they do no su
 from functools import cache
 from typing import Literal
 
-Role = Literal["product", "convolution", "convolution_backward", "multiplication", "sum", "bag", "refused", "noted", "harmless"]
+Role = Literal[
+    "product", "convolution", "convolution_backward", "multiplication", "sum", "sum_elsewhere", "bag", "refused", "noted", "harmless"
+]
 
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 
@@ -81,6 +83,15 @@ _PLUMBING = frozenset(
 )
 
 
+INSTEAD: dict[str, str] = {
+    **dict.fromkeys(("mv", "addmv", "dot", "vdot", "addr"), "give vectors as matrices of one row or column"),
+    **dict.fromkeys(("_cdist_forward", "_euclidean_dist", "_pdist_forward"), "write the distances out with a product or a sum"),
+    "addbmm": "use baddbmm and sum",
+    "_trilinear": "run nn.Bilinear in Python, not scripted",
+}
+"""What to use in place of a refused operator, where it is known."""
+
+
 @cache
 def role(namespace: str, name: str) -> Role:
     """What capture does with the operator ``namespace::name`` (without overload; an in-place form counts as the plain one)."""
@@ -95,8 +106,10 @@ def role(namespace: str, name: str) -> Role:
         return "convolution"
     if plain == "convolution_backward":
         return "convolution_backward"
-    if plain == "mul":
+    if plain in ("mul", "pow"):
         return "multiplication"
+    if plain in ("nansum", "cumsum", "index_add", "scatter_add", "segment_reduce"):
+        return "sum_elsewhere"
     if plain in ("sum", "mean"):
         return "sum"
     if plain in EMBEDDING_BAGS:

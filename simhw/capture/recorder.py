@@ -20,13 +20,13 @@ from simhw.capture.functions import Functions
 from simhw.capture.ledger import Ledger
 from simhw.capture.matrices import Matrices
 from simhw.capture.names import Names
-from simhw.capture.operators import Role, role
+from simhw.capture.operators import INSTEAD, Role, role
 from simhw.capture.product import Product
 from simhw.capture.rewrites import TAKEN_APART
 from simhw.capture.tensors import Copier, tensors_in, unseen
 from simhw.errors import CaptureError
 
-_OFTEN_NO_PRODUCT: tuple[Role, ...] = ("harmless", "multiplication", "sum", "bag")
+_OFTEN_NO_PRODUCT: tuple[Role, ...] = ("harmless", "multiplication", "sum", "sum_elsewhere", "bag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self._elementwise = Elementwise(self._ledger, names, copier, self._note)
         self._passed: set[int] = set()
         self._handed_on: OpOverload | None = None
+        self._refusal: CaptureError | None = None
 
     @property
     def products(self) -> list[Product]:
@@ -86,7 +87,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Record what `func` multiplies, and run it."""
-        given = kwargs or {}
+        try:
+            return self._run(func, types, args, kwargs or {})
+        except CaptureError as error:
+            # A script's interpreter makes an error of its own of it, and a program may go on after an error.
+            self._refusal = self._refusal or error
+            raise
+
+    def tell_refusal(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:  # noqa: ARG002
+        """End a step (as an exit callback) with the refusal that was met in it, if the step ends with another error or with none."""
+        if self._refusal is not None and error is not self._refusal and (error is None or isinstance(error, Exception)):
+            raise self._refusal from None
+
+    def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], given: Mapping[str, Any]) -> Any:
         if not isinstance(func, OpOverload):
             raise CaptureError(
                 f"operator {func.name()}{self._where()}: capture cannot see into an operator that runs functions; in captured steps use "
@@ -111,13 +124,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         # Operands are copied before the operator runs: it may write into one of them.
         if known.role == "sum":
             self._elementwise.sum(known.name, args)
+        elif known.role == "sum_elsewhere":
+            self._elementwise.sum_elsewhere(known.name, args)
         elif known.role == "bag":
             self._bags.record(known.plain, args)
         elif known.role not in _OFTEN_NO_PRODUCT:
             self._record(known, args)
         result = func(*args, **given)
         if known.role == "multiplication":
-            self._elementwise.multiply(known.name, args, result)
+            self._elementwise.multiply(known.name, args, result, func._schema.is_mutable)
         if known.copies:
             self._names.cast(args[0], result)
         return result
@@ -163,7 +178,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             self._note_without_values(known)
         elif what == "refused" or odd:
             operator = known.name if what == "refused" or odd is None else f"{known.name} of {odd[0]}"
-            self._refuse(operator, "use another form of it" if odd is None else odd[1])
+            self._refuse(operator, INSTEAD.get(known.plain, "use another form of it") if odd is None else odd[1])
             # Who lets an operator pass means its gradients too.
             number = self._ledger.node_of(*tensors)
             if number is not None:

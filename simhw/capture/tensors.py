@@ -103,8 +103,11 @@ class Copier:
             weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]  # likewise
             # The weak reference keeps the address from being used again, so a stale entry is never taken for a new tensor.
             self._copies[storage(tensor)] = (weak, copies)
-        bits, finite = self._rounded(tensor)
-        zeroed = 0 if finite else self._meet_nonfinite(bits, what)
+        rounded = self._rounded(tensor)
+        # A NaN makes both extremes NaN, an infinity one of them infinite: one pass, and the only one over finite values.
+        low, high = torch.aminmax(rounded)
+        bits: BF16Array = rounded.view(torch.int16).numpy().view(np.uint16)
+        zeroed = 0 if math.isfinite(low) and math.isfinite(high) else self._meet_nonfinite(bits, what)
         key = (*identity(tensor)[1:], tensor.dtype)
         # Values may have been written unseen, through NumPy's view of the memory: only what is equal is the same copy.
         if key not in copies or not np.array_equal(copies[key], bits):
@@ -114,25 +117,23 @@ class Copier:
 
     def peek(self, tensor: Tensor) -> BF16Array:
         """The values that `bits` would give, neither kept nor counted nor checked: to compare with what was captured."""
-        bits, finite = self._rounded(tensor)
-        if not finite and self._nonfinite == "zero":
+        bits: BF16Array = self._rounded(tensor).view(torch.int16).numpy().view(np.uint16)
+        if self._nonfinite == "zero":
             bits[is_nonfinite(bits)] = 0
         return bits
 
-    def _rounded(self, tensor: Tensor) -> tuple[BF16Array, bool]:
-        """A contiguous copy, and whether all of it is finite."""
+    def holds(self, tensor: Tensor, bits: BF16Array) -> bool:
+        """Whether a tensor has, whatever its leading axes, the values that were captured."""
+        return tensor.numel() == bits.size and np.array_equal(self.peek(tensor).reshape(bits.shape), bits)
+
+    def _rounded(self, tensor: Tensor) -> Tensor:
+        """A contiguous copy in bfloat16."""
         with torch.no_grad():
             source = tensor.detach()
             if self._rounding == "truncate" and source.dtype != torch.bfloat16:
                 short = (source.float().contiguous().view(torch.int32) >> 16).to(torch.int16)
-                rounded = short.view(torch.bfloat16)
-            else:
-                rounded = source.to(torch.bfloat16, memory_format=torch.contiguous_format, copy=True)
-            rounded = rounded.cpu()
-            # A NaN makes both extremes NaN, an infinity one of them infinite: one pass, and the only one over finite values.
-            low, high = torch.aminmax(rounded)
-            bits: BF16Array = rounded.view(torch.int16).numpy().view(np.uint16)
-        return bits, math.isfinite(low) and math.isfinite(high)
+                return short.view(torch.bfloat16).cpu()
+            return source.to(torch.bfloat16, memory_format=torch.contiguous_format, copy=True).cpu()
 
     def _meet_nonfinite(self, bits: BF16Array, what: str) -> int:
         """Do what was asked for with NaN and infinity; how many became zero."""

@@ -68,6 +68,25 @@ def _addr_(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: A
     return input.addmm_(vec1[:, None], vec2[None, :], beta=beta, alpha=alpha)
 
 
+def _tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) -> Tensor:
+    if isinstance(dims, Tensor):
+        dims = dims.tolist() if dims.numel() > 1 else int(dims)
+    if isinstance(dims, int):
+        summed = list(range(a.dim() - dims, a.dim())), list(range(dims))
+    else:
+        first, second = ([each] if isinstance(each, int) else [int(axis) for axis in each] for each in dims)
+        summed = first, second
+    # Where all axes are summed it is one product of vectors; what does not fit PyTorch refuses.
+    tensors = a, b
+    every = min(a.dim(), b.dim()) > 0 and all(
+        sorted(axis % tensor.dim() for axis in axes) == list(range(tensor.dim())) for tensor, axes in zip(tensors, summed, strict=True)
+    )
+    if every and [a.shape[axis] for axis in summed[0]] == [b.shape[axis] for axis in summed[1]]:
+        return _dot(a.permute(summed[0]).flatten(), b.permute(summed[1]).flatten(), out=out)
+    result: Tensor = torch.tensordot(a, b, dims, out=out)
+    return result
+
+
 VECTOR_PRODUCTS: dict[object, Callable[..., Tensor]] = {
     **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.linalg.matmul), _matmul),
     Tensor.__rmatmul__: lambda other, input: _matmul(input, other),
@@ -75,6 +94,7 @@ VECTOR_PRODUCTS: dict[object, Callable[..., Tensor]] = {
     **dict.fromkeys((torch.dot, Tensor.dot), _dot),
     **dict.fromkeys((torch.vdot, Tensor.vdot), _vdot),
     torch.linalg.vecdot: _vecdot,
+    torch.tensordot: _tensordot,
     **dict.fromkeys((torch.inner, Tensor.inner), _inner),
     **dict.fromkeys((torch.addmv, Tensor.addmv), _addmv),
     **dict.fromkeys((torch.addr, Tensor.addr), _addr),

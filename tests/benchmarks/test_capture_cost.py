@@ -48,12 +48,13 @@ def test_captured_step_beside_a_plain_one(case: Callable, benchmark: BenchmarkFi
     plain, captured = [], []
 
     def step() -> None:
+        steps = captured if (len(plain) + len(captured)) % 2 else plain
         start = time.perf_counter()
         with capture.step():
             loss(model).backward()
             optimizer.step()
             optimizer.zero_grad()
-        (captured if capture._count % 2 == 0 else plain).append(time.perf_counter() - start)
+        steps.append(time.perf_counter() - start)
 
     # Every round is preceded by a plain step: whatever else the machine does meets both alike.
     benchmark.pedantic(step, setup=step, rounds=15, warmup_rounds=2)
