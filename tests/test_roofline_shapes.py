@@ -269,6 +269,28 @@ def test_what_has_no_size_per_sample_is_refused_by_name(model: nn.Module, shape:
         network_of(model, torch.zeros(shape), batch_axis=1 if isinstance(model, nn.LSTM) else 0)
 
 
+@pytest.mark.parametrize(
+    ("model", "inputs", "axis", "words"),
+    [
+        (3, torch.zeros(1, 4), 0, "from a torch.nn.Module, not from a int"),
+        (nn.Linear(4, 4), 4, 0, "inputs of type int: give a tensor"),
+        (nn.Linear(4, 4), "abc", 0, "inputs of type str: give a tensor"),
+        (nn.Linear(4, 4), torch.zeros(1, 4), -2, "batch_axis=-2: give the axis of samples, counted from 0"),
+        (nn.Linear(4, 4), torch.zeros(1, 4), "0", "batch_axis='0': give the axis"),
+        (Function(lambda _, x: torch.from_numpy(x.numpy())), torch.zeros(1, 4), 0, "try values=True"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_in_one_line(model: Any, inputs: Any, axis: Any, words: str) -> None:
+    with pytest.raises(CaptureError, match=words) as error:
+        network_of(model, inputs, batch_axis=axis)
+    assert "\n" not in str(error.value)
+
+
+def test_a_linear_layer_of_one_weight_vector_has_one_output() -> None:
+    model = Function(lambda self, x: functional.linear(x, self.weight), weight=nn.Parameter(torch.zeros(4)))
+    assert network_of(model, torch.zeros(2, 3, 4)).macs == 3 * 4
+
+
 def test_a_forward_pass_that_asks_for_values_runs_on_them() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         return cast(Tensor, self.layer(x)) if x[0, 0].item() > 0 else x

@@ -69,6 +69,8 @@ class ShapeFunctions(TorchFunctionMode):
 
     def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # PyTorch's names
         """Record a linear layer; one whose weights are computed is a product of activations."""
+        if weight.dim() == 1 and bias is None:
+            return self.linear(input, weight[None, :]).squeeze(-1)
         known = self._recorder.is_weight(weight)
         # Without function modes, which would come back here.
         with self._recorder.hidden() if known else nullcontext(), torch._C.DisableTorchFunction():

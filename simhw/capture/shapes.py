@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from simhw.capture.functions import plain_attention
 from simhw.capture.names import Names
+from simhw.capture.options import whole_number
 from simhw.capture.shape_functions import ShapeFunctions, attention
 from simhw.capture.shape_recorder import Record, ShapeRecorder
 from simhw.errors import CaptureError
@@ -60,8 +61,14 @@ def network_of(model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "",
     Raises
     ------
     CaptureError
-        An operator multiplies in a way that has no layer, needs values, or does not grow with the batch; the message names it.
+        An argument cannot be used, or an operator multiplies in a way that has no layer, needs values, or does not grow with the batch;
+        the message names it.
     """
+    if not isinstance(model, nn.Module):
+        raise CaptureError(f"a network is captured from a torch.nn.Module, not from a {type(model).__name__}")
+    if not isinstance(inputs, (Tensor, list, tuple)):
+        raise CaptureError(f"inputs of type {type(inputs).__name__}: give a tensor, or a list of what the forward pass takes")
+    batch_axis = whole_number("batch_axis", batch_axis, 0, "the axis of samples, counted from 0") or 0
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     runs = [_run(model, _with_batch(given, batch, batch_axis, values), values) for batch in BATCHES]
     (few, unused), (many, _) = runs
@@ -107,8 +114,9 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
             setattr(torch.nn.functional, called, ours)
         try:
             bare(*inputs)
-        except (NotImplementedError, RuntimeError) as error:
-            if values:
+        except (NotImplementedError, RuntimeError, TypeError) as error:
+            # A tensor without values that is given to NumPy is an error of types.
+            if values or (isinstance(error, TypeError) and "meta" not in str(error)):
                 raise
             first = str(error).splitlines()[0]
             where = recorder.failed or type(model).__name__
