@@ -81,7 +81,6 @@ def refused(call):
         {"a": np.zeros((0, 3, 4, 4))},
         {"a": np.ma.masked_greater(A, 0)},
     ],
-    ids=str,
 )
 def test_a_layer_that_is_none_is_refused(changed):
     refused(lambda: run(step(layer(**changed))))
@@ -91,7 +90,7 @@ def test_the_layer_of_an_odd_geometry_is_named():
     assert refused(lambda: layer(geometry={"stride": "x"})) == "layer 'c': geometry stride='x': give an integer or 2 integers"
 
 
-@pytest.mark.parametrize("stride", [np.array([1, 1]), [1, 1], np.int32(1), True], ids=repr)
+@pytest.mark.parametrize("stride", [np.array([1, 1]), [1, 1], np.int32(1), True])
 def test_integers_of_any_kind_are_taken(stride):
     assert layer(geometry={"stride": stride}).geometry.stride == (1, 1)
 
@@ -106,17 +105,17 @@ def test_the_byte_order_of_an_array_does_not_matter():
     assert (layer(a=A.astype(">f4")).a == bits).all()
 
 
-@pytest.mark.parametrize("trace", [None, 3, [layer()], layer(), b"\0", "", "no such"], ids=str)
+@pytest.mark.parametrize("trace", [None, 3, [layer()], layer(), b"\0", "", "no such"])
 def test_what_is_no_trace_is_refused(trace):
     refused(lambda: simulate(trace, "tensordash", progress=False))
 
 
-@pytest.mark.parametrize("arguments", [(None,), (3,), ([1],), ("ab",), ([layer()], {"model": "x"})], ids=str)
+@pytest.mark.parametrize("arguments", [(None,), (3,), ([1],), ("ab",), ([layer()], {"model": "x"})])
 def test_a_trace_is_a_list_of_layers_and_metadata(arguments):
     refused(lambda: Trace(*arguments))
 
 
-@pytest.mark.parametrize("machine", [None, 3, ["fpraker"], Path("no.yaml"), "", "v100", "fpraker:tiles"], ids=str)
+@pytest.mark.parametrize("machine", [None, 3, ["fpraker"], Path("no.yaml"), "", "v100", "fpraker:tiles"])
 def test_what_is_no_machine_is_refused(machine):
     refused(lambda: run(machine=machine))
     refused(lambda: simulate_gemm(X, Y, machine))
@@ -154,7 +153,6 @@ def test_a_machine_may_be_given_with_overrides_or_by_path(tmp_path):
         {"batch": NAN},
         {"batch": 10**18},
     ],
-    ids=str,
 )
 def test_options_that_are_no_numbers_or_too_large_are_refused(options):
     refused(lambda: run(**options))
@@ -166,12 +164,12 @@ def test_numbers_of_numpy_are_as_good_as_python_s():
     assert load_machine("fpraker", tiles=np.array(4)).content_hash == load_machine("fpraker", tiles=4).content_hash
 
 
-@pytest.mark.parametrize("machines", ["fpraker", [], None, 3, load_machine("fpraker")], ids=str)
+@pytest.mark.parametrize("machines", ["fpraker", [], None, 3, load_machine("fpraker")])
 def test_a_comparison_wants_a_list_of_machines(machines):
     assert "give a list" in refused(lambda: compare(step(), machines, progress=False))
 
 
-@pytest.mark.parametrize("part", [None, 3, step()], ids=str)
+@pytest.mark.parametrize("part", [None, 3, step()])
 def test_what_is_no_layer_is_not_simulated(part):
     refused(lambda: simulate_layer(part, "forward", "tensordash"))
 
@@ -190,7 +188,6 @@ def test_what_is_no_layer_is_not_simulated(part):
         {"pe": {}},
         {"oob_threshold": 5, "pe.oob_threshold": 7},
     ],
-    ids=str,
 )
 def test_overrides_that_fit_no_value_are_refused(overrides):
     refused(lambda: load_machine("fpraker", **overrides))
