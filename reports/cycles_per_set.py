@@ -1,6 +1,7 @@
 """Markdown table of cycles per set and speed-up per operation, from the tables that `simhw compare --out` wrote.
 
-python reports/cycles_per_set.py reports/resnet50_fpraker.csv reports/resnet50_tensordash.csv > reports/resnet50_cycles_per_set.md
+python reports/cycles_per_set.py reports/resnet50_fpraker.csv reports/resnet50_tensordash.csv >
+reports/resnet50_cycles_per_set.md
 """
 
 import sys

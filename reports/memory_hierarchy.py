@@ -1,4 +1,5 @@
-"""A trace with and without its memories: speed-up and energy efficiency beside the papers', as a table, a CSV file and a plot.
+"""A trace with and without its memories: speed-up and energy efficiency beside the papers', as a table, a CSV file and
+a plot.
 
 python reports/memory_hierarchy.py traces/resnet50.npz reports/resnet50_memory
 """
@@ -17,7 +18,8 @@ import simhw
 
 MACHINES = ("fpraker", "tensordash", "tensordash-fp32")
 BATCHES = (None, 32, 256)
-# Speed-up, energy efficiency of the tiles and with memories: MICRO 2021, and MICRO 2020 / arXiv 2009.00748 in FP32 and bfloat16 (recalled).
+# Speed-up, energy efficiency of the tiles and with memories: MICRO 2021, and MICRO 2020 / arXiv 2009.00748 in FP32 and
+# bfloat16 (recalled).
 PUBLISHED = {"fpraker": (1.5, 1.4, 1.36), "tensordash": (1.95, 1.84, 1.43), "tensordash-fp32": (1.95, 1.89, 1.6)}
 COLORS = {"compute only": "#999999", "with memories": "#0072B2", "with memories, uncompressed": "#56B4E9"}
 
@@ -29,7 +31,9 @@ def rows_of(trace: simhw.Trace) -> pd.DataFrame:
     for name in MACHINES:
         for batch in BATCHES:
             for compression in (None, "none"):
-                machine = simhw.load_machine(name, **({} if compression is None else {"memory.compression": compression}))
+                machine = simhw.load_machine(
+                    name, **({} if compression is None else {"memory.compression": compression})
+                )
                 total = simhw.simulate(trace, machine, batch=batch).total
                 overall, base = total.overall, total.baseline_overall
                 rows.append(
@@ -55,7 +59,15 @@ def rows_of(trace: simhw.Trace) -> pd.DataFrame:
 
 def markdown(frame: pd.DataFrame) -> str:
     """The table, each machine's published figures below its rows."""
-    headings = ["machine", "images", "compression", "speed-up: tiles", "with memories", "energy eff.: tiles", "with memories"]
+    headings = [
+        "machine",
+        "images",
+        "compression",
+        "speed-up: tiles",
+        "with memories",
+        "energy eff.: tiles",
+        "with memories",
+    ]
     headings += ["tiles wait", "off-chip MB", "energy mJ (low to high)", "memories' share of the baseline's energy"]
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
     for name, rows in frame.groupby("machine", sort=False):
@@ -63,7 +75,12 @@ def markdown(frame: pd.DataFrame) -> str:
             energy = f"{row.energy_mj:.3g} ({row.energy_low_mj:.3g} to {row.energy_high_mj:.3g})"
             ratios = (row.speedup, row.overall_speedup, row.energy_efficiency, row.overall_energy_efficiency)
             cells = [f"`{name}`", str(row.images), row.compression, *(f"{value:.3f}" for value in ratios)]
-            cells += [f"{row.waiting:.0%}", f"{row.off_chip_mb:.0f}", energy, f"{row.memory_share_of_baseline_energy:.0%}"]
+            cells += [
+                f"{row.waiting:.0%}",
+                f"{row.off_chip_mb:.0f}",
+                energy,
+                f"{row.memory_share_of_baseline_energy:.0%}",
+            ]
             lines.append("| " + " | ".join(cells) + " |")
         speed, tiles, memories = PUBLISHED[name]
         lines.append(f"| *published* | | | *{speed}* | | *{tiles}* | *{memories}* | | | | |")

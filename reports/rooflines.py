@@ -1,4 +1,5 @@
-"""Predictions of V100, Ascend 910 and Ascend 310 beside what others measured and published, as a page of tables and two pictures.
+"""Predictions of V100, Ascend 910 and Ascend 310 beside what others measured and published, as a page of tables and two
+pictures.
 
 python reports/rooflines.py reports/rooflines [FOLDER OF MEASUREMENTS]
 """
@@ -24,7 +25,8 @@ from simhw.roofline.networks import load_network
 from simhw.roofline.ranks import LayerTimer, optimised_rank, rank_latency
 from simhw.roofline.step import Run
 
-# Network, tokens, device, run, and published samples/s, low to high (reports of MLPerf, NVIDIA's and Huawei's model zoos).
+# Network, tokens, device, run, and published samples/s, low to high (reports of MLPerf, NVIDIA's and Huawei's model
+# zoos).
 PUBLISHED: list[tuple[str, int | None, str, Run, float, float]] = [
     ("resnet50", None, "v100", Run(96, precision="fp32"), 356, 432),
     ("resnet50", None, "v100", Run(128, precision="fp32"), 356, 432),
@@ -80,8 +82,12 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def low_rank(table: pd.DataFrame) -> pd.DataFrame:
-    """The published layout: a row per network and mode, a column per variant, predicted with the published figure in brackets."""
-    cells = table.assign(cell=[f"{each.predicted_percent:+.1f} ({each.published_percent:+.2f})" for each in table.itertuples()])
+    """The published layout: a row per network and mode, a column per variant, predicted with the published figure in
+    brackets.
+    """
+    cells = table.assign(
+        cell=[f"{each.predicted_percent:+.1f} ({each.published_percent:+.2f})" for each in table.itertuples()]
+    )
     wide = cells.pivot(index=["model", "mode"], columns="variant", values="cell")
     return wide.reindex(columns=["vanilla", "optimised", "freezing", "merging"]).fillna("").reset_index()
 
@@ -89,7 +95,10 @@ def low_rank(table: pd.DataFrame) -> pd.DataFrame:
 def _agreement(table: pd.DataFrame) -> str:
     speeds = table[table["mode"] != "macs"]
     wrong = int((speeds["predicted_percent"] * speeds["published_percent"] <= 0).sum())
-    return f"mean absolute deviation of {len(speeds)} gains {effects.mean_deviation(speeds):.1f} points, {wrong} of them of the wrong sign"
+    return (
+        f"mean absolute deviation of {len(speeds)} gains {effects.mean_deviation(speeds):.1f} points, {wrong} of "
+        "them of the wrong sign"
+    )
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -109,8 +118,12 @@ def main(stem: str, folder: str | None = None) -> None:
 
     sections = [("Training, end to end", end_to_end())]
     for device, precision, fusion in ((v100, "fp32", "eager"), (v100, "amp", "eager"), (ascend910, "amp", "fused")):
-        table = effects.lrd_table(device, training=precision, inference="fp32" if precision == "fp32" else "fp16", fusion=fusion)
-        sections.append((f"Low-rank decomposition, {device.name}, {precision}, batch 64: {_agreement(table)}", low_rank(table)))
+        table = effects.lrd_table(
+            device, training=precision, inference="fp32" if precision == "fp32" else "fp16", fusion=fusion
+        )
+        sections.append(
+            (f"Low-rank decomposition, {device.name}, {precision}, batch 64: {_agreement(table)}", low_rank(table))
+        )
     steps = [
         effects.rank_step(device, Run(128, mode, number, fusion))
         for device, numbers, fusion in ((v100, ("fp32", "amp"), "eager"), (ascend910, ("amp",), "fused"))
@@ -124,15 +137,25 @@ def main(stem: str, folder: str | None = None) -> None:
         order = attention["predicted_ms"].corr(attention["published_ms"], method="spearman")
         sections.append((f"Grouped attention, ViT-S, V100, {precision}: Spearman {order:.3f}", attention))
     sections.append(
-        ("Skipped tokens, ViT-S, Ascend 910", effects.token_skipping_table(ascend910, Run(256, precision="amp", fusion="fused")))
+        (
+            "Skipped tokens, ViT-S, Ascend 910",
+            effects.token_skipping_table(ascend910, Run(256, precision="amp", fusion="fused")),
+        )
     )
     sections.append(("Selected samples, BERT-base, V100", effects.sample_selection_table(v100)))
     sections.append(("3D convolution, V100", effects.video_table(v100)))
     if folder is not None:
         sections.insert(0, ("Errors on kernels that no fit saw", scores(Path(folder))))
-    devices = ", ".join(f"{name} {load_device(name).content_hash}" for name in ("v100", "v100-pcie", "ascend910", "ascend310"))
-    head = f"# Rooflines beside what was measured and published\n\nsimhw {simhw.__version__}; devices and their hashes: {devices}.\n"
-    Path(f"{stem}.md").write_text(head + "".join(f"\n## {title}\n\n{markdown(table)}\n" for title, table in sections), encoding="utf-8")
+    devices = ", ".join(
+        f"{name} {load_device(name).content_hash}" for name in ("v100", "v100-pcie", "ascend910", "ascend310")
+    )
+    head = (
+        f"# Rooflines beside what was measured and published\n\nsimhw {simhw.__version__}; devices and their "
+        f"hashes: {devices}.\n"
+    )
+    Path(f"{stem}.md").write_text(
+        head + "".join(f"\n## {title}\n\n{markdown(table)}\n" for title, table in sections), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Area: what the tiles and the memories of a machine take on the chip, and how many tiles fit into another machine's area.
+"""Area: what the tiles and the memories of a machine take on the chip, and how many tiles fit into another machine's
+area.
 
-The papers compare machines of equal compute area: the PEs and what feeds them terms or pairs, without memories.  FPRaker's
-36 tiles of 317,068 um^2 take 11.414 mm^2, its baseline's 8 of 1,421,579 um^2 11.373 mm^2: 0.37% less, so "equal" needs a
-tolerance.  Source: spec pages fpraker.md section 4, tensordash.md section 3, energy.md.
+The papers compare machines of equal compute area: the PEs and what feeds them terms or pairs, without memories.
+FPRaker's 36 tiles of 317,068 um^2 take 11.414 mm^2, its baseline's 8 of 1,421,579 um^2 11.373 mm^2: 0.37% less, so
+"equal" needs a tolerance.  Source: spec pages fpraker.md section 4, tensordash.md section 3, energy.md.
 """
 
 from dataclasses import dataclass, replace
@@ -32,10 +33,13 @@ NUMBER_DEPENDS_ON = {
     "scratchpad": ("tiles", "tile.", "memory.scratchpads."),
     "transposer": ("memory.transposers.",),
 }
-"""Overrides that may change how many memories of a kind there are (`simhw.memory.model.sram_instances`), by their first letters."""
+"""Overrides that may change how many memories of a kind there are (`simhw.memory.model.sram_instances`), by their first
+letters.
+"""
 
 PER_TILE = ("scratchpad",)
-"""Memories of which every tile has its own.  Buffers keep their number (`memory.buffers`) however many tiles there are."""
+"""Memories of which every tile has its own.  Buffers keep their number (`memory.buffers`) however many tiles there are.
+"""
 
 ROUNDING = 1e-12
 """Relative error of an area for which floating point alone may be to blame."""
@@ -179,8 +183,8 @@ def chip_area(machine: Machine, filed: Machine | None = None) -> ChipArea:
     ----------
     machine : Machine
     filed : Machine, optional
-        The same machine without overrides.  A published area is that of as many memories as the file has; with it the area
-        follows where an override changes their number.  Needed only then.
+        The same machine without overrides.  A published area is that of as many memories as the file has; with it the
+        area follows where an override changes their number.  Needed only then.
 
     Returns
     -------
@@ -196,7 +200,8 @@ def chip_area(machine: Machine, filed: Machine | None = None) -> ChipArea:
 
     Notes
     -----
-    Areas of buffers follow the size of a bank (`simhw.sram`); `simhw.costs_of.stale_memories` tells what areas do not follow.
+    Areas of buffers follow the size of a bank (`simhw.sram`); `simhw.costs_of.stale_memories` tells what areas do not
+    follow.
     """
     values = machine.values
     unknown = set(values.memory_area_mm2) - set(PUBLISHED_NAMES.values())
@@ -226,8 +231,8 @@ def iso_area(
     ----------
     baseline, machine : ChipArea
     tolerance : float
-        Share of the baseline's area that counts.  1% lets FPRaker have its published 36 tiles, which take 0.37% more than
-        the baseline; 0 would leave 35.
+        Share of the baseline's area that counts.  1% lets FPRaker have its published 36 tiles, which take 0.37% more
+        than the baseline; 0 would leave 35.
     counted : {"compute", "chip"}
         Tiles alone, as in the papers, or all memories of both with them.
     names : (str, str)
@@ -252,7 +257,8 @@ def iso_area(
     if not fitting:
         budget = f"the {any_count.budget_mm2:,.4g} mm^2 of {names[0]}"
         raise MachineError(
-            f"{names[1]}: one tile makes {any_count.area_mm2(1):,.4g} mm^2, over {tolerance:.3%} more than {budget}: no tile fits"
+            f"{names[1]}: one tile makes {any_count.area_mm2(1):,.4g} mm^2, over {tolerance:.3%} more than {budget}: "
+            "no tile fits"
         )
     return IsoArea(baseline, machine, counted, tolerance, min(fitting, key=lambda tiles: abs(any_count.excess(tiles))))
 
@@ -269,11 +275,15 @@ def _memory_area(machine: Machine, name: str, number: int, filed_number: int | N
             if changed:
                 keys = ", ".join(changed)
                 raise MachineError(
-                    f"{machine.label}: memory_area_mm2.{published_name} holds without {keys}; give the machine without it too"
+                    f"{machine.label}: memory_area_mm2.{published_name} holds without {keys}; give the machine "
+                    "without it too"
                 )
             filed_number = number
         return MemoryArea(name, number, values.memory_area_mm2[published_name] / filed_number * factor, published=True)
     costs = values.sram.get(name, {}).get(values.energy.cells) if values.energy else None
     if costs is None:
-        raise MachineError(f"{machine.name}: no area of {name}: state memory_area_mm2.{published_name}, or its sram costs for energy.cells")
+        raise MachineError(
+            f"{machine.name}: no area of {name}: state memory_area_mm2.{published_name}, or its sram costs for "
+            "energy.cells"
+        )
     return MemoryArea(name, number, costs.area_mm2 * factor, published=False)

@@ -3,8 +3,8 @@
 A trace of a large batch is too large to keep, so a few images of it are captured.  Work on the tiles grows with the
 images, weights do not; so how much of the time and energy goes to moving weights depends on the batch.
 
-The trace records its batch.  Which axis of a layer carries it is told by the kind of layer and the sizes: docs/memory.md
-has the rules.  Where sizes leave a doubt, `BatchAxes.doubt` says what was taken.
+The trace records its batch.  Which axis of a layer carries it is told by the kind of layer and the sizes:
+docs/memory.md has the rules.  Where sizes leave a doubt, `BatchAxes.doubt` says what was taken.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,8 @@ class BatchAxes:
     axes : tuple of (tensor name, axis)
         Empty for a product that has nothing to do with images, such as an optimizer's.
     doubt : str
-        What was taken where shapes alone do not tell, or what is unlike the other layers; empty where there is no doubt.
+        What was taken where shapes alone do not tell, or what is unlike the other layers; empty where there is no
+        doubt.
     """
 
     axes: Axes
@@ -56,17 +57,21 @@ def captured_batch(trace: Trace) -> int:
     if recorded is not None:
         if extents and not any(extent % max(1, recorded) == 0 for _, each in extents for extent in each):
             raise TraceError(
-                f"{where}: it records a batch of {recorded}, but no layer has such an axis; record the batch that was captured"
+                f"{where}: it records a batch of {recorded}, but no layer has such an axis; record the batch that "
+                "was captured"
             )
         return recorded
     if not extents:
-        raise TraceError(f"{where}: it does not record its batch, and no layer has an axis that tells; record it as metadata's batch")
+        raise TraceError(
+            f"{where}: it does not record its batch, and no layer has an axis that tells; record it as metadata's batch"
+        )
     leading = [(each[0], layer.name) for layer, each in extents]
     least, first = min(leading)
     if odd := next((pair for pair in leading if pair[0] % least), None):
         told = f"{first!r} {least} and {odd[1]!r} {odd[0]}"
         raise TraceError(
-            f"{where}: it does not record its batch, and its layers' batch axes differ ({told}); record it as metadata's batch"
+            f"{where}: it does not record its batch, and its layers' batch axes differ ({told}); record it as "
+            "metadata's batch"
         )
     return least
 
@@ -91,7 +96,11 @@ def batch_axes(trace: Trace) -> list[BatchAxes]:
             weights.add(frozenset((layer.shapes["w"][0], prod(layer.shapes["w"][1:]))))
     step = _Step(batch, rows, features, weights, any(_differentiated(layer) for layer in trace.layers))
     return [
-        _matrix_axes(layer, step) if found is None else BatchAxes((), NO_AXIS) if _of_weights_alone(layer, step) else found
+        _matrix_axes(layer, step)
+        if found is None
+        else BatchAxes((), NO_AXIS)
+        if _of_weights_alone(layer, step)
+        else found
         for layer, found in zip(trace.layers, certain, strict=True)
     ]
 
@@ -159,7 +168,9 @@ def growth(trace: Trace, batch: int) -> Growth:
             reasons.setdefault(each.doubt, []).append(repr(layer.name))
     told = [f"{listed(names)}: {reason}" for reason, names in reasons.items()]
     if trace.metadata.batch is None:
-        told.insert(0, f"the trace does not record its batch: {captured}, the least batch axis of its layers, is taken for it")
+        told.insert(
+            0, f"the trace does not record its batch: {captured}, the least batch axis of its layers, is taken for it"
+        )
     return Growth(batch // captured, axes, tuple(told))
 
 
@@ -174,7 +185,9 @@ def grow_layer(layer: Layer, axes: BatchAxes, factor: int) -> Layer:
     for tensor in TENSORS:
         if layer.holds(tensor):
             statistics_of(layer, tensor)  # measured on the values, which the grown layer has not
-    return Layer(layer.name, layer.kind, layer.geometry, operations=layer.operations, shapes=shapes, statistics=layer.statistics)
+    return Layer(
+        layer.name, layer.kind, layer.geometry, operations=layer.operations, shapes=shapes, statistics=layer.statistics
+    )
 
 
 def _samples(layer: Layer) -> tuple[int, ...]:
@@ -209,13 +222,19 @@ def _axes(layer: Layer, batch: int) -> BatchAxes:
     if 0 in whole or (not whole and 0 in multiple):
         return BatchAxes(_on(layer, 0))
     if whole:
-        return BatchAxes(_on(layer, whole[0]), f"its axis {whole[0]}, not the leading one, is taken for the batch of {batch}")
+        return BatchAxes(
+            _on(layer, whole[0]), f"its axis {whole[0]}, not the leading one, is taken for the batch of {batch}"
+        )
     if extents[0] == 1 and (len(extents) > 1 or layer.kind in CONVOLUTIONS):
         return BatchAxes(
-            (), f"its leading axis is 1 and not the batch of {batch}, so it is taken for the same whatever the images, and does not grow"
+            (),
+            f"its leading axis is 1 and not the batch of {batch}, so it is taken for the same whatever the images, "
+            "and does not grow",
         )
     if multiple:
-        return BatchAxes(_on(layer, multiple[0]), f"its axis {multiple[0]}, not the leading one, is taken for the batch of {batch}")
+        return BatchAxes(
+            _on(layer, multiple[0]), f"its axis {multiple[0]}, not the leading one, is taken for the batch of {batch}"
+        )
     samples = _samples(layer)
     if layer.kind == "matmul" and samples[-2] % batch == 0:
         # A stack of weights, such as experts', against as many stacks of rows.
@@ -228,7 +247,8 @@ def _axes(layer: Layer, batch: int) -> BatchAxes:
 
 def _no_multiple(extent: int, batch: int) -> str:
     return (
-        f"no multiple of the batch of {batch} ({extent}); taken for what its images choose (as an expert's tokens), which grows with them"
+        f"no multiple of the batch of {batch} ({extent}); taken for what its images choose (as an expert's "
+        "tokens), which grows with them"
     )
 
 
@@ -274,7 +294,10 @@ def _matrix_axes(layer: Layer, step: _Step) -> BatchAxes:
     An optimizer's products and those that make a weight have extents of weights alone.
     """
     extents = {
-        name: layer.shapes[tensor][axis] for name, places in MATRIX_AXES.items() for tensor, axis in places if tensor in layer.shapes
+        name: layer.shapes[tensor][axis]
+        for name, places in MATRIX_AXES.items()
+        for tensor, axis in places
+        if tensor in layer.shapes
     }
     makes_weight = frozenset((extents["M"], extents["N"])) in step.weights
     maybe = [name for name, extent in extents.items() if extent in step.rows]
@@ -285,8 +308,13 @@ def _matrix_axes(layer: Layer, step: _Step) -> BatchAxes:
         sure = ["M"]
     if sure:
         told = " and ".join(f"{name} = {extents[name]}" for name in sure)
-        return BatchAxes(tuple(axis for name in sure for axis in MATRIX_AXES[name]), f"{told} taken for rows of the images, which grow")
+        return BatchAxes(
+            tuple(axis for name in sure for axis in MATRIX_AXES[name]),
+            f"{told} taken for rows of the images, which grow",
+        )
     if maybe and not _beside(layer, step):
         told = f"{maybe[0]} = {extents[maybe[0]]}"
-        return BatchAxes(MATRIX_AXES[maybe[0]], f"{told}, of rows or of features, taken for rows of the images, which grow")
+        return BatchAxes(
+            MATRIX_AXES[maybe[0]], f"{told}, of rows or of features, taken for rows of the images, which grow"
+        )
     return BatchAxes((), NO_AXIS)

@@ -51,7 +51,9 @@ def to_float32(bits: BF16Array) -> npt.NDArray[np.float32]:
     return (np.asarray(bits, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def as_bfloat16(values: npt.ArrayLike, what: str = "operand", rounding: Literal["rne", "truncate"] = "rne") -> BF16Array:
+def as_bfloat16(
+    values: npt.ArrayLike, what: str = "operand", rounding: Literal["rne", "truncate"] = "rne"
+) -> BF16Array:
     """Accept bfloat16 bit patterns (uint16) or floating-point values, and give bit patterns.
 
     Parameters
@@ -127,7 +129,8 @@ def significand_terms(fraction: int, encoder: Encoder = "naf") -> list[tuple[int
         return [(1, bit - FRACTION_BITS) for bit in range(7, -1, -1) if value >> bit & 1]
     terms: list[tuple[int, int]] = []
     if encoder == "naf":
-        # The non-zero positions of the non-adjacent form of x are ((3x) xor x) >> 1; a digit is negative where 3x has a 0.
+        # The non-zero positions of the non-adjacent form of x are ((3x) xor x) >> 1; a digit is negative where 3x has a
+        # 0.
         triple = 3 * value
         for bit in range(9, 0, -1):
             if (triple ^ value) >> bit & 1:

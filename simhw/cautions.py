@@ -13,7 +13,9 @@ SMALL_BATCH_SHARE = 0.5
 """Where weights make more of the off-chip traffic than this, the batch decides what the run says."""
 
 
-def compute_cautions(machine: "Machine", baseline: "Machine | None", doubts: Sequence[str], grown_to: int | str) -> list[str]:
+def compute_cautions(
+    machine: "Machine", baseline: "Machine | None", doubts: Sequence[str], grown_to: int | str
+) -> list[str]:
     """What makes figures less than certain, or the comparison with the baseline less than fair, memories aside.
 
     Parameters
@@ -29,15 +31,20 @@ def compute_cautions(machine: "Machine", baseline: "Machine | None", doubts: Seq
     for each in (machine, baseline):
         if each is not None and (stale := stale_tile(each, "tile_power_mw")):
             lines.append(
-                f"Caution: area and power of a tile of {each.name} are those of the file; they do not follow {', '.join(stale)}, so energy "
-                f"and equal area hold only as far as that costs nothing (give tile_area_um2, tile_power_mw too; in a file, tile_costs_of)."
+                f"Caution: area and power of a tile of {each.name} are those of the file; they do not follow "
+                f"{', '.join(stale)}, so energy "
+                "and equal area hold only as far as that costs nothing (give tile_area_um2, tile_power_mw too; in a "
+                "file, tile_costs_of)."
             )
     if baseline is not None:
         ours, theirs = machine.values.lowering.streams, baseline.values.lowering.streams
         differing = [f"{name} {value} against {theirs[name]}" for name, value in ours.items() if value != theirs[name]]
         if differing:
             what = ", ".join(differing)
-            lines.append(f"Caution: machine and baseline lower layers differently ({what}); overrides of --baseline can make them alike.")
+            lines.append(
+                f"Caution: machine and baseline lower layers differently ({what}); overrides of --baseline can make "
+                "them alike."
+            )
     return lines
 
 
@@ -58,20 +65,24 @@ def memory_cautions(
     weights = weight_share(operations)
     if weights > SMALL_BATCH_SHARE:
         lines.append(
-            f"Caution: {weights:.0%} of the off-chip bytes are weights and their gradients, which all images of a batch share, and the "
+            f"Caution: {weights:.0%} of the off-chip bytes are weights and their gradients, which all images of a "
+            "batch share, and the "
             f"batch{f' of {batch}' if batch else ''} is small; --batch N grows the step to N images."
         )
     memory = machine.modelled_memory
     if memory is not None and memory.compression != "none":
         lines.append(
-            f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their values are not in a trace."
+            f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their "
+            "values are not in a trace."
         )
     if memory is not None:
         lines += memory_cost_cautions(machine)
         if baseline is not None and baseline.modelled_memory is not None:
             lines += memory_cost_cautions(baseline)
     if baseline is not None and (differing := _differing_memories(machine, baseline)):
-        lines.append(f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too.")
+        lines.append(
+            f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too."
+        )
     return lines
 
 
@@ -82,7 +93,9 @@ def weight_share(operations: Sequence[OperationResult]) -> float:
     """
     memories = [(item.kind, item.cost.memory) for item in operations if item.cost.memory]
     everything = sum(memory.off_chip_bytes for _, memory in memories)
-    weights = sum(memory.traffic_bytes["w_in"] + memory.traffic_bytes["w_out"] for kind, memory in memories if kind != "matmul")
+    weights = sum(
+        memory.traffic_bytes["w_in"] + memory.traffic_bytes["w_out"] for kind, memory in memories if kind != "matmul"
+    )
     return weights / everything if everything else 0.0
 
 
@@ -90,5 +103,9 @@ def _differing_memories(machine: "Machine", baseline: "Machine") -> str:
     """Values of the memories that the two do not share."""
     ours, theirs = machine.modelled_memory, baseline.modelled_memory
     if ours is None or theirs is None:
-        return "" if ours is theirs else f"{'ideal' if ours is None else 'modelled'} against {'ideal' if theirs is None else 'modelled'}"
+        return (
+            ""
+            if ours is theirs
+            else f"{'ideal' if ours is None else 'modelled'} against {'ideal' if theirs is None else 'modelled'}"
+        )
     return ", ".join(name for name, value in ours.model_dump().items() if value != theirs.model_dump()[name])

@@ -1,4 +1,5 @@
-"""Cells: the pieces in which an operation's tile passes are simulated, drawn at random, and spread over processor cores.
+"""Cells: the pieces in which an operation's tile passes are simulated, drawn at random, and spread over processor
+cores.
 
 Products that share an operand form a cluster, in which every tile of X meets every tile of Y; so Y is laid out once for
 all images of a convolution, and tiles of several images fill a vector.  A cell is one tile of X with as many tiles of Y
@@ -21,10 +22,13 @@ from simhw.trace.layer import BLOCK_ROWS
 UNIT_VALUES = 4_000_000
 """Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""
 UNIT_MACS = 40_000_000
-"""Multiply-accumulates of a unit of work: some tens of milliseconds, long against Python's share, short against a layer."""
+"""Multiply-accumulates of a unit of work: some tens of milliseconds, long against Python's share, short against a
+layer.
+"""
 
 Y_ROWS = 32
-"""Rows of Y in a cell where each costs the simulator its own share: a cell that held all of them could be of any size."""
+"""Rows of Y in a cell where each costs the simulator its own share: a cell that held all of them could be of any size.
+"""
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,9 @@ def cell_strata(plan: Plan) -> list[CellStratum]:
     return strata
 
 
-def _tile_groups(operand: Operand, strips: Sequence[Strip], tile_rows: int) -> list[tuple[npt.NDArray[np.bool_] | None, list[Strip]]]:
+def _tile_groups(
+    operand: Operand, strips: Sequence[Strip], tile_rows: int
+) -> list[tuple[npt.NDArray[np.bool_] | None, list[Strip]]]:
     """The strips, split where passes leave out different sets; (None, strips) where none leaves out any."""
     if operand.border is None:
         return [(None, list(strips))]
@@ -234,7 +240,9 @@ def unit_rows(plan: Plan, unit: Unit, y_values: bool) -> Iterator[tuple[Parallel
                 rows = operand.rows(first, last) if y_values else np.zeros((last - first, 0), np.uint16)
                 blocks.append(_executed(rows, live, lanes))
 
-            def x_rows(strips: list[Strip] = x_strips, live: npt.NDArray[np.bool_] | None = live) -> Iterator[BF16Array]:
+            def x_rows(
+                strips: list[Strip] = x_strips, live: npt.NDArray[np.bool_] | None = live
+            ) -> Iterator[BF16Array]:
                 for strip in strips:
                     rows = plan.operands(strip.product)[0].rows(strip.first * tile.tile_x, strip.last * tile.tile_x)
                     yield _executed(rows, live, lanes)
@@ -267,7 +275,8 @@ def block_rows(plan: Plan, block: Block) -> Iterator[tuple[ParallelRows, Iterato
     for rows in (tile.tile_x, tile.tile_y):
         if BLOCK_ROWS % rows:
             raise TraceError(
-                f"{plan.family.name}: the trace holds blocks of {BLOCK_ROWS} rows, which tiles of {rows} rows do not divide; "
+                f"{plan.family.name}: the trace holds blocks of {BLOCK_ROWS} rows, which tiles of {rows} rows do not "
+                "divide; "
                 f"use a tile of 1, 2, 4, 8 or 16, or a trace of whole tensors"
             )
     family_x, family_y = block.x, block.y

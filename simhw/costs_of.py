@@ -1,7 +1,8 @@
 """Which geometry a machine's costs are of, and where they do not follow the machine's own.
 
-`tile_costs_of` says for which PEs and tiles the file's area and power hold, `sram_costs_of` for which memories, as overrides are
-written: ``tile.rows=8``.  Costs of global buffers follow the size of a bank (`simhw.sram`), other costs follow nothing.
+`tile_costs_of` says for which PEs and tiles the file's area and power hold, `sram_costs_of` for which memories, as
+overrides are written: ``tile.rows=8``.  Costs of global buffers follow the size of a bank (`simhw.sram`), other costs
+follow nothing.
 """
 
 from functools import lru_cache
@@ -77,16 +78,22 @@ def _sizes(machine: "Machine", buffer: str) -> tuple[tuple[int, int], tuple[int,
 
 
 def _scalable(machine: "Machine", name: str) -> bool:
-    """Whether the table knows how costs change with a size: of a buffer, whose costs' own size is stated, of accesses that it has."""
+    """Whether the table knows how costs change with a size: of a buffer, whose costs' own size is stated, of accesses
+    that it has.
+    """
     buffer = ".".join(name.split(".")[:3])
-    if not buffer.startswith("memory.buffers.") or f"{buffer}.bank_bytes" not in _parsed(tuple(machine.values.sram_costs_of)):
+    if not buffer.startswith("memory.buffers.") or f"{buffer}.bank_bytes" not in _parsed(
+        tuple(machine.values.sram_costs_of)
+    ):
         return False
     return all(8 * access in BITS for _, access in _sizes(machine, buffer))
 
 
 def _sizes_changed(machine: "Machine") -> list[str]:
     """Sizes of memories that are not those that costs are of; none where the user overrode such a cost too."""
-    if machine.values.memory is None or any(name.startswith(("memory_area_mm2.", "sram.")) for name in machine.overrides):
+    if machine.values.memory is None or any(
+        name.startswith(("memory_area_mm2.", "sram.")) for name in machine.overrides
+    ):
         return []
     return [name for name in _departures(machine, machine.values.sram_costs_of, ("memory.",)) if name.endswith(SIZES)]
 

@@ -22,7 +22,8 @@ def leaf(values: Mapping[str, Any], name: str) -> Any:
 
 
 def assign(values: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set the value at a dotted name, in sections that are made where there are none.  An empty section changes no section.
+    """Set the value at a dotted name, in sections that are made where there are none.  An empty section changes no
+    section.
 
     Raises
     ------

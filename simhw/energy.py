@@ -1,8 +1,8 @@
 """Energy: events times costs, every cost from the machine file with its uncertainty.
 
 Core is the tiles; on-chip the scratchpads, global buffers and transposers with their leakage; off-chip the DRAM: rows
-activated, bytes read and written, refreshes, and what it draws while it waits.  Low and high take every uncertain cost at
-its low or its high end together, so they bound the result rather than tell its spread.  Source: spec page energy.md.
+activated, bytes read and written, refreshes, and what it draws while it waits.  Low and high take every uncertain cost
+at its low or its high end together, so they bound the result rather than tell its spread.  Source: spec page energy.md.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 COMPONENTS = tuple(component for components in GROUPS.values() for component in components)
 
 
-def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: "MemoryCost | None") -> dict[str, Range]:
+def energy_of(
+    machine: "Machine", compute_s: float, power_share: float, memory: "MemoryCost | None"
+) -> dict[str, Range]:
     """Energy of an operation by component [J].
 
     Parameters
@@ -63,7 +65,9 @@ def energy_of(machine: "Machine", compute_s: float, power_share: float, memory: 
     )
     energies["transposers"] = sram("transposer", chip.transposed, chip.transposed)
     memories = sram_instances(machine)
-    energies["leakage"] = Range.total(cost(name, "leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items())
+    energies["leakage"] = Range.total(
+        cost(name, "leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items()
+    )
     return energies | _dram(machine, memory.dram, elapsed_s)
 
 

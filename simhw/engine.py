@@ -112,9 +112,13 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     for number, choice in enumerate(choose_operands(layer, operation, machine)):
         strata: list[Stratum] = []
         for family in families:
-            parts = [(swapped, Plan(family, swapped, products, machine.tile)) for swapped, products in choice.split(family)]
+            parts = [
+                (swapped, Plan(family, swapped, products, machine.tile)) for swapped, products in choice.split(family)
+            ]
             if family.sampled:
-                strata.extend(_block_strata(family, [plan for _, plan in parts], layer.blocks_by_size, (*run.key, number)))
+                strata.extend(
+                    _block_strata(family, [plan for _, plan in parts], layer.blocks_by_size, (*run.key, number))
+                )
                 continue
             for swapped, plan in parts:
                 place = (*run.key, number, family.number, int(swapped))
@@ -123,7 +127,9 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
                 else:
                     for kind, part in enumerate(cell_strata(plan)):
                         passes = part.cells * part.passes_per_cell
-                        strata.append(Stratum((*place, kind), plan, StratumTally(passes, part.cells, exact=False), cells=part))
+                        strata.append(
+                            Stratum((*place, kind), plan, StratumTally(passes, part.cells, exact=False), cells=part)
+                        )
         run.candidates.append(Candidate(choice, strata))
     return run
 
@@ -151,7 +157,9 @@ def _block_strata(family: Family, plans: Sequence[Plan], by_size: bool, key: tup
 
 
 def cost(plan: Plan) -> float:
-    """Work of simulating a plan exactly: value pairs that meet in the kernel, or values of X where Y does not matter."""
+    """Work of simulating a plan exactly: value pairs that meet in the kernel, or values of X where Y does
+    not matter.
+    """
     x_tiles, y_tiles = plan.tiles
     rows = len(plan.products) * x_tiles * plan.tile.tile_x * plan.reduction
     if plan.tile.fixed_time or not plan.tile.needs_y:
@@ -165,13 +173,17 @@ def cost(plan: Plan) -> float:
 
 
 def passes_by_sets(plan: Plan) -> Counter[int]:
-    """How many passes execute how many sets, which are the cycles of a machine that takes one cycle a set; no value is read."""
+    """How many passes execute how many sets, which are the cycles of a machine that takes one cycle a set; no value is
+    read.
+    """
     x_tiles, y_tiles = plan.tiles
     border = plan.family.border
     if border is None:
         return Counter({plan.reduction // plan.tile.lanes: plan.passes})
     size, tiles, others = (plan.tile.tile_y, y_tiles, x_tiles) if plan.swapped else (plan.tile.tile_x, x_tiles, y_tiles)
-    sets = Counter(int(border.live_sets(index * size, (index + 1) * size, plan.family.reduction).sum()) for index in range(tiles))
+    sets = Counter(
+        int(border.live_sets(index * size, (index + 1) * size, plan.family.reduction).sum()) for index in range(tiles)
+    )
     return Counter({number: count * others * len(plan.products) for number, count in sets.items()})
 
 
@@ -222,7 +234,8 @@ def run_tasks(tasks: Iterable[Task], check: Check | None = None, workers: int | 
     finished: dict[int, tuple[Stratum, Passes]] = {}
     next_number = 0
     pool = ThreadPoolExecutor(workers)
-    # A worker that comes out of a kernel would wait this long for the GIL while another thread runs Python: about a kernel's time.
+    # A worker that comes out of a kernel would wait this long for the GIL while another thread runs Python: about a
+    # kernel's time.
     patience = sys.getswitchinterval()
 
     def settle(limit: int) -> Iterator[Stratum]:

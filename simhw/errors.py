@@ -1,7 +1,9 @@
 """What simhw tells a user who can do something about it: one line, no traceback, exit code 2 from the CLI."""
 
 LONGEST_MESSAGE = 390
-"""Characters of a message: a line of at most 400 with the program's name.  What it quotes may come from a stranger's file."""
+"""Characters of a message: a line of at most 400 with the program's name.  What it quotes may come from a stranger's
+file.
+"""
 _KEPT_END = 130
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from simhw.errors import SimhwError, reason
 
-# What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of a text.
+# What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of
+# a text.
 _JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
 _PIECE_BYTES = 1 << 20
 MAX_CELLS = 48
@@ -29,7 +30,9 @@ def quoted(value: object) -> str:
     """A value of a user or a file as an error may quote it: at most some 80 characters, printable ones alone."""
     if isinstance(value, int) and value.bit_length() > 256:  # which Python may refuse to write
         return f"an integer of {value.bit_length():,} bits"
-    return ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
+    return (
+        ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
+    )
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
@@ -49,7 +52,8 @@ def read_bytes(path: str | os.PathLike[str], limit_bytes: int, error: type[Simhw
     try:
         with open(path, "rb") as file:
             length = os.fstat(file.fileno()).st_size
-            # A pipe has no length before it is read.  A buffer is made for all that is asked for, so no more than a piece is.
+            # A pipe has no length before it is read.  A buffer is made for all that is asked for, so no more than a
+            # piece is.
             pieces, left = [], 0 if length > limit_bytes else limit_bytes + 1
             while left and (piece := file.read(min(left, max(length + 1, _PIECE_BYTES)))):
                 pieces.append(piece)
@@ -92,7 +96,10 @@ def check_json_size(text: str, where: str, error: type[SimhwError]) -> None:
     """
     needed = sum(bytes_each * text.count(mark) for mark, bytes_each in _JSON_BYTES.items())
     if needed > (48 << 20) + 7 * len(text):
-        raise error(f"{where}: so many small values that they would take {needed >> 20} MiB of memory; that is not a file of this kind")
+        raise error(
+            f"{where}: so many small values that they would take {needed >> 20} MiB of memory; that is not a file of "
+            "this kind"
+        )
 
 
 def parse_json(text: str, where: str, error: type[SimhwError]) -> Any:
@@ -101,8 +108,8 @@ def parse_json(text: str, where: str, error: type[SimhwError]) -> Any:
     Raises
     ------
     SimhwError
-        Of the type given: it is no JSON, nested too deeply, would fill the memory, or has a number that is none (NaN, Infinity) or of
-        absurd length.
+        Of the type given: it is no JSON, nested too deeply, would fill the memory, or has a number that is none (NaN,
+        Infinity) or of absurd length.
     """
     check_json_size(text, where, error)
 
@@ -132,7 +139,9 @@ def csv_rows(text: str, where: str, error: type[SimhwError], delimiter: str = ",
     try:
         for cells in reader:
             if any("\n" in cell for cell in cells):
-                raise error(f"{where}: row {reader.line_num}: a quoted cell is not closed in its line; close the quotes")
+                raise error(
+                    f"{where}: row {reader.line_num}: a quoted cell is not closed in its line; close the quotes"
+                )
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
                 yield reader.line_num, stripped
@@ -144,7 +153,10 @@ def check_header(header: Sequence[str], where: str, error: type[SimhwError]) -> 
     """Raise an error of the type given where a table has a column twice: one of the two would be read, in silence."""
     for column in header:
         if header.count(column) > 1:
-            raise error(f"{where}: the header names {quoted(column)} {header.count(column)} times; give every column its own name")
+            raise error(
+                f"{where}: the header names {quoted(column)} {header.count(column)} times; give every column its own "
+                "name"
+            )
 
 
 def parse_whole(cell: str) -> int | None:

@@ -19,7 +19,8 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     Raises
     ------
     SimhwError
-        When the kernel is called and ``NUMBA_DISABLE_JIT`` is set: kernels are made of machine vectors, which only a compiler has.
+        When the kernel is called and ``NUMBA_DISABLE_JIT`` is set: kernels are made of machine vectors, which only a
+        compiler has.
     """
     if numba.config.DISABLE_JIT:
         return _refusing(function)
@@ -35,7 +36,8 @@ def _refusing(function: Callable[Parameters, Result]) -> Callable[Parameters, Re
     @wraps(function)
     def refuse(*_args: Parameters.args, **_kwargs: Parameters.kwargs) -> Result:
         raise SimhwError(
-            "NUMBA_DISABLE_JIT is set, but simhw's kernels run compiled only; unset it (plain-Python twins are in tests/oracles)"
+            "NUMBA_DISABLE_JIT is set, but simhw's kernels run compiled only; unset it (plain-Python twins are in "
+            "tests/oracles)"
         )
 
     return refuse

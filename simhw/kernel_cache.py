@@ -1,12 +1,13 @@
 """Where compiled kernels are kept between runs, and when what lies there may be loaded.
 
 Numba's own cache looks only at the file that defines a function, so a kernel keeps stale code when a file that it
-imports from changes.  The cache folder is therefore named after a hash of the compiler's version and of every source that a
-kernel can come from: each module that compiles anything, and all of simhw that it imports.
+imports from changes.  The cache folder is therefore named after a hash of the compiler's version and of every source
+that a kernel can come from: each module that compiles anything, and all of simhw that it imports.
 
-Cached code is pickled machine code: loading a damaged file can end in any exception or kill the process.  So only a folder of
-the user's own will do, and each file begins with a digest of its name and content.  A file that does not fit its digest counts
-as absent: the kernel compiles anew and writes it again.  Where nothing can be written, kernels compile anew in each process.
+Cached code is pickled machine code: loading a damaged file can end in any exception or kill the process.  So only a
+folder of the user's own will do, and each file begins with a digest of its name and content.  A file that does not fit
+its digest counts as absent: the kernel compiles anew and writes it again.  Where nothing can be written, kernels
+compile anew in each process.
 """
 
 import hashlib
@@ -23,12 +24,16 @@ import llvmlite
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(simhw[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+(simhw[\w.]*))", re.MULTILINE)
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+(simhw[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+(simhw[\w.]*))", re.MULTILINE
+)
 _COMPILES = re.compile(rb"^\s*(?:import numba|from numba|from simhw\.jit import)", re.MULTILINE)
 
 
 def kernel_sources(package: Path) -> list[Path]:
-    """The Python sources that compiled code can come from, sorted: modules that compile, and what they import of simhw."""
+    """The Python sources that compiled code can come from, sorted: modules that compile, and what they
+    import of simhw.
+    """
     sources = {path: path.read_bytes() for path in package.rglob("*.py")}
     found: set[Path] = set()
     pending = [path for path, source in sources.items() if _COMPILES.search(source)]
@@ -41,7 +46,9 @@ def kernel_sources(package: Path) -> list[Path]:
 
 
 def _imported(package: Path, source: bytes) -> list[Path]:
-    """Files that a module's imports of simhw may mean: modules and packages, and those among the names taken from a package."""
+    """Files that a module's imports of simhw may mean: modules and packages, and those among the names taken from a
+    package.
+    """
     modules: list[str] = []
     for module, names, plain in _IMPORT.findall(source):
         parent = (module or plain).decode()
@@ -127,7 +134,9 @@ class KernelCache(FunctionCache):
         finally:
             numba.config.CACHE_DIR = previous
         locator = self._impl.locator
-        self._cache_file: Any = _CheckedFiles(locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp())
+        self._cache_file: Any = _CheckedFiles(
+            locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp()
+        )
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Keep compiled code; where the disk is full or the folder is gone, go on without."""

@@ -118,7 +118,9 @@ class _Values(BaseModel):
             for name, value in stated.items():
                 # Costs follow the ratio to these sizes.
                 if name.endswith("_bytes") and (type(value) is not int or not 1 <= value <= MAX_BYTES):
-                    raise ValueError(f"{part}: {quoted(name)[1:-1]} is {quoted(value)}; give a size in bytes, from 1 to {MAX_BYTES}")
+                    raise ValueError(
+                        f"{part}: {quoted(name)[1:-1]} is {quoted(value)}; give a size in bytes, from 1 to {MAX_BYTES}"
+                    )
             if unknown and not (part == "sram_costs_of" and self.memory is None):
                 raise ValueError(f"{part} names {quoted(min(unknown))}, which is no value of the machine")
         return self
@@ -261,8 +263,8 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
     machine : str or path
         A name from `simhw.machine_file.machine_names`, or the path of a YAML file.
     **overrides
-        Dotted names and values, ``**{"tile.rows": 4, "pe.oob_threshold": 9}``.  The last part alone, without a dot, will do
-        where no other value of the machine ends in it; see `simhw.overrides`.
+        Dotted names and values, ``**{"tile.rows": 4, "pe.oob_threshold": 9}``.  The last part alone, without a dot,
+        will do where no other value of the machine ends in it; see `simhw.overrides`.
 
     Raises
     ------
@@ -291,7 +293,9 @@ def baseline_of(machine: Machine) -> Machine | None:
     shared = {f"lowering.{name}": value for name, value in streams.items() if value != own[name]}
     names = set(leaf_names(baseline.values.model_dump()))
     surroundings = ("memory.", "energy.", "sram.")
-    shared |= {name: value for name, value in machine.overrides.items() if name.startswith(surroundings) and name in names}
+    shared |= {
+        name: value for name, value in machine.overrides.items() if name.startswith(surroundings) and name in names
+    }
     return load_machine(machine.values.baseline, **shared)
 
 
@@ -318,7 +322,9 @@ def machine_of(machine: Machine | str | PathLike[str]) -> Machine:
     if isinstance(machine, Machine):
         return machine
     if not isinstance(machine, str | PathLike):
-        raise MachineError(f"{quoted(machine)} is no machine; give one that load_machine gave, a name, or the path of a .yaml file")
+        raise MachineError(
+            f"{quoted(machine)} is no machine; give one that load_machine gave, a name, or the path of a .yaml file"
+        )
     return parse_machine(os.fspath(machine))
 
 

@@ -1,8 +1,8 @@
 """Machine files: YAML that states every constant with its source, read without trusting it.
 
-A constant is written ``name: {value: 8, source: "recalled", confidence: 0.95}``, maybe with an ``uncertainty``: 0.3 says
-that the true value lies between the value over 1.3 and the value times 1.3.  A file may extend another, or several, and
-state only what differs; ``parts/NAME`` are sections that machines share.
+A constant is written ``name: {value: 8, source: "recalled", confidence: 0.95}``, maybe with an ``uncertainty``: 0.3
+says that the true value lies between the value over 1.3 and the value times 1.3.  A file may extend another, or
+several, and state only what differs; ``parts/NAME`` are sections that machines share.
 """
 
 import hashlib
@@ -26,7 +26,9 @@ from simhw.plain_yaml import parse_yaml
 
 MAX_FILE_BYTES = 1_000_000
 MAX_VALUES = 4096
-"""Values that a file states itself; the largest of simhw's machines and devices have some 300 with all that they inherit."""
+"""Values that a file states itself; the largest of simhw's machines and devices have some 300 with all that they
+inherit.
+"""
 MAX_PARENTS, MAX_CHAIN, MAX_FILES = 8, 16, 32
 """Files that one extends; how deep they may extend each other; how many there may be in all."""
 MAX_UNCERTAINTY = 1000
@@ -54,13 +56,19 @@ _Content = tuple[dict[str, Any], dict[str, Provenance]]
 
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Any:
-    """A document of a machine file; the shared parts are read for every machine, and parsing YAML is slow.  Not to be written to."""
+    """A document of a machine file; the shared parts are read for every machine, and parsing YAML is slow.  Not to be
+    written to.
+    """
     return parse_yaml(text)
 
 
 def machine_names() -> list[str]:
     """Names of the machines that come with simhw."""
-    return sorted(path.name.removesuffix(".yaml") for path in files("simhw").joinpath("machines").iterdir() if path.name.endswith(".yaml"))
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in files("simhw").joinpath("machines").iterdir()
+        if path.name.endswith(".yaml")
+    )
 
 
 def _shared_names() -> list[str]:
@@ -122,7 +130,9 @@ def machine_text(machine: str | Path) -> str:
     # Whatever else has the suffix, a folder or a pipe, is none; a name too long for a file is none either.
     if Path(machine).suffix not in (".yaml", ".yml") or not os.path.isfile(machine):
         device = f" ({where} is a device of `simhw roofline`)" if f"devices/{where}" in _shared_names() else ""
-        raise MachineError(f"no machine {quoted(where)}{device}: give the path of a .yaml file or one of {', '.join(machine_names())}")
+        raise MachineError(
+            f"no machine {quoted(where)}{device}: give the path of a .yaml file or one of {', '.join(machine_names())}"
+        )
     return read_text(machine, MAX_FILE_BYTES, MachineError, "a machine file")
 
 
@@ -132,7 +142,8 @@ def read_machine(machine: str | Path) -> tuple[dict[str, Any], dict[str, Provena
     Raises
     ------
     MachineError
-        A file cannot be read or is none; files extend each other in a circle, over `MAX_CHAIN` deep, or are over `MAX_FILES`.
+        A file cannot be read or is none; files extend each other in a circle, over `MAX_CHAIN` deep, or are over
+        `MAX_FILES`.
     """
     values, provenance = _read(str(machine), (), {})
     return deepcopy(values), dict(provenance)
@@ -143,9 +154,13 @@ def _read(where: str, chain: tuple[str, ...], done: dict[str, _Content]) -> _Con
     if where in done:
         return done[where]
     if where in chain or len(chain) == MAX_CHAIN:
-        raise MachineError(f"{quoted(chain[0])[1:-1]}: machine files extend each other in a circle, or more than {MAX_CHAIN} deep")
+        raise MachineError(
+            f"{quoted(chain[0])[1:-1]}: machine files extend each other in a circle, or more than {MAX_CHAIN} deep"
+        )
     if len(done) + len(chain) == MAX_FILES:
-        raise MachineError(f"{quoted(chain[0])[1:-1]}: extends over {MAX_FILES} files, counted with those that they extend")
+        raise MachineError(
+            f"{quoted(chain[0])[1:-1]}: extends over {MAX_FILES} files, counted with those that they extend"
+        )
     try:
         loaded = _parsed(machine_text(where))
     except MachineError as error:
@@ -162,7 +177,9 @@ def _read(where: str, chain: tuple[str, ...], done: dict[str, _Content]) -> _Con
             assign(values, key, leaf(inherited, key), where)
         provenance |= sources
     stated: set[str] = set()
-    for key, value, source in _constants({name: value for name, value in loaded.items() if name != "extends"}, "", where):
+    for key, value, source in _constants(
+        {name: value for name, value in loaded.items() if name != "extends"}, "", where
+    ):
         if key in stated:
             raise MachineError(f"{where}: {quoted(key)[1:-1]} stands there 2 times")
         stated.add(key)
@@ -179,7 +196,10 @@ def _parents(extends: Any, where: str) -> list[str]:
     """The files that a file extends."""
     parents = extends if isinstance(extends, list) else [extends]
     if len(parents) > MAX_PARENTS or not all(isinstance(parent, str) for parent in parents):
-        raise MachineError(f"{where}: extends is {quoted(extends)}; give a machine file's name or path, or a list of up to {MAX_PARENTS}")
+        raise MachineError(
+            f"{where}: extends is {quoted(extends)}; give a machine file's name or path, or a list of up to "
+            f"{MAX_PARENTS}"
+        )
     return parents
 
 
@@ -202,9 +222,14 @@ def _provenance(entry: Mapping[str, Any], key: str, where: str) -> Provenance:
     confidence, uncertainty = entry["confidence"], entry.get("uncertainty", 0.0)
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
         raise MachineError(f"{where}: the confidence of {key} must lie between 0 and 1")
-    if isinstance(uncertainty, bool) or not isinstance(uncertainty, int | float) or not 0 <= uncertainty <= MAX_UNCERTAINTY:
+    if (
+        isinstance(uncertainty, bool)
+        or not isinstance(uncertainty, int | float)
+        or not 0 <= uncertainty <= MAX_UNCERTAINTY
+    ):
         raise MachineError(
-            f"{where}: the uncertainty of {key} must lie between 0 and {MAX_UNCERTAINTY}: 0.3 is from the value / 1.3 to the value x 1.3"
+            f"{where}: the uncertainty of {key} must lie between 0 and {MAX_UNCERTAINTY}: 0.3 is from the value / "
+            "1.3 to the value x 1.3"
         )
     if not isinstance(entry["source"], str) or not entry["source"].strip():
         raise MachineError(f"{where}: the source of {key} must be a text that says where it comes from")

@@ -26,7 +26,9 @@ NEGLIGIBLE = 1e-3
 """Excess that no bootstrap is worth: far below the interval of any sample with passes enough to be bounded by it."""
 
 
-def estimate_makespan(tallies: Sequence[StratumTally], tiles: int, key: Sequence[int]) -> tuple[Estimate, npt.NDArray[np.float64]]:
+def estimate_makespan(
+    tallies: Sequence[StratumTally], tiles: int, key: Sequence[int]
+) -> tuple[Estimate, npt.NDArray[np.float64]]:
     """Cycles until an operation's last pass ends on a machine's tiles; exact where every pass was simulated.
 
     Parameters
@@ -95,12 +97,18 @@ def _excess(loads: Durations) -> float:
 
 
 def _replicates(tallies: Sequence[StratumTally], tiles: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """The excess of stand-ins of samples from a population in which each simulated cell stands for as many as another."""
+    """The excess of stand-ins of samples from a population in which each simulated cell stands for as many
+    as another.
+    """
     tallies = [tally for tally in tallies if tally.durations]
     cells, passes = [len(tally.durations) for tally in tallies], sum(tally.passes for tally in tallies)
     drawn = np.tile(np.arange(sum(cells)), (int(np.clip(REPLICATED_PASSES // passes, *REPLICATES)), 1))
     parts = [slice(end - number, end) for number, end in zip(cells, np.cumsum(cells), strict=True)]
-    sampled = [(part, number, tally.cells) for part, number, tally in zip(parts, cells, tallies, strict=True) if not tally.complete]
+    sampled = [
+        (part, number, tally.cells)
+        for part, number, tally in zip(parts, cells, tallies, strict=True)
+        if not tally.complete
+    ]
     for sample in drawn:
         for part, number, population in sampled:
             sample[part] = rng.choice(population, number, replace=False)

@@ -32,7 +32,9 @@ class OperandChoice:
         return self.tensor if self.per_image is None else "mixed"
 
     def grown(self, family: Family, larger: Family) -> list[tuple[bool, int]]:
-        """How many products of a family choose what, as (swapped, products), in a step that repeats the images that were captured."""
+        """How many products of a family choose what, as (swapped, products), in a step that repeats the images that
+        were captured.
+        """
         return [(swapped, len(products) * larger.count // family.count) for swapped, products in self.split(family)]
 
     def split(self, family: Family) -> list[tuple[bool, Sequence[int]]]:
@@ -61,7 +63,8 @@ def choose_operands(layer: Layer, operation: Operation, machine: Machine) -> lis
 
     ``auto`` takes for FPRaker the operand with fewer terms per value of its encoder, layer by layer; for TensorDash the
     one with the larger fraction of zeros, image by image where both operation and tensor have images.  A tensor that
-    the operation does not have falls back to ``auto``.  Source: spec pages fpraker.md section 4, tensordash.md section 2.
+    the operation does not have falls back to ``auto``.  Source: spec pages fpraker.md section 4, tensordash.md section
+    2.
     """
     x, y = OPERANDS[operation]
     canonical, other = OperandChoice(x, False), OperandChoice(y, True)
@@ -72,7 +75,9 @@ def choose_operands(layer: Layer, operation: Operation, machine: Machine) -> lis
         return [canonical if wanted == x else other]
     pe = machine.values.pe
     if isinstance(pe, FPRakerPE):
-        fewer = statistics_of(layer, y).terms_per_value(pe.encoder) < statistics_of(layer, x).terms_per_value(pe.encoder)
+        fewer = statistics_of(layer, y).terms_per_value(pe.encoder) < statistics_of(layer, x).terms_per_value(
+            pe.encoder
+        )
         return [other if fewer else canonical]
     if isinstance(pe, TensorDashPE):
         return [_by_zeros(layer, operation)]

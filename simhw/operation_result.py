@@ -64,7 +64,11 @@ class Cost:
     @property
     def shares(self) -> dict[str, float]:
         """Cycles by cause, `simhw.memory.model.SHARES`; they add up to `overall_cycles`."""
-        return self.memory.shares if self.memory else {name: self.cycles.value if name == "compute" else 0.0 for name in SHARES}
+        return (
+            self.memory.shares
+            if self.memory
+            else {name: self.cycles.value if name == "compute" else 0.0 for name in SHARES}
+        )
 
     @property
     def bound_by(self) -> str:
@@ -93,7 +97,8 @@ class OperationResult:
     operand : str
         The tensor that was serial or scheduled; "mixed" where images differ.
     macs : int
-        Multiply-accumulates of the operation, as networks are counted: outputs times kernel times channels, in all three operations.
+        Multiply-accumulates of the operation, as networks are counted: outputs times kernel times channels, in all
+        three operations.
     passes : int
         Tile passes of the operation.
     simulated : float
@@ -108,8 +113,8 @@ class OperationResult:
     dense_sets : int
         Sets of all tile passes: the tile cycles of a machine that takes one cycle a set.
     fed_macs, padding_macs : int
-        Products that the machine is fed, and those of them that multiply a zero around a convolution's input or gradient
-        (none where its ``lowering.padding`` is skip).
+        Products that the machine is fed, and those of them that multiply a zero around a convolution's input or
+        gradient (none where its ``lowering.padding`` is skip).
     """
 
     layer: str
@@ -167,7 +172,11 @@ class OperationResult:
     @property
     def overall_speedup(self) -> float:
         """`speedup` with both machines' memories."""
-        return self.baseline.overall_time_s / self.cost.overall_time_s if self.baseline and self.cost.overall_time_s else float("nan")
+        return (
+            self.baseline.overall_time_s / self.cost.overall_time_s
+            if self.baseline and self.cost.overall_time_s
+            else float("nan")
+        )
 
     @property
     def overall_energy_efficiency(self) -> float:

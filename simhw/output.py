@@ -51,8 +51,11 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    # Short, so that it fits wherever the target does.  The suffix stays at the end: pandas and matplotlib choose their format by it.
-    return target.with_name(f".{os.getpid():x}-{next(_numbers)}.part{target.suffix if len(target.suffix) <= 16 else ''}")
+    # Short, so that it fits wherever the target does.  The suffix stays at the end: pandas and matplotlib choose their
+    # format by it.
+    return target.with_name(
+        f".{os.getpid():x}-{next(_numbers)}.part{target.suffix if len(target.suffix) <= 16 else ''}"
+    )
 
 
 def check_target(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -> None:
@@ -61,7 +64,8 @@ def check_target(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -
     Raises
     ------
     SimhwError
-        Another suffix than those allowed, a folder in its place, no folder to put it in, or one that cannot be written to.
+        Another suffix than those allowed, a folder in its place, no folder to put it in, or one that cannot be written
+        to.
     """
     if suffixes:
         check_suffix(path, suffixes)
@@ -118,7 +122,9 @@ def write_frame(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
             frame.to_csv(temporary, index=False)
         elif suffix == ".json":
             # pandas' own JSON keeps ten decimals, of which a time in seconds or an energy in joules has few to spare.
-            records = [{name: _json_value(value) for name, value in record.items()} for record in frame.to_dict("records")]
+            records = [
+                {name: _json_value(value) for name, value in record.items()} for record in frame.to_dict("records")
+            ]
             temporary.write_text(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         else:
             frame.to_parquet(temporary, index=False)

@@ -1,7 +1,7 @@
 """Overrides: values of a machine or device that a user replaces, by name.
 
-A name is given whole (``memory.buffers.a.banks``), or by its last part alone (``oob_threshold``) where no other value of the machine
-ends in it.  A name with a dot is always a whole one: ``memory.rows`` is not ``tile.rows``.
+A name is given whole (``memory.buffers.a.banks``), or by its last part alone (``oob_threshold``) where no other value
+of the machine ends in it.  A name with a dot is always a whole one: ``memory.rows`` is not ``tile.rows``.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -33,7 +33,9 @@ def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise MachineError(f"override {quoted(setting)} is not of the form key=value, for example pe.oob_threshold=9")
+            raise MachineError(
+                f"override {quoted(setting)} is not of the form key=value, for example pe.oob_threshold=9"
+            )
         if key.strip() in overrides:
             raise MachineError(f"{quoted(key.strip())} is overridden twice; give one value")
         try:
@@ -59,7 +61,9 @@ def label(name: str, overrides: Mapping[str, Any]) -> str:
 
 
 def meant(key: str, names: Collection[str]) -> list[str]:
-    """Which of a machine's dotted names an override may mean: the whole name, or where it has no dot those that end in it."""
+    """Which of a machine's dotted names an override may mean: the whole name, or where it has no dot those that end in
+    it.
+    """
     if key in names:
         return [key]
     return [] if "." in key else [name for name in names if name.rpartition(".")[2] == key]
@@ -78,7 +82,11 @@ def resolve(key: str, names: Collection[str], where: str) -> str:
         return found[0]
     offered = found or _close(key, names)
     there = f"there are {', '.join(offered[:MOST_MATCHES])}" if offered else "nothing is called alike"
-    more = f"{len(found)} values end so: give the whole name of one" if found else f"`simhw machine show {where}` lists them all"
+    more = (
+        f"{len(found)} values end so: give the whole name of one"
+        if found
+        else f"`simhw machine show {where}` lists them all"
+    )
     raise MachineError(f"{where}: no value {quoted(key)} to override; {there}; {more}")
 
 
@@ -94,12 +102,16 @@ def resolved(overrides: Mapping[str, Any], names: Collection[str], where: str) -
     for key, value in overrides.items():
         path = resolve(key, names, where)
         if path in found:
-            raise MachineError(f"{where}: {path} is overridden twice, by its whole name and by its last part; give one value")
+            raise MachineError(
+                f"{where}: {path} is overridden twice, by its whole name and by its last part; give one value"
+            )
         found[path] = value
     return found
 
 
-def override(values: dict[str, Any], provenance: dict[str, Provenance], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
+def override(
+    values: dict[str, Any], provenance: dict[str, Provenance], overrides: Mapping[str, Any], where: str
+) -> dict[str, Any]:
     """Replace values and their provenance; gives what was replaced by its full dotted name.
 
     Raises
@@ -117,7 +129,9 @@ def override(values: dict[str, Any], provenance: dict[str, Provenance], override
 
 
 def _close(key: str, names: Collection[str]) -> list[str]:
-    """The names most like one that does not exist: those that end in its last part first, the closest of either first."""
+    """The names most like one that does not exist: those that end in its last part first, the closest of
+    either first.
+    """
     last = key.rpartition(".")[2]
     matcher = SequenceMatcher(b=key)
 

@@ -1,9 +1,9 @@
 """YAML as people write it: numbers are decimal, words are words, and no document is larger than its text.
 
-What stands without quotes is read by the core schema of YAML 1.2, with underscores between digits besides: ``064`` is 64,
-``0o17`` 15, ``0x10`` 16; ``600e6``, ``600_000_000`` and ``.5`` are numbers; ``1:30``, ``2024-01-01``, ``off`` and ``yes`` are texts.
-YAML 1.1, which PyYAML constructs, makes 52 of ``064``, 90 of ``1:30``, a date, and truth values of the two words.  Keys are texts,
-whatever they look like.
+What stands without quotes is read by the core schema of YAML 1.2, with underscores between digits besides: ``064`` is
+64, ``0o17`` 15, ``0x10`` 16; ``600e6``, ``600_000_000`` and ``.5`` are numbers; ``1:30``, ``2024-01-01``, ``off`` and
+``yes`` are texts. YAML 1.1, which PyYAML constructs, makes 52 of ``064``, 90 of ``1:30``, a date, and truth values of
+the two words.  Keys are texts, whatever they look like.
 """
 
 import re
@@ -39,8 +39,8 @@ def parse_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        It is no YAML; or it has an alias, of which a few lines make a document of any size, a tag, a key twice, a key that is no
-        text, over `MAX_DEPTH` levels, a number too large, or a second document.  Says in which line.
+        It is no YAML; or it has an alias, of which a few lines make a document of any size, a tag, a key twice, a key
+        that is no text, over `MAX_DEPTH` levels, a number too large, or a second document.  Says in which line.
     """
     events = yaml.parse(text, Loader=_Parser)
     try:

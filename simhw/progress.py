@@ -11,7 +11,9 @@ Item = TypeVar("Item")
 LONG_SECONDS = 120.0
 """From here on work says how long it takes before it starts."""
 _SETTLED_SECONDS, _SETTLED_STEPS = 5.0, 5
-"""So long, and so many steps, are looked at before all are told; steps that take `_PATIENCE_SECONDS` together are enough, however few."""
+"""So long, and so many steps, are looked at before all are told; steps that take `_PATIENCE_SECONDS` together are
+enough, however few.
+"""
 _PATIENCE_SECONDS = 30.0
 
 
@@ -76,13 +78,18 @@ class Pace:
     total : int
         Steps; the first is the one that `step` is called after first.
     average : callable
-        Of the steps' times: the median where one of them may be another kind of step, the mean where several end together.
+        Of the steps' times: the median where one of them may be another kind of step, the mean where several end
+        together.
     clock : callable
         Seconds.
     """
 
     def __init__(
-        self, what: str, total: int, average: Callable[[Sequence[float]], float], clock: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        total: int,
+        average: Callable[[Sequence[float]], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total, self._average, self._clock = what, total, average, clock
         self._last: float | None = None

@@ -77,7 +77,9 @@ class Results:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """A row per layer and operation; columns carry units, ``_ci95`` is a half-width of a 95% confidence interval."""
+        """A row per layer and operation; columns carry units, ``_ci95`` is a half-width of a 95% confidence
+        interval.
+        """
         import pandas as pd
 
         return pd.DataFrame([self._row(item) for item in self.operations])
@@ -143,8 +145,14 @@ class Results:
             row |= {f"{name}_bytes": number for name, number in memory.traffic_bytes.items()}
             row |= {f"buffer_{tensor}_reads": number for tensor, number in memory.buffer_reads.items()}
             row |= {f"buffer_{tensor}_writes": number for tensor, number in memory.buffer_writes.items()}
-            row |= {"scratchpad_reads": memory.on_chip.scratchpad_reads, "scratchpad_writes": memory.on_chip.scratchpad_writes}
-            row |= {f"dram_{name}": getattr(memory.dram, name) for name in ("activates", "row_hits", "row_misses", "turnarounds")}
+            row |= {
+                "scratchpad_reads": memory.on_chip.scratchpad_reads,
+                "scratchpad_writes": memory.on_chip.scratchpad_writes,
+            }
+            row |= {
+                f"dram_{name}": getattr(memory.dram, name)
+                for name in ("activates", "row_hits", "row_misses", "turnarounds")
+            }
         return row
 
     def write(self, path: str | PathLike[str]) -> None:

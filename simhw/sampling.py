@@ -1,11 +1,12 @@
-"""Estimates from random cells: stratified estimates without bias, with confidence intervals, and how many cells to draw.
+"""Estimates from random cells: stratified estimates without bias, with confidence intervals, and how many cells to
+draw.
 
 A stratum holds the cells of one plan (layer, operation, family, operand choice) that have the same number of passes.
 Within it every cell is equally likely, so the mean over cells times their number is unbiased.  Older sampled traces mix
-cells of several sizes in a stratum: there the estimate is Hartley and Ross's, which the sizes help and which is unbiased
-too, as the ratio of cycles to passes is not.  It is linear in the cells' values, so lane-cycle classes still add up.
-Totals add up over strata.  Source of the formulas: Cochran, Sampling Techniques, 3rd edition, sections 5.3 to 5.5, 5A.12
-(collapsed strata) and 6.15; degrees of freedom by Satterthwaite.
+cells of several sizes in a stratum: there the estimate is Hartley and Ross's, which the sizes help and which is
+unbiased too, as the ratio of cycles to passes is not.  It is linear in the cells' values, so lane-cycle classes still
+add up. Totals add up over strata.  Source of the formulas: Cochran, Sampling Techniques, 3rd edition, sections 5.3 to
+5.5, 5A.12 (collapsed strata) and 6.15; degrees of freedom by Satterthwaite.
 """
 
 from collections import Counter
@@ -17,7 +18,9 @@ import numpy.typing as npt
 
 CONFIDENCE = 0.95
 LEAST_CELLS = 8
-"""Cells to draw from a stratum at the least: with few, an interval is wide, and holds too seldom where cells differ much."""
+"""Cells to draw from a stratum at the least: with few, an interval is wide, and holds too seldom where cells differ
+much.
+"""
 
 
 @dataclass
@@ -134,7 +137,8 @@ def _stratum_estimate(tally: StratumTally, values: npt.NDArray[np.float64], pool
 def _pooled_variance(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.float64]]) -> float:
     """Mean relative variance of a cell about its stratum's rate, over the strata with at least two cells.
 
-    Where there is none, the strata with a single cell are collapsed into one, so that what they differ by counts as well.
+    Where there is none, the strata with a single cell are collapsed into one, so that what they differ by counts as
+    well.
     """
     relative, single = [], []
     for tally, cells in zip(tallies, values, strict=True):
@@ -158,7 +162,9 @@ def estimate_cycles(tallies: Sequence[StratumTally]) -> list[Estimate]:
 
 def estimate_counter(tallies: Sequence[StratumTally], name: str) -> list[Estimate]:
     """A counter's total of each stratum."""
-    return _estimates(tallies, [np.array([counters[name] for counters in tally.counters], dtype=np.float64) for tally in tallies])
+    return _estimates(
+        tallies, [np.array([counters[name] for counters in tally.counters], dtype=np.float64) for tally in tallies]
+    )
 
 
 def _estimates(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.float64]]) -> list[Estimate]:
@@ -183,7 +189,9 @@ def cells_for_precision(tallies: Sequence[StratumTally], target: float) -> list[
     population = np.array([tally.cells for tally in tallies], dtype=np.float64)
     estimates = [_stratum_estimate(tally, cells, pooled) for tally, cells in zip(tallies, values, strict=True)]
     unseen = 1 - np.minimum(pilot / population, 1)
-    one_cell = np.array([part.variance for part in estimates]) * pilot / np.where(unseen > 0, unseen, 1)  # N^2 S^2 of each
+    one_cell = (
+        np.array([part.variance for part in estimates]) * pilot / np.where(unseen > 0, unseen, 1)
+    )  # N^2 S^2 of each
     weights = np.sqrt(one_cell)
     if weights.sum() == 0:
         return [int(cells) for cells in pilot]

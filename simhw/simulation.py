@@ -36,7 +36,14 @@ from simhw.operands import statistics_of
 from simhw.operation_result import Cost, OperationResult, useful_share
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import announce, track
-from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
+from simhw.sampling import (
+    Estimate,
+    StratumTally,
+    cells_for_fraction,
+    cells_for_precision,
+    estimate_counter,
+    estimate_cycles,
+)
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERANDS, Layer, Operation
 from simhw.trace.trace import Trace
@@ -48,7 +55,8 @@ PRECISION = 0.01
 PILOT_FRACTION = 0.002
 """Share of the cells in the pilot sample, from which the next sample's size follows."""
 ROUNDS = 4
-"""Samples to draw at the most: the second often misses the precision by a little, since a pilot's variances are rough."""
+"""Samples to draw at the most: the second often misses the precision by a little, since a pilot's variances are rough.
+"""
 
 Place = tuple[int, Operation]
 
@@ -89,7 +97,13 @@ class Simulation:
             self.description = f"random, to {PRECISION:.0%} of the total"
             return self._to_precision()
         fraction = 1.0 if self.sample is None else self.sample
-        self.description = "of the trace" if self.trace.sampled else "exact" if fraction == 1 else f"random, {fraction:g} of all passes"
+        self.description = (
+            "of the trace"
+            if self.trace.sampled
+            else "exact"
+            if fraction == 1
+            else f"random, {fraction:g} of all passes"
+        )
         # A replay takes as long as its first passes show.
         if self.sample is not None and self.progress and self.check is None and not self.trace.sampled:
             seconds = fraction * self._exact_seconds()
@@ -108,7 +122,10 @@ class Simulation:
                 results[run.place] = self._result(run)
                 for rank, candidate in enumerate(sorted(run.candidates, key=lambda each: _tile_cycles(each).value)):
                     ranked.setdefault(rank, {}).update({stratum.key: stratum.tally for stratum in candidate.strata})
-            if Estimate.total([pending.result.cost.cycles for pending in results.values()]).relative_half_width <= PRECISION:
+            if (
+                Estimate.total([pending.result.cost.cycles for pending in results.values()]).relative_half_width
+                <= PRECISION
+            ):
                 break
             for tallies in ranked.values():
                 wanted |= zip(tallies, cells_for_precision(list(tallies.values()), PRECISION), strict=True)
@@ -120,7 +137,9 @@ class Simulation:
         tile = self.machine.tile
         rng = np.random.default_rng(0)
         x = from_float32(np.maximum(rng.standard_normal((4 * tile.tile_x, 1024), np.float32), 0))
-        rows = whole_tiles([from_float32(rng.standard_normal((tile.y_group or tile.tile_y, 1024), np.float32))], tile.tile_y)
+        rows = whole_tiles(
+            [from_float32(rng.standard_normal((tile.y_group or tile.tile_y, 1024), np.float32))], tile.tile_y
+        )
         prepared = tile.prepare(rows)
         tile.run(x, prepared)
         started = time.perf_counter()
@@ -134,7 +153,9 @@ class Simulation:
             for operation in layer.operations:
                 yield plan_operation(layer, operation, self.machine, exact, index)
 
-    def _runs(self, fraction: float | None, wanted: Mapping[tuple[int, ...], int], round_: int = 0) -> Iterator[OperationRun]:
+    def _runs(
+        self, fraction: float | None, wanted: Mapping[tuple[int, ...], int], round_: int = 0
+    ) -> Iterator[OperationRun]:
         """Simulate every operation and give it once it is complete; `wanted` cells per stratum, else a fraction."""
         open_runs: dict[tuple[int, ...], OperationRun] = {}
 
@@ -147,7 +168,9 @@ class Simulation:
                     else:
                         cells = stratum.cells.cells
                         number = wanted[stratum.key] if fraction is None else cells_for_fraction(cells, fraction)
-                        drawn = np.random.default_rng([self.seed, round_, *stratum.key]).choice(cells, number, replace=False)
+                        drawn = np.random.default_rng([self.seed, round_, *stratum.key]).choice(
+                            cells, number, replace=False
+                        )
                         yield from cell_tasks(stratum, np.sort(drawn))
 
         total = sum(len(layer.operations) for layer in self.trace.layers)
@@ -166,12 +189,17 @@ class Simulation:
     def _result(self, run: OperationRun) -> "_Pending":
         """The operation's figures, memories aside; of an oracle's candidates, those of the faster."""
         tiles = self.machine.values.tiles
-        timings = [estimate_makespan(each.tallies, tiles, (*run.key, number)) for number, each in enumerate(run.candidates)]
+        timings = [
+            estimate_makespan(each.tallies, tiles, (*run.key, number)) for number, each in enumerate(run.candidates)
+        ]
         candidate, (cycles, loads) = min(zip(run.candidates, timings, strict=True), key=lambda pair: pair[1][0].value)
         tallies, tile_cycles = candidate.tallies, _tile_cycles(candidate)
         names = sorted({name for tally in tallies for counters in tally.counters for name in counters})
         classes = self.machine.tile.lane_cycle_classes
-        counters = {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *(n for n in names if n not in classes))}
+        counters = {
+            name: Estimate.total(estimate_counter(tallies, name))
+            for name in (*classes, *(n for n in names if n not in classes))
+        }
         plans = [stratum.plan for stratum in {stratum.plan: stratum for stratum in candidate.strata}.values()]
         sets = _sets(plans)
         # Padding makes zeros of its own: a schedule that skips them is not bypassed.
@@ -213,9 +241,16 @@ class Simulation:
         """The operation and its passes as they would be on more images."""
         layer = grow_layer(run.layer, growth.axes[run.layer_index], growth.factor)
         families = lower_for(layer, run.operation, self.machine)
-        split = [(larger, candidate.choice.grown(family, larger)) for family, larger in zip(run.families, families, strict=True)]
+        split = [
+            (larger, candidate.choice.grown(family, larger))
+            for family, larger in zip(run.families, families, strict=True)
+        ]
         # Which products these are does not matter to the shapes of their passes.
-        plans = [Plan(family, swapped, range(number), self.machine.tile) for family, parts in split for swapped, number in parts]
+        plans = [
+            Plan(family, swapped, range(number), self.machine.tile)
+            for family, parts in split
+            for swapped, number in parts
+        ]
         return OperationRun(run.layer_index, layer, run.operation, families), plans
 
 
@@ -283,7 +318,11 @@ def _gated(run: OperationRun, candidate: Candidate, machine: Machine) -> bool:
     pe = machine.values.pe
     if not isinstance(pe, TensorDashPE) or pe.gate == "off":
         return False
-    tensors = OPERANDS[run.operation] if pe.sides == "two" or candidate.choice.per_image is not None else (candidate.choice.tensor,)
+    tensors = (
+        OPERANDS[run.operation]
+        if pe.sides == "two" or candidate.choice.per_image is not None
+        else (candidate.choice.tensor,)
+    )
     return all(statistics_of(run.layer, tensor).zeros == 0 for tensor in tensors)
 
 
@@ -335,8 +374,13 @@ def charges_lanes(machine: Machine) -> bool:
 
 
 def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine, useful: float) -> tuple[Cost, _Work]:
-    """What an operation, lowered for another machine, takes on one whose passes take one cycle a set; `useful` of its lanes."""
-    same = machine.tile.lanes == lowered_for.tile.lanes and machine.values.lowering.streams == lowered_for.values.lowering.streams
+    """What an operation, lowered for another machine, takes on one whose passes take one cycle a set; `useful` of its
+    lanes.
+    """
+    same = (
+        machine.tile.lanes == lowered_for.tile.lanes
+        and machine.values.lowering.streams == lowered_for.values.lowering.streams
+    )
     families = run.families if same else lower_for(run.layer, run.operation, machine)
     plans = [Plan(family, False, range(family.count), machine.tile) for family in families]
     parts = [passes_by_sets(plan) for plan in plans]

@@ -1,4 +1,6 @@
-"""Simulating products, layers and whole traces on machines: the public calls behind ``simhw run`` and ``simhw compare``."""
+"""Simulating products, layers and whole traces on machines: the public calls behind ``simhw run`` and ``simhw
+compare``.
+"""
 
 import time
 from collections import Counter
@@ -52,7 +54,9 @@ class GemmResult:
     output: npt.NDArray[np.float32] | None = None
 
 
-def simulate_gemm(a: npt.ArrayLike, b: npt.ArrayLike, machine: Machine | str, output: bool = False, check: bool = False) -> GemmResult:
+def simulate_gemm(
+    a: npt.ArrayLike, b: npt.ArrayLike, machine: Machine | str, output: bool = False, check: bool = False
+) -> GemmResult:
     """Simulate ``a @ b.T`` on one tile of a machine.
 
     Parameters
@@ -115,7 +119,9 @@ def _whole_sets(rows: BF16Array, machine: Machine) -> BF16Array:
     return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, -rows.shape[1] % machine.tile.lanes))))
 
 
-def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, exact: bool = True, seed: int = 0) -> OperationResult:
+def simulate_layer(
+    layer: Layer, operation: Operation, machine: Machine | str, exact: bool = True, seed: int = 0
+) -> OperationResult:
     """Simulate one operation of a layer, beside the machine's baseline.
 
     Parameters
@@ -124,7 +130,8 @@ def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, e
     operation : {"forward", "input_grad", "weight_grad"}
     machine : Machine or name
     exact : bool
-        Simulate every tile pass; else as `simulate` does by default: all where that is quick, or a sample good to one percent.
+        Simulate every tile pass; else as `simulate` does by default: all where that is quick, or a sample good to one
+        percent.
     seed : int
 
     Raises
@@ -135,7 +142,9 @@ def simulate_layer(layer: Layer, operation: Operation, machine: Machine | str, e
     if not isinstance(layer, Layer):
         raise TraceError(f"{quoted(layer)} is no layer; give a Layer, such as one of a trace's layers")
     if operation not in layer.operations:
-        raise TraceError(f"layer {layer.name!r}: training did not run {operation}; it ran {', '.join(layer.operations) or 'nothing'}")
+        raise TraceError(
+            f"layer {layer.name!r}: training did not run {operation}; it ran {', '.join(layer.operations) or 'nothing'}"
+        )
     a, w, g = (layer.source(tensor) if layer.holds(tensor) else None for tensor in TENSORS)
     part = Layer(
         layer.name,
@@ -187,7 +196,8 @@ def simulate(
         Threads, at most 1,024; by default one per processor core.
     batch : int, optional
         Grow the step to so many images, whose values are those of the captured ones again and again; weights are not
-        repeated.  A multiple of the images that the trace holds.  `Results.doubts` names the layers that are unlike others.
+        repeated.  A multiple of the images that the trace holds.  `Results.doubts` names the layers that are unlike
+        others.
 
     Raises
     ------
@@ -275,7 +285,14 @@ def compare(
     if isinstance(machines, str | Machine) or not isinstance(machines, Iterable) or not (machines := list(machines)):
         raise SimhwError(f"machines {quoted(machines)}: give a list of at least one machine")
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
-    options: dict[str, Any] = {"sample": sample, "seed": seed, "progress": progress, "check": check, "workers": workers, "batch": batch}
+    options: dict[str, Any] = {
+        "sample": sample,
+        "seed": seed,
+        "progress": progress,
+        "check": check,
+        "workers": workers,
+        "batch": batch,
+    }
     return Comparison([simulate(trace, machine, baseline=baseline, **options) for machine in machines])
 
 
@@ -309,7 +326,9 @@ def timeline(trace: Trace, results: Results, layer: str, operation: Operation, r
     if cost is None:
         raise SimhwError(f"{results.machine.label}: memories are ideal, so there is no timeline of them")
     # Layers may share a name, and not all ran every operation.
-    index, found = next((i, each) for i, each in enumerate(trace.layers) if each.name == layer and operation in each.operations)
+    index, found = next(
+        (i, each) for i, each in enumerate(trace.layers) if each.name == layer and operation in each.operations
+    )
     if batch := results.provenance["grown_to"]:
         grown = growth(trace, batch)
         found = grow_layer(found, grown.axes[index], grown.factor)
@@ -328,7 +347,9 @@ def _replay(machine: Machine) -> Check:
 def _integer(name: str, value: object, least: int, most: float = inf) -> int:
     """An option that is a whole number from `least` to `most`."""
     if not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise SimhwError(f"{name} {quoted(value)}: give an integer of at least {least}{f' and at most {most}' if most < inf else ''}")
+        raise SimhwError(
+            f"{name} {quoted(value)}: give an integer of at least {least}{f' and at most {most}' if most < inf else ''}"
+        )
     return int(value)
 
 
@@ -341,5 +362,6 @@ def _check_finite(trace: Trace) -> None:
                 if bad.any():
                     first = tuple(int(index) for index in np.argwhere(bad)[0])
                     raise TraceError(
-                        f"layer {layer.name!r}, tensor {tensor.upper()}: {int(bad.sum())} NaN or infinite values (first at index {first})"
+                        f"layer {layer.name!r}, tensor {tensor.upper()}: {int(bad.sum())} NaN or infinite values "
+                        f"(first at index {first})"
                     )

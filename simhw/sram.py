@@ -1,8 +1,8 @@
 """How the costs of an SRAM follow its size: by a table of CACTI's, relative to the size that a machine's costs are of.
 
-A machine's file states costs for its own banks (`sram`, `memory_area_mm2`), and in `sram_costs_of` which those are.  A bank of
-another size costs as much more or less as CACTI's does: between two sizes of the table by straight lines between logarithms, beyond
-its ends on along the last one.  Source: spec page energy.md; machines/parts/sram-sizes.yaml.
+A machine's file states costs for its own banks (`sram`, `memory_area_mm2`), and in `sram_costs_of` which those are.  A
+bank of another size costs as much more or less as CACTI's does: between two sizes of the table by straight lines
+between logarithms, beyond its ends on along the last one.  Source: spec page energy.md; machines/parts/sram-sizes.yaml.
 """
 
 from functools import lru_cache

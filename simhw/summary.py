@@ -156,7 +156,9 @@ def summarise(operations: Sequence[OperationResult]) -> Summary:
         energy_j=sum(item.cost.energy_j for item in operations),
         baseline_energy_j=sum(item.energy_j for item in baselines) if complete else float("nan"),
         busy=sum(item.cost.busy * item.cost.time_s for item in operations) / time_s if time_s else float("nan"),
-        baseline_busy=sum(item.busy * item.time_s for item in baselines) / baseline_time if baseline_time else float("nan"),
+        baseline_busy=sum(item.busy * item.time_s for item in baselines) / baseline_time
+        if baseline_time
+        else float("nan"),
         occupancy=sum(item.cost.occupancy * item.dense_sets for item in operations) / sets if sets else float("nan"),
         cycles_per_set=tile_cycles.value / sets if sets else float("nan"),
         counters={name: Estimate.total([item.counters[name] for item in operations]) for name in names},

@@ -26,7 +26,9 @@ def some_trace() -> Trace:
         return from_float32(rng.standard_normal(shape, dtype=np.float32))
 
     conv = Layer("conv", "conv2d", {"padding": 1}, a=relu(2, 8, 6, 6), w=normal(12, 8, 3, 3), g=normal(2, 12, 6, 6))
-    linear = Layer(LONG_NAME, "linear", a=relu(24, 40), w=normal(16, 40), g=normal(24, 16), operations=["forward", "weight_grad"])
+    linear = Layer(
+        LONG_NAME, "linear", a=relu(24, 40), w=normal(16, 40), g=normal(24, 16), operations=["forward", "weight_grad"]
+    )
     return Trace([conv, linear], Metadata("net", "digits", "dense", step=7, batch=2))
 
 
@@ -48,7 +50,10 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def rows(text: str, first: str) -> list[list[str]]:
     """Cells of the table rows that begin so, an estimate and its interval as one cell."""
     found = [line for line in text.splitlines() if line.strip().startswith(f"{first} ")]
-    return [re.split(r"(?<!±) +(?!±)", line.strip().replace(" G ", "G ").replace(" M ", "M ").replace(" K ", "K ")) for line in found]
+    return [
+        re.split(r"(?<!±) +(?!±)", line.strip().replace(" G ", "G ").replace(" M ", "M ").replace(" K ", "K "))
+        for line in found
+    ]
 
 
 def result(machine: str = "fpraker", **options: object) -> Results:

@@ -84,7 +84,17 @@ def fpraker_config(machine: Machine) -> fpraker.Config:
 
 def _fpraker(machine: Machine, x: BF16Array, y: BF16Array) -> tuple[int, dict[str, int], Any]:
     result = fpraker.tile_pass(x, y, fpraker_config(machine))
-    names = ("useful", "shift_range", "no_term", "exponent", "inter_pe", "processed", "skipped_zero", "skipped_oob", "overflows")
+    names = (
+        "useful",
+        "shift_range",
+        "no_term",
+        "exponent",
+        "inter_pe",
+        "processed",
+        "skipped_zero",
+        "skipped_oob",
+        "overflows",
+    )
     return result.cycles, {name: getattr(result, name) for name in names}, result.outputs
 
 
@@ -152,7 +162,11 @@ def assert_same(passes: TilePasses, expected: TilePasses, case: object) -> None:
 
 def assert_equals_oracle(machine: Machine, x: BF16Array, blocks: Sequence[BF16Array], case: object = "") -> int:
     """Run both and compare; gives the sets (of every PE that has both rows) that were compared."""
-    assert_same(run(machine, x, blocks), oracle(machine, x, blocks), (machine.label, x.shape, [len(block) for block in blocks], case))
+    assert_same(
+        run(machine, x, blocks),
+        oracle(machine, x, blocks),
+        (machine.label, x.shape, [len(block) for block in blocks], case),
+    )
     sets = -(-x.shape[1] // machine.tile.lanes)
     return sets * len(x) * sum(len(block) for block in blocks)
 

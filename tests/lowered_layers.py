@@ -22,7 +22,10 @@ def conv_layer(seed, images, group_in, group_out, sizes, kernel, stride, padding
     rng = np.random.default_rng(seed)
     a = integers(rng, images, groups * group_in, *sizes)
     w = integers(rng, groups * group_out, group_in, *kernel)
-    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)]
+    out = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)
+    ]
     g = integers(rng, images, groups * group_out, *out)
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return Layer("conv", "conv", geometry, a=a, w=w, g=g)

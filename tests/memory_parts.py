@@ -12,7 +12,10 @@ from tests.lowered_layers import GEOMETRIES
 
 def conv_shapes(images, group_in, group_out, sizes, kernel, stride, padding, dilation, groups):
     """A convolution of which only shapes are known."""
-    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)]
+    out = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)
+    ]
     shapes = {
         "a": (images, groups * group_in, *sizes),
         "w": (groups * group_out, group_in, *kernel),
@@ -42,7 +45,9 @@ LAYERS = {name: conv_shapes(*geometry) for name, geometry in GEOMETRIES.items()}
 def memory_of(a=1 << 30, w=1 << 30, g=1 << 30, **changes):
     """A memory with buffers of so many bytes; what is not under test is FPRaker's. It has no DRAM."""
     sizes = {"a": a, "w": w, "g": g}
-    buffers = Buffers(**{tensor: Buffer(instances=1, banks=1, bank_bytes=size, access_bytes=16) for tensor, size in sizes.items()})
+    buffers = Buffers(
+        **{tensor: Buffer(instances=1, banks=1, bank_bytes=size, access_bytes=16) for tensor, size in sizes.items()}
+    )
     parts = {
         "model": "modelled",
         "blocking": "auto",
@@ -71,7 +76,9 @@ def spaces(draw):
         rows = draw(st.integers(1, 5))
         layer = product_shapes("matmul", (copies, rows, channels), (copies, channels, outputs), (copies, rows, outputs))
     else:
-        images, kernel, stride, dilation, padding = (draw(st.integers(*ends)) for ends in ((1, 2), (1, 3), (1, 3), (1, 2), (0, 2)))
+        images, kernel, stride, dilation, padding = (
+            draw(st.integers(*ends)) for ends in ((1, 2), (1, 3), (1, 3), (1, 2), (0, 2))
+        )
         rows = draw(st.integers(max(1, dilation * (kernel - 1) + 1 - 2 * padding), 6))
         layer = conv_shapes(images, channels, outputs, (rows,), (kernel,), (stride,), (padding,), (dilation,), copies)
     return space_of(layer, operation, draw(st.integers(1, 2)))
@@ -81,7 +88,12 @@ def spaces(draw):
 def memories(draw, space):
     """Buffers from too small for anything to large enough for all."""
     sizes = {tensor: draw(st.integers(2, max(2, 3 * space.values(tensor)))) for tensor in TENSORS}
-    return memory_of(**sizes, value_bytes=draw(st.sampled_from((1, 2))), partial_value_bytes=4, steps=draw(st.sampled_from((1, 4, 32))))
+    return memory_of(
+        **sizes,
+        value_bytes=draw(st.sampled_from((1, 2))),
+        partial_value_bytes=4,
+        steps=draw(st.sampled_from((1, 4, 32))),
+    )
 
 
 @st.composite
@@ -91,11 +103,15 @@ def problems(draw):
 
 
 def candidates(space):
-    """What the search may choose from: powers of two, the images and single units, as many blocks as these cut a loop into."""
+    """What the search may choose from: powers of two, the images and single units, as many blocks as these cut a loop
+    into.
+    """
     counts = []
     for dim in DIMS:
         units = space.units[dim]
-        wanted = {n for n in range(1, units + 1) if n & (n - 1) == 0 or n == units or (dim == "p" and n == space.images)}
+        wanted = {
+            n for n in range(1, units + 1) if n & (n - 1) == 0 or n == units or (dim == "p" and n == space.images)
+        }
         counts.append(sorted({len(space.cuts(dim, n)) for n in wanted}))
     for order in ORDERS:
         for blocks in product(*counts):

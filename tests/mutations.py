@@ -74,9 +74,15 @@ ODD_TEXT = (
 
 
 def fuzz(cases: int) -> pytest.MarkDecorator:
-    """Parametrise a test by a range of seeds: `cases` of them by default, ten times as many others where slow tests run."""
+    """Parametrise a test by a range of seeds: `cases` of them by default, ten times as many others where slow tests
+    run.
+    """
     return pytest.mark.parametrize(
-        "seeds", [pytest.param(range(cases), id="some"), pytest.param(range(cases, 11 * cases), id="many", marks=pytest.mark.slow)]
+        "seeds",
+        [
+            pytest.param(range(cases), id="some"),
+            pytest.param(range(cases, 11 * cases), id="many", marks=pytest.mark.slow),
+        ],
     )
 
 
@@ -87,7 +93,9 @@ def generators(seeds: range) -> Iterator[tuple[int, random.Random]]:
 
 
 def accepted(action: Callable[[], object], what: str) -> bool:
-    """True where the action succeeds, False where it is refused in one line; anything else fails the test, naming `what`."""
+    """True where the action succeeds, False where it is refused in one line; anything else fails the test, naming
+    `what`.
+    """
     try:
         action()
     except SimhwError as error:

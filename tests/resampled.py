@@ -1,4 +1,6 @@
-"""Every cell of small traces, simulated once, from which samples are drawn again and again without simulating anything."""
+"""Every cell of small traces, simulated once, from which samples are drawn again and again without
+simulating anything.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -71,7 +73,10 @@ def cells_of(trace: Trace, machine: Machine) -> list[Population]:
     found = []
     for run in _runs(trace, machine, exact=False):
         strata = [stratum for stratum in run.candidates[0].strata if stratum.cells]
-        units = [[run_unit(stratum.plan, stratum.cells.unit(cell)) for cell in range(stratum.cells.cells)] for stratum in strata]
+        units = [
+            [run_unit(stratum.plan, stratum.cells.unit(cell)) for cell in range(stratum.cells.cells)]
+            for stratum in strata
+        ]
         found.append(Population(units, machine.values.tiles))
     return found
 
@@ -89,7 +94,9 @@ def blocks_of(trace: Trace, machine: Machine) -> list[Population]:
                 x, y = unpadded.product(product)
                 for i in range(0, family.m, 16):
                     for j in range(0, family.n, 16):
-                        source = ProductBlock(family.number, product, i, j, InMemory(x.rows(i, i + 16)), InMemory(y.rows(j, j + 16)))
+                        source = ProductBlock(
+                            family.number, product, i, j, InMemory(x.rows(i, i + 16)), InMemory(y.rows(j, j + 16))
+                        )
                         blocks.append(run_unit(plan, Block(source, family.reduction, family.border)))
             strata.append(blocks)
         found.append(Population(strata, machine.values.tiles))
@@ -110,4 +117,10 @@ def attention(batch: int, rows: int, depth: int, seed: int) -> Layer:
         values = rng.standard_normal(shape)
         return from_float32(np.where(values > np.linspace(-1, 1.2, batch)[:, None, None], values, 0).astype(np.float32))
 
-    return Layer(f"attention{rows}", "matmul", a=tensor(batch, rows, depth), w=tensor(batch, depth, rows), g=tensor(batch, rows, rows))
+    return Layer(
+        f"attention{rows}",
+        "matmul",
+        a=tensor(batch, rows, depth),
+        w=tensor(batch, depth, rows),
+        g=tensor(batch, rows, rows),
+    )

@@ -1,7 +1,8 @@
-"""The engine done slowly: an operation tile pass by tile pass through the plain-Python oracles, and the layers to do it on.
+"""The engine done slowly: an operation tile pass by tile pass through the plain-Python oracles, and the layers to do it
+on.
 
-Of simhw it uses only the lowering's operands (checked on their own in test_lowering.py) and the machine's switches; which
-operand is X, how rows make tiles, what padding leaves out and how passes share the tiles are written here again.
+Of simhw it uses only the lowering's operands (checked on their own in test_lowering.py) and the machine's switches;
+which operand is X, how rows make tiles, what padding leaves out and how passes share the tiles are written here again.
 """
 
 from collections import Counter
@@ -26,10 +27,14 @@ def tensor(rng: np.random.Generator, *shape: int, zeros: float = 0.4) -> BF16Arr
     return from_float32(np.where(rng.random(shape) < zeros, 0, values).astype(np.float32))
 
 
-def layer(kind: str, a: tuple[int, ...], w: tuple[int, ...], g: tuple[int, ...], seed: int = 0, **geometry: Any) -> Layer:
+def layer(
+    kind: str, a: tuple[int, ...], w: tuple[int, ...], g: tuple[int, ...], seed: int = 0, **geometry: Any
+) -> Layer:
     """A layer of random tensors: half of A, none of W and most of G are zeros."""
     rng = np.random.default_rng([seed, len(a), *a])
-    return Layer(kind, kind, geometry, a=tensor(rng, *a, zeros=0.5), w=tensor(rng, *w, zeros=0), g=tensor(rng, *g, zeros=0.8))
+    return Layer(
+        kind, kind, geometry, a=tensor(rng, *a, zeros=0.5), w=tensor(rng, *w, zeros=0), g=tensor(rng, *g, zeros=0.8)
+    )
 
 
 # Sizes leave partial tiles and sets on every side.
@@ -39,7 +44,9 @@ LAYERS = {
     "strided": lambda: layer("conv2d", (2, 2, 6, 5), (5, 2, 3, 3), (2, 5, 3, 3), stride=2, padding=1),
     "dilated": lambda: layer("conv2d", (1, 2, 6, 5), (3, 2, 2, 2), (1, 3, 5, 3), dilation=(1, 2)),
     "grouped": lambda: layer("conv2d", (2, 6, 3, 3), (4, 3, 2, 2), (2, 4, 2, 2), groups=2),
-    "depthwise": lambda: layer("conv2d", (1, 3, 5, 4), (3, 1, 3, 3), (1, 3, 3, 2), stride=(2, 2), padding=(1, 1), groups=3),
+    "depthwise": lambda: layer(
+        "conv2d", (1, 3, 5, 4), (3, 1, 3, 3), (1, 3, 3, 2), stride=(2, 2), padding=(1, 1), groups=3
+    ),
     "conv3d": lambda: layer("conv3d", (1, 2, 3, 3, 4), (3, 2, 2, 2, 2), (1, 3, 2, 4, 3), padding=(0, 1, 0)),
     "linear": lambda: layer("linear", (3, 2, 11), (5, 11), (3, 2, 5)),
     "matmul": lambda: layer("matmul", (2, 2, 3, 9), (2, 2, 9, 5), (2, 2, 3, 5)),
@@ -73,7 +80,9 @@ def zeros(values: BF16Array) -> float:
 
 
 def terms(values: BF16Array, encoder: Any) -> float:
-    return sum(len(significand_terms(v & 0x7F, encoder)) for v in values.reshape(-1).tolist() if v & 0x7F80) / values.size
+    return (
+        sum(len(significand_terms(v & 0x7F, encoder)) for v in values.reshape(-1).tolist() if v & 0x7F80) / values.size
+    )
 
 
 def swapped_products(layer_: Layer, operation: Any, machine: Machine, family: Any) -> list[bool]:
@@ -117,9 +126,14 @@ def simulate_slowly(layer_: Layer, operation: Any, machine: Machine) -> Slow:
             x, y = operands[::-1] if swapped else operands
             for x_start in range(0, x.shape[0], x_size):
                 for y_start in range(0, y.shape[0], y_size):
-                    live = np.flatnonzero(x.live_sets(x_start, x_start + x_size) & y.live_sets(y_start, y_start + y_size))
+                    live = np.flatnonzero(
+                        x.live_sets(x_start, x_start + x_size) & y.live_sets(y_start, y_start + y_size)
+                    )
                     columns = (live[:, None] * lanes + np.arange(lanes)).reshape(-1)
-                    x_rows, y_rows = x.rows(x_start, x_start + x_size)[:, columns], y.rows(y_start, y_start + y_size)[:, columns]
+                    x_rows, y_rows = (
+                        x.rows(x_start, x_start + x_size)[:, columns],
+                        y.rows(y_start, y_start + y_size)[:, columns],
+                    )
                     passes = oracle(machine, x_rows, [y_rows])
                     slow.durations.append(passes.cycles)
                     slow.counters.update(passes.counters)
@@ -128,7 +142,9 @@ def simulate_slowly(layer_: Layer, operation: Any, machine: Machine) -> Slow:
 
 
 def published_macs(layer_: Layer) -> int:
-    """Multiply-accumulates of each operation, as networks are counted: every output is a product of a whole kernel or row."""
+    """Multiply-accumulates of each operation, as networks are counted: every output is a product of a whole kernel or
+    row.
+    """
     a, w, g = (layer_.shapes[name] for name in "awg")
     return prod(g) * (prod(w[1:]) if layer_.geometry.stride else a[-1])
 

@@ -54,7 +54,9 @@ def test_makespan_does_not_depend_on_the_order_of_passes(durations, tiles, seed)
     assert makespan(shuffled, tiles) == makespan(np.array(durations, np.int64), tiles)
 
 
-@pytest.mark.parametrize(("passes", "tiles", "rounds"), [(1, 36, 1), (36, 36, 1), (37, 36, 2), (72, 36, 2), (1000, 7, 143)])
+@pytest.mark.parametrize(
+    ("passes", "tiles", "rounds"), [(1, 36, 1), (36, 36, 1), (37, 36, 2), (72, 36, 2), (1000, 7, 143)]
+)
 def test_equal_passes_take_whole_rounds(passes, tiles, rounds):
     # A run of one more or one less cycle takes another way than all in turns, and agrees to those cycles.
     equal = np.full(passes, 50, np.int64)
@@ -78,7 +80,8 @@ def test_long_passes_are_not_left_to_the_end():
 
 
 def test_a_machine_of_many_tiles_stands_idle_where_passes_are_few():
-    # 16 windows by 24 filters: 2 x 3 = 6 passes. Of 36 tiles 30 have none, and the six of the machine end at different times.
+    # 16 windows by 24 filters: 2 x 3 = 6 passes. Of 36 tiles 30 have none, and the six of the machine end at different
+    # times.
     rng = np.random.default_rng(0)
     layer = Layer("fc", "linear", a=tensor(rng, 16, 40), w=tensor(rng, 24, 40))
     result = simulate_layer(layer, "forward", "fpraker")

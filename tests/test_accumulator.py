@@ -46,7 +46,9 @@ def _normalise(s, emax, fraction_bits, out, exponents):
 
 
 def numbers(rng, bits, count, dtype):
-    """Integers of up to `bits` bits and either sign, of every length alike; zero, powers of two and their neighbours."""
+    """Integers of up to `bits` bits and either sign, of every length alike; zero, powers of two and their
+    neighbours.
+    """
     values = rng.integers(0, 1 << bits, count) >> rng.integers(0, bits, count)
     edges = np.array([0] + [(1 << n) + step for n in range(bits) for step in (-1, 0, 1)])[:count]
     values[: len(edges)] = edges
@@ -85,7 +87,8 @@ def test_addends_are_rounded_once_with_and_alone_without_the_register(sums, word
         addend = numbers(rng, 22 if sums is np.int32 else 40, 8 * WIDTH, sums)
         out, rounded = np.zeros_like(s), np.zeros_like(s)
         _add(s, addend, extra_bits, out, rounded)
-        with_register = [rounded_shift(int(a) * 2 ** max(extra_bits, 0) + int(b) * 2 ** max(-extra_bits, 0), max(extra_bits, 0))
+        with_register = [rounded_shift(int(a) * 2 ** max(extra_bits, 0) + int(b) * 2 ** max(-extra_bits, 0),
+        max(extra_bits, 0))
                          for a, b in zip(s, addend, strict=True)]  # fmt: skip
         assert out.tolist() == with_register
         assert rounded.tolist() == [rounded_shift(int(b), extra_bits) for b in addend]
@@ -99,7 +102,9 @@ def test_normalisation_is_the_oracles(sums, words):
         emax = rng.integers(100, 500, len(s)).astype(words)
         out, exponents = np.zeros_like(s), np.zeros_like(emax)
         _normalise(s, emax, fraction_bits, out, exponents)
-        for value, exponent, got, got_exponent in zip(s.tolist(), emax.tolist(), out.tolist(), exponents.tolist(), strict=True):
+        for value, exponent, got, got_exponent in zip(
+            s.tolist(), emax.tolist(), out.tolist(), exponents.tolist(), strict=True
+        ):
             register = Accumulator(fraction_bits)
             register.integer, register.exponent = value, exponent
             register.normalise()
@@ -116,10 +121,16 @@ def test_carry_out_of_normalisation_shifts_once_more():
 
 
 def register_values(rng, fraction_bits, count):
-    """(S, stored exponent): normalised, over every exponent that a register can have and dense at both ends of bfloat16."""
+    """(S, stored exponent): normalised, over every exponent that a register can have and dense at both ends of
+    bfloat16.
+    """
     s = rng.integers(1 << fraction_bits, 1 << (fraction_bits + 1), count) * rng.choice([-1, 1], count)
-    s[: count // 4] = ((1 << (fraction_bits + 1)) - 1 - rng.integers(0, 3, count // 4)) * rng.choice([-1, 1], count // 4)
-    true = np.concatenate([rng.integers(-280, 280, count // 2), rng.choice([-135, -128, -127, -126, -125, 126, 127, 128], count // 2)])
+    s[: count // 4] = ((1 << (fraction_bits + 1)) - 1 - rng.integers(0, 3, count // 4)) * rng.choice(
+        [-1, 1], count // 4
+    )
+    true = np.concatenate(
+        [rng.integers(-280, 280, count // 2), rng.choice([-135, -128, -127, -126, -125, 126, 127, 128], count // 2)]
+    )
     return s, true + 2 * 127 + accumulator.EXPONENT_OFFSET, true
 
 
@@ -152,8 +163,10 @@ def test_float32_sum_is_read_out_as_bfloat16():
     rng = np.random.default_rng(7)
     patterns = np.concatenate([
         rng.integers(0, 1 << 32, 3000, dtype=np.uint32),
-        (np.uint32(0x007F0000) + rng.integers(0, 1 << 17, 3000, dtype=np.uint32)) | (rng.integers(0, 2, 3000, dtype=np.uint32) << 31),
-        (rng.integers(0, 1 << 16, 3000, dtype=np.uint32) << 16) | rng.choice(np.array([0x7FFF, 0x8000, 0x8001], np.uint32), 3000),
+        (np.uint32(0x007F0000) + rng.integers(0, 1 << 17, 3000, dtype=np.uint32)) | (rng.integers(0, 2, 3000,
+        dtype=np.uint32) << 31),
+        (rng.integers(0, 1 << 16, 3000, dtype=np.uint32) << 16) | rng.choice(np.array([0x7FFF, 0x8000, 0x8001],
+        np.uint32), 3000),
         np.array([0, 1 << 31, 0x007FBFFF, 0x007FC000, 0x7F7F7FFF, 0x7F7F8000, 0x7F800000, 0xFF800000], np.uint32),
     ])  # fmt: skip
     for value in patterns.view(np.float32):
@@ -167,7 +180,11 @@ def test_reading_out_all_counts_overflows():
     fraction_bits = 12
     top = 127 + 2 * 127 + accumulator.EXPONENT_OFFSET
     s, exponent = np.full((2, WIDTH), 1 << fraction_bits, np.int32), np.full((2, WIDTH), top, np.uint16)
-    s[1, 3], s[0, 0], exponent[1, 7] = (1 << 13) - 1, -(1 << 13) + 1, top + 1  # 2^128 after rounding, twice, and 2^128 itself
+    s[1, 3], s[0, 0], exponent[1, 7] = (
+        (1 << 13) - 1,
+        -(1 << 13) + 1,
+        top + 1,
+    )  # 2^128 after rounding, twice, and 2^128 itself
     outputs, sums = np.zeros((2, WIDTH), np.uint16), np.zeros((2, WIDTH), np.float32)
     assert accumulator.read_out_all(s, exponent, sums, False, fraction_bits, outputs) == 3
     assert (outputs[1, 3], outputs[0, 0], outputs[1, 7], outputs[0, 5]) == (0x7F80, 0xFF80, 0x7F80, 254 << 7)

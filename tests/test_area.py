@@ -63,7 +63,11 @@ def test_cacti_area_is_that_of_the_chosen_cells() -> None:
 def test_buffer_without_a_published_area_is_its_banks_by_cacti() -> None:
     machine = load_machine("fpraker")
     published = {name: area for name, area in machine.values.memory_area_mm2.items() if name != "buffer_a"}
-    (buffer,) = [memory for memory in chip_area(changed(machine, memory_area_mm2=published)).memories if memory.name == "buffer_a"]
+    (buffer,) = [
+        memory
+        for memory in chip_area(changed(machine, memory_area_mm2=published)).memories
+        if memory.name == "buffer_a"
+    ]
     assert not buffer.published
     # 9 banks of 4 MB, 26 mm^2 each (spec page energy.md): 234 mm^2 where the paper has 344.
     assert buffer.area_mm2 == pytest.approx(9 * 26, rel=0.03)
@@ -98,7 +102,10 @@ def test_published_buffers_follow_the_number_of_banks() -> None:
 
 
 def test_transposers_count_once() -> None:  # the FP32 tables of TensorDash have them among the tiles: 0.38 mm^2
-    names = {name: [memory.name for memory in chip_area(load_machine(name)).memories] for name in ("tensordash", "tensordash-fp32")}
+    names = {
+        name: [memory.name for memory in chip_area(load_machine(name)).memories]
+        for name in ("tensordash", "tensordash-fp32")
+    }
     assert "transposer" in names["tensordash"]
     assert "transposer" not in names["tensordash-fp32"]
     assert "transposers" in load_machine("tensordash-fp32").values.tile_area_um2
@@ -117,7 +124,9 @@ def test_ideal_memories_take_their_area() -> None:
 def test_memory_whose_area_nobody_states_is_an_error() -> None:
     machine = load_machine("fpraker")
     without = {name: cells for name, cells in machine.values.sram.items() if name != "scratchpad"}
-    with pytest.raises(MachineError, match=r"no area of scratchpad: state memory_area_mm2.scratchpads, or its sram costs"):
+    with pytest.raises(
+        MachineError, match=r"no area of scratchpad: state memory_area_mm2.scratchpads, or its sram costs"
+    ):
         chip_area(changed(machine, sram=without))
     with pytest.raises(MachineError, match="no area of scratchpad"):
         chip_area(changed(machine, energy=None))
@@ -136,10 +145,14 @@ def test_published_area_of_buffers_follows_the_size_of_a_bank() -> None:
     assert {memory.name: memory.area_mm2 for memory in area.memories}["buffer_a"] == pytest.approx(344 * 1.852 / 25.73)
     # Without a published area too.
     smaller = load_machine("fpraker", **{"memory.buffers.a.bank_bytes": 262_144})
-    (buffer,) = [memory for memory in chip_area(changed(smaller, memory_area_mm2={})).memories if memory.name == "buffer_a"]
+    (buffer,) = [
+        memory for memory in chip_area(changed(smaller, memory_area_mm2={})).memories if memory.name == "buffer_a"
+    ]
     assert buffer.instance_mm2 == pytest.approx(25.73 * 1.852 / 25.73)
     # An overridden area is meant for the machine as it is.
-    own = chip_area(load_machine("fpraker", **{"memory.buffers.a.bank_bytes": 262_144, "memory_area_mm2.buffer_a": 50}), filed)
+    own = chip_area(
+        load_machine("fpraker", **{"memory.buffers.a.bank_bytes": 262_144, "memory_area_mm2.buffer_a": 50}), filed
+    )
     assert {memory.name: memory.area_mm2 for memory in own.memories}["buffer_a"] == pytest.approx(50)
 
 
@@ -182,7 +195,8 @@ def test_every_machine_takes_its_own_area_exactly() -> None:
 
 
 def test_scratchpads_of_the_tiles_count_with_the_chip() -> None:
-    # By hand: 10 + 4 x (2 + 1) = 22 mm^2; the machine has 10 mm^2 of its own, and a tile adds 0.5 + 1 mm^2: 12 / 1.5 = 8 tiles.
+    # By hand: 10 + 4 x (2 + 1) = 22 mm^2; the machine has 10 mm^2 of its own, and a tile adds 0.5 + 1 mm^2: 12 / 1.5 =
+    # 8 tiles.
     baseline, machine = a_chip(4, 2e6, 1e6, 10), a_chip(3, 0.5e6, 1e6, 10)
     assert iso_area(baseline, machine, 0.0, "chip").tiles == 8
     assert iso_area(baseline, machine, 0.0, "compute").tiles == 16
@@ -195,14 +209,20 @@ def test_buffers_of_the_machine_that_differ_count_with_the_chip() -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(baseline=areas, machine=areas, counted=counts, tolerances=st.lists(st.floats(0, 2), min_size=2, max_size=2))
-def test_count_grows_with_the_tolerance(baseline: ChipArea, machine: ChipArea, counted: Counted, tolerances: list[float]) -> None:
+def test_count_grows_with_the_tolerance(
+    baseline: ChipArea, machine: ChipArea, counted: Counted, tolerances: list[float]
+) -> None:
     found = [tiles_or_none(baseline, machine, tolerance, counted) for tolerance in sorted(tolerances)]
     assert (found[0] or 0) <= (found[1] or 0)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(baseline=areas, machine=areas, counted=counts, tolerance=st.sampled_from((0.0, 0.01, 0.3)), power=st.integers(-8, 8))
-def test_scaling_all_areas_leaves_the_count(baseline: ChipArea, machine: ChipArea, counted: Counted, tolerance: float, power: int) -> None:
+@given(
+    baseline=areas, machine=areas, counted=counts, tolerance=st.sampled_from((0.0, 0.01, 0.3)), power=st.integers(-8, 8)
+)
+def test_scaling_all_areas_leaves_the_count(
+    baseline: ChipArea, machine: ChipArea, counted: Counted, tolerance: float, power: int
+) -> None:
     # Powers of two: floating point scales without rounding.
     assert tiles_or_none(scale(baseline, 2.0**power), scale(machine, 2.0**power), tolerance, counted) == tiles_or_none(
         baseline, machine, tolerance, counted
@@ -220,11 +240,17 @@ def test_count_is_the_best_of_all_counts_in_exact_arithmetic(
         """In um^2, of the whole numbers that `a_chip` was given."""
         scratchpad, buffer = area.memories
         own, shared = round(scratchpad.instance_mm2 * 1e6), round(buffer.instance_mm2) * 1_000_000
-        return tiles * (int(area.tile_um2["pe_array"]) + own) + shared if counted == "chip" else tiles * int(area.tile_um2["pe_array"])
+        return (
+            tiles * (int(area.tile_um2["pe_array"]) + own) + shared
+            if counted == "chip"
+            else tiles * int(area.tile_um2["pe_array"])
+        )
 
     budget, per_tile = exact(baseline, baseline.tiles), exact(machine, 2) - exact(machine, 1)
     allowed = [
-        tiles for tiles in range(1, max(1, budget // per_tile + 1) + 1) if exact(machine, tiles) <= budget * (1 + Fraction(tolerance, 1000))
+        tiles
+        for tiles in range(1, max(1, budget // per_tile + 1) + 1)
+        if exact(machine, tiles) <= budget * (1 + Fraction(tolerance, 1000))
     ]
     best = min((abs(exact(machine, tiles) - budget) for tiles in allowed), default=None)
     found = tiles_or_none(baseline, machine, tolerance / 1000, counted)

@@ -20,7 +20,9 @@ def layers(times: int = 1) -> list[Layer]:
     def repeated(*shape: int, axis: int = 0) -> np.ndarray:
         return np.concatenate([tensor(rng, *shape)] * times, axis=axis)
 
-    conv = Layer("conv", "conv", {"padding": 1}, a=repeated(2, 16, 6, 6), w=tensor(rng, 24, 16, 3, 3), g=repeated(2, 24, 6, 6))
+    conv = Layer(
+        "conv", "conv", {"padding": 1}, a=repeated(2, 16, 6, 6), w=tensor(rng, 24, 16, 3, 3), g=repeated(2, 24, 6, 6)
+    )
     fc = Layer("fc", "linear", a=repeated(2, 40), w=tensor(rng, 24, 40), g=repeated(2, 24))
     attention = Layer("qk", "matmul", a=repeated(2, 3, 10, 16), w=repeated(2, 3, 16, 10), g=repeated(2, 3, 10, 10))
     gates = Layer("lstm", "lstm", a=repeated(4, 2, 16, axis=1), w=tensor(rng, 24, 16), g=repeated(4, 2, 24, axis=1))
@@ -81,7 +83,9 @@ def test_passes_of_a_grown_step_are_counted_as_one_by_one(name, padding, factor)
         for mask in range(1 if whole else 1 << images):
             chosen = None if whole else np.array([bool(mask >> image & 1) for image in range(images)])
             repeated = None if whole else chosen if axis else np.tile(chosen, factor)
-            for family, grown in zip(lower_for(layer, operation, machine), lower_for(larger, operation, machine), strict=True):
+            for family, grown in zip(
+                lower_for(layer, operation, machine), lower_for(larger, operation, machine), strict=True
+            ):
                 fast = OperandChoice("a", False, chosen).grown(family, grown)
                 slow = OperandChoice("a", False, repeated).split(grown)
                 assert dict(fast) == {swapped: len(products) for swapped, products in slow}
@@ -95,7 +99,9 @@ def test_passes_of_a_grown_step_are_counted_as_one_by_one(name, padding, factor)
 
 
 def test_batch_beyond_what_is_timed_or_counted_is_refused():
-    with pytest.raises(MachineError, match=r"layer 'conv', operation forward: it moves .* GB off chip, over the .*memory.model=ideal"):
+    with pytest.raises(
+        MachineError, match=r"layer 'conv', operation forward: it moves .* GB off chip, over the .*memory.model=ideal"
+    ):
         simulate(Trace(layers()[:1]), "fpraker", progress=False, batch=10**8)
     with pytest.raises(SimhwError, match="give at most 1099511627776"):
         growth(Trace(layers()), 2 * 10**12)

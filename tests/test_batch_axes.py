@@ -1,7 +1,8 @@
-"""Which axis of a layer carries the batch: a step captured on some images and grown is the step captured on those images twice.
+"""Which axis of a layer carries the batch: a step captured on some images and grown is the step captured on those
+images twice.
 
-Every model is captured on a batch and on the same images twice over; the second capture's own operations are what the first
-one's, grown, must come to.
+Every model is captured on a batch and on the same images twice over; the second capture's own operations are what the
+first one's, grown, must come to.
 """
 
 from collections.abc import Callable
@@ -206,7 +207,9 @@ def linear(name: str, *lead: int) -> Layer:
 def test_record_decides_where_leading_axes_have_a_larger_divisor() -> None:
     trace = Trace([linear("fc", 8), linear("tokens", 16, 6)], Metadata(batch=4))
     assert captured_batch(trace) == 4
-    assert [grow_layer(layer, axes, 3).shapes["a"] for layer, axes in zip(trace.layers, batch_axes(trace), strict=True)] == [
+    assert [
+        grow_layer(layer, axes, 3).shapes["a"] for layer, axes in zip(trace.layers, batch_axes(trace), strict=True)
+    ] == [
         (24, 8),
         (48, 6, 8),
     ]

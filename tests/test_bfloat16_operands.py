@@ -1,4 +1,6 @@
-"""Operands may be arrays of NumPy or tensors of PyTorch, of bfloat16 too; what is no plain array is refused in one line."""
+"""Operands may be arrays of NumPy or tensors of PyTorch, of bfloat16 too; what is no plain array is refused in one
+line.
+"""
 
 import subprocess
 import sys
@@ -66,7 +68,10 @@ def test_what_is_no_operand_is_refused(given: object, problem: str):
 
 
 def test_operands_of_numpy_do_not_import_pytorch():
-    code = "import sys, numpy, simhw; simhw.simulate_gemm(numpy.ones((1, 8)), numpy.ones((1, 8)), 'fpraker'); print('torch' in sys.modules)"
+    code = (
+        "import sys, numpy, simhw; simhw.simulate_gemm(numpy.ones((1, 8)), numpy.ones((1, 8)), 'fpraker'); "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -1,4 +1,6 @@
-"""The traces that come with simhw are what their page says: late steps of workloads, small, within their techniques' signatures."""
+"""The traces that come with simhw are what their page says: late steps of workloads, small, within their techniques'
+signatures.
+"""
 
 from pathlib import Path
 
@@ -32,7 +34,9 @@ def test_a_family_s_trace_is_a_late_step_within_its_signature(name: str):
     assert about.capture_command is not None
     assert about.capture_command.startswith(f"simhw workloads run {row.name} --capture traces/{name}.npz")
     found = measured(trace)
-    assert not {key: found[key] for key, bounds in row.signature.bounds.items() if key != "macs" and found[key] not in bounds}
+    assert not {
+        key: found[key] for key, bounds in row.signature.bounds.items() if key != "macs" and found[key] not in bounds
+    }
     assert row.signature.kinds <= {layer.kind for layer in trace.layers}
 
 
@@ -51,7 +55,9 @@ def test_the_bundled_resnet_trace_is_a_late_sampled_step_of_the_workload():
     # 53 convolutions and the linear layer; biases and batch norm are the parameters that are not weights of a layer.
     assert len(trace.layers) == 54
     assert all(layer.sampled for layer in trace.layers)
-    convolutions = {name: m.weight.shape for name, m in resnet50().named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    convolutions = {
+        name: m.weight.shape for name, m in resnet50().named_modules() if isinstance(m, nn.Conv2d | nn.Linear)
+    }
     assert {layer.name: layer.shapes["w"] for layer in trace.layers} == convolutions
     assert trace.layers[0].operations == ("forward", "weight_grad")
     assert all(len(layer.operations) == 3 for layer in trace.layers[1:])
@@ -64,5 +70,6 @@ def test_the_bundled_small_trace_is_whole_and_shows_both_kinds_of_gradient():
     zeros = {layer.name: float(is_zero(layer.g).mean()) for layer in trace.layers}
     assert zeros["conv2"] == 0
     assert zeros["conv1"] == pytest.approx(0.565, abs=0.0005)
-    # conv2 is followed by batch norm and ReLU, conv3 by ReLU alone: A of the next layer has the ReLU's zeros either way.
+    # conv2 is followed by batch norm and ReLU, conv3 by ReLU alone: A of the next layer has the ReLU's zeros either
+    # way.
     assert min(float(is_zero(layer.a).mean()) for layer in trace.layers[1:]) > 0.3

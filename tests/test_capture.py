@@ -81,7 +81,9 @@ def test_tied_weights_are_named_after_the_module_that_runs(tmp_path: Path):
 def test_a_weight_computed_from_parameters_is_a_linear_layer_of_its_module(tmp_path: Path):
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
     trace = captured(model, lambda: model(coarse(2, 4)).sum().backward(), tmp_path)
-    assert [(layer.name, layer.kind, layer.operations) for layer in trace.layers] == [("0.linear", "linear", ("forward", "weight_grad"))]
+    assert [(layer.name, layer.kind, layer.operations) for layer in trace.layers] == [
+        ("0.linear", "linear", ("forward", "weight_grad"))
+    ]
 
 
 def test_several_models_are_told_apart(tmp_path: Path):
@@ -107,7 +109,9 @@ def test_a_captured_step_of_a_compiled_model_runs_uncompiled_under_the_same_name
 def test_values_that_are_not_finite_are_reported_with_layer_count_and_place(value: float, tmp_path: Path):
     model, x = nn.Sequential(nn.Identity(), nn.Linear(4, 2)), coarse(3, 4)
     x[1, 2] = x[2, 0] = value
-    with pytest.raises(CaptureError, match=re.escape("layer '1', tensor A: 2 NaN or infinite values (first at index (1, 2))")):
+    with pytest.raises(
+        CaptureError, match=re.escape("layer '1', tensor A: 2 NaN or infinite values (first at index (1, 2))")
+    ):
         captured(model, lambda: model(x), tmp_path)
     assert list(tmp_path.iterdir()) == []
     (layer,) = captured(model, lambda: model(x), tmp_path, nonfinite="zero").layers
@@ -189,7 +193,9 @@ def test_a_chosen_step_that_never_came_is_told_at_the_end(tmp_path: Path):
         for _ in range(3):
             with capture.step():
                 model(torch.ones(1, 2))
-        with pytest.warns(UserWarning, match=r"no trace of step 7 and 1 more was written: training ended before, at step 3"):
+        with pytest.warns(
+            UserWarning, match=r"no trace of step 7 and 1 more was written: training ended before, at step 3"
+        ):
             capture.close()
     assert [path.name for path in tmp_path.iterdir()] == ["2.npz"]
     with warnings.catch_warnings():
@@ -241,7 +247,13 @@ def run_script(folder: Path, extra: str, steps: str = "{2, 4}") -> subprocess.Co
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     return subprocess.run(
-        [sys.executable, str(script)], cwd=folder, capture_output=True, text=True, timeout=120, check=False, preexec_fn=heed_interrupts
+        [sys.executable, str(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -47,7 +47,9 @@ def test_a_layer_written_elementwise_is_a_linear_one(leading: tuple[int, ...], t
 
 
 # Function of x and y, their shapes, and the shapes of A and W.
-CASES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
+CASES: dict[
+    str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+] = {
     "rows with rows": (lambda x, y: (x * y).sum(-1), (3, 4), (3, 4), (3, 1, 4), (3, 4, 1)),
     "a batch": (lambda x, y: (x[:, :, :, None] * y[:, None]).sum(2), (2, 3, 4), (2, 4, 5), (2, 3, 4), (2, 4, 5)),
     "turned": (lambda x, y: (x[None] * y[:, :, None]).sum(1), (4, 3), (5, 4), (5, 4), (4, 3)),
@@ -165,7 +167,9 @@ def test_sums_that_are_no_layer_of_their_own_are_counted_by_name_if_they_are_of_
 
 
 def test_the_gradient_of_a_scale_is_counted_by_name(tmp_path: Path):
-    """A scale's gradient sums the products of G and the input, but its forward pass is no product that it could belong to."""
+    """A scale's gradient sums the products of G and the input, but its forward pass is no product that it could belong
+    to.
+    """
     linear, scale = nn.Linear(4, 4), nn.Parameter(coarse(4))
     x = coarse(3, 4)
     trace = captured(linear, lambda: (linear(x) * scale).backward(coarse(3, 4)), tmp_path)

@@ -1,4 +1,6 @@
-"""Gradients find their forward product where autograd has no node for it, and operands are what was really multiplied."""
+"""Gradients find their forward product where autograd has no node for it, and operands are what was really
+multiplied.
+"""
 
 import math
 from collections.abc import Callable
@@ -132,7 +134,9 @@ def test_a_product_of_a_user_s_backward_pass_that_shares_no_operand_is_refused(t
             return grad @ torch.full((4, 4), 3.0)
 
     x = coarse(2, 4).requires_grad_()
-    with pytest.raises(CaptureError, match=r"OddBackward: its backward pass runs a product of shapes \(2, 4\) and \(4, 4\)"):
+    with pytest.raises(
+        CaptureError, match=r"OddBackward: its backward pass runs a product of shapes \(2, 4\) and \(4, 4\)"
+    ):
         captured(nn.Identity(), lambda: Odd.apply(x).sum().backward(), tmp_path)
 
 
@@ -176,7 +180,9 @@ def test_projections_of_one_input_in_a_user_s_function_keep_their_own_gradients(
 
     x, weights = coarse(5, 4).requires_grad_(), [coarse(4, 4).requires_grad_() for _ in range(3)]
     gs = [coarse(5, 4) for _ in range(3)]
-    layers = captured(nn.Identity(), lambda: torch.autograd.backward(Projections.apply(x, *weights), gs), tmp_path).layers
+    layers = captured(
+        nn.Identity(), lambda: torch.autograd.backward(Projections.apply(x, *weights), gs), tmp_path
+    ).layers
     assert [layer.operations for layer in layers] == [ALL] * 3
     for layer, weight, g in zip(layers, weights, gs, strict=True):
         assert torch.equal(values(layer.w), weight.detach())
@@ -206,7 +212,9 @@ def test_an_activation_that_a_user_s_function_compressed_is_told_from_g_by_the_o
 
 
 @pytest.mark.parametrize(("model", "shape"), [(nn.Linear(4, 3), (5, 4)), (nn.Conv1d(4, 3, 2), (2, 4, 5))])
-def test_two_passes_through_one_graph_for_different_gradients_have_each_its_g(model: nn.Module, shape: tuple[int, ...], tmp_path: Path):
+def test_two_passes_through_one_graph_for_different_gradients_have_each_its_g(
+    model: nn.Module, shape: tuple[int, ...], tmp_path: Path
+):
     coarsened(model)
     x, given = coarse(*shape).requires_grad_(), []
 
@@ -235,7 +243,10 @@ def test_a_scripted_model_s_gradients_belong_to_its_layers_from_the_second_run_o
     plain.zero_grad()
     x.grad = None
     layers = captured(scripted, lambda: scripted(x).backward(g), tmp_path).layers
-    assert [(layer.name, layer.kind, layer.operations) for layer in layers] == [("0", "linear", ALL), ("2", "linear", ALL)]
+    assert [(layer.name, layer.kind, layer.operations) for layer in layers] == [
+        ("0", "linear", ALL),
+        ("2", "linear", ALL),
+    ]
     torch.testing.assert_close(products(layers[0])[2], plain[0].weight.grad, rtol=0.02, atol=0.02)
     torch.testing.assert_close(products(layers[0])[1], x.grad, rtol=0.02, atol=0.02)
     torch.testing.assert_close(products(layers[1])[2], plain[2].weight.grad, rtol=0.02, atol=0.02)
@@ -402,7 +413,9 @@ def test_gradients_through_functional_convolutions_of_a_user_s_function_are_link
             x, w = context.saved_tensors
             shape = ((2, 2), (0, 0), (1, 1), True, (0, 0), 1)
             back = torch.ops.aten.convolution_backward
-            return back(grad, x, w, None, *shape, (True, False, False))[0], back(grad, x, w, None, *shape, (False, True, False))[1]
+            return back(grad, x, w, None, *shape, (True, False, False))[0], back(
+                grad, x, w, None, *shape, (False, True, False)
+            )[1]
 
     x, w = coarse(2, 3, 3, 3).requires_grad_(), coarse(3, 4, 2, 2).requires_grad_()
     (layer,) = captured(nn.Identity(), lambda: Transposed.apply(x, w).sum().backward(), tmp_path).layers

@@ -59,7 +59,9 @@ def test_a_recurrent_layer_s_gate_products_are_stacked_over_time(kind: str, tmp_
         assert others.kind == kind
         weight_grad = products(others)[2] + values(first.g)[0].T @ values(first.a)[0]
         torch.testing.assert_close(weight_grad, getattr(module, f"weight_hh_l{depth}{way}").grad, rtol=0.05, atol=0.02)
-        torch.testing.assert_close(products(projection)[2], getattr(module, f"weight_ih_l{depth}{way}").grad, rtol=0.05, atol=0.02)
+        torch.testing.assert_close(
+            products(projection)[2], getattr(module, f"weight_ih_l{depth}{way}").grad, rtol=0.05, atol=0.02
+        )
     assert len(layers) == 12
 
 

@@ -1,4 +1,6 @@
-"""Whole networks with the kinds of products that lie outside plain convolutions and linear layers, captured and run on machines."""
+"""Whole networks with the kinds of products that lie outside plain convolutions and linear layers, captured and run on
+machines.
+"""
 
 from math import prod
 from pathlib import Path
@@ -57,7 +59,9 @@ def macs_by_operation(trace: Trace, machine: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("machine", ["bf16", "fpraker", "tensordash"])
 def test_a_u_net_is_captured_and_runs(machine: str, tmp_path: Path):
-    """Of 2 images of 8 x 8: each layer's output positions x outputs x inputs x kernel, less what would multiply padding."""
+    """Of 2 images of 8 x 8: each layer's output positions x outputs x inputs x kernel, less what would multiply
+    padding.
+    """
     model, x = UNet(), torch.randn(2, 1, 8, 8)
     trace = captured(model, lambda: model(x).square().mean().backward(), tmp_path, batch=2)
     assert [(layer.name, layer.kind, layer.operations) for layer in trace.layers] == [

@@ -25,7 +25,10 @@ CONVOLUTIONS = {
     "conv1d": (nn.Conv1d(3, 4, 3), (2, 3, 9)),
     "conv1d strided, padded, dilated": (nn.Conv1d(4, 6, 3, stride=2, padding=3, dilation=2, groups=2), (2, 4, 11)),
     "conv2d": (nn.Conv2d(3, 5, 3, bias=False), (2, 3, 6, 7)),
-    "conv2d all at once": (nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2), (2, 4, 7, 6)),
+    "conv2d all at once": (
+        nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
+        (2, 4, 7, 6),
+    ),
     "conv2d depthwise": (nn.Conv2d(4, 8, 3, padding=1, groups=4), (2, 4, 5, 5)),
     "conv2d padding same": (nn.Conv2d(2, 3, 3, padding="same"), (2, 2, 5, 5)),
     "conv2d circular": (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (2, 2, 5, 5)),
@@ -33,7 +36,9 @@ CONVOLUTIONS = {
     "conv_transpose1d": (nn.ConvTranspose1d(3, 4, 3), (2, 3, 5)),
     "conv_transpose2d": (nn.ConvTranspose2d(4, 6, 2, stride=2, bias=False), (2, 4, 3, 4)),
     "conv_transpose2d all at once": (
-        nn.ConvTranspose2d(4, 6, (3, 2), stride=(2, 3), padding=(1, 0), output_padding=(1, 2), dilation=(2, 1), groups=2),
+        nn.ConvTranspose2d(
+            4, 6, (3, 2), stride=(2, 3), padding=(1, 0), output_padding=(1, 2), dilation=(2, 1), groups=2
+        ),
         (2, 4, 3, 4),
     ),
     "conv_transpose3d": (nn.ConvTranspose3d(2, 2, (1, 2, 3), stride=(1, 2, 1), padding=(0, 1, 1)), (2, 2, 3, 4, 5)),
@@ -53,7 +58,9 @@ def test_a_convolution_s_tensors_reproduce_its_output_and_gradients(case: str, t
         output = model(x)
         g = coarse(*output.shape)
         output.backward(g)
-        seen["output"] = output.detach() - (module.bias.detach().reshape(-1, *[1] * (output.dim() - 2)) if module.bias is not None else 0)
+        seen["output"] = output.detach() - (
+            module.bias.detach().reshape(-1, *[1] * (output.dim() - 2)) if module.bias is not None else 0
+        )
 
     (layer,) = captured(model, step, tmp_path).layers
     output, input_grad, weight_grad = products(layer)
@@ -82,7 +89,9 @@ def test_a_linear_layer_keeps_the_leading_axes_of_its_input(shape: tuple[int, ..
     output, input_grad, weight_grad = products(layer)
     leading = shape[:-1] or (1,)
     assert (layer.kind, layer.operations, layer.shapes["a"]) == ("linear", ALL, (*leading, 6))
-    torch.testing.assert_close(output.reshape(*shape[:-1], 3), outputs[0].detach() - (model.bias.detach() if bias else 0))
+    torch.testing.assert_close(
+        output.reshape(*shape[:-1], 3), outputs[0].detach() - (model.bias.detach() if bias else 0)
+    )
     torch.testing.assert_close(input_grad.reshape(shape), x.grad)
     torch.testing.assert_close(weight_grad, model.weight.grad)
 
@@ -154,7 +163,9 @@ def test_a_matmul_s_tensors_reproduce_its_output_and_gradients(case: str, needs:
                 torch.testing.assert_close(grad.flatten(), operand.grad.flatten())
 
 
-@pytest.mark.parametrize("function", [lambda x: x @ x.T, lambda x: x.T @ x, lambda x: torch.addmm(torch.zeros(1), x, x.T), lambda x: x @ x])
+@pytest.mark.parametrize(
+    "function", [lambda x: x @ x.T, lambda x: x.T @ x, lambda x: torch.addmm(torch.zeros(1), x, x.T), lambda x: x @ x]
+)
 def test_a_product_of_a_matrix_with_itself_is_not_confused(function: Callable[[Tensor], Tensor], tmp_path: Path):
     x, g = coarse(4, 4).requires_grad_(), coarse(4, 4)
     (layer,) = captured(nn.Identity(), lambda: function(x).backward(g), tmp_path).layers
@@ -193,7 +204,9 @@ def test_products_are_linked_to_their_own_gradients_where_shapes_and_weights_rep
 
 
 def test_a_first_layer_has_no_input_grad_and_a_frozen_one_no_weight_grad(tmp_path: Path):
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(8, 4), nn.Linear(4, 3))
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(8, 4), nn.Linear(4, 3)
+    )
     model[2].requires_grad_(False)
     model[4].requires_grad_(False)
     trace = captured(model, lambda: model(coarse(2, 1, 6, 6)).sum().backward(), tmp_path)

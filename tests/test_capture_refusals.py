@@ -108,7 +108,9 @@ def test_every_operator_of_this_torch_that_may_multiply_is_decided_upon():
     undecided = []
     for name, full_names in sorted(overloads.items()):
         # What is made of other operators is never seen whole outside of inference mode, and is taken apart there.
-        composite = all(torch._C._dispatch_has_kernel_for_dispatch_key(full, "CompositeImplicitAutograd") for full in full_names)
+        composite = all(
+            torch._C._dispatch_has_kernel_for_dispatch_key(full, "CompositeImplicitAutograd") for full in full_names
+        )
         if suspicious.search(name) and not innocent.search(name) and not composite and role("aten", name) == "harmless":
             undecided.append(name)
     assert undecided == []
@@ -152,7 +154,10 @@ def gradients_in_a_thread(loss: Tensor, wanted: list[Tensor]) -> None:
 
 
 THREADED: dict[str, tuple[Callable[[nn.Module, Tensor], None], str]] = {
-    "backward": (lambda model, x: in_a_thread(model(x).sum().backward), r"the gradient of parameter '0\.\w+' was computed in another"),
+    "backward": (
+        lambda model, x: in_a_thread(model(x).sum().backward),
+        r"the gradient of parameter '0\.\w+' was computed in another",
+    ),
     "gradients alone": (
         lambda model, x: gradients_in_a_thread(model(x).sum(), [*model.parameters()]),
         r"the gradient of parameter '0\.\w+' was computed in another",
@@ -161,7 +166,10 @@ THREADED: dict[str, tuple[Callable[[nn.Module, Tensor], None], str]] = {
         lambda model, x: gradients_in_a_thread(model.requires_grad_(False)(x.requires_grad_()).sum(), [x]),
         "the gradient of the input of 'Sequential' was computed in another",
     ),
-    "forward and backward": (lambda model, x: in_a_thread(lambda: model(x).sum().backward()), "module 'Sequential' ran in another"),
+    "forward and backward": (
+        lambda model, x: in_a_thread(lambda: model(x).sum().backward()),
+        "module 'Sequential' ran in another",
+    ),
     "one layer": (lambda model, x: [model(x), in_a_thread(lambda: model[0](x))][1], "module '0' ran in another"),
 }
 
@@ -276,11 +284,16 @@ def half_compressed(run: Callable[[], Tensor]) -> None:
 
 
 @pytest.mark.parametrize(("model", "shape"), [(nn.Linear(4, 3), (5, 4)), (nn.Conv1d(4, 3, 2), (2, 4, 5))])
-def test_a_compression_of_activations_is_refused_for_what_it_is(model: nn.Module, shape: tuple[int, ...], tmp_path: Path):
+def test_a_compression_of_activations_is_refused_for_what_it_is(
+    model: nn.Module, shape: tuple[int, ...], tmp_path: Path
+):
     x = torch.randn(shape)
     with pytest.raises(CaptureError, match=r"saved-tensor hooks gave back other values .* without these hooks"):
         captured(model, lambda: half_compressed(lambda: model(x)), tmp_path)
-    assert captured(model, lambda: model(x).sum().backward(), tmp_path).layers[0].operations == ("forward", "weight_grad")
+    assert captured(model, lambda: model(x).sum().backward(), tmp_path).layers[0].operations == (
+        "forward",
+        "weight_grad",
+    )
 
 
 def test_hooks_that_give_back_the_same_values_are_let_be(tmp_path: Path):
@@ -306,15 +319,23 @@ def sparse(layout: str) -> Callable[[], object]:
 ADVISED: dict[str, Callable[[], object]] = {
     **{name: run for name, (run, _) in REFUSALS.items()},
     **{f"sparse {layout}": sparse(layout) for layout in ("coo", "csr", "csc")},
-    "sparse by function": lambda: torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 4, requires_grad=True)).sum().backward(),
+    "sparse by function": lambda: (
+        torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 4, requires_grad=True)).sum().backward()
+    ),
     "sparse times sparse": lambda: torch.sparse.mm(torch.eye(3).to_sparse(), torch.eye(3).to_sparse()),
     "sparse batch": lambda: torch.bmm(torch.eye(4).repeat(2, 1, 1).to_sparse(), torch.ones(2, 4, 4)),
     "nested linear": lambda: nn.Linear(4, 2)(torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)])),
     "complex": lambda: torch.ones(2, 2, dtype=torch.complex64) @ torch.ones(2, 2, dtype=torch.complex64),
-    "complex layer": lambda: nn.Linear(2, 2, dtype=torch.complex64)(torch.ones(2, 2, dtype=torch.complex64)).abs().sum().backward(),
+    "complex layer": lambda: (
+        nn.Linear(2, 2, dtype=torch.complex64)(torch.ones(2, 2, dtype=torch.complex64)).abs().sum().backward()
+    ),
     "integer vectors": lambda: torch.ones(3, dtype=torch.int32) @ torch.ones(3, dtype=torch.int32),
-    "integer convolution": lambda: nn.functional.conv1d(torch.ones(1, 1, 4, dtype=torch.int64), torch.ones(1, 1, 2, dtype=torch.int64)),
-    "distances with a gradient": lambda: torch.cdist(torch.ones(3, 2, requires_grad=True), torch.zeros(3, 2), p=1.0).sum().backward(),
+    "integer convolution": lambda: nn.functional.conv1d(
+        torch.ones(1, 1, 4, dtype=torch.int64), torch.ones(1, 1, 2, dtype=torch.int64)
+    ),
+    "distances with a gradient": lambda: (
+        torch.cdist(torch.ones(3, 2, requires_grad=True), torch.zeros(3, 2), p=1.0).sum().backward()
+    ),
 }
 
 
@@ -351,7 +372,10 @@ def test_an_operator_that_runs_functions_is_refused_in_one_line(tmp_path: Path):
     from torch.nn.attention.flex_attention import flex_attention
 
     x = torch.ones(1, 1, 4, 16)
-    for step in (lambda: flex_attention(x, x, x), lambda: torch.cond(torch.tensor(True), lambda y: y * 2, lambda y: y, (x,))):
+    for step in (
+        lambda: flex_attention(x, x, x),
+        lambda: torch.cond(torch.tensor(True), lambda y: y * 2, lambda y: y, (x,)),
+    ):
         with pytest.raises(CaptureError, match="capture cannot see into an operator that runs functions") as error:
             captured(nn.Identity(), step, tmp_path)
         assert "\n" not in str(error.value)

@@ -51,7 +51,10 @@ def test_a_bilinear_layer_is_a_linear_one_of_the_outer_product(bias: bool, tmp_p
     x, y = coarse(2, 6, 3).requires_grad_(), coarse(2, 6, 4).requires_grad_()
     trace = same_with_and_without(model, lambda: model["mix"](x, y), [x, y], tmp_path)
     outer, linear = trace.layers
-    assert [(layer.name, layer.kind, layer.operations) for layer in trace.layers] == [("mix.matmul", "matmul", ALL), ("mix", "linear", ALL)]
+    assert [(layer.name, layer.kind, layer.operations) for layer in trace.layers] == [
+        ("mix.matmul", "matmul", ALL),
+        ("mix", "linear", ALL),
+    ]
     assert linear.shapes == {"a": (2, 6, 12), "w": (5, 12), "g": (2, 6, 5)}
     assert macs(outer) == dict.fromkeys(ALL, 12 * 3 * 4)
     assert macs(linear) == dict.fromkeys(ALL, 12 * 12 * 5)
@@ -76,7 +79,10 @@ def test_the_experts_of_a_grouped_product_are_linear_layers_over_their_own_token
         seen[0][:7].backward(torch.ones(7, 8).bfloat16())
 
     layers = captured(model, step, tmp_path).layers
-    assert [(layer.name, layer.kind, layer.operations) for layer in layers] == [("up", "linear", ALL), ("up#2", "linear", ALL)]
+    assert [(layer.name, layer.kind, layer.operations) for layer in layers] == [
+        ("up", "linear", ALL),
+        ("up#2", "linear", ALL),
+    ]
     assert [layer.shapes["a"] for layer in layers] == [(2, 16), (5, 16)]
     assert [macs(layer) for layer in layers] == [dict.fromkeys(ALL, n * 16 * 8) for n in (2, 5)]
     torch.testing.assert_close(seen[0][:7], torch._grouped_mm(x, model.up, offs=ends)[:7])
@@ -112,7 +118,9 @@ def test_grouped_products_of_any_operands_are_captured(case: str, tmp_path: Path
 def test_group_ends_that_do_not_rise_are_refused(tmp_path: Path):
     a, b = coarse(8, 16).bfloat16(), coarse(2, 16, 8).bfloat16()
     with pytest.raises(CaptureError, match=r"_grouped_mm: group ends \[6, 2\] do not rise"):
-        captured(nn.Identity(), lambda: functional.grouped_mm(a, b, offs=torch.tensor([6, 2], dtype=torch.int32)), tmp_path)
+        captured(
+            nn.Identity(), lambda: functional.grouped_mm(a, b, offs=torch.tensor([6, 2], dtype=torch.int32)), tmp_path
+        )
 
 
 @pytest.mark.parametrize("align", [True, False])
@@ -122,7 +130,9 @@ def test_an_affine_grid_is_a_product_with_its_gradient(align: bool, spatial: tup
     """Each of 2 samples takes every place of the grid (and a 1) to as many coordinates."""
     dims = len(spatial)
     theta = coarse(2, dims, dims + 1).requires_grad_()
-    trace = same_with_and_without(nn.Identity(), lambda: functional.affine_grid(theta, [2, 1, *spatial], align), [theta], tmp_path)
+    trace = same_with_and_without(
+        nn.Identity(), lambda: functional.affine_grid(theta, [2, 1, *spatial], align), [theta], tmp_path
+    )
     (layer,) = trace.layers
     assert layer.operations == ("forward", "input_grad")
     assert macs(layer)["forward"] == 2 * torch.Size(spatial).numel() * dims * (dims + 1)
@@ -137,10 +147,14 @@ def test_a_pseudoinverse_s_product_is_captured_and_its_gradient_s_are_no_forward
     assert all(layer.name.startswith("LinalgPinvBackward") for layer in trace.layers[1:])
 
 
-@pytest.mark.parametrize("options", [{}, {"rtol": torch.tensor(0.3)}, {"atol": torch.tensor(0.8)}, {"atol": torch.tensor(0.0)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"rtol": torch.tensor(0.3)}, {"atol": torch.tensor(0.8)}, {"atol": torch.tensor(0.0)}]
+)
 @pytest.mark.parametrize("shape", [(4, 3), (3, 4), (2, 5, 5)])
 def test_the_pseudoinverse_taken_apart_is_pytorch_s(options: dict[str, Tensor], shape: tuple[int, ...]):
     x = torch.randn(shape)
     assert torch.equal(pseudoinverse(x, **options), torch.linalg.pinv(x, **options))
     symmetric = x.mT @ x
-    assert torch.equal(pseudoinverse(symmetric, **options, hermitian=True), torch.linalg.pinv(symmetric, **options, hermitian=True))
+    assert torch.equal(
+        pseudoinverse(symmetric, **options, hermitian=True), torch.linalg.pinv(symmetric, **options, hermitian=True)
+    )

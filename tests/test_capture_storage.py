@@ -1,4 +1,6 @@
-"""Tensors without plain storage: sparse, nested, lazy, without values, and subclasses of tensors, in a captured step."""
+"""Tensors without plain storage: sparse, nested, lazy, without values, and subclasses of tensors, in a
+captured step.
+"""
 
 import math
 from collections.abc import Callable
@@ -29,7 +31,9 @@ def _one_thread_and_one_seed():
 
 def assert_is(layer: Layer, x: Tensor, linear: nn.Linear, g: Tensor) -> None:
     """A linear layer holds these very tensors, up to how its leading axes are laid out."""
-    np.testing.assert_array_equal(layer.a.reshape(-1, x.shape[-1]), from_float32(x.detach().numpy().reshape(-1, x.shape[-1])))
+    np.testing.assert_array_equal(
+        layer.a.reshape(-1, x.shape[-1]), from_float32(x.detach().numpy().reshape(-1, x.shape[-1]))
+    )
     np.testing.assert_array_equal(layer.w, from_float32(linear.weight.detach().numpy()))
     np.testing.assert_array_equal(layer.g.reshape(-1, g.shape[-1]), from_float32(g.numpy().reshape(-1, g.shape[-1])))
 
@@ -54,7 +58,9 @@ def bag() -> tuple[nn.Module, Tensor]:
 @pytest.mark.parametrize("make", [embedding, bag])
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam])
 def test_sparse_embeddings_train_as_without_capture(make: Callable[[], Any], optimizer: Any, tmp_path: Path):
-    """One linear layer of 3 x 4 x 2 behind the table: 24 multiply-accumulates in each of its three operations, none of the table's."""
+    """One linear layer of 3 x 4 x 2 behind the table: 24 multiply-accumulates in each of its three operations, none of
+    the table's.
+    """
 
     def trained(capture: bool) -> tuple[Tensor, Any]:
         torch.manual_seed(1)
@@ -83,7 +89,9 @@ def test_sparse_embeddings_train_as_without_capture(make: Callable[[], Any], opt
 def test_a_gather_with_a_sparse_gradient_is_no_product(tmp_path: Path):
     model, x = coarsened(nn.Linear(4, 2)), coarse(3, 5).requires_grad_()
     index = torch.tensor([[0, 1, 1, 4]] * 3)
-    (layer,) = captured(model, lambda: model(torch.gather(x, 1, index, sparse_grad=True)).sum().backward(), tmp_path).layers
+    (layer,) = captured(
+        model, lambda: model(torch.gather(x, 1, index, sparse_grad=True)).sum().backward(), tmp_path
+    ).layers
     assert_is(layer, x.gather(1, index), model, torch.ones(3, 2))
     assert x.grad.is_sparse
 
@@ -117,7 +125,9 @@ def test_a_model_may_hold_sparse_tensors(place: str, tmp_path: Path):
 
 
 def test_lazy_modules_are_captured_at_their_first_step(tmp_path: Path):
-    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.ModuleDict({"head": nn.LazyLinear(2)})["head"])
+    model = nn.Sequential(
+        nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.ModuleDict({"head": nn.LazyLinear(2)})["head"]
+    )
     trace = captured(model, lambda: model(coarse(2, 3, 4, 4)).sum().backward(), tmp_path)
     assert [(layer.name, layer.kind, layer.shapes["w"]) for layer in trace.layers] == [
         ("0", "conv2d", (4, 3, 3, 3)),
@@ -270,7 +280,11 @@ def test_the_operators_of_fully_sharded_modules_are_those_that_only_copy():
     """A new one has to be looked at: `simhw.capture.operators` takes all of the name space for copies."""
     import torch.distributed.fsdp  # defines them
 
-    known = {name.partition(".")[0].removeprefix("fsdp::") for name in torch._C._dispatch_get_all_op_names() if name.startswith("fsdp::")}
+    known = {
+        name.partition(".")[0].removeprefix("fsdp::")
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("fsdp::")
+    }
     assert known == {"all_gather_copy_in", "chunk_cat", "copy_", "split_with_sizes_copy"}
 
 

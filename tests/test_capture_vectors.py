@@ -1,4 +1,6 @@
-"""Products of vectors come as products of matrices, with their gradients, and give what PyTorch's own functions give."""
+"""Products of vectors come as products of matrices, with their gradients, and give what PyTorch's own
+functions give.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,8 @@ def _one_thread_and_one_seed():
 
 
 M, V, U = (4, 5), (5,), (4,)
-# The function of a matrix or vector p and a vector q, the shapes of both, and (rows, reduction, columns) of the product.
+# The function of a matrix or vector p and a vector q, the shapes of both, and (rows, reduction, columns) of the
+# product.
 CASES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], tuple[int, ...], tuple[int, int, int]]] = {
     "matmul by names": (lambda p, q: torch.matmul(input=p, other=q), M, V, (4, 5, 1)),
     "mv by name": (lambda p, q: torch.mv(p, vec=q), M, V, (4, 5, 1)),
@@ -70,7 +73,9 @@ def test_a_linear_layer_of_one_weight_vector_has_one_output(tmp_path: Path):
     assert torch.equal(values(layer.g).T @ values(layer.a), q.grad[None])
 
 
-@pytest.mark.parametrize("function", [torch.mv, torch.matmul, lambda p, q, out: torch.addmv(torch.zeros(4), p, q, out=out)])
+@pytest.mark.parametrize(
+    "function", [torch.mv, torch.matmul, lambda p, q, out: torch.addmv(torch.zeros(4), p, q, out=out)]
+)
 def test_a_result_may_go_into_a_given_tensor(function: Callable[..., Tensor], tmp_path: Path):
     p, q, out = coarse(*M), coarse(*V), torch.empty(4)
     (layer,) = captured(nn.Identity(), lambda: function(p, q, out=out), tmp_path).layers

@@ -19,7 +19,9 @@ from tests.slow_engine import LAYERS, layer
 
 @dataclass
 class StandIn:
-    """As much of a family as plans look at: a grid of products, those of a row sharing X and those of a column sharing Y."""
+    """As much of a family as plans look at: a grid of products, those of a row sharing X and those of a column sharing
+    Y.
+    """
 
     count: int
     m: int
@@ -109,7 +111,11 @@ def test_cells_cover_every_pass_exactly_once_and_tell_their_size(plan):
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(products=st.lists(st.integers(0, 99), min_size=1, max_size=6, unique=True), tiles=st.integers(1, 9), size=st.integers(1, 20))
+@given(
+    products=st.lists(st.integers(0, 99), min_size=1, max_size=6, unique=True),
+    tiles=st.integers(1, 9),
+    size=st.integers(1, 20),
+)
 def test_strips_hold_every_tile_in_order_and_as_many_as_fit(products, tiles, size):
     groups = list(split_strips(products, tiles, size))
     expanded = [[(s.product, tile) for s in strips for tile in range(s.first, s.last)] for strips in groups]
@@ -144,7 +150,8 @@ def test_kernel_positions_of_a_weight_gradient_share_the_gradient():
     assert plan_of("conv2d", "weight_grad", swapped=True).clusters() == [((0,), tuple(range(9)))]
 
 
-# X of a product that shares Y with another is read as this product's own; Y as any of its cluster's: both must be the same rows.
+# X of a product that shares Y with another is read as this product's own; Y as any of its cluster's: both must be the
+# same rows.
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("operation", ["forward", "input_grad", "weight_grad"])
@@ -159,7 +166,9 @@ def test_equal_keys_mean_equal_operands(name, operation, swapped):
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize(("name", "operation"), [("conv2d", "forward"), ("strided", "input_grad"), ("conv3d", "forward")])
+@pytest.mark.parametrize(
+    ("name", "operation"), [("conv2d", "forward"), ("strided", "input_grad"), ("conv3d", "forward")]
+)
 def test_tiles_that_leave_out_the_same_sets_run_together_and_none_twice(name, operation, swapped):
     plan = plan_of(name, operation, swapped, padding="skip", **{"tile.rows": 2, "tile.cols": 3})
     for unit in exact_units(plan):
@@ -186,7 +195,12 @@ def test_rows_of_y_that_no_one_reads_are_only_counted(y_values):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(rows=st.integers(1, 3000), reduction=st.integers(1, 3000), y_group=st.sampled_from([None, 32]), swapped=st.booleans())
+@given(
+    rows=st.integers(1, 3000),
+    reduction=st.integers(1, 3000),
+    y_group=st.sampled_from([None, 32]),
+    swapped=st.booleans(),
+)
 def test_units_hold_a_bounded_number_of_values(rows, reduction, y_group, swapped):
     tile = SimpleNamespace(tile_x=8, tile_y=8, lanes=8, needs_y=True, y_group=y_group)
     plan = Plan(StandIn(1, rows, 2 * rows, Reduction(1, reduction, 8), 1, 1), swapped, (0,), tile)
@@ -219,7 +233,8 @@ def test_blocks_of_sixteen_rows_make_whole_tiles(tile_rows):
 
 def test_a_tile_larger_than_a_block_is_refused_with_what_to_do():
     with pytest.raises(
-        TraceError, match=r"layer 'linear', operation forward: .*blocks of 16 rows, which tiles of 32 rows do not divide; use a"
+        TraceError,
+        match=r"layer 'linear', operation forward: .*blocks of 16 rows, which tiles of 32 rows do not divide; use a",
     ):
         list(block_rows(sampled_plan(32), SimpleNamespace(border=None, x=np.zeros((16, 8)), y=np.zeros((16, 8)))))
 

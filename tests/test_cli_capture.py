@@ -40,10 +40,16 @@ def test_a_workload_is_trained_and_its_steps_captured_whole(tmp_path: Path, caps
     assert (about.batch, about.seed) == (8, 3)
     assert about.capture_command == shlex.join(["simhw", *arguments])
     told = json.loads(record.read_text())
-    assert (told["about"]["workload"], told["about"]["seed"], len(told["phases"][0]["losses"])) == ("small-cnn-digits", 3, 60)
+    assert (told["about"]["workload"], told["about"]["seed"], len(told["phases"][0]["losses"])) == (
+        "small-cnn-digits",
+        3,
+        60,
+    )
 
 
-def test_capture_is_short_for_a_run_that_captures_an_early_and_a_late_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_capture_is_short_for_a_run_that_captures_an_early_and_a_late_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     assert main(["capture", "small-cnn-digits", "--scale", "smoke"]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["trace-20.npz", "trace-60.npz"]
@@ -65,7 +71,9 @@ def test_steps_of_every_phase_can_be_captured_each_saying_which_it_is_of(tmp_pat
     out = tmp_path / "{phase}-{step}.npz"
     row = workload(LOW_RANK)
     first, captured = row.phases[0], row.captured
-    assert main(["workloads", "run", LOW_RANK, "--scale", "smoke", "--capture", str(out), "--steps", f"{first}:1,1"]) == 0
+    assert (
+        main(["workloads", "run", LOW_RANK, "--scale", "smoke", "--capture", str(out), "--steps", f"{first}:1,1"]) == 0
+    )
     dense, factored = (simhw.load_trace(tmp_path / f"{phase}-1.npz") for phase in (first, captured))
     assert dense.metadata.technique == f"{row.technique} (phase {first})"
     assert factored.metadata.technique == f"{row.technique} (phase {captured})"
@@ -89,13 +97,18 @@ def test_a_workload_is_shown_with_its_paper_and_its_signature(name: str, capsys:
         assert said in printed
     for name, bounds in row.signature.bounds.items():
         assert any(
-            line.startswith(f"trace: {name}") and line.endswith(f"{bounds.low:g} to {bounds.high:g}") for line in printed.splitlines()
+            line.startswith(f"trace: {name}") and line.endswith(f"{bounds.low:g} to {bounds.high:g}")
+            for line in printed.splitlines()
         )
 
 
 def test_the_words_early_and_late_stand_for_steps_of_the_captured_phase():
     row = workload("resnet50-fashion")
-    assert wanted_steps("late, early,7", row) == [Wanted("dense", "late"), Wanted("dense", row.early), Wanted("dense", 7)]
+    assert wanted_steps("late, early,7", row) == [
+        Wanted("dense", "late"),
+        Wanted("dense", row.early),
+        Wanted("dense", 7),
+    ]
     assert wanted_steps("dense:3", row) == [Wanted("dense", 3)]
     assert Wanted("dense", "late").number(40) == 40
     for text, problem in (
@@ -129,7 +142,11 @@ def test_the_words_early_and_late_stand_for_steps_of_the_captured_phase():
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_2(
-    arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    problem: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(images, "DEBIAN_FASHION_MNIST", tmp_path / "nowhere")
     assert main(["capture", *(part.replace("EMPTY", str(tmp_path)) for part in arguments)]) == 2
@@ -141,7 +158,9 @@ def test_unusable_input_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("option", [("--steps", "late"), ("--max-bytes", "1MB"), ("--capture-batch", "2")])
-def test_options_of_a_trace_without_a_trace_are_refused_before_training(option: tuple[str, str], capsys: pytest.CaptureFixture[str]):
+def test_options_of_a_trace_without_a_trace_are_refused_before_training(
+    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+):
     assert main(["workloads", "run", "small-cnn-digits", *option]) == 2
     assert capsys.readouterr().err == f"simhw: {option[0]}: there is nothing to capture; give --capture FILE as well\n"
 
@@ -150,14 +169,27 @@ def test_a_step_that_the_checkpoint_is_past_is_not_lost_in_silence(tmp_path: Pat
     file = str(tmp_path / "c.npz")
     assert main(["workloads", "run", "small-cnn-digits", "--checkpoint", file, "--max-steps", "100"]) == 0
     out = str(tmp_path / "t.npz")
-    arguments = ["workloads", "run", "small-cnn-digits", "--checkpoint", file, "--max-steps", "101", "--capture", out, "--steps", "50"]
+    arguments = [
+        "workloads",
+        "run",
+        "small-cnn-digits",
+        "--checkpoint",
+        file,
+        "--max-steps",
+        "101",
+        "--capture",
+        out,
+        "--steps",
+        "50",
+    ]
     assert main(arguments) == 2
     assert "step 50 of phase dense did not come" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["torch", "sklearn", "tensorly"])
 @pytest.mark.parametrize(
-    "arguments", [["capture", "small-cnn-digits"], ["workloads", "list"], ["workloads", "show", "lrd"], ["workloads", "matrix"]]
+    "arguments",
+    [["capture", "small-cnn-digits"], ["workloads", "list"], ["workloads", "show", "lrd"], ["workloads", "matrix"]],
 )
 def test_without_a_library_commands_say_what_to_install(
     missing: str, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -167,7 +199,10 @@ def test_without_a_library_commands_say_what_to_install(
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else real(name))
     assert main(arguments) == 2
-    assert capsys.readouterr().err == f"simhw: the workloads need {missing}, which is not installed: pip install 'simhw[workloads]'\n"
+    assert (
+        capsys.readouterr().err
+        == f"simhw: the workloads need {missing}, which is not installed: pip install 'simhw[workloads]'\n"
+    )
 
 
 def test_without_pytorch_capture_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
@@ -192,11 +227,15 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trace_format, "_write_layer", interrupted)
-    assert main(["capture", "small-cnn-digits", "--out", str(tmp_path / "t.npz"), "--steps", "2", "--threads", "1"]) == 130
+    assert (
+        main(["capture", "small-cnn-digits", "--out", str(tmp_path / "t.npz"), "--steps", "2", "--threads", "1"]) == 130
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_says_which_traces_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_an_interrupt_says_which_traces_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     from workloads import train
 
     indices = train.batch_indices
@@ -208,13 +247,20 @@ def test_an_interrupt_says_which_traces_were_written(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(train, "batch_indices", interrupted)
     out = tmp_path / "t-{step}.npz"
-    assert main(["capture", "small-cnn-digits", "--scale", "smoke", "--out", str(out), "--steps", "2,3,9", "--threads", "1"]) == 130
+    assert (
+        main(
+            ["capture", "small-cnn-digits", "--scale", "smoke", "--out", str(out), "--steps", "2,3,9", "--threads", "1"]
+        )
+        == 130
+    )
     told = capsys.readouterr().err
     assert told == f"simhw: interrupted; 2 traces were written before: {tmp_path}/t-2.npz, {tmp_path}/t-3.npz\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t-2.npz", "t-3.npz"]
 
 
-def test_a_step_that_a_later_phase_does_not_have_is_told_with_the_traces_written_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_step_that_a_later_phase_does_not_have_is_told_with_the_traces_written_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     row = workload(LOW_RANK)
     out, steps = str(tmp_path / "{phase}-{step}.npz"), f"{row.phases[0]}:1,{row.captured}:99999"
     assert main(["capture", LOW_RANK, "--scale", "smoke", "--out", out, "--steps", steps]) == 2

@@ -13,14 +13,27 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--pe", "fpraker:pe.oob_threshold=9", "--out", "o.csv")
+    text = output(
+        capsys,
+        "compare",
+        "--pe",
+        "fpraker",
+        "--pe",
+        "tensordash",
+        "--pe",
+        "fpraker:pe.oob_threshold=9",
+        "--out",
+        "o.csv",
+    )
     for machine, baseline in (
         ("fpraker", "bitparallel"),
         ("tensordash", "tensordash-dense"),
         ("fpraker:pe.oob_threshold=9", "bitparallel"),
     ):
         name, _, override = machine.partition(":")
-        each = simulate(some_trace(), load_machine(name, **({"pe.oob_threshold": 9} if override else {})), progress=False)
+        each = simulate(
+            some_trace(), load_machine(name, **({"pe.oob_threshold": 9} if override else {})), progress=False
+        )
         row, overall_row, breakdown = rows(text, machine)
         summaries = [*each.by_operation().values(), each.total]
         assert row[:2] == [machine, baseline]
@@ -40,7 +53,9 @@ def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_compare_with_one_baseline_does_not_warn_of_several(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "different baselines" not in output(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--baseline", "bitparallel")
+    assert "different baselines" not in output(
+        capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--baseline", "bitparallel"
+    )
 
 
 def test_machines_of_the_same_name_are_told_apart_by_hash(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

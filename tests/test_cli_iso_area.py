@@ -19,7 +19,11 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def table(text: str) -> dict[int, list[str]]:
     """The words of each machine row, by tile count."""
     rows = [line.split() for line in text.splitlines()]
-    return {int(row[1].replace(",", "")): row for row in rows if row[:1] == ["machine"] and row[1].replace(",", "").isdigit()}
+    return {
+        int(row[1].replace(",", "")): row
+        for row in rows
+        if row[:1] == ["machine"] and row[1].replace(",", "").isdigit()
+    }
 
 
 def fact(text: str, name: str) -> str:
@@ -104,10 +108,15 @@ def test_file_of_the_users_is_a_machine_as_well(tmp_path: Path, capsys: pytest.C
         (["--pe", "bf16", "--baseline", "fpraker:tiles=1"], "no tile fits"),
         (["--pe", "fpraker", "--baseline", "bf16:tile_area_um2.pe_array=0"], "its tiles have no area"),
         (["--pe", "bf16:tile_area_um2.pe_array=1", "--baseline", "fpraker"], "65536"),
-        (["--pe", "fpraker", "--area", "chip", "--baseline", "fpraker:memory_area_mm2.buffer_a=1,tiles=1"], "no tile fits"),
+        (
+            ["--pe", "fpraker", "--area", "chip", "--baseline", "fpraker:memory_area_mm2.buffer_a=1,tiles=1"],
+            "no tile fits",
+        ),
     ],
 )
-def test_what_cannot_be_solved_is_one_line_and_exit_code_2(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_solved_is_one_line_and_exit_code_2(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert word in fails(capsys, "machine", "iso-area", *arguments)
 
 
@@ -117,10 +126,17 @@ def test_show_has_the_area_of_the_chip(capsys: pytest.CaptureFixture[str]) -> No
     memories = 344 + 334 + 93.6 + 36 * 24 * 0.01733 + 18 * 0.005558
     compute = 36 * 0.317068
     line = fact(text, "chip")
-    assert line.startswith(f"compute {compute:.3f} + memories {memories:.3f} = {compute + memories:.3f} mm^2; compute is 1.43%; ")
+    assert line.startswith(
+        f"compute {compute:.3f} + memories {memories:.3f} = {compute + memories:.3f} mm^2; compute is 1.43%; "
+    )
     assert line.endswith("x bitparallel")
-    assert any(row.split() == ["buffer_a", "9", "38.22", "344.000", "43.10%", "memory_area_mm2,", "published"] for row in text.splitlines())
-    assert any(row.split()[:6] == ["scratchpad", "864", "0.01733", "14.973", "1.88%", "sram,"] for row in text.splitlines())
+    assert any(
+        row.split() == ["buffer_a", "9", "38.22", "344.000", "43.10%", "memory_area_mm2,", "published"]
+        for row in text.splitlines()
+    )
+    assert any(
+        row.split()[:6] == ["scratchpad", "864", "0.01733", "14.973", "1.88%", "sram,"] for row in text.splitlines()
+    )
 
 
 def test_show_says_what_areas_do_not_follow(capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,10 +144,14 @@ def test_show_says_what_areas_do_not_follow(capsys: pytest.CaptureFixture[str]) 
     assert "scaled by CACTI's ratios for memory.buffers.a.bank_bytes." in capsys.readouterr().out
 
 
-def test_machine_without_sram_costs_still_shows_and_compares_its_compute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_machine_without_sram_costs_still_shows_and_compares_its_compute(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = str(write(tmp_path, "extends: fpraker\nname: mine\nenergy: null\n"))
     assert main(["machine", "show", path]) == 0
-    assert fact(capsys.readouterr().out, "chip").startswith("unknown: mine: no area of scratchpad: state memory_area_mm2.scratchpads")
+    assert fact(capsys.readouterr().out, "chip").startswith(
+        "unknown: mine: no area of scratchpad: state memory_area_mm2.scratchpads"
+    )
     assert fact(output(capsys, "--pe", path), "to use it") == f"--pe {path}:tiles=36"
     assert "no area of scratchpad" in fails(capsys, "machine", "iso-area", "--pe", path, "--area", "chip")
 

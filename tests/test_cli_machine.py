@@ -26,7 +26,14 @@ def test_list_has_every_machine_and_its_size(capsys: pytest.CaptureFixture[str])
     for name in machine_names():
         assert load_machine(name).values.description in text
     # The spec: 36 tiles of 317,068 um^2 and 109.5 mW; 8 of 1,421,579 um^2 and 475 mW.
-    assert row(text, "fpraker")[1:7] == ["36", "18,432", "600", f"{36 * 0.317068:.2f}", f"{36 * 0.1095:.3f}", "bitparallel"]
+    assert row(text, "fpraker")[1:7] == [
+        "36",
+        "18,432",
+        "600",
+        f"{36 * 0.317068:.2f}",
+        f"{36 * 0.1095:.3f}",
+        "bitparallel",
+    ]
     assert row(text, "bitparallel")[1:7] == ["8", "4,096", "600", f"{8 * 1.421579:.2f}", "3.800", "-"]
 
 
@@ -47,7 +54,9 @@ def test_show_has_every_constant_with_source_and_confidence(name: str, capsys: p
 def test_show_does_the_arithmetic_of_area_and_power(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "show", "fpraker")
     assert "36 tiles x 64 PEs x 8 lanes = 18,432; 4.5x bitparallel" in text
-    assert "36 tiles x (pe_array 304,118 + term_encoders 12,950 = 317,068) um^2 = 11.414 mm^2; 1.004x bitparallel" in text
+    assert (
+        "36 tiles x (pe_array 304,118 + term_encoders 12,950 = 317,068) um^2 = 11.414 mm^2; 1.004x bitparallel" in text
+    )
     assert "36 tiles x (pe_array 104 + term_encoders 5.5 = 109.5) mW = 3.942 W; 1.037x bitparallel" in text
     assert "8 tiles x (pe_array 475) mW = 3.800 W\n" in output(capsys, "show", "bitparallel")
 
@@ -65,7 +74,12 @@ def test_show_marks_overrides_and_their_hash(capsys: pytest.CaptureFixture[str])
 
 
 def test_units_come_from_names() -> None:
-    assert [unit_of(name) for name in ("clock_hz", "tile_area_um2.pe_array", "tile_power_mw.cores", "pe.lanes")] == ["Hz", "um^2", "mW", ""]
+    assert [unit_of(name) for name in ("clock_hz", "tile_area_um2.pe_array", "tile_power_mw.cores", "pe.lanes")] == [
+        "Hz",
+        "um^2",
+        "mW",
+        "",
+    ]
 
 
 def test_yaml_prints_a_file_that_makes_the_same_machine(
@@ -89,7 +103,9 @@ def test_yaml_prints_a_file_that_makes_the_same_machine(
         (["show", "--yaml", "fpraker:tile.rows=4"], "leave the overrides out"),
     ],
 )
-def test_bad_machines_are_one_line_and_exit_code_2(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_machines_are_one_line_and_exit_code_2(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["machine", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

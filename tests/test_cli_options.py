@@ -21,7 +21,18 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(
-        capsys, "run", "--pe", "fpraker", "--pe", "tensordash", "--set", "oob_threshold=9", "--set", "tile.rows=2", "--out", "o.csv"
+        capsys,
+        "run",
+        "--pe",
+        "fpraker",
+        "--pe",
+        "tensordash",
+        "--set",
+        "oob_threshold=9",
+        "--set",
+        "tile.rows=2",
+        "--out",
+        "o.csv",
     )
     frame = pd.read_csv("o.csv")
     assert set(frame.machine) == {"fpraker:pe.oob_threshold=9,tile.rows=2", "tensordash:tile.rows=2"}
@@ -32,7 +43,9 @@ def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("amount", [["--exact"], ["--sample", "0.5"]])
 @pytest.mark.parametrize("command", SUBCOMMANDS)
-def test_amount_that_a_sampled_trace_cannot_follow_is_refused(command: str, amount: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_amount_that_a_sampled_trace_cannot_follow_is_refused(
+    command: str, amount: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     line = fails(capsys, command, "--trace", "resnet50", "--pe", "fpraker", *amount)
     assert f"{amount[0]}: " in line
     assert "resnet50.npz holds a sample of its products" in line
@@ -90,13 +103,17 @@ def test_out_holds_the_results_of_every_machine(suffix: str, capsys: pytest.Capt
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 @pytest.mark.parametrize("command", SUBCOMMANDS)
-def test_plot_is_written_in_the_format_of_its_name(command: str, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plot_is_written_in_the_format_of_its_name(
+    command: str, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     output(capsys, command, "--pe", "fpraker", "--pe", "bitparallel", "--sample", "0.05", "--plot", f"p{suffix}")
     begins = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix]
     assert Path(f"p{suffix}").read_bytes().startswith(begins)
 
 
-def test_a_failed_write_leaves_the_old_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("p.png").write_bytes(b"old")
 
     def full(_: Figure, path: Path, **__: object) -> None:
@@ -124,7 +141,10 @@ def test_a_failed_write_leaves_the_old_file(capsys: pytest.CaptureFixture[str], 
         (["--pe", "fpraker", "--set", "pe.rounding=never"], ["pe.rounding"]),
         (["--pe", "fpraker", "--baseline", "nope"], ["no machine 'nope'"]),
         (["--pe", "fpraker:baseline=nope"], ["no machine 'nope'"]),
-        (["--pe", "fpraker", "--memory", "modelled", "--baseline", "bare.yaml"], ["--memory modelled", "bare", "no memory section"]),
+        (
+            ["--pe", "fpraker", "--memory", "modelled", "--baseline", "bare.yaml"],
+            ["--memory modelled", "bare", "no memory section"],
+        ),
         (["--pe", "fpraker", "--batch", "3"], ["batch 3", "a multiple of the 2 images"]),
         (["--pe", "fpraker", "--sample", "0"], ["--sample 0"]),
         (["--pe", "fpraker", "--sample", "1.5"], ["--sample 1.5"]),
@@ -140,7 +160,11 @@ def test_a_failed_write_leaves_the_old_file(capsys: pytest.CaptureFixture[str], 
 )
 @pytest.mark.parametrize("command", SUBCOMMANDS)
 def test_bad_options_are_refused_before_any_work(
-    command: str, arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str,
+    arguments: list[str],
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def simulate(*_: object, **__: object) -> None:
         raise AssertionError("simulated")

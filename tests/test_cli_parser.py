@@ -9,7 +9,9 @@ from simhw.cli import main, parser
 from tests.cli_runs import fails
 
 
-def commands(top: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+def commands(
+    top: argparse.ArgumentParser, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
     """Every parser, with the words that lead to it."""
     yield path, top
     for action in top._actions:
@@ -33,11 +35,20 @@ OPTIONS = single_valued()
 
 def test_all_commands_are_looked_through() -> None:
     found = {(*path, option) for path, option, _ in OPTIONS}
-    assert {("compare", "--trace"), ("run", "--batch"), ("roofline", "--device"), ("trace", "info", "--nonfinite")} <= found
+    assert {
+        ("compare", "--trace"),
+        ("run", "--batch"),
+        ("roofline", "--device"),
+        ("trace", "info", "--nonfinite"),
+    } <= found
 
 
-@pytest.mark.parametrize(("path", "option", "value"), OPTIONS, ids=[" ".join((*path, option)) for path, option, _ in OPTIONS])
-def test_option_given_twice_is_refused_by_name(path: tuple[str, ...], option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("path", "option", "value"), OPTIONS, ids=[" ".join((*path, option)) for path, option, _ in OPTIONS]
+)
+def test_option_given_twice_is_refused_by_name(
+    path: tuple[str, ...], option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert f"simhw: {option}: given twice" in fails(capsys, *path, option, value, f"{option}={value}")
 
 
@@ -46,6 +57,19 @@ def test_value_given_twice_in_short_is_refused_too(capsys: pytest.CaptureFixture
 
 
 def test_repeatable_options_and_each_option_once_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--trace", "small_cnn", "--pe", "fpraker", "--pe", "tensordash", "--set", "tile.rows=4", "--set", "tiles=3", "--seed", "1")
+    arguments = (
+        "--trace",
+        "small_cnn",
+        "--pe",
+        "fpraker",
+        "--pe",
+        "tensordash",
+        "--set",
+        "tile.rows=4",
+        "--set",
+        "tiles=3",
+        "--seed",
+        "1",
+    )
     assert main(["compare", *arguments, "--memory", "ideal", "--sample", "0.01"]) == 0
     assert "fpraker" in capsys.readouterr().out

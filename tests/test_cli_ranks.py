@@ -35,7 +35,9 @@ def row(text: str, name: str) -> list[str]:
 
 def test_variants_stand_beside_the_original(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "--model", "resnet18", *INFERENCE)
-    original, vanilla, optimised, chosen = (row(text, name) for name in ("original", "vanilla, 2x", "optimised ranks", "chosen layers"))
+    original, vanilla, optimised, chosen = (
+        row(text, name) for name in ("original", "vanilla, 2x", "optimised ranks", "chosen layers")
+    )
     assert original[:2] == ["11.69", "1.814"]
     assert original[-1] == "+0.00%"
     assert float(vanilla[0]) < 0.6 * float(original[0])
@@ -52,7 +54,9 @@ def test_budget_limits_what_is_removed(capsys: pytest.CaptureFixture[str]) -> No
     assert float(row(text, "chosen layers, parameters=8e6")[0]) <= 8.0
 
 
-def test_budget_of_energy_looks_at_the_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_of_energy_looks_at_the_weights(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A layer whose weights have rank 8 can be decomposed for nothing; one of full rank cannot."""
     rng = np.random.default_rng(1)
 
@@ -61,12 +65,30 @@ def test_budget_of_energy_looks_at_the_weights(capsys: pytest.CaptureFixture[str
 
     arrays = {"first": normal(768, 64), "low": normal(768, 8) @ normal(8, 768), "full": normal(768, 768)}
     layers = [
-        Layer(name, "linear", a=from_float32(normal(64, w.shape[1])), w=from_float32(w), g=from_float32(normal(64, w.shape[0])))
+        Layer(
+            name,
+            "linear",
+            a=from_float32(normal(64, w.shape[1])),
+            w=from_float32(w),
+            g=from_float32(normal(64, w.shape[0])),
+        )
         for name, w in arrays.items()
     ]
     Trace(layers, Metadata("net", "none", "dense", step=1, batch=64)).save(tmp_path / "t.npz")
     monkeypatch.chdir(tmp_path)
-    text = output(capsys, "--trace", "t.npz", "--device", "v100", "--batch", "8192", "--budget", "energy=0.001", "--precision", "fp32")
+    text = output(
+        capsys,
+        "--trace",
+        "t.npz",
+        "--device",
+        "v100",
+        "--batch",
+        "8192",
+        "--budget",
+        "energy=0.001",
+        "--precision",
+        "fp32",
+    )
     chosen = text[text.index("Chosen layers:") :]
     assert row(chosen, "low")
     assert "full" not in chosen
@@ -74,7 +96,17 @@ def test_budget_of_energy_looks_at_the_weights(capsys: pytest.CaptureFixture[str
 
 def test_staircase_of_one_layer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table, picture = tmp_path / "s.csv", tmp_path / "s.svg"
-    arguments = ("--model", "resnet18", *INFERENCE, "--layer", "layer4.1.conv2", "--out", str(table), "--plot", str(picture))
+    arguments = (
+        "--model",
+        "resnet18",
+        *INFERENCE,
+        "--layer",
+        "layer4.1.conv2",
+        "--out",
+        str(table),
+        "--plot",
+        str(picture),
+    )
     text = output(capsys, *arguments)
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -106,19 +138,27 @@ layers:
 """
 
 
-def test_a_layer_without_a_rank_stays_whole_and_the_others_do_not(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_layer_without_a_rank_stays_whole_and_the_others_do_not(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path, table = tmp_path / "critic.yaml", tmp_path / "t.csv"
     path.write_text(CRITIC, encoding="utf-8")
     text = output(capsys, "--layers", str(path), "--device", "v100", "--out", str(table))
     assert "No rank has 2 times fewer weights for value: too few channels, so that it stays whole." in text
     # 256 x 256 / (2 x 512) is 64; 256 x 1 / (2 x 257) is no rank.
     with table.open(newline="") as file:
-        assert [(each["layer"], each["vanilla_rank"], each["kept_whole"]) for each in csv.DictReader(file)][1] == ("value", "", "True")
+        assert [(each["layer"], each["vanilla_rank"], each["kept_whole"]) for each in csv.DictReader(file)][1] == (
+            "value",
+            "",
+            "True",
+        )
     assert row(text, "fc2")[1] == "64"
     # Weights of fc1 and value whole, fc2 in factors of rank 64, and biases.
     left = 64 * 256 + 2 * 256 * 64 + 256 + 2 * 256 + 1
     assert row(text, "vanilla, 2x")[0] == f"{left / 1e6:.2f}"
-    text = output(capsys, "--layers", str(path), "--device", "v100", "--layer", "value", "--plot", str(tmp_path / "p.svg"))
+    text = output(
+        capsys, "--layers", str(path), "--device", "v100", "--layer", "value", "--plot", str(tmp_path / "p.svg")
+    )
     assert "vanilla  no rank has 2 times fewer weights: the layer stays whole" in text
     assert "chosen" not in text
 
@@ -146,7 +186,10 @@ def test_narrow_heads_have_all_the_ranks_that_there_are(outputs: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--model", "resnet18", "--layer", "conv9"), "has no layer 'conv9' that can be decomposed; there are layer1.0.conv1"),
+        (
+            ("--model", "resnet18", "--layer", "conv9"),
+            "has no layer 'conv9' that can be decomposed; there are layer1.0.conv1",
+        ),
         (("--model", "resnet18", "--plot", "p.png"), "name it with --layer"),
         (("--model", "resnet18", "--budget", "time=3"), "give removed=X, parameters=X, energy=X"),
         (("--model", "resnet18", "--budget", "removed=few"), "give removed=X"),
@@ -158,7 +201,10 @@ def test_narrow_heads_have_all_the_ranks_that_there_are(outputs: int) -> None:
             ("--model", "resnet18", "--compression", "0.5"),
             "--compression 0.5: that is more weights, not fewer; give a number of at least 1",
         ),
-        (("--model", "resnet18", "--budget", "removed=20"), "--budget removed=20: a share is at most 1; 20% is removed=0.2"),
+        (
+            ("--model", "resnet18", "--budget", "removed=20"),
+            "--budget removed=20: a share is at most 1; 20% is removed=0.2",
+        ),
         (("--model", "resnet18", "--compression", "nan"), "compression is nan; give a number of more than 0"),
         (("--model", "resnet18", "--compression", "inf"), "compression is inf"),
         (("--model", "resnet18", "--layer", "layer1.0.conv1", "--compression", "nan"), "compression is nan"),
@@ -166,7 +212,11 @@ def test_narrow_heads_have_all_the_ranks_that_there_are(outputs: int) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], words: str
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert words in fails(capsys, "roofline", "ranks", *arguments, *INFERENCE)

@@ -32,7 +32,9 @@ def row(text: str, name: str) -> list[str]:
 
 
 def test_step_is_told_as_it_was_estimated(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "--model", "resnet18", "--device", "v100", "--precision", "amp", "--batch", "64", "--mode", "training")
+    text = output(
+        capsys, "--model", "resnet18", "--device", "v100", "--precision", "amp", "--batch", "64", "--mode", "training"
+    )
     expected = estimate(load_network("resnet18"), load_device("v100"), step.Run(64, "training", "amp", "eager"))
     assert fact(text, "run") == "training, amp, batch 64, eager elementwise, sgd"
     assert fact(text, "step") == f"{expected.seconds * 1e3:,.4g} ms, {expected.samples_per_s:,.4g} samples/s"
@@ -53,7 +55,19 @@ def test_per_layer_table_has_every_layer_and_the_short_one_the_longest(capsys: p
 
 
 def test_two_devices_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "--model", "resnet18", "--device", "v100", "--precision", "fp16", "--mode", "inference", "--compare", "v100-pcie")
+    text = output(
+        capsys,
+        "--model",
+        "resnet18",
+        "--device",
+        "v100",
+        "--precision",
+        "fp16",
+        "--mode",
+        "inference",
+        "--compare",
+        "v100-pcie",
+    )
     first, second, ratio = (float(cell.rstrip("x").replace(",", "")) for cell in row(text, "convolution,")[2:])
     # The boards differ in clock alone: the slower one needs at most the clocks' ratio more.
     assert 1380 / 1530 - 0.01 <= first / second < 1
@@ -95,9 +109,13 @@ def test_override_of_the_device_changes_the_prediction(capsys: pytest.CaptureFix
     assert "v100:hardware.sms=40" in fact(output(capsys, *arguments, "--device", "v100:sms=40"), "device")
 
 
-def test_device_of_ones_own_takes_overrides_and_is_compared_with(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_device_of_ones_own_takes_overrides_and_is_compared_with(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text('extends: devices/v100\nname: mine\nhardware: {sms: {value: 60, source: "a guess", confidence: 0.1}}\n')
+    path.write_text(
+        'extends: devices/v100\nname: mine\nhardware: {sms: {value: 60, source: "a guess", confidence: 0.1}}\n'
+    )
     text = output(capsys, "--model", "resnet18", "--device", str(path), "--set", "hardware.l2_bytes=4194304")
     assert "mine:hardware.l2_bytes=4194304" in fact(text, "device")
     text = output(capsys, "--model", "resnet18", "--compare", str(path))
@@ -122,7 +140,8 @@ def test_trace_gives_its_own_batch(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_topology_gives_its_own_batch_and_cautions(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "topology.csv"
     path.write_text(
-        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, Batch, Sparsity\n"
+        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, Batch, "
+        "Sparsity\n"
         "convA, 34, 34, 3, 3, 16, 32, 1, 8, 2:4\n",
         encoding="utf-8",
     )
@@ -147,7 +166,17 @@ def test_layer_list_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 def test_list_names_every_network(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "--model", "list")
-    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16", "bert-base", "bert-large", "vit-s"):
+    for name in (
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "vgg16",
+        "bert-base",
+        "bert-large",
+        "vit-s",
+    ):
         assert row(text, name)
 
 
@@ -175,7 +204,11 @@ def test_list_names_every_network(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_cannot_be_used_is_said_in_a_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], words: str
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert words in fails(capsys, "roofline", *arguments)
@@ -187,5 +220,10 @@ def test_options_offer_all_that_a_run_takes() -> None:
     commands = argparse.ArgumentParser().add_subparsers()
     roofline.add_parser(commands)
     actions = {action.dest: action for action in commands.choices["roofline"]._actions}
-    for name, kind in (("mode", step.Mode), ("precision", step.Precision), ("fusion", step.Fusion), ("optimizer", step.Optimizer)):
+    for name, kind in (
+        ("mode", step.Mode),
+        ("precision", step.Precision),
+        ("fusion", step.Fusion),
+        ("optimizer", step.Optimizer),
+    ):
         assert set(actions[name].choices or ()) == set(get_args(kind))

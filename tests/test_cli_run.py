@@ -56,7 +56,10 @@ def test_tables_hold_the_numbers_of_the_results(machine: str, capsys: pytest.Cap
         assert lane_cycles[2:] == [percent(share) for share in summary.class_shares.values()]
         assert time[1:3] == [machine, f"{whole.time_s * 1e3:.4g}"]
         assert time[3:9] == [percent(cycles / whole.cycles) for cycles in whole.shares.values()]
-        assert time[9:11] == [f"{whole.off_chip_bytes / 1e6:,.1f}", percent(whole.off_chip_bytes / whole.raw_off_chip_bytes)]
+        assert time[9:11] == [
+            f"{whole.off_chip_bytes / 1e6:,.1f}",
+            percent(whole.off_chip_bytes / whole.raw_off_chip_bytes),
+        ]
         assert bool(energy) == (name == "total")
         if energy:
             assert energy[0][1] == f"{whole.energy_j.mid * 1e3:.4g}"
@@ -83,7 +86,9 @@ def test_ideal_memories_leave_their_tables_out(capsys: pytest.CaptureFixture[str
     assert "tensordash-dense:memory.model=ideal" in named
 
 
-def test_memories_that_a_file_does_not_have_cannot_be_modelled(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memories_that_a_file_does_not_have_cannot_be_modelled(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = load_machine("bitparallel").values.model_dump(exclude={"memory", "energy", "sram", "memory_area_mm2"})
     (folder / "bare.yaml").write_text(yaml.safe_dump(values | {"name": "bare"}))
     assert "overall" not in output(capsys, "run", "--pe", "bare.yaml")
@@ -97,12 +102,14 @@ def test_a_grown_step_says_so_and_does_more_work(capsys: pytest.CaptureFixture[s
     plain, grown = result().total, result(batch=8).total
     assert grown.macs == 4 * plain.macs
     assert rows(text, "total")[0][2] == ratio(grown.speedup)
-    assert "batch 7: give a multiple of the 2 images" in fails(capsys, "run", "--trace", "some", "--pe", "fpraker", "--batch", "7")
+    assert "batch 7: give a multiple of the 2 images" in fails(
+        capsys, "run", "--trace", "some", "--pe", "fpraker", "--batch", "7"
+    )
 
 
 def test_a_dense_machine_has_the_figures_of_its_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    # forward: conv 2 images x 36 positions x 12 channels x 72, linear 24 x 16 x 40 MACs; in tiles of 8 x 8 and sets of 8
-    # conv 2 x ceil(36/8) x ceil(12/8) x 9 = 180 sets, linear 3 x 2 x 5 = 30.
+    # forward: conv 2 images x 36 positions x 12 channels x 72, linear 24 x 16 x 40 MACs; in tiles of 8 x 8 and sets of
+    # 8 conv 2 x ceil(36/8) x ceil(12/8) x 9 = 180 sets, linear 3 x 2 x 5 = 30.
     macs, sets = 2 * 36 * 12 * 72 + 24 * 16 * 40, 180 + 30
     performance, lane_cycles, _ = rows(output(capsys, "run", "--pe", "bitparallel"), "forward")
     assert performance[1] == f"{macs / 1e3:.4g}K"
@@ -124,7 +131,8 @@ def test_explanation_says_the_arithmetic_of_this_run(capsys: pytest.CaptureFixtu
     each = result()
     text = output(capsys, "run", "--pe", "fpraker")
     assert (
-        f"Why {each.total.speedup:.3f}x: 18,432 lanes / 4,096 of bitparallel = 4.500, / {each.total.cycles_per_set:.3f} cycles/set" in text
+        f"Why {each.total.speedup:.3f}x: 18,432 lanes / 4,096 of bitparallel = 4.500, / "
+        f"{each.total.cycles_per_set:.3f} cycles/set" in text
     )
     assert "at most 4.500 / 2 = 2.250x" in text
     assert "Serial operand, and how many layers took it: forward A 2; input_grad " in text
@@ -137,7 +145,9 @@ def test_explanation_says_the_arithmetic_of_this_run(capsys: pytest.CaptureFixtu
 def test_without_a_baseline_ratios_are_dashes_and_one_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "none; --baseline names one" in output(capsys, "run", "--pe", "bitparallel")
     text = output(capsys, "run", "--pe", "bitparallel", "--baseline", "bitparallel:tiles=4")
-    assert rows(text, "total")[0][2] == ratio(result("bitparallel", baseline=load_machine("bitparallel", tiles=4)).total.speedup)
+    assert rows(text, "total")[0][2] == ratio(
+        result("bitparallel", baseline=load_machine("bitparallel", tiles=4)).total.speedup
+    )
     assert "bitparallel:tiles=4" in text
 
 
@@ -177,7 +187,10 @@ def test_per_layer_has_a_row_per_layer_and_operation(capsys: pytest.CaptureFixtu
     assert [row[4] for row in table] == [ratio(item.speedup) for item in expected]
     assert [row[6] for row in table] == [ratio(item.cycles_per_set) for item in expected]
     assert [row[-1] for row in table] == [item.operand.upper() for item in expected]
-    times = [float(row[3].rstrip("%")) for row in table + rows(output(capsys, "run", "--pe", "fpraker", "--per-layer"), LONG_NAME)]
+    times = [
+        float(row[3].rstrip("%"))
+        for row in table + rows(output(capsys, "run", "--pe", "fpraker", "--per-layer"), LONG_NAME)
+    ]
     assert sum(times) == pytest.approx(100, abs=0.3)
 
 
@@ -197,7 +210,10 @@ def test_nonfinite_values_are_an_error_or_zeros(capsys: pytest.CaptureFixture[st
 
 
 def test_a_trace_whose_training_ran_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(Trace([Layer("fc", "linear", a=some_trace().layers[1].a, w=some_trace().layers[1].w, operations=[])]), "idle.npz")
+    write_trace(
+        Trace([Layer("fc", "linear", a=some_trace().layers[1].a, w=some_trace().layers[1].w, operations=[])]),
+        "idle.npz",
+    )
     assert "no operation" in fails(capsys, "run", "--trace", "idle", "--pe", "fpraker")
 
 
@@ -235,12 +251,25 @@ def test_timeline_shows_the_operation_that_takes_longest(folder: Path, capsys: p
     assert max(event["ts"] + event["dur"] for event in events if event["ph"] == "X") == pytest.approx(
         longest.cost.overall_time_s * 1e6, rel=1e-3
     )
-    named = output(capsys, "run", "--pe", "fpraker", "--timeline", "t.vcd", "--timeline-layer", "conv", "--timeline-operation", "forward")
+    named = output(
+        capsys,
+        "run",
+        "--pe",
+        "fpraker",
+        "--timeline",
+        "t.vcd",
+        "--timeline-layer",
+        "conv",
+        "--timeline-operation",
+        "forward",
+    )
     assert "waveform of forward of conv, tile pass 0" in named
     assert (folder / "t.vcd").read_text().startswith("$")
 
 
-def test_timeline_of_what_is_not_there_is_refused_before_anything_is_simulated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_timeline_of_what_is_not_there_is_refused_before_anything_is_simulated(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = ("run", "--trace", "some", "--pe", "fpraker", "--timeline", "t.json")
     assert "has no layer 'cnov'; near names are conv" in fails(capsys, *run, "--timeline-layer", "cnov")
     assert "memories of fpraker:memory.model=ideal are ideal" in fails(capsys, *run, "--memory", "ideal")

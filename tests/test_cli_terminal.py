@@ -15,13 +15,17 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.mark.parametrize("command", SUBCOMMANDS)
-def test_a_pipe_gets_rows_whole_and_plain(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_rows_whole_and_plain(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     text = output(capsys, command, "--pe", "fpraker", "--per-layer")
     assert "\x1b" not in text
     assert "…" not in text
     assert [row[0] for row in rows(text, LONG_NAME)] == [LONG_NAME] * 2
-    assert [row[:2] for row in rows(text, "conv")] == [["conv", name] for name in ("forward", "input_grad", "weight_grad")]
+    assert [row[:2] for row in rows(text, "conv")] == [
+        ["conv", name] for name in ("forward", "input_grad", "weight_grad")
+    ]
 
 
 def test_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

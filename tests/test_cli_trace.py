@@ -42,10 +42,32 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_info_tells_origin_and_layers(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", "good") == 0
     text = capsys.readouterr().out
-    for word in ("cnn", "digits", "torch 2.13.0", "simhw capture ...", "loss", "0.5", trace_hash(good), "2, whole tensors"):
+    for word in (
+        "cnn",
+        "digits",
+        "torch 2.13.0",
+        "simhw capture ...",
+        "loss",
+        "0.5",
+        trace_hash(good),
+        "2, whole tensors",
+    ):
         assert word in text
     (row,) = [line for line in text.splitlines() if line.strip().startswith("conv ")]
-    assert row.split() == ["conv", "conv2d", "stride", "2x2,", "padding", "1x1", "2x3x6x6", "4x3x3x3", "2x4x3x3", "all", "three", "AWG"]
+    assert row.split() == [
+        "conv",
+        "conv2d",
+        "stride",
+        "2x2,",
+        "padding",
+        "1x1",
+        "2x3x6x6",
+        "4x3x3x3",
+        "2x4x3x3",
+        "all",
+        "three",
+        "AWG",
+    ]
     assert "forward, weight_grad" in text
 
 
@@ -92,7 +114,9 @@ def test_validate_compares_recorded_statistics_with_the_values(good: Path, capsy
         exponents[peak], exponents[100] = exponents[peak] - 1, exponents[100] + 1
 
     with_metadata(good, lie)
-    assert "layer 'conv', tensor W: its recorded exponents differ from its values" in fails(capsys, "validate", "bad.npz")
+    assert "layer 'conv', tensor W: its recorded exponents differ from its values" in fails(
+        capsys, "validate", "bad.npz"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +147,8 @@ def diverged(path: Path) -> None:
 def test_nan_is_an_error_unless_zeroed(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     diverged(good.with_name("nan.npz"))
     assert fails(capsys, "validate", "nan.npz") == (
-        "simhw: nan.npz: layer 'fc', tensor G: 1 NaN (first at index (1, 0)); training diverged? use --nonfinite zero to treat them as 0"
+        "simhw: nan.npz: layer 'fc', tensor G: 1 NaN (first at index (1, 0)); training diverged? use --nonfinite "
+        "zero to treat them as 0"
     )
     assert run("validate", "nan.npz", "--nonfinite", "zero") == 0
 
@@ -136,7 +161,9 @@ def test_stats_prints_a_row_per_layer_and_tensor(good: Path, capsys: pytest.Capt
     assert [row[-1] for row in rows] == ["0", "0", "1"]  # NaN or infinite
 
 
-@pytest.mark.parametrize(("suffix", "read"), [("csv", pd.read_csv), ("json", pd.read_json), ("parquet", pd.read_parquet)])
+@pytest.mark.parametrize(
+    ("suffix", "read"), [("csv", pd.read_csv), ("json", pd.read_json), ("parquet", pd.read_parquet)]
+)
 def test_stats_are_written_in_the_format_of_the_suffix(good: Path, suffix: str, read: object) -> None:
     assert run("stats", "good.npz", "--out", f"s.{suffix}") == 0
     frame = read(good.with_name(f"s.{suffix}"))  # type: ignore[operator]
@@ -226,7 +253,9 @@ def test_sample_of_a_sample_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert not Path("s.npz").exists()
 
 
-@pytest.mark.parametrize(("text", "size"), [("12MB", 12_000_000), ("12 MiB", 12 * 2**20), ("1.5kB", 1500), ("77", 77), ("2GB", 2 * 10**9)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("12MB", 12_000_000), ("12 MiB", 12 * 2**20), ("1.5kB", 1500), ("77", 77), ("2GB", 2 * 10**9)]
+)
 def test_sizes_with_units(text: str, size: int) -> None:
     assert size_in_bytes(text) == size
 

@@ -1,4 +1,6 @@
-"""Both formats against bit strings written down by their definition, against bytes worked out by hand, and against damage."""
+"""Both formats against bit strings written down by their definition, against bytes worked out by hand, and against
+damage.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -59,7 +61,22 @@ def plain_zero(values: BF16Array, _axis: int = 0) -> bytes:
 PLAIN = {"bdc": plain_bdc, "zero": plain_zero}
 
 # Exponents at both ends, both zeros, subnormals, infinities, NaN with payloads, and neighbours of 1.0.
-SPECIAL = [0x0000, 0x8000, 0x0001, 0x807F, 0x0080, 0x7F7F, 0x7F80, 0xFF80, 0x7FC1, 0xFFFF, 0x7F81, 0x3F80, 0xBF7F, 0x4000]
+SPECIAL = [
+    0x0000,
+    0x8000,
+    0x0001,
+    0x807F,
+    0x0080,
+    0x7F7F,
+    0x7F80,
+    0xFF80,
+    0x7FC1,
+    0xFFFF,
+    0x7F81,
+    0x3F80,
+    0xBF7F,
+    0x4000,
+]
 
 
 @st.composite
@@ -92,7 +109,9 @@ def gradient(shape: tuple[int, ...], seed: int = 0) -> BF16Array:
 @both_codecs
 @settings(max_examples=150, deadline=None)
 @given(tensor=tensors())
-def test_payload_equals_the_bit_strings_of_the_definition_and_decodes_to_the_same_bits(codec: Codec, tensor: tuple[BF16Array, int]) -> None:
+def test_payload_equals_the_bit_strings_of_the_definition_and_decodes_to_the_same_bits(
+    codec: Codec, tensor: tuple[BF16Array, int]
+) -> None:
     values, axis = tensor
     encoded = codec.encode(values, axis)
     assert encoded.payload.tobytes() == PLAIN[encoded.codec](values, axis)
@@ -115,10 +134,20 @@ def test_every_bit_pattern_comes_back(codec: Codec, order: str, axis: int) -> No
 @both_codecs
 @pytest.mark.parametrize(
     ("shape", "axis"),
-    [((2, 70, 13, 21), 1), ((3, 4100), 1), ((2, 8200), -1), ((5, 33), 0), ((2, 3, 150), 1), ((1, 4096, 1), 1), ((4, 4097, 1), 1)],
+    [
+        ((2, 70, 13, 21), 1),
+        ((3, 4100), 1),
+        ((2, 8200), -1),
+        ((5, 33), 0),
+        ((2, 3, 150), 1),
+        ((1, 4096, 1), 1),
+        ((4, 4097, 1), 1),
+    ],
 )
 @pytest.mark.parametrize("kind", [relu, gradient])
-def test_tensors_that_take_several_batches_equal_the_definition(codec: Codec, shape: tuple[int, ...], axis: int, kind) -> None:
+def test_tensors_that_take_several_batches_equal_the_definition(
+    codec: Codec, shape: tuple[int, ...], axis: int, kind
+) -> None:
     # The kernels take 128 groups at a time, along a row of channels (4096 of them) or along the axes behind.
     values = kind(shape)
     encoded = codec.encode(values, axis)
@@ -148,7 +177,8 @@ def test_without_flush_minus_zero_and_subnormals_are_kept() -> None:
 
 
 def test_zero_payload_worked_out_by_hand() -> None:
-    # Values 1, 3 and 8 of nine are not zero: mask bits 1 and 3 of byte 0 (0x0A), bit 0 of byte 1; then three values, low byte first.
+    # Values 1, 3 and 8 of nine are not zero: mask bits 1 and 3 of byte 0 (0x0A), bit 0 of byte 1; then three values,
+    # low byte first.
     values = np.array([0, 0x3F80, 0, 0xC040, 0, 0, 0, 0, 0x0001], np.uint16)
     assert zero.encode(values).payload.tobytes() == bytes.fromhex("0a01 803f 40c0 0100")
 
@@ -211,7 +241,9 @@ def test_missing_channel_axis_is_refused(codec: Codec) -> None:
 @both_codecs
 @settings(max_examples=400, deadline=None)
 @given(data=st.data(), tensor=tensors())
-def test_decode_accepts_nothing_but_what_encode_writes(codec: Codec, data: st.DataObject, tensor: tuple[BF16Array, int]) -> None:
+def test_decode_accepts_nothing_but_what_encode_writes(
+    codec: Codec, data: st.DataObject, tensor: tuple[BF16Array, int]
+) -> None:
     values, axis = tensor
     encoded = codec.encode(values, axis)
     payload = bytearray(encoded.payload.tobytes())
@@ -220,7 +252,9 @@ def test_decode_accepts_nothing_but_what_encode_writes(codec: Codec, data: st.Da
     if damage == "flip" and payload:
         # The last bytes hold the variable part, where most of the checks are.
         for _ in range(data.draw(st.integers(1, 3))):
-            byte = data.draw(st.integers(0, len(payload) - 1) | st.integers(max(0, len(payload) - 40), len(payload) - 1))
+            byte = data.draw(
+                st.integers(0, len(payload) - 1) | st.integers(max(0, len(payload) - 40), len(payload) - 1)
+            )
             payload[byte] ^= 1 << data.draw(st.integers(0, 7))
     elif damage == "cut" and payload:
         del payload[data.draw(st.integers(0, len(payload) - 1)) :]
@@ -258,8 +292,14 @@ def stream_of(payload: str, values: int) -> Encoded:
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        (bit_string(100, 8) + bit_string(3, 3) + bit_string(1, 3), "group 0 of 1 is not the smallest"),  # +1 takes 2 bits
-        (bit_string(100, 8) + bit_string(7, 3) + bit_string(101, 8), "group 0 of 1 is not the smallest"),  # raw, where 2 bits do
+        (
+            bit_string(100, 8) + bit_string(3, 3) + bit_string(1, 3),
+            "group 0 of 1 is not the smallest",
+        ),  # +1 takes 2 bits
+        (
+            bit_string(100, 8) + bit_string(7, 3) + bit_string(101, 8),
+            "group 0 of 1 is not the smallest",
+        ),  # raw, where 2 bits do
         (bit_string(255, 8) + bit_string(2, 3) + bit_string(1, 2), "group 0 of 1 is not the smallest"),  # exponent 256
         (bit_string(0, 8) + bit_string(1, 3) + bit_string(1, 1), "group 0 of 1 is not the smallest"),  # exponent -1
         (bit_string(100, 8) + bit_string(6, 3), "ends within group 0 of 1"),  # 17 bits of 16

@@ -1,4 +1,6 @@
-"""Costs and the geometry that they are of: SRAMs of other sizes, tiles of other shapes, and the cautions that tell of both."""
+"""Costs and the geometry that they are of: SRAMs of other sizes, tiles of other shapes, and the cautions that tell of
+both.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,14 @@ BANK = "memory.buffers.a.bank_bytes"
 
 def layer() -> Layer:
     rng = np.random.default_rng(3)
-    return Layer("conv", "conv", {"padding": 1}, a=tensor(rng, 1, 16, 4, 4), w=tensor(rng, 8, 16, 3, 3), g=tensor(rng, 1, 8, 4, 4))
+    return Layer(
+        "conv",
+        "conv",
+        {"padding": 1},
+        a=tensor(rng, 1, 16, 4, 4),
+        w=tensor(rng, 8, 16, 3, 3),
+        g=tensor(rng, 1, 8, 4, 4),
+    )
 
 
 def simulated(machine: str | Path, **overrides: Any) -> Results:
@@ -33,7 +42,8 @@ def simulated(machine: str | Path, **overrides: Any) -> Results:
 
 
 def test_table_has_the_published_rows() -> None:
-    # Spec page energy.md, high-performance cells, 128 bit: read pJ, write pJ, leakage mW (without that of gates, some 5%), mm^2.
+    # Spec page energy.md, high-performance cells, 128 bit: read pJ, write pJ, leakage mW (without that of gates, some
+    # 5%), mm^2.
     published = {
         2048: (5.29, 10.84, 2.73, 0.0174),
         32_768: (29.1, 40.1, 36, 0.204),
@@ -54,8 +64,11 @@ def test_table_has_the_published_rows() -> None:
 def test_between_sizes_costs_run_straight_between_logarithms() -> None:
     # 1 MB takes 284.3 pJ, 4 MB 587.2 pJ and 2 MB 384: at 2 MB x sqrt(2), the geometric mean of 2 and 4 MB.
     assert cacti_cost("read_pj", "lstp", 1 << 21, 16) == pytest.approx(384.0)
-    assert cacti_cost("read_pj", "lstp", round((1 << 21) * 2**0.5), 16) == pytest.approx((384.0 * 587.2) ** 0.5, rel=1e-6)
-    # Beyond 32 MB on along the last octave, from 1,131 to 1,572 pJ; below 512 B along the first, from 6.102 to 6.392 pJ.
+    assert cacti_cost("read_pj", "lstp", round((1 << 21) * 2**0.5), 16) == pytest.approx(
+        (384.0 * 587.2) ** 0.5, rel=1e-6
+    )
+    # Beyond 32 MB on along the last octave, from 1,131 to 1,572 pJ; below 512 B along the first, from 6.102 to 6.392
+    # pJ.
     assert cacti_cost("read_pj", "lstp", 1 << 26, 16) == pytest.approx(1572 * 1572 / 1131)
     assert cacti_cost("read_pj", "lstp", 256, 16) == pytest.approx(6.102 * 6.102 / 6.392)
 
@@ -123,11 +136,16 @@ def test_a_files_own_sizes_count_as_an_override_does(tmp_path: Path) -> None:
 # Tiles of another shape
 
 
-def test_file_of_smaller_tiles_is_cautioned_as_overrides_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_of_smaller_tiles_is_cautioned_as_overrides_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path, "extends: fpraker\nname: small\ntile: {rows: 4, cols: 4}\n")
     (line,) = [line for line in simulated(path).cautions if "tile" in line]
     assert "of small are those of the file; they do not follow tile.rows, tile.cols" in line
-    assert any("do not follow tile.rows, tile.cols" in line for line in simulated("fpraker", **{"tile.rows": 4, "tile.cols": 4}).cautions)
+    assert any(
+        "do not follow tile.rows, tile.cols" in line
+        for line in simulated("fpraker", **{"tile.rows": 4, "tile.cols": 4}).cautions
+    )
     for command in (["show", str(path)], ["iso-area", "--pe", str(path)]):
         assert main(["machine", *command]) == 0
         assert "not follow tile.rows, tile.cols" in " ".join(capsys.readouterr().out.split())
@@ -138,7 +156,9 @@ def test_override_to_the_same_value_is_none() -> None:
 
 
 def test_file_says_what_its_own_costs_are_of(tmp_path: Path) -> None:
-    text = "extends: fpraker\nname: small\ntile: {rows: 4}\ntile_costs_of: [tile.rows=4]\ntile_power_mw: {pe_array: 60}\n"
+    text = (
+        "extends: fpraker\nname: small\ntile: {rows: 4}\ntile_costs_of: [tile.rows=4]\ntile_power_mw: {pe_array: 60}\n"
+    )
     assert stale_tile(load_machine(write(tmp_path, text)), "tile_power_mw") == []
     with pytest.raises(MachineError, match=r"tile_costs_of names 'tile\.rwos', which is no value of the machine"):
         load_machine(write(tmp_path, "extends: fpraker\ntile_costs_of: [tile.rwos=4]\n"))

@@ -13,11 +13,20 @@ from tests.slow_engine import tensor
 
 def layer() -> Layer:
     rng = np.random.default_rng(3)
-    return Layer("conv", "conv", {"padding": 1}, a=tensor(rng, 2, 32, 8, 8), w=tensor(rng, 48, 32, 3, 3), g=tensor(rng, 2, 48, 8, 8))
+    return Layer(
+        "conv",
+        "conv",
+        {"padding": 1},
+        a=tensor(rng, 2, 32, 8, 8),
+        w=tensor(rng, 48, 32, 3, 3),
+        g=tensor(rng, 2, 48, 8, 8),
+    )
 
 
 @pytest.mark.parametrize("name", ["fpraker", "tensordash", "tensordash-fp32", "bitparallel"])
-@pytest.mark.parametrize("overrides", [{}, {"energy.dram.model": "flat"}, {"energy.cells": "hp"}, {"energy.compute": "lane_cycle"}])
+@pytest.mark.parametrize(
+    "overrides", [{}, {"energy.dram.model": "flat"}, {"energy.cells": "hp"}, {"energy.compute": "lane_cycle"}]
+)
 def test_components_add_up_to_the_total_at_each_end_of_the_uncertainty(name, overrides):
     results = simulate(Trace([layer()]), load_machine(name, **overrides), progress=False)
     for cost in [item.cost for item in results.operations]:
@@ -28,7 +37,9 @@ def test_components_add_up_to_the_total_at_each_end_of_the_uncertainty(name, ove
             assert total == pytest.approx(sum(getattr(part, end) for part in by_group(cost.energy).values()), rel=1e-12)
         assert all(0 <= part.low <= part.mid <= part.high for part in cost.energy.values())
     overall = results.total.overall
-    assert overall.energy_j.mid == pytest.approx(sum(item.cost.overall_energy_j.mid for item in results.operations), rel=1e-12)
+    assert overall.energy_j.mid == pytest.approx(
+        sum(item.cost.overall_energy_j.mid for item in results.operations), rel=1e-12
+    )
     assert sum(len(parts) for parts in GROUPS.values()) == len(COMPONENTS)
 
 
@@ -78,7 +89,8 @@ def test_streaming_rows_costs_about_what_the_flat_model_says():
     seconds = 2048 / 6.4e9
     shared = costs["activate_pj"] + costs["background_mw"] * seconds * 1e9 + costs["refresh_pj"] * seconds / 3903.75e-9
     moved = [
-        machine.range(f"energy.dram.{way}_core_pj_per_byte").mid + machine.range(f"energy.dram.{way}_io_pj_per_byte").mid
+        machine.range(f"energy.dram.{way}_core_pj_per_byte").mid
+        + machine.range(f"energy.dram.{way}_io_pj_per_byte").mid
         for way in ("read", "write")
     ]
     for per_byte in moved:
@@ -87,7 +99,9 @@ def test_streaming_rows_costs_about_what_the_flat_model_says():
 
 def test_lanes_that_do_nothing_useful_save_energy_where_lanes_are_counted():
     plain = simulate_layer(layer(), "forward", "fpraker")
-    lanes = simulate_layer(layer(), "forward", load_machine("fpraker", **{"energy.compute": "lane_cycle", "energy.idle_lane": 0.25}))
+    lanes = simulate_layer(
+        layer(), "forward", load_machine("fpraker", **{"energy.compute": "lane_cycle", "energy.idle_lane": 0.25})
+    )
     useful = plain.counters["useful"].value / sum(plain.counters[name].value for name in plain.classes)
     assert lanes.cost.energy_j == pytest.approx(plain.cost.energy_j * (useful + 0.25 * (1 - useful)))
     assert lanes.cycles == plain.cycles
@@ -100,7 +114,9 @@ def nonzero_pairs(layer: Layer, operation: str) -> int:
     """Products of an operation whose two factors are not zero, one by one."""
     a, w, g = (np.asarray(layer.source(name).read()) & 0x7F80 != 0 for name in "awg")
     geometry = layer.geometry
-    triples = lowering.contributions(a.shape, w.shape, (geometry.stride, geometry.padding, geometry.dilation, geometry.groups))
+    triples = lowering.contributions(
+        a.shape, w.shape, (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    )
     if operation == "forward":
         return sum(int(a[source] and w[weight]) for _, source, weight in triples)
     if operation == "input_grad":
@@ -113,12 +129,19 @@ def nonzero_pairs(layer: Layer, operation: str) -> int:
 def test_idle_lanes_of_the_baseline_save_energy_too(machine, dense, operation):
     rng = np.random.default_rng(4)
     layer = Layer(
-        "conv", "conv", {"padding": 1, "stride": 2}, a=tensor(rng, 2, 6, 5, 5), w=tensor(rng, 10, 6, 3, 3), g=tensor(rng, 2, 10, 3, 3)
+        "conv",
+        "conv",
+        {"padding": 1, "stride": 2},
+        a=tensor(rng, 2, 6, 5, 5),
+        w=tensor(rng, 10, 6, 3, 3),
+        g=tensor(rng, 2, 10, 3, 3),
     )
     whole = simulate_layer(layer, operation, machine)
     lanes = simulate_layer(layer, operation, load_machine(machine, **LANES))
     tile = load_machine(dense).tile
-    useful = nonzero_pairs(layer, operation) / (lanes.baseline.tile_cycles.value * tile.lanes * tile.tile_x * tile.tile_y)
+    useful = nonzero_pairs(layer, operation) / (
+        lanes.baseline.tile_cycles.value * tile.lanes * tile.tile_x * tile.tile_y
+    )
     assert 0 < useful < 0.5
     assert lanes.baseline.cycles == whole.baseline.cycles
     assert lanes.baseline.energy_j == pytest.approx(whole.baseline.energy_j * (useful + 0.25 * (1 - useful)), rel=1e-12)
@@ -130,7 +153,9 @@ def test_idle_lanes_of_the_baseline_save_energy_too(machine, dense, operation):
 
 def test_idle_lanes_of_a_sampled_traces_baseline_are_estimated_from_its_blocks():
     results = simulate("resnet9_haet", load_machine("tensordash", **{"energy.compute": "lane_cycle"}), progress=False)
-    alone = simulate("resnet9_haet", load_machine("tensordash-dense", **{"energy.compute": "lane_cycle"}), progress=False)
+    alone = simulate(
+        "resnet9_haet", load_machine("tensordash-dense", **{"energy.compute": "lane_cycle"}), progress=False
+    )
     assert results.total.baseline_energy_j == pytest.approx(alone.total.energy_j, rel=1e-9)
 
 

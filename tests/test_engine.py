@@ -1,4 +1,6 @@
-"""The engine between lowering and results: every figure equals the oracles' tile by tile, however the work is cut or spread."""
+"""The engine between lowering and results: every figure equals the oracles' tile by tile, however the work is cut or
+spread.
+"""
 
 from collections import Counter
 
@@ -8,7 +10,16 @@ import pytest
 from simhw import Layer, Trace, load_machine, simulate, simulate_layer
 from simhw.cells import Plan
 from simhw.engine import lower_for, passes_by_sets
-from tests.slow_engine import LAYERS, fed_pairs, layer, longest_first, published_macs, real_pairs, simulate_slowly, tensor
+from tests.slow_engine import (
+    LAYERS,
+    fed_pairs,
+    layer,
+    longest_first,
+    published_macs,
+    real_pairs,
+    simulate_slowly,
+    tensor,
+)
 
 SMALL = {"tile.rows": 4, "tile.cols": 2}
 
@@ -31,10 +42,16 @@ CASES = {
     "tensordash scheduled w": ("tensordash", {"scheduled": "w", "tile.rows": 3, "tile.cols": 2}),
     "tensordash scheduled g": ("tensordash", {"scheduled": "g"}),
     "tensordash skip": ("tensordash", {"padding": "skip", "tile.rows": 2}),
-    "tensordash skip pack w": ("tensordash", {"padding": "skip", "lane_padding": "pack", "scheduled": "w", "tile.cols": 2}),
+    "tensordash skip pack w": (
+        "tensordash",
+        {"padding": "skip", "lane_padding": "pack", "scheduled": "w", "tile.cols": 2},
+    ),
     "tensordash image": ("tensordash", {"fc_windows": "image", "lane_padding": "pack"}),
     "tensordash two-sided": ("tensordash", {"sides": "two", "tile.rows": 2, "tile.cols": 2}),
-    "tensordash two-sided skip": ("tensordash", {"sides": "two", "padding": "skip", "scheduled": "w", "order": "dnnsim", "depth": 2}),
+    "tensordash two-sided skip": (
+        "tensordash",
+        {"sides": "two", "padding": "skip", "scheduled": "w", "order": "dnnsim", "depth": 2},
+    ),
     "bit-parallel": ("bitparallel", {}),
     "bit-parallel skip 2x3": ("bitparallel", {"padding": "skip", "tile.rows": 2, "tile.cols": 3}),
     "bit-parallel pack image": ("bitparallel", {"lane_padding": "pack", "fc_windows": "image", "tiles": 3}),
@@ -77,7 +94,9 @@ def test_other_layers_equal_the_oracles(name):
         layer_ = layer("gru", (2, 3, 7), (6, 7), (2, 3, 6))
     else:
         whole = layer("conv2d", (1, 4, 3, 3), (5, 4, 3, 3), (1, 5, 3, 3), padding=1)
-        layer_ = Layer("c", "conv2d", {"padding": 1}, w=whole.w, g=whole.g, shapes=whole.shapes, operations=["input_grad"])
+        layer_ = Layer(
+            "c", "conv2d", {"padding": 1}, w=whole.w, g=whole.g, shapes=whole.shapes, operations=["input_grad"]
+        )
     for operation in layer_.operations:
         for machine in ("fpraker", "tensordash"):
             assert_equals_slow_path(layer_, operation, load_machine(machine), name)
@@ -88,7 +107,9 @@ def test_a_batch_that_fills_several_vectors_and_strips_equals_the_oracles():
     layer_ = layer("conv2d", (3, 2, 5, 5), (70, 2, 1, 1), (3, 70, 5, 5))
     machine = load_machine("fpraker", **{"serial": "a", "tile.rows": 4, "tile.cols": 4})
     assert_equals_slow_path(layer_, "forward", machine)
-    assert_equals_slow_path(layer_, "forward", load_machine("fpraker", **{"serial": "w", "tile.rows": 8, "tile.cols": 4}))
+    assert_equals_slow_path(
+        layer_, "forward", load_machine("fpraker", **{"serial": "w", "tile.rows": 8, "tile.cols": 4})
+    )
 
 
 @pytest.mark.parametrize("operation", ["forward", "input_grad", "weight_grad"])
@@ -131,7 +152,9 @@ MACHINES = {
 @pytest.mark.parametrize("sample", [1.0, 0.3])
 @pytest.mark.parametrize("name", MACHINES)
 def test_results_do_not_depend_on_the_number_of_workers(trace, name, sample):
-    one, two, four = (everything(simulate(trace, MACHINES[name], sample, seed=5, workers=workers)) for workers in (1, 2, 4))
+    one, two, four = (
+        everything(simulate(trace, MACHINES[name], sample, seed=5, workers=workers)) for workers in (1, 2, 4)
+    )
     assert one.equals(two)
     assert one.equals(four)
 
@@ -147,7 +170,9 @@ def test_results_do_not_depend_on_the_size_of_units(trace, name, values, macs, m
 
 def test_the_same_seed_draws_the_same_sample_and_another_seed_another(trace):
     machine = MACHINES["fpraker"]
-    same, again, other = (everything(simulate(trace, machine, 0.2, seed=seed)).drop(columns="seed") for seed in (1, 1, 2))
+    same, again, other = (
+        everything(simulate(trace, machine, 0.2, seed=seed)).drop(columns="seed") for seed in (1, 1, 2)
+    )
     assert same.equals(again)
     assert not same["tile_cycles"].equals(other["tile_cycles"])
 
@@ -162,7 +187,9 @@ def test_a_layers_sample_does_not_depend_on_the_layers_after_it(trace):
 
 
 @pytest.mark.parametrize("padding", ["stream", "skip"])
-@pytest.mark.parametrize(("name", "shape"), [("bitparallel", {"tile.rows": 2, "tile.cols": 3}), ("tensordash-dense", {})])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("bitparallel", {"tile.rows": 2, "tile.cols": 3}), ("tensordash-dense", {})]
+)
 def test_closed_form_of_the_dense_machine_equals_its_oracle_on_every_pass(name, shape, padding):
     machine = load_machine(name, padding=padding, **shape)
     for make in LAYERS.values():
@@ -170,19 +197,23 @@ def test_closed_form_of_the_dense_machine_equals_its_oracle_on_every_pass(name, 
         for operation in layer_.operations:
             families = lower_for(layer_, operation, machine)
             closed = [passes_by_sets(Plan(family, False, range(family.count), machine.tile)) for family in families]
-            assert sorted(sum(closed, Counter()).elements()) == sorted(simulate_slowly(layer_, operation, machine).durations), (
+            assert sorted(sum(closed, Counter()).elements()) == sorted(
+                simulate_slowly(layer_, operation, machine).durations
+            ), (
                 layer_.name,
                 operation,
             )
 
 
 def test_sets_of_a_swapped_plan_follow_the_side_that_reads_padding():
-    # 4 x 4 image, 3 x 3 kernel, padding 1: rows of tiles of four positions are rows of the image; the outer two skip three of nine taps.
+    # 4 x 4 image, 3 x 3 kernel, padding 1: rows of tiles of four positions are rows of the image; the outer two skip
+    # three of nine taps.
     layer_ = layer("conv2d", (1, 8, 4, 4), (5, 8, 3, 3), (1, 5, 4, 4), padding=1)
     machine = load_machine("fpraker", padding="skip", **{"tile.rows": 4, "tile.cols": 8})
     (family,) = lower_for(layer_, "forward", machine)
     assert sorted(passes_by_sets(Plan(family, True, (0,), machine.tile)).elements()) == [6, 6, 9, 9]
-    # Unswapped, a tile takes 8 positions: two rows of the image, which need all nine taps between them; 5 filters make two tiles of 4.
+    # Unswapped, a tile takes 8 positions: two rows of the image, which need all nine taps between them; 5 filters make
+    # two tiles of 4.
     assert sorted(passes_by_sets(Plan(family, False, (0,), machine.tile)).elements()) == [9, 9, 9, 9]
 
 

@@ -1,4 +1,5 @@
-"""Checkpoints damaged at random: a training goes on from one, or is refused in one line with model and optimizer as they were.
+"""Checkpoints damaged at random: a training goes on from one, or is refused in one line with model and optimizer as
+they were.
 
 200 cases take about 2 s.
 """
@@ -74,7 +75,9 @@ def goes_on_or_is_refused(path: Path, kind: str, what: str) -> None:
 
 
 def damaged_deep(rng: random.Random, contents: dict[str, bytes]) -> dict[str, bytes]:
-    """Members that are damaged inside, left out, renamed, exchanged or made of something else; the text among them by its values."""
+    """Members that are damaged inside, left out, renamed, exchanged or made of something else; the text among them by
+    its values.
+    """
     contents = dict(contents)
     name, other = rng.choice(list(contents)), rng.choice(list(contents))
     match rng.randrange(7):
@@ -83,7 +86,9 @@ def damaged_deep(rng: random.Random, contents: dict[str, bytes]) -> dict[str, by
         case 1:
             del contents[name]
         case 2:
-            contents[rng.choice((name + "x", "optimizer/9/step.npy", "optimizer/x/momentum_buffer.npy", "é" * 300))] = contents.pop(name)
+            contents[rng.choice((name + "x", "optimizer/9/step.npy", "optimizer/x/momentum_buffer.npy", "é" * 300))] = (
+                contents.pop(name)
+            )
         case 3:
             contents[name] = contents[other]
         case 4:
@@ -118,12 +123,20 @@ def test_a_damaged_checkpoint_goes_on_or_is_refused_whole(kind: str, seeds: rang
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_good_one_goes_on_bit_by_bit(kind: str, tmp_path: Path):
     model, optimizer = training(kind)
-    assert load_checkpoint(saved(tmp_path / "run.npz", kind), model, optimizer, 0, {"phase": "only", "batch": 8}) == LOSSES
+    assert (
+        load_checkpoint(saved(tmp_path / "run.npz", kind), model, optimizer, 0, {"phase": "only", "batch": 8}) == LOSSES
+    )
     assert all(map(torch.equal, state(model, optimizer), state(*training(kind, steps=2))))
 
 
-GIANT = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 1048576), }".ljust(117) + b"\n"
-PICKLED = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 4), }".ljust(117) + b"\n"
+GIANT = (
+    b"\x93NUMPY\x01\x00\x76\x00"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 1048576), }".ljust(117)
+    + b"\n"
+)
+PICKLED = (
+    b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 4), }".ljust(117) + b"\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +165,9 @@ def test_what_is_wrong_with_a_member_is_said(changes: dict[str, bytes | None], w
     assert all(map(torch.equal, state(model, optimizer), before))
 
 
-@pytest.mark.parametrize("losses", [[], [1.0, float("inf")], [1.0, "x"], [1.0, None], "abc", [10**400], *([value] for value in ODD_VALUES)])
+@pytest.mark.parametrize(
+    "losses", [[], [1.0, float("inf")], [1.0, "x"], [1.0, None], "abc", [10**400], *([value] for value in ODD_VALUES)]
+)
 def test_losses_that_are_not_finite_numbers_are_refused(losses: Any, tmp_path: Path):
     contents = members_of(saved(tmp_path / "good.npz", "sgd"))
     about = about_of(contents) | {"losses": losses}

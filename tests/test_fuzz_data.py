@@ -1,4 +1,5 @@
-"""Data sets damaged at random: IDX, CIFAR, pictures, GLUE, Penn Treebank and COCO give a task, or are refused in one line.
+"""Data sets damaged at random: IDX, CIFAR, pictures, GLUE, Penn Treebank and COCO give a task, or are refused in one
+line.
 
 60 cases each take about 3 s together.
 """
@@ -30,7 +31,9 @@ def damaged_idx(rng: random.Random) -> bytes:
     """Damaged inside, where the checksum is right, or as a file."""
     shape = rng.choice(((3, 4, 4), (3, 4, 4), tuple(rng.choice((0, 1, 48, 2**16, 2**32 - 1)) for _ in range(3))))
     content = (
-        bytes([0, 0, rng.choice((8, 8, 9)), rng.choice((3, 3, 1))]) + struct.pack(">3I", *shape) + bytes(rng.choice((48, 48, 47, 5000)))
+        bytes([0, 0, rng.choice((8, 8, 9)), rng.choice((3, 3, 1))])
+        + struct.pack(">3I", *shape)
+        + bytes(rng.choice((48, 48, 47, 5000)))
     )
     content = mutated_bytes(rng, content) if rng.random() < 0.5 else content
     packed = gzip.compress(content)
@@ -42,7 +45,22 @@ def damaged_cifar(rng: random.Random) -> bytes:
     return mutated_bytes(rng, records * rng.randint(1, 3)) if rng.random() < 0.7 else records
 
 
-PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"pHYs", b"IEND", b"abcd")
+PNG_CHUNKS = (
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"gAMA",
+    b"iCCP",
+    b"zTXt",
+    b"iTXt",
+    b"eXIf",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+    b"pHYs",
+    b"IEND",
+    b"abcd",
+)
 
 
 def picture(rng: random.Random) -> bytes:
@@ -53,7 +71,9 @@ def picture(rng: random.Random) -> bytes:
     stream, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = rng.randrange(10)
     if rng.random() < 0.5:
-        image.convert("CMYK" if rng.random() < 0.3 else "RGB").save(stream, "JPEG", exif=exif, progressive=rng.random() < 0.5)
+        image.convert("CMYK" if rng.random() < 0.3 else "RGB").save(
+            stream, "JPEG", exif=exif, progressive=rng.random() < 0.5
+        )
     else:
         notes = PngImagePlugin.PngInfo()
         notes.add_text("a", "b" * 50, zip=True)
@@ -90,7 +110,10 @@ def damaged_picture(rng: random.Random) -> bytes:
 INSTANCES = {
     "info": {"year": 2017},
     "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}],
-    "images": [{"id": 5, "file_name": "a.png", "width": 40, "height": 20}, {"id": 6, "file_name": "b.png", "width": 10, "height": 10}],
+    "images": [
+        {"id": 5, "file_name": "a.png", "width": 40, "height": 20},
+        {"id": 6, "file_name": "b.png", "width": 10, "height": 10},
+    ],
     "annotations": [
         {"image_id": 5, "category_id": 18, "bbox": [10, 5, 20, 10], "iscrowd": 0, "segmentation": [[1, 2.5, 3]]},
         {"image_id": 6, "category_id": 1, "bbox": [3, 3, 0.5, 9]},
@@ -104,7 +127,14 @@ def damaged_coco(rng: random.Random) -> bytes:
     told = mutated_tree(rng, INSTANCES)
     if rng.random() < 0.2 and isinstance(told, dict) and told.get("images"):
         told = told | {
-            "images": [{"id": 5, "file_name": rng.choice(("\ud800.png", "", "..", "a\0b", "é" * 200, "x/" * 900)), "width": 1, "height": 1}]
+            "images": [
+                {
+                    "id": 5,
+                    "file_name": rng.choice(("\ud800.png", "", "..", "a\0b", "é" * 200, "x/" * 900)),
+                    "width": 1,
+                    "height": 1,
+                }
+            ]
         }
     return json.dumps(told).encode()
 
@@ -132,7 +162,9 @@ def read_coco(folder: Path, content: bytes) -> None:
     found = coco(folder, 8)
     assert found.train_objects.isfinite().all()
     # A picture that is not there is the error then.
-    assert not accepted(lambda: found.task(lambda *_: torch.zeros(()), lambda *_: 0.0).rows(torch.tensor([0])), "a missing picture")
+    assert not accepted(
+        lambda: found.task(lambda *_: torch.zeros(()), lambda *_: 0.0).rows(torch.tensor([0])), "a missing picture"
+    )
 
 
 def read_glue(folder: Path, content: bytes) -> None:

@@ -1,4 +1,6 @@
-"""Layer lists, tables and topologies damaged at random: each is read and predicted, or refused in one line.  Seeded; 120 by default."""
+"""Layer lists, tables and topologies damaged at random: each is read and predicted, or refused in one line.  Seeded;
+120 by default.
+"""
 
 import random
 from pathlib import Path
@@ -42,10 +44,14 @@ layers:
   - weight: {name: positions, parameters: 12}
   - linear: {name: head, out: 3, trainable: false}
 """
-TABLE = "kind,name,in,out,size,kernel,stride,padding,bias\nconv,first,3,8,32,3x3,2,1,\nconv,second,,16,,1x3,,0x1,true\nlinear,fc,,10,,,,,\n"
+TABLE = (
+    "kind,name,in,out,size,kernel,stride,padding,bias\n"
+    "conv,first,3,8,32,3x3,2,1,\nconv,second,,16,,1x3,,0x1,true\nlinear,fc,,10,,,,,\n"
+)
 CONVOLUTIONS = (
     "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, Sparsity,\n"
-    "# stem\nConv1, 22, 24, 7, 7, 3, 8, 2, 1:1,\nDPConv, 9, 9, 3, 3, 8, 1, 1, 2:4, // depthwise\nHead,\nfc, 1, 1, 1, 1, 8, 10, 1,\n"
+    "# stem\nConv1, 22, 24, 7, 7, 3, 8, 2, 1:1,\nDPConv, 9, 9, 3, 3, 8, 1, 1, 2:4, // depthwise\nHead,\nfc, 1, 1, 1, "
+    "1, 8, 10, 1,\n"
 )
 PRODUCTS = "Layer, M, N, K, Batch,\nscores, 5, 5, 3, 2,\nfc, 1, 10, 12, 1, #last\n"
 DIALECTS = {
@@ -89,12 +95,20 @@ def test_a_damaged_list_is_predicted_or_refused_in_a_line(seeds: range, tmp_path
         content = damaged(rng, name)
         (tmp_path / name).write_bytes(content)
         device, run = RUNS[seed % len(RUNS)]
-        predicted += accepted(lambda at=tmp_path / name, on=device, how=run: predict(at, on, how), f"{name}: {content!r:.2000}")  # type: ignore[misc]  # called at once
+        predicted += accepted(
+            lambda at=tmp_path / name, on=device, how=run: predict(at, on, how), f"{name}: {content!r:.2000}"
+        )  # type: ignore[misc]  # called at once
     assert 0 < predicted < len(seeds)
 
 
 def damaged(rng: random.Random, name: str) -> bytes:
     text = DIALECTS[name]
     if name.endswith(".yaml") and rng.random() < 0.6:
-        return yaml.safe_dump(mutated_tree(rng, yaml.safe_load(text)), allow_unicode=True).encode("utf-8", "surrogatepass")
-    return mutated_text(rng, text).encode("utf-8", "surrogatepass") if rng.random() < 0.7 else mutated_bytes(rng, text.encode())
+        return yaml.safe_dump(mutated_tree(rng, yaml.safe_load(text)), allow_unicode=True).encode(
+            "utf-8", "surrogatepass"
+        )
+    return (
+        mutated_text(rng, text).encode("utf-8", "surrogatepass")
+        if rng.random() < 0.7
+        else mutated_bytes(rng, text.encode())
+    )

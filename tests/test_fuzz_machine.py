@@ -1,4 +1,5 @@
-"""Damaged machine files, device files and overrides: they load, are shown and run in bounded time, or are refused in one short line.
+"""Damaged machine files, device files and overrides: they load, are shown and run in bounded time, or are refused in
+one short line.
 
 90 cases by default in about 3 s, 900 others under `-m slow`.
 """
@@ -29,7 +30,8 @@ from tests.slow_engine import tensor
 
 LONGEST_S = 5.0
 NETWORK = parse_layer_list(
-    "name: tiny\ninput: [3, 8, 8]\nlayers:\n  - conv: {name: c, out: 8, kernel: 3, padding: 1}\n  - batchnorm: {name: b}\n"
+    "name: tiny\ninput: [3, 8, 8]\nlayers:\n  - conv: {name: c, out: 8, kernel: 3, padding: 1}\n  - batchnorm: "
+    "{name: b}\n"
     "  - relu: {name: r}\n  - linear: {name: l, out: 4}\n",
     "tiny",
 )
@@ -37,7 +39,18 @@ NETWORK = parse_layer_list(
 
 def tiny() -> Trace:
     rng = np.random.default_rng(5)
-    return Trace([Layer("conv", "conv", {"padding": 1}, a=tensor(rng, 1, 16, 4, 4), w=tensor(rng, 8, 16, 3, 3), g=tensor(rng, 1, 8, 4, 4))])
+    return Trace(
+        [
+            Layer(
+                "conv",
+                "conv",
+                {"padding": 1},
+                a=tensor(rng, 1, 16, 4, 4),
+                w=tensor(rng, 8, 16, 3, 3),
+                g=tensor(rng, 1, 8, 4, 4),
+            )
+        ]
+    )
 
 
 def run_machine(path: str, **overrides: object) -> None:
@@ -57,7 +70,9 @@ def run_device(path: str, **overrides: object) -> None:
 
 
 def in_time(action: Callable[..., object], what: str, *arguments: object, **overrides: object) -> bool:
-    """Whether the action is accepted; where it takes long it is run again, since kernels may have been compiled the first time."""
+    """Whether the action is accepted; where it takes long it is run again, since kernels may have been compiled the
+    first time.
+    """
     for _ in range(2):
         start = time.perf_counter()
         good = accepted(lambda: action(*arguments, **overrides), what)
@@ -99,7 +114,10 @@ def test_damaged_files_are_shown_or_refused(seeds: range, tmp_path: Path, capsys
     for seed, rng in generators(seeds):
         path, name = damaged_file(rng, tmp_path)
         what = f"seed {seed}, {name}"
-        for command in (["machine", "show", path], ["machine", "iso-area", "--pe", path, "--baseline", "bf16", "--area", "chip"]):
+        for command in (
+            ["machine", "show", path],
+            ["machine", "iso-area", "--pe", path, "--baseline", "bf16", "--area", "chip"],
+        ):
             assert in_time(main, what, command)
             assert all(len(line) <= 400 for line in capsys.readouterr().err.splitlines()), f"{what}: a long line"
 
@@ -128,5 +146,7 @@ def test_overrides_run_or_are_refused(seeds: range) -> None:
         what = f"seed {seed}, {name}"
         given: dict[str, object] = {}
         if accepted(partial(lambda rng, name, given: given.update(odd_override(rng, name)), rng, name, given), what):
-            good += in_time(run_machine if name in machine_names() else run_device, f"{what}: {str(given)[:100]}", name, **given)
+            good += in_time(
+                run_machine if name in machine_names() else run_device, f"{what}: {str(given)[:100]}", name, **given
+            )
     assert 0 < good < len(seeds)

@@ -1,4 +1,6 @@
-"""Files of measurements damaged at random: each is read whole, or refused in one line, in bounded time.  Seeded; 240 by default."""
+"""Files of measurements damaged at random: each is read whole, or refused in one line, in bounded time.  Seeded; 240 by
+default.
+"""
 
 import random
 from pathlib import Path
@@ -78,5 +80,9 @@ def test_a_damaged_file_is_read_or_refused_in_a_line(seeds: range, tmp_path: Pat
 
 
 def damaged(rng: random.Random, text: str) -> bytes:
-    content = mutated_text(rng, text).encode("utf-8", "surrogatepass") if rng.random() < 0.7 else mutated_bytes(rng, text.encode())
+    content = (
+        mutated_text(rng, text).encode("utf-8", "surrogatepass")
+        if rng.random() < 0.7
+        else mutated_bytes(rng, text.encode())
+    )
     return b"\xef\xbb\xbf" + content if rng.random() < 0.1 else content

@@ -17,13 +17,18 @@ from workloads.matrix import Cost, table, why_unfit
 from workloads.record import Phase, Record, Score, read_record, written
 from workloads.table import WORKLOADS
 
-SELECTS = next(row for row in WORKLOADS.values() if row.work is not None and "looked_at_again" in row.work.__code__.co_consts)
+SELECTS = next(
+    row for row in WORKLOADS.values() if row.work is not None and "looked_at_again" in row.work.__code__.co_consts
+)
 COST = {"bf16": Cost(2.0, 3.0), "ascend310": Cost(1.0, 1.0)}
 OPTIONS = {"workload": SELECTS.name, "seed": 0, "data": None}
 
 
 def record() -> Record:
-    phases = [Phase(name, 8, 3, 100, 90, step_macs=5, samples=24, losses=[1.5, 1.25, 1.0], cpu_seconds=0.5) for name in SELECTS.phases]
+    phases = [
+        Phase(name, 8, 3, 100, 90, step_macs=5, samples=24, losses=[1.5, 1.25, 1.0], cpu_seconds=0.5)
+        for name in SELECTS.phases
+    ]
     scores = [Score(SELECTS.captured, "accuracy", 0.9, 0.3, 10)]
     notes: dict[str, Any] = {"looked_at_again": 6, "samples_without_selection": 96, "kept": 0.5, "what": "text"}
     return Record(phases, scores, notes, {**OPTIONS, "command": "simhw"}, {f"{SELECTS.name}.npz": "0" * 16})
@@ -36,7 +41,9 @@ def asked(folder: Path) -> None:
     assert why_unfit(folder, SELECTS.name, OPTIONS) is not None  # there is no trace
     assert found.phase(SELECTS.captured).batch >= 1
     assert SELECTS.baseline is not None
-    frame = table([SELECTS], {SELECTS.name: COST, SELECTS.baseline: COST}, {SELECTS.name: found, SELECTS.baseline: record()})
+    frame = table(
+        [SELECTS], {SELECTS.name: COST, SELECTS.baseline: COST}, {SELECTS.name: found, SELECTS.baseline: record()}
+    )
     assert len(frame) == 2
     found.write(path)
     again = read_record(path)

@@ -1,6 +1,7 @@
 """Damaged traces: whatever is wrong with one gives one clear line, and `trace validate` finds what a run would refuse.
 
-Archives are damaged byte by byte; members and metadata inside intact archives, so that the damage gets past the checksums.
+Archives are damaged byte by byte; members and metadata inside intact archives, so that the damage gets past the
+checksums.
 """
 
 import json
@@ -47,12 +48,21 @@ METADATA = "metadata.json"
 
 def whole_trace() -> Trace:
     grouped = Layer(
-        "grouped", "conv1d", {"stride": 2, "padding": 1, "groups": 2}, values(7, 2, 4, 5), values(8, 2, 2, 3), values(9, 2, 2, 3)
+        "grouped",
+        "conv1d",
+        {"stride": 2, "padding": 1, "groups": 2},
+        values(7, 2, 4, 5),
+        values(8, 2, 2, 3),
+        values(9, 2, 2, 3),
     )
-    mirrored = Layer("up", "conv_transpose1d", {"stride": 2}, values(10, 1, 2, 3), values(11, 2, 3, 2), values(12, 1, 3, 6))
+    mirrored = Layer(
+        "up", "conv_transpose1d", {"stride": 2}, values(10, 1, 2, 3), values(11, 2, 3, 2), values(12, 1, 3, 6)
+    )
     product = Layer("scores", "matmul", None, values(13, 2, 2, 3, 4), values(14, 2, 2, 4, 5), values(15, 2, 2, 3, 5))
     gates = Layer("gates", "lstm", None, values(16, 3, 2, 4), values(17, 8, 4), values(18, 3, 2, 8))
-    linear = Layer("fc", "linear", None, values(4, 2, 5), values(5, 3, 5), values(6, 2, 3), operations=["forward", "weight_grad"])
+    linear = Layer(
+        "fc", "linear", None, values(4, 2, 5), values(5, 3, 5), values(6, 2, 3), operations=["forward", "weight_grad"]
+    )
     return Trace([convolution(), grouped, mirrored, product, gates, linear])
 
 
@@ -65,13 +75,24 @@ def sampled() -> Trace:
             ProductBlock(0, 0, 32, 16, InMemory(fc.a[32:]), InMemory(fc.w[16:])),
             ProductBlock(0, 0, 0, 0, InMemory(fc.a[:16]), InMemory(fc.w[:16])),
         ],
-        "scores": [ProductBlock(0, 1, 0, 16, InMemory(scores.a[1, :16]), InMemory(np.ascontiguousarray(scores.w[1, :, 16:].T)))],
+        "scores": [
+            ProductBlock(0, 1, 0, 16, InMemory(scores.a[1, :16]), InMemory(np.ascontiguousarray(scores.w[1, :, 16:].T)))
+        ],
     }
     layers = []
     for layer in (fc, scores):
         statistics = {tensor: layer_statistics(layer, tensor) for tensor in layer.shapes}
         blocks = {"forward": cells[layer.name]}
-        layers.append(Layer(layer.name, layer.kind, shapes=layer.shapes, statistics=statistics, blocks=blocks, operations=["forward"]))
+        layers.append(
+            Layer(
+                layer.name,
+                layer.kind,
+                shapes=layer.shapes,
+                statistics=statistics,
+                blocks=blocks,
+                operations=["forward"],
+            )
+        )
     return Trace(layers)
 
 
@@ -82,7 +103,13 @@ def damaged_archive(rng: random.Random, path: Path) -> bytes:
 def damaged_directory(rng: random.Random, path: Path) -> bytes:
     """The end of the file is directory alone, and so are the headers before the members' values."""
     content = path.read_bytes()
-    at = rng.choice((content.index(b"PK\x01\x02"), len(content) - 22, content.index(b"PK\x03\x04", rng.randrange(len(content) // 2))))
+    at = rng.choice(
+        (
+            content.index(b"PK\x01\x02"),
+            len(content) - 22,
+            content.index(b"PK\x03\x04", rng.randrange(len(content) // 2)),
+        )
+    )
     reach = min(len(content), at + rng.choice((22, 46, 400)))
     return content[:at] + mutated_bytes(rng, content[at:reach]) + content[reach:]
 
@@ -91,7 +118,9 @@ def damaged_member(rng: random.Random, path: Path) -> bytes:
     members = members_of(path)
     name = rng.choice([name for name in members if name != METADATA])
     header = members[name][:128]
-    members[name] = mutated_bytes(rng, header) + members[name][128:] if rng.random() < 0.7 else mutated_bytes(rng, members[name])
+    members[name] = (
+        mutated_bytes(rng, header) + members[name][128:] if rng.random() < 0.7 else mutated_bytes(rng, members[name])
+    )
     return zipped(members, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
 
 
@@ -120,11 +149,15 @@ def damaged_record(rng: random.Random, path: Path) -> bytes:
 
 
 def odd_size(rng: random.Random, largest_power: int) -> int:
-    return rng.choice((1, 1, 2, 3, 5, 16, 17, 33, 1 << rng.randint(0, largest_power), (1 << rng.randint(0, largest_power)) + 1))
+    return rng.choice(
+        (1, 1, 2, 3, 5, 16, 17, 33, 1 << rng.randint(0, largest_power), (1 << rng.randint(0, largest_power)) + 1)
+    )
 
 
 def forged_layer(rng: random.Random) -> Layer:
-    """A layer of odd sizes that fit each other: held where they are small, else claimed, with a cell of each product sampled."""
+    """A layer of odd sizes that fit each other: held where they are small, else claimed, with a cell of each product
+    sampled.
+    """
     power, kind = rng.choice((3, 12, 24, 34)), rng.choice(sorted(KINDS))
     geometry: dict[str, list[int] | int] = {}
 
@@ -151,14 +184,24 @@ def forged_layer(rng: random.Random) -> Layer:
     held = {t: values(1, *shape) for t, shape in shapes.items() if prod(shape) <= SMALL_VALUES and rng.random() < 0.9}
     claimed = Layer("forged", kind, geometry, shapes=shapes)
     operations = [o for o in OPERATIONS if rng.random() < 0.7] or ["forward"]
-    blocks = {o: cells for o in operations if not all(t in held for t in OPERANDS[o]) and (cells := forged_blocks(claimed, o))}
-    statistics = {t: layer_statistics(Layer("forged", kind, geometry, **{t: v}), t) for t, v in held.items()} if rng.random() < 0.5 else {}
+    blocks = {
+        o: cells for o in operations if not all(t in held for t in OPERANDS[o]) and (cells := forged_blocks(claimed, o))
+    }
+    statistics = (
+        {t: layer_statistics(Layer("forged", kind, geometry, **{t: v}), t) for t, v in held.items()}
+        if rng.random() < 0.5
+        else {}
+    )
     for tensor, shape in shapes.items():
         if tensor not in held:
             n, none = prod(shape), np.zeros(256, np.int64)
             first = np.array([n], np.int64)
-            statistics[tensor] = TensorStatistics(n, n, np.r_[first, none[1:]], none[:128], first, none[:1], {"bdc": n, "zero": n})
-    return Layer("forged", kind, geometry, operations=operations, shapes=shapes, statistics=statistics, blocks=blocks, **held)
+            statistics[tensor] = TensorStatistics(
+                n, n, np.r_[first, none[1:]], none[:128], first, none[:1], {"bdc": n, "zero": n}
+            )
+    return Layer(
+        "forged", kind, geometry, operations=operations, shapes=shapes, statistics=statistics, blocks=blocks, **held
+    )
 
 
 def forged_blocks(layer: Layer, operation: Operation) -> list[ProductBlock]:
@@ -166,7 +209,10 @@ def forged_blocks(layer: Layer, operation: Operation) -> list[ProductBlock]:
     families = lower(layer, operation, 1)
     if len(families) > 16 or any(family.k() > SMALL_VALUES for family in families):
         return []
-    rows = [(InMemory(values(2, min(BLOCK_ROWS, f.m), f.k())), InMemory(values(3, min(BLOCK_ROWS, f.n), f.k()))) for f in families]
+    rows = [
+        (InMemory(values(2, min(BLOCK_ROWS, f.m), f.k())), InMemory(values(3, min(BLOCK_ROWS, f.n), f.k())))
+        for f in families
+    ]
     return [ProductBlock(number, 0, 0, 0, x, y) for number, (x, y) in enumerate(rows)]
 
 
@@ -195,7 +241,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture
 def little_room() -> Iterator[None]:
     """At most so much more memory than the process has now."""
-    used = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData")).split()[1]) * 1024
+    used = (
+        int(
+            next(
+                line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData")
+            ).split()[1]
+        )
+        * 1024
+    )
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (used + ROOM_BYTES, before[1]))
     yield
@@ -219,7 +272,9 @@ def test_good_traces_pass(good: list[Path]) -> None:
 
 
 def check(path: Path, again: Path, runs: list[Callable[[Trace], object]], what: str) -> None:
-    """Load, validate, run and write a trace: each succeeds or is refused in one line, and a valid one runs and can be written."""
+    """Load, validate, run and write a trace: each succeeds or is refused in one line, and a valid one runs and can be
+    written.
+    """
     began = time.perf_counter()
     if not accepted(lambda: (load_trace(path), trace_hash(path)), what):
         return

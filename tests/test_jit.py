@@ -1,4 +1,6 @@
-"""Compiled kernels: cached under a hash of the sources, loaded only as they were written, compiled anew where that fails."""
+"""Compiled kernels: cached under a hash of the sources, loaded only as they were written, compiled anew where that
+fails.
+"""
 
 import ast
 import os
@@ -30,7 +32,12 @@ def run_kernel(script: str = SMALL_KERNEL, **environment: str) -> list[str]:
     """Cache folder, result, and cache hits and misses of a small kernel in a process of its own."""
     kept = {key: value for key, value in os.environ.items() if key not in ("HOME", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     result = subprocess.run(
-        [sys.executable, "-c", script], env=kept | environment, capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+        [sys.executable, "-c", script],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
@@ -105,7 +112,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "cut off": lambda content: content[: len(content) // 2],
     "one byte short": lambda content: content[:-1],
-    "one bit": lambda content: content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 4]) + content[len(content) // 2 + 1 :],
+    "one bit": lambda content: (
+        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 4]) + content[len(content) // 2 + 1 :]
+    ),
     "first byte": lambda content: bytes([content[0] ^ 1]) + content[1:],
     "zeros": lambda content: bytes(len(content)),
     "longer": lambda content: content + b"x",
@@ -192,7 +201,15 @@ def test_hash_depends_on_contents_not_on_place(package):
 
 
 KERNEL_SOURCES = [
-    *("pe/fpraker.py", "pe/vector.py", "pe/accumulator.py", "tile/fpraker.py", "tile/passes.py", "replay/register.py", "jit.py"),
+    *(
+        "pe/fpraker.py",
+        "pe/vector.py",
+        "pe/accumulator.py",
+        "tile/fpraker.py",
+        "tile/passes.py",
+        "replay/register.py",
+        "jit.py",
+    ),
     # They compile nothing themselves, but constants of theirs are part of compiled code.
     *("replay/record.py", "bfloat16.py", "tile/layout.py"),
 ]
@@ -238,7 +255,10 @@ def test_hash_does_not_change_with_other_sources(package):
 def test_every_module_that_compiles_is_in_the_hash_with_all_that_it_imports():
     # Constants of an imported module are frozen into compiled code, and inlined functions are cached with it.
     sources = kernel_cache.kernel_sources(PACKAGE)
-    modules = {str(path.relative_to(PACKAGE.parent).with_suffix("")).replace(os.sep, "."): path for path in PACKAGE.rglob("*.py")}
+    modules = {
+        str(path.relative_to(PACKAGE.parent).with_suffix("")).replace(os.sep, "."): path
+        for path in PACKAGE.rglob("*.py")
+    }
     for path in modules.values():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom | ast.Import)]

@@ -59,7 +59,9 @@ def test_input_grad_runs_the_rotated_kernel_then_output_channels():
 
 
 def test_weight_grad_runs_output_positions_of_one_image_after_another_per_kernel_position():
-    layer = Layer("c", "conv", {"stride": (1, 2)}, a=numbered(2, 3, 3, 5), w=numbered(2, 3, 2, 3), g=numbered(2, 2, 2, 2))
+    layer = Layer(
+        "c", "conv", {"stride": (1, 2)}, a=numbered(2, 3, 3, 5), w=numbered(2, 3, 2, 3), g=numbered(2, 2, 2, 2)
+    )
     (family,) = lower(layer, "weight_grad", 8)
     assert (family.count, family.m, family.n, family.segments, family.segment_length, family.k()) == (6, 3, 2, 2, 4, 16)
     for index, (ky, kx) in enumerate(product(range(2), range(3))):
@@ -68,7 +70,9 @@ def test_weight_grad_runs_output_positions_of_one_image_after_another_per_kernel
             expected = [[*layer.a[n, c, ky : ky + 2, kx : kx + 3 : 2].ravel(), 0, 0, 0, 0] for n in range(2)]
             np.testing.assert_array_equal(x[c], np.concatenate(expected))
         for o in range(2):
-            np.testing.assert_array_equal(y[o], np.concatenate([[*layer.g[n, o].ravel(), 0, 0, 0, 0] for n in range(2)]))
+            np.testing.assert_array_equal(
+                y[o], np.concatenate([[*layer.g[n, o].ravel(), 0, 0, 0, 0] for n in range(2)])
+            )
 
 
 def test_stride_two_pointwise_gradient_has_one_phase_of_one_tap():
@@ -161,7 +165,8 @@ def test_stride_phases_execute_no_inserted_zeros():
 
 def test_strided_gradient_costs_one_kernel_spread_over_its_phases():
     layer = conv_layer(15, 1, 2, 2, (8, 8), (3, 3), (2, 2), (1, 1), (1, 1), 1)
-    # 3 taps a side split 1 + 2 over the two phases of 4 positions each: (4 + 8)^2 pairs against (8 * 3)^2 with inserted zeros.
+    # 3 taps a side split 1 + 2 over the two phases of 4 positions each: (4 + 8)^2 pairs against (8 * 3)^2 with inserted
+    # zeros.
     families = lower(layer, "input_grad", 8)
     assert sum(f.fed for f in families) == 2 * 2 * (4 + 8) ** 2
     # Of a side's four outputs of three taps one reads padding: 11 of the 12 pairs have a value of G.
@@ -174,9 +179,13 @@ def test_gradient_of_an_unpadded_convolution_counts_no_zeros_around_g():
         layer = conv_layer(15, 1, channels, outputs, (size, size), (5, 5), (1, 1), (0, 0), (1, 1), 1)
         macs = channels * outputs * (size - 4) ** 2 * 25
         assert {o: multiply_accumulates(layer, o) for o in layer.operations} == dict.fromkeys(layer.operations, macs)
-        assert {o: sum(f.real for f in lower(layer, o, 8)) for o in layer.operations} == dict.fromkeys(layer.operations, macs)
+        assert {o: sum(f.real for f in lower(layer, o, 8)) for o in layer.operations} == dict.fromkeys(
+            layer.operations, macs
+        )
         (family,) = lower(layer, "input_grad", 8)
-        assert family.fed == channels * outputs * fed * 25  # 1.96 and 25 times the MACs: the stream, for the switch to leave out
+        assert (
+            family.fed == channels * outputs * fed * 25
+        )  # 1.96 and 25 times the MACs: the stream, for the switch to leave out
 
 
 def test_population_counts_partial_tiles():
@@ -216,7 +225,9 @@ def test_skip_leaves_out_the_kernel_row_above_the_image_for_the_top_rows_only():
     (family,) = lower(layer, "forward", 8, padding="skip")
     x, y = family.product(0)
     np.testing.assert_array_equal(x.live_sets(0, 4), [False] * 3 + [True] * 6)  # top row of windows: ky = 0 is padding
-    np.testing.assert_array_equal(x.live_sets(0, 1), [False] * 4 + [True, True, False, True, True])  # corner: kx = 0 as well
+    np.testing.assert_array_equal(
+        x.live_sets(0, 1), [False] * 4 + [True, True, False, True, True]
+    )  # corner: kx = 0 as well
     assert x.live_sets(0, 8).all()
     assert y.live_sets(0, 2).all()
     assert lower(layer, "forward", 8)[0].product(0)[0].live_sets(0, 4).all()
@@ -246,7 +257,8 @@ class CountingSource:
 
 def test_tensors_are_read_once_and_only_when_an_operand_is_asked_for():
     sources = {
-        t: CountingSource(array) for t, array in (("a", numbered(2, 3, 6, 6)), ("w", numbered(4, 3, 3, 3)), ("g", numbered(2, 4, 3, 3)))
+        t: CountingSource(array)
+        for t, array in (("a", numbered(2, 3, 6, 6)), ("w", numbered(4, 3, 3, 3)), ("g", numbered(2, 4, 3, 3)))
     }
     layer = Layer("c", "conv", {"stride": 2, "padding": 1}, **sources)
     families = lower(layer, "input_grad", 8)
@@ -291,14 +303,23 @@ def sampled_layer(**changes):
     a, w = numbered(2, 3, 6, 4), numbered(4, 3, 3, 3)
     whole = Layer("c", "conv", {"padding": 1}, a=a, w=w)
     x, y = lower(whole, "forward", 1)[0].product(1)
-    cell = {"family": 0, "product": 1, "x_start": 16, "y_start": 0, "x": InMemory(x.rows(16, 32)), "y": InMemory(y.rows(0, 16))} | changes
+    cell = {
+        "family": 0,
+        "product": 1,
+        "x_start": 16,
+        "y_start": 0,
+        "x": InMemory(x.rows(16, 32)),
+        "y": InMemory(y.rows(0, 16)),
+    } | changes
     return whole, Layer("c", "conv", {"padding": 1}, shapes=whole.shapes, blocks={"forward": [ProductBlock(**cell)]})
 
 
 @pytest.mark.parametrize("lane_padding", ["stream", "pack"])
 def test_sampled_blocks_come_padded_to_sets_like_whole_operands(lane_padding):
     whole, layer = sampled_layer()
-    (family,), (reference,) = (lower(each, "forward", 8, lane_padding=lane_padding, padding="skip") for each in (layer, whole))
+    (family,), (reference,) = (
+        lower(each, "forward", 8, lane_padding=lane_padding, padding="skip") for each in (layer, whole)
+    )
     assert (family.count, family.m, family.n, family.k(), family.fed) == (2, 24, 4, reference.k(), reference.fed)
     (block,) = family.blocks
     x, y = reference.product(block.product)
@@ -339,7 +360,12 @@ def test_switches_that_change_the_products_are_refused_for_a_sample():
 
 def test_operation_that_training_did_not_run_is_refused():
     layer = Layer(
-        "conv1", "conv", a=numbered(1, 3, 4, 4), w=numbered(4, 3, 3, 3), g=numbered(1, 4, 2, 2), operations=["forward", "weight_grad"]
+        "conv1",
+        "conv",
+        a=numbered(1, 3, 4, 4),
+        w=numbered(4, 3, 3, 3),
+        g=numbered(1, 4, 2, 2),
+        operations=["forward", "weight_grad"],
     )
     with pytest.raises(TraceError, match="'conv1', operation input_grad: training did not run it"):
         lower(layer, "input_grad", 8)

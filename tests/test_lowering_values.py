@@ -31,7 +31,9 @@ def assemble_input_grad(layer, families):
     remaining = list(families)
     for phase in product(*map(range, geometry.stride)):
         grid, taps = [], []
-        for r, s, p, d, k, n in zip(phase, geometry.stride, geometry.padding, geometry.dilation, kernel, sizes, strict=True):
+        for r, s, p, d, k, n in zip(
+            phase, geometry.stride, geometry.padding, geometry.dilation, kernel, sizes, strict=True
+        ):
             grid.append([i for i in range(n) if (i + p) % s == r])
             taps.append([j for j in range(k) if (j * d) % s == r])
         if not all(grid) or not all(taps):
@@ -62,8 +64,12 @@ def check_against_definition(layer, lanes, lane_padding="stream"):
     geometry = (geo.stride, geo.padding, geo.dilation, geo.groups)
     families = {o: lower(layer, o, lanes, lane_padding=lane_padding) for o in layer.operations}
     np.testing.assert_array_equal(assemble_forward(layer, families["forward"]), oracle.forward(a, w, geometry, g.shape))
-    np.testing.assert_array_equal(assemble_input_grad(layer, families["input_grad"]), oracle.input_grad(a, w, g, geometry))
-    np.testing.assert_array_equal(assemble_weight_grad(layer, families["weight_grad"]), oracle.weight_grad(a, w, g, geometry))
+    np.testing.assert_array_equal(
+        assemble_input_grad(layer, families["input_grad"]), oracle.input_grad(a, w, g, geometry)
+    )
+    np.testing.assert_array_equal(
+        assemble_weight_grad(layer, families["weight_grad"]), oracle.weight_grad(a, w, g, geometry)
+    )
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -114,9 +120,21 @@ def geometries(draw):
 
     kernel, stride, padding, dilation = each(1, 4), each(1, 3), each(0, 2), each(1, 2)
     extra = each(0, 3)
-    sizes = tuple(max(1, d * (k - 1) + 1 - 2 * p) + e for d, k, p, e in zip(dilation, kernel, padding, extra, strict=True))
+    sizes = tuple(
+        max(1, d * (k - 1) + 1 - 2 * p) + e for d, k, p, e in zip(dilation, kernel, padding, extra, strict=True)
+    )
     one_to_two = st.integers(1, 2)
-    return (draw(one_to_two), draw(one_to_two), draw(one_to_two), sizes, kernel, stride, padding, dilation, draw(one_to_two))
+    return (
+        draw(one_to_two),
+        draw(one_to_two),
+        draw(one_to_two),
+        sizes,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        draw(one_to_two),
+    )
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -176,7 +194,9 @@ def test_matmul_is_a_product_per_batch_and_head():
     for operation in layer.operations:
         found = list(products(lower(layer, operation, 8)))
         assert [f.image(i) for f, i, _ in found] == [0, 0, 0, 1, 1, 1]
-        np.testing.assert_array_equal(np.reshape([block for *_, block in found], expected[operation].shape), expected[operation])
+        np.testing.assert_array_equal(
+            np.reshape([block for *_, block in found], expected[operation].shape), expected[operation]
+        )
 
 
 def test_matmul_without_batch_axes_is_one_product():
@@ -226,7 +246,9 @@ def test_skipping_padding_leaves_every_result_as_it_was(name, lane_padding):
     layer = conv_layer(17, *GEOMETRIES[name])
     for operation in ("forward", "input_grad"):
         for stream, skip in zip(
-            lower(layer, operation, 4), lower(layer, operation, 4, lane_padding=lane_padding, padding="skip"), strict=True
+            lower(layer, operation, 4),
+            lower(layer, operation, 4, lane_padding=lane_padding, padding="skip"),
+            strict=True,
         ):
             for index in range(stream.count):
                 x, y = stream.product(index)

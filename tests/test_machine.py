@@ -55,7 +55,8 @@ def compute_power_mw(name: str) -> float:
 
 
 def test_published_areas_and_powers_of_fpraker_follow_from_the_files():
-    # Spec page fpraker.md, section 4: 36 x 317,068 = 11.41 mm^2 and 8 x 1,421,579 = 11.37 mm^2; 3.942 W / 3.800 W = 1.0374.
+    # Spec page fpraker.md, section 4: 36 x 317,068 = 11.41 mm^2 and 8 x 1,421,579 = 11.37 mm^2; 3.942 W / 3.800 W =
+    # 1.0374.
     fpraker, baseline = load_machine("fpraker"), load_machine("bitparallel")
     assert fpraker.tile_area_um2 == 317_068
     assert round(fpraker.compute_area_mm2, 2) == 11.41
@@ -66,8 +67,8 @@ def test_published_areas_and_powers_of_fpraker_follow_from_the_files():
 
 
 def test_published_fp32_areas_and_powers_of_tensordash_follow_from_the_files():
-    # Spec page tensordash.md, section 3: 33.44 / 30.80 mm^2 with the listed parts 30.41 + 0.38 + 0.91 + 1.73 = 33.43 and 30.41 + 0.38 =
-    # 30.79, so a hundredth is the table's own rounding; 14,205 / 13,957 mW to the milliwatt.
+    # Spec page tensordash.md, section 3: 33.44 / 30.80 mm^2 with the listed parts 30.41 + 0.38 + 0.91 + 1.73 = 33.43
+    # and 30.41 + 0.38 = 30.79, so a hundredth is the table's own rounding; 14,205 / 13,957 mW to the milliwatt.
     area, dense_area = (load_machine(name).compute_area_mm2 for name in ("tensordash-fp32", "tensordash-dense-fp32"))
     assert area == pytest.approx(33.44, abs=0.0101)
     assert dense_area == pytest.approx(30.80, abs=0.0101)
@@ -105,7 +106,9 @@ def test_threshold_follows_the_accumulator_unless_it_is_set():
 
 def test_last_part_of_a_name_will_do_where_it_is_the_only_one():
     assert load_machine("fpraker", rows=4).overrides == {"tile.rows": 4}
-    with pytest.raises(MachineError, match=r"no value 'pe_array' to override; there are tile_area_um2.pe_array, tile_power_mw.pe_array"):
+    with pytest.raises(
+        MachineError, match=r"no value 'pe_array' to override; there are tile_area_um2.pe_array, tile_power_mw.pe_array"
+    ):
         load_machine("fpraker", pe_array=1)
 
 
@@ -115,7 +118,11 @@ def test_last_part_of_a_name_will_do_where_it_is_the_only_one():
         ("tile.columns", "memory.container.columns, tile.cols"),
         ("memory.rows", "tile.rows"),
         ("wrong.rows", "tile.rows"),
-        ("banks", "memory.dram.banks, memory.buffers.a.banks, memory.buffers.w.banks, memory.buffers.g.banks, memory.scratchpads.banks"),
+        (
+            "banks",
+            "memory.dram.banks, memory.buffers.a.banks, memory.buffers.w.banks, memory.buffers.g.banks, "
+            "memory.scratchpads.banks",
+        ),
         ("tresholds", "pe.oob_threshold"),
         ("buffers.a.banks", "memory.buffers.a.banks"),
     ],
@@ -177,7 +184,9 @@ def test_command_line_path_with_a_colon(tmp_path):
     assert parse_machine(f"{path}:tiles=4").values.tiles == 4
 
 
-@pytest.mark.parametrize(("text", "says"), [("fpraker:a=1,b", "'b' is not of the form key=value"), ("fpraker:tiles=[1", "not valid YAML")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("fpraker:a=1,b", "'b' is not of the form key=value"), ("fpraker:tiles=[1", "not valid YAML")]
+)
 def test_bad_command_line_overrides(text, says):
     with pytest.raises(MachineError, match=says):
         parse_machine(text)
@@ -187,12 +196,17 @@ def test_bad_command_line_overrides(text, says):
 
 OTHER_VALUES = {
     "conversion": "truncate", "pe.encoder": "binary", "pe.shift_window": 4, "pe.oob_threshold": 12, "pe.oob": "column",
-    "pe.accumulator_fraction_bits": 13, "pe.rounding": "cycle", "pe.chunk": 64, "tile.rows": 4, "tile.cols": 4, "tile.sync": "term",
-    "tile.run_ahead": 2, "tile.exponent_sharing": 1, "lowering.serial": "w", "lowering.padding": "skip", "lowering.lane_padding": "pack",
-    "lowering.fc_windows": "image", "tiles": 35, "clock_hz": 500e6, "tile_area_um2.pe_array": 1, "tile_area_um2.term_encoders": 1,
+    "pe.accumulator_fraction_bits": 13, "pe.rounding": "cycle", "pe.chunk": 64, "tile.rows": 4, "tile.cols": 4,
+    "tile.sync": "term",
+    "tile.run_ahead": 2, "tile.exponent_sharing": 1, "lowering.serial": "w", "lowering.padding": "skip",
+    "lowering.lane_padding": "pack",
+    "lowering.fc_windows": "image", "tiles": 35, "clock_hz": 500e6, "tile_area_um2.pe_array": 1,
+    "tile_area_um2.term_encoders": 1,
     "tile_power_mw.pe_array": 1, "tile_power_mw.term_encoders": 1, "baseline": "tensordash-dense", "name": "other",
-    "memory.model": "ideal", "memory.blocking": "gpoc:1x4x2x1", "memory.compression": "zero", "energy.compute": "lane_cycle",
-    "energy.cells": "lop", "energy.dram.model": "flat", "tile_costs_of": ["tile.rows=4"], "sram_costs_of": ["memory.steps=64"],
+    "memory.model": "ideal", "memory.blocking": "gpoc:1x4x2x1", "memory.compression": "zero",
+    "energy.compute": "lane_cycle",
+    "energy.cells": "lop", "energy.dram.model": "flat", "tile_costs_of": ["tile.rows=4"],
+    "sram_costs_of": ["memory.steps=64"],
 }  # fmt: skip
 SURROUNDINGS = ("memory.", "energy.", "sram.", "memory_area_mm2.")
 ONLY_VALUE = {"pe.kind", "pe.lanes", "description"}
@@ -253,7 +267,9 @@ def test_hash_does_not_change_with_description_provenance_or_spelling(tmp_path):
     assert load_machine("fpraker", description="something else").content_hash == machine.content_hash
     assert load_machine("fpraker", tiles=36).content_hash == machine.content_hash
     assert replace(machine, provenance={}).content_hash == machine.content_hash
-    extended = load_machine(write(tmp_path, "extends: fpraker\ndescription: x\nclock_hz: {value: 600e6, source: mine, confidence: 0.1}\n"))
+    extended = load_machine(
+        write(tmp_path, "extends: fpraker\ndescription: x\nclock_hz: {value: 600e6, source: mine, confidence: 0.1}\n")
+    )
     assert extended.content_hash == machine.content_hash
 
 

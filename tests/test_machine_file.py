@@ -24,7 +24,15 @@ BUNDLED = machine_names()
 
 
 def test_bundled_machines():
-    assert BUNDLED == ["bf16", "bitparallel", "fpraker", "tensordash", "tensordash-dense", "tensordash-dense-fp32", "tensordash-fp32"]
+    assert BUNDLED == [
+        "bf16",
+        "bitparallel",
+        "fpraker",
+        "tensordash",
+        "tensordash-dense",
+        "tensordash-dense-fp32",
+        "tensordash-fp32",
+    ]
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -41,15 +49,30 @@ def test_every_constant_of_a_bundled_machine_has_a_source_and_a_confidence(name)
 
 
 def test_values_of_overrides_are_read_as_yaml():
-    parsed = parse_overrides(["a=4", "b=off", "c=on", "d=null", "e=600e6", "f=1_000", "g=true", "h=0.5", "i=x=y", "j=2024-01-01"])
-    assert parsed == {"a": 4, "b": "off", "c": "on", "d": None, "e": 600e6, "f": 1000, "g": True, "h": 0.5, "i": "x=y", "j": "2024-01-01"}
+    parsed = parse_overrides(
+        ["a=4", "b=off", "c=on", "d=null", "e=600e6", "f=1_000", "g=true", "h=0.5", "i=x=y", "j=2024-01-01"]
+    )
+    assert parsed == {
+        "a": 4,
+        "b": "off",
+        "c": "on",
+        "d": None,
+        "e": 600e6,
+        "f": 1000,
+        "g": True,
+        "h": 0.5,
+        "i": "x=y",
+        "j": "2024-01-01",
+    }
 
 
 # Files of the user's own
 
 
 def test_file_states_only_what_differs(tmp_path):
-    path = write(tmp_path, "extends: fpraker\nname: wide\npe:\n  oob_threshold: {value: 9, source: my thesis, confidence: 0.9}\n")
+    path = write(
+        tmp_path, "extends: fpraker\nname: wide\npe:\n  oob_threshold: {value: 9, source: my thesis, confidence: 0.9}\n"
+    )
     machine = load_machine(path)
     assert (machine.name, machine.values.pe.threshold, machine.values.tiles) == ("wide", 9, 36)
     assert machine.provenance["pe.oob_threshold"].source == "my thesis"
@@ -68,7 +91,9 @@ def test_off_is_a_word_and_600e6_a_number(tmp_path):
     assert load_machine(write(tmp_path, "extends: tensordash\npe: {gate: on}\n")).values.pe.gate == "on"
 
 
-@pytest.mark.parametrize("clock", ["600e6", "600E6", "6.e8", "6.0e+8", "6000000000e-1", "600_000e3", "600_000_000", "600000000.0"])
+@pytest.mark.parametrize(
+    "clock", ["600e6", "600E6", "6.e8", "6.0e+8", "6000000000e-1", "600_000e3", "600_000_000", "600000000.0"]
+)
 def test_every_way_to_write_a_clock(tmp_path, clock):
     assert load_machine(write(tmp_path, f"extends: fpraker\nclock_hz: {clock}\n")).values.clock_hz == 600e6
 
@@ -116,12 +141,27 @@ def test_files_that_extend_each_other_in_a_circle(tmp_path):
         ("extends: fpraker\nclock_hz: .nan\n", "clock_hz: "),
         ("extends: fpraker\npe: {chunk: 32}\n", "pe.chunk: "),
         ("extends: fpraker\npe: {chunk: true}\n", "pe.chunk: "),
-        ("extends: fpraker\ngated_power: [leakage]\n", "gated_power names .'leakage'., which tile_power_mw does not have"),
+        (
+            "extends: fpraker\ngated_power: [leakage]\n",
+            "gated_power names .'leakage'., which tile_power_mw does not have",
+        ),
         ("extends: fpraker\ntiles: {value: 3}\n", "tiles needs exactly value, source and confidence"),
-        ("extends: fpraker\ntiles: {value: 3, source: x, confidence: 1, unit: m}\n", "tiles needs exactly value, source and confidence"),
-        ("extends: fpraker\ntiles: {value: 3, source: x, confidence: 2}\n", "confidence of tiles must lie between 0 and 1"),
-        ("extends: fpraker\ntiles: {value: 3, source: x, confidence: high}\n", "confidence of tiles must lie between 0 and 1"),
-        ("extends: fpraker\ntiles: {value: 3, source: x, confidence: .nan}\n", "confidence of tiles must lie between 0 and 1"),
+        (
+            "extends: fpraker\ntiles: {value: 3, source: x, confidence: 1, unit: m}\n",
+            "tiles needs exactly value, source and confidence",
+        ),
+        (
+            "extends: fpraker\ntiles: {value: 3, source: x, confidence: 2}\n",
+            "confidence of tiles must lie between 0 and 1",
+        ),
+        (
+            "extends: fpraker\ntiles: {value: 3, source: x, confidence: high}\n",
+            "confidence of tiles must lie between 0 and 1",
+        ),
+        (
+            "extends: fpraker\ntiles: {value: 3, source: x, confidence: .nan}\n",
+            "confidence of tiles must lie between 0 and 1",
+        ),
     ],
 )
 def test_file_that_cannot_be_used_is_one_clear_line(tmp_path, text, says):
@@ -181,8 +221,12 @@ def test_file_of_the_users_own_beside_a_bundled_name(tmp_path, monkeypatch):
 
 # Hostile files: refused in a line like any other, and before they cost time or memory
 
-LISTS = "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12))
-MAPS = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(8))}}}\n" for i in range(1, 12))
+LISTS = "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)
+)
+MAPS = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(8))}}}\n" for i in range(1, 12)
+)
 MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}\n" for i in range(1, 12))
 HOSTILE = {
     "list bomb": "extends: fpraker\n" + LISTS + "tiles: *a11\n",
@@ -225,7 +269,10 @@ def test_uncertainty_is_kept_beside_the_source(tmp_path):
 
 @pytest.mark.parametrize("uncertainty", ["-0.1", "many", "1001"])
 def test_uncertainty_out_of_range_is_refused(tmp_path, uncertainty):
-    path = write(tmp_path, f'extends: fpraker\ntiles: {{value: 30, source: "mine", confidence: 0.5, uncertainty: {uncertainty}}}\n')
+    path = write(
+        tmp_path,
+        f'extends: fpraker\ntiles: {{value: 30, source: "mine", confidence: 0.5, uncertainty: {uncertainty}}}\n',
+    )
     with pytest.raises(MachineError, match="uncertainty of tiles must lie between 0 and"):
         load_machine(path)
 
@@ -252,10 +299,13 @@ def test_shared_part_is_no_machine_of_its_own():
     ("text", "value"),
     [
         ("064", 64), ("010", 10), ("08", 8), ("-012", -12), ("+5", 5), ("1_000", 1000), ("600_000_000", 600_000_000),
-        ("0o17", 15), ("0x10", 16), ("1e3", 1000.0), ("600e6", 600e6), ("6.e8", 600e6), (".5", 0.5), ("007.50", 7.5), ("1_0.5", 10.5),
+        ("0o17", 15), ("0x10", 16), ("1e3", 1000.0), ("600e6", 600e6), ("6.e8", 600e6), (".5", 0.5), ("007.50", 7.5),
+        ("1_0.5", 10.5),
         (".inf", float("inf")), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        ("1:30", "1:30"), ("190:20:30", "190:20:30"), ("2024-01-01", "2024-01-01"), ("yes", "yes"), ("off", "off"), ("n", "n"),
-        ("1__0", "1__0"), ("1_", "1_"), ("0b11", "0b11"), ("0o8", "0o8"), ("'064'", "064"), ('"1e3"', "1e3"), ("1,000", "1,000"),
+        ("1:30", "1:30"), ("190:20:30", "190:20:30"), ("2024-01-01", "2024-01-01"), ("yes", "yes"), ("off", "off"),
+        ("n", "n"),
+        ("1__0", "1__0"), ("1_", "1_"), ("0b11", "0b11"), ("0o8", "0o8"), ("'064'", "064"), ('"1e3"', "1e3"),
+        ("1,000", "1,000"),
         ("nan", "nan"), ("=", "="), ("٣", "٣"),
     ],
 )  # fmt: skip
@@ -266,7 +316,8 @@ def test_numbers_are_read_as_people_write_them(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["9" * 41, "9" * 100_000, "1e999", "-1e400", '"\\ud800"', "!!int 5", "1: 2\n1: 3", "? [1]\n: 2", "1\n---\n2"]
+    "text",
+    ["9" * 41, "9" * 100_000, "1e999", "-1e400", '"\\ud800"', "!!int 5", "1: 2\n1: 3", "? [1]\n: 2", "1\n---\n2"],
 )
 def test_what_is_no_plain_yaml_is_refused(text):
     with pytest.raises(yaml.YAMLError):
@@ -303,7 +354,8 @@ def test_numbers_of_files_and_values_are_bounded(tmp_path):
         load_machine(tmp_path / "c0.yaml")
     leaves = [write(tmp_path, "tiles: 3\n", f"{name}.yaml") for name in range(40)]
     middle = [
-        write(tmp_path, f"extends: [{', '.join(map(str, leaves[first : first + 8]))}]\n", f"m{first}.yaml") for first in range(0, 40, 8)
+        write(tmp_path, f"extends: [{', '.join(map(str, leaves[first : first + 8]))}]\n", f"m{first}.yaml")
+        for first in range(0, 40, 8)
     ]
     with pytest.raises(MachineError, match="extends over 32 files"):
         load_machine(write(tmp_path, f"extends: [{', '.join(map(str, middle))}]\n"))
@@ -331,7 +383,10 @@ def test_structure_that_cannot_be_used_is_one_short_line(tmp_path, text, says):
 
 
 def test_empty_section_changes_nothing(tmp_path):
-    assert load_machine(write(tmp_path, "extends: fpraker\ntile: {}\n")).content_hash == load_machine("fpraker").content_hash
+    assert (
+        load_machine(write(tmp_path, "extends: fpraker\ntile: {}\n")).content_hash
+        == load_machine("fpraker").content_hash
+    )
 
 
 def test_file_that_is_not_utf8_and_one_that_may_not_be_read(tmp_path):

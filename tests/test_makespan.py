@@ -1,4 +1,6 @@
-"""Cycles on all tiles of a sample: exact where nothing is missing, else corrected by a bootstrap and honest about it."""
+"""Cycles on all tiles of a sample: exact where nothing is missing, else corrected by a bootstrap and honest
+about it.
+"""
 
 from collections import Counter
 
@@ -80,7 +82,10 @@ def replicated_one_by_one(tallies, tiles, rng):
         for tally in tallies:
             cells = tally.durations
             if not tally.complete:
-                cells = [cells[cell * len(cells) // tally.cells] for cell in rng.choice(tally.cells, len(cells), replace=False)]
+                cells = [
+                    cells[cell * len(cells) // tally.cells]
+                    for cell in rng.choice(tally.cells, len(cells), replace=False)
+                ]
             parts.append(stand_in(np.concatenate(cells), tally))
         loads = tile_loads(np.concatenate(parts), tiles)
         found.append(loads.max() * tiles / loads.sum() if loads.any() else 1.0)

@@ -1,4 +1,6 @@
-"""Blocking: traffic and buffer space against a walk of the loop nest, the search against trying all, and closed forms."""
+"""Blocking: traffic and buffer space against a walk of the loop nest, the search against trying all, and
+closed forms.
+"""
 
 from itertools import product
 from math import prod
@@ -51,7 +53,9 @@ def test_search_finds_the_least_traffic_of_all_blockings_that_fit(problem):
     chosen = search(space, memory)
     assert (chosen.order, chosen.blocks) in fitting
     assert fitting[chosen.order, chosen.blocks] == min(fitting.values())
-    over = [max(0, prod(blocks) - memory.steps) for (_, blocks), size in fitting.items() if size == min(fitting.values())]
+    over = [
+        max(0, prod(blocks) - memory.steps) for (_, blocks), size in fitting.items() if size == min(fitting.values())
+    ]
     assert max(0, chosen.steps - memory.steps) == min(over)
 
 
@@ -63,7 +67,8 @@ def test_among_blockings_of_equal_traffic_search_prefers_short_waits_then_few_st
     fitting = {each: size for each, size in traffic.items() if size is not None}
     assume(fitting)
     equal = [each for each, size in fitting.items() if size == min(fitting.values())]
-    # Where a later block is larger than the first, because padding cuts the first, what is waited for is another question.
+    # Where a later block is larger than the first, because padding cuts the first, what is waited for is another
+    # question.
     assume(all(waits_for_its_largest_blocks(space, each, memory) for each in equal))
     chosen = search(space, memory)
     assert key_of(space, (chosen.order, chosen.blocks), memory) == min(key_of(space, each, memory) for each in equal)
@@ -91,7 +96,8 @@ def test_larger_buffers_never_mean_more_traffic(problem, data):
     space, memory = problem
     sizes = {tensor: getattr(memory.buffers, tensor).capacity_bytes for tensor in TENSORS}
     larger = memory_of(
-        **{tensor: size + data.draw(st.integers(0, 2 * size)) for tensor, size in sizes.items()}, value_bytes=memory.value_bytes
+        **{tensor: size + data.draw(st.integers(0, 2 * size)) for tensor, size in sizes.items()},
+        value_bytes=memory.value_bytes,
     )
     try:
         chosen = search(space, memory)
@@ -137,7 +143,8 @@ def test_a_layer_that_fits_on_chip_crosses_the_pins_once(name, operation):
 PRODUCT = product_shapes("linear", (8, 12), (20, 12), (8, 20))
 COUNT = {"g": 1, "p": 4, "c": 4, "o": 5}
 BLOCK = {"a": 2 * 2 * 3, "w": 2 * 3 * 4, "g": 2 * 2 * 4}
-# The tensor whose blocks stay: the one that the innermost loop leaves alone. The others meet every block of their missing loop.
+# The tensor whose blocks stay: the one that the innermost loop leaves alone. The others meet every block of their
+# missing loop.
 STAYS = {"p": "w", "c": "g", "o": "a"}
 
 
@@ -148,7 +155,8 @@ def test_buffers_of_two_blocks_give_the_refetches_of_the_textbook(order):
     passes = {tensor: tensor_traffic(space, blocking, tensor, memory).passes for tensor in TENSORS}
     expected = {"a": 5, "w": 4, "g": 4} | {STAYS[order[-1]]: 1}
     assert passes == expected
-    # Inputs come once a pass; sums of 4 bytes go out and come back between two passes, values of 2 leave after the last.
+    # Inputs come once a pass; sums of 4 bytes go out and come back between two passes, values of 2 leave after the
+    # last.
     a, w, g = 2 * 8 * 12, 2 * 12 * 20, 2 * 8 * 20
     total = passes["a"] * a + passes["w"] * w + g + 2 * (passes["g"] - 1) * 2 * g
     assert off_chip_bytes(space, order, blocking.blocks, memory) == total
@@ -161,7 +169,8 @@ def test_one_byte_less_than_two_blocks_does_not_fit(order, tensor):
     blocking = Blocking(order, tuple(COUNT[dim] for dim in order))
     short = memory_of(**({name: 2 * size for name, size in BLOCK.items()} | {tensor: 2 * BLOCK[tensor] - 1}))
     with pytest.raises(
-        MachineError, match=f"needs {2 * BLOCK[tensor]} bytes of the buffer of {tensor.upper()}, which has {2 * BLOCK[tensor] - 1}"
+        MachineError,
+        match=f"needs {2 * BLOCK[tensor]} bytes of the buffer of {tensor.upper()}, which has {2 * BLOCK[tensor] - 1}",
     ):
         fixed(space, short, blocking, "layer 'p', operation forward")
 
@@ -178,7 +187,9 @@ def test_a_whole_tensor_needs_no_second_buffer():
 
 
 def test_one_pass_over_a_loop_is_kept_when_two_of_them_fit():
-    """Order p, o, c: A's pass is one row of blocks, met again by each block of outputs; twice that is what keeping it takes."""
+    """Order p, o, c: A's pass is one row of blocks, met again by each block of outputs; twice that is what keeping it
+    takes.
+    """
     space, blocking = space_of(PRODUCT, "forward", 1), Blocking(("g", "p", "o", "c"), (1, 4, 5, 4))
     row = 2 * 2 * 12
     for capacity, passes in ((2 * row, 1), (2 * row - 1, 5)):
@@ -211,12 +222,16 @@ def test_auto_leaves_the_blocking_to_the_search():
     assert parse_blocking("auto") is None
 
 
-UNREADABLE = "|gpco|gpco:1x2x3|gpco:1x2x3x4x5|pgco:1x1x1x1|gpcc:1x1x1x1|gpc:1x1x1|gpco:1x0x1x1|gpco:1x-2x1x1|gpco:1x2.5x1x1|AUTO"
+UNREADABLE = (
+    "|gpco|gpco:1x2x3|gpco:1x2x3x4x5|pgco:1x1x1x1|gpcc:1x1x1x1|gpc:1x1x1|gpco:1x0x1x1|gpco:1x-2x1x1|gpco:1x2.5x1x1|AUTO"
+)
 
 
 @pytest.mark.parametrize("text", UNREADABLE.split("|"))
 def test_a_blocking_that_cannot_be_read_says_how_one_is_written(text):
-    with pytest.raises(ValueError, match=f"blocking {text!r} is neither auto nor loops and counts, such as gpoc:1x4x2x1"):
+    with pytest.raises(
+        ValueError, match=f"blocking {text!r} is neither auto nor loops and counts, such as gpoc:1x4x2x1"
+    ):
         parse_blocking(text)
 
 
@@ -234,24 +249,31 @@ def test_a_wanted_blocking_is_cut_down_to_the_units_of_its_loops(space, order, b
 
 def test_a_wanted_blocking_that_does_not_fit_names_layer_buffer_and_cure():
     message = (
-        r"layer 'p', operation forward: memory.blocking=gpco:1x1x1x1 needs 480 bytes of the buffer of W, which has 479; "
+        r"layer 'p', operation forward: memory.blocking=gpco:1x1x1x1 needs 480 bytes of the buffer of W, which has "
+        r"479; "
         "cut its loops into more blocks, or leave the blocking at auto"
     )
     with pytest.raises(MachineError, match=message):
         fixed(
-            space_of(PRODUCT, "forward", 1), memory_of(w=479), Blocking(("g", "p", "c", "o"), (1, 1, 1, 1)), "layer 'p', operation forward"
+            space_of(PRODUCT, "forward", 1),
+            memory_of(w=479),
+            Blocking(("g", "p", "c", "o"), (1, 1, 1, 1)),
+            "layer 'p', operation forward",
         )
 
 
 def test_names_of_loops_are_those_of_the_walk():
-    assert {tensor: {*RUNS_ALONG[tensor], NOT_ALONG[tensor]} for tensor in TENSORS} == {tensor: set(DIMS) for tensor in TENSORS}
+    assert {tensor: {*RUNS_ALONG[tensor], NOT_ALONG[tensor]} for tensor in TENSORS} == {
+        tensor: set(DIMS) for tensor in TENSORS
+    }
 
 
 def test_partial_sums_that_go_out_and_come_back_count_both_ways():
     """2 x 4 by 4 x 4, values of 1 byte, sums of 2; buffers of two blocks of two values of A and of W, of two outputs.
 
-    Outputs kept, p in 2 blocks and o in 4: A (8) comes 4 times, W (16) twice, G (8) leaves once: 72 bytes.  A kept instead,
-    c in 2 blocks: A once, W twice, and 16 bytes of partial sums go out and come back: 8 + 32 + 8 + 2 * 16 = 80.
+    Outputs kept, p in 2 blocks and o in 4: A (8) comes 4 times, W (16) twice, G (8) leaves once: 72 bytes.  A kept
+    instead, c in 2 blocks: A once, W twice, and 16 bytes of partial sums go out and come back: 8 + 32 + 8 + 2 * 16 =
+    80.
     """
     space = space_of(product_shapes("linear", (2, 4), (4, 4), (2, 4)), "forward", 1)
     memory = memory_of(a=4, w=4, g=2, value_bytes=1, partial_value_bytes=2)

@@ -108,7 +108,9 @@ def cases(draw: st.DrawFn, **limits: float) -> tuple[dict[str, Any], int, list[t
 
 
 def finishes(target: Dram | DramOracle, jobs: list[tuple[Job, float]], chained: bool) -> list[float]:
-    """Finish of every job: chained, it starts a while after the one before has finished; else a while after that one's start."""
+    """Finish of every job: chained, it starts a while after the one before has finished; else a while after that one's
+    start.
+    """
     ends, before, start = [], 0.0, 0.0
     for job, delay in jobs:
         start = (before if chained else start) + delay
@@ -134,7 +136,8 @@ def test_kernel_equals_oracle_in_times_counters_and_intervals(case):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(case=cases(least_live=5.0))
 def test_every_pair_of_commands_keeps_its_distance(case):
-    # The oracle's history against the rules of JEDEC, pair by pair; the kernel has the same times, as the test above shows.
+    # The oracle's history against the rules of JEDEC, pair by pair; the kernel has the same times, as the test above
+    # shows.
     values, container_bytes, jobs, chained = case
     oracle = DramOracle(parameters(**values), container_bytes)
     finishes(oracle, jobs, chained)
@@ -144,7 +147,9 @@ def test_every_pair_of_commands_keeps_its_distance(case):
         assert all(later - earlier >= t["t_rrd"] for earlier, later in itertools.pairwise(acts))
         assert all(later - earlier >= t["t_faw"] for earlier, later in zip(acts, acts[4:], strict=False))
         for one, two in itertools.pairwise(history):
-            gap = {(True, False): t["t_wtr"] + t["read_latency"], (False, True): t["t_rtw"]}.get((one.write, two.write), 0)
+            gap = {(True, False): t["t_wtr"] + t["read_latency"], (False, True): t["t_rtw"]}.get(
+                (one.write, two.write), 0
+            )
             assert two.data - one.end >= gap
         for access in history:
             command = access.data - (t["write_latency"] if access.write else t["read_latency"])
@@ -178,14 +183,18 @@ def test_no_job_finishes_later_with(change, case):
     values, container_bytes, jobs, chained = case
     faster = values | {name: values[name] * factor for name, factor in FASTER[change].items()}
     base = finishes(dram(container_bytes, **values), jobs, chained)
-    assert all(new <= old for new, old in zip(finishes(dram(container_bytes, **faster), jobs, chained), base, strict=True))
+    assert all(
+        new <= old for new, old in zip(finishes(dram(container_bytes, **faster), jobs, chained), base, strict=True)
+    )
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(case=cases())
 def test_no_job_finishes_later_on_channels_twice_as_wide(case):
     values, container_bytes, jobs, chained = case
-    narrow, wide = (finishes(dram(container_bytes, **values | {"channel_bits": bits}), jobs, chained) for bits in (16, 32))
+    narrow, wide = (
+        finishes(dram(container_bytes, **values | {"channel_bits": bits}), jobs, chained) for bits in (16, 32)
+    )
     assert all(new <= old for new, old in zip(wide, narrow, strict=True))
 
 
@@ -196,7 +205,10 @@ def test_no_job_finishes_later_when_one_carries_less_or_starts_earlier(case, whi
     which %= len(jobs)
     (*place, payload, direction), delay = jobs[which]
     base = finishes(dram(container_bytes, **values), jobs, chained)
-    for job in (((*place, max(1, int(payload * share)), direction), delay), ((*place, payload, direction), delay * share)):
+    for job in (
+        ((*place, max(1, int(payload * share)), direction), delay),
+        ((*place, payload, direction), delay * share),
+    ):
         changed = [*jobs[:which], job, *jobs[which + 1 :]]
         ends = finishes(dram(container_bytes, **values), changed, chained)
         assert all(new <= old for new, old in zip(ends, base, strict=True))
@@ -231,7 +243,8 @@ def test_rows_of_one_bank_come_a_row_cycle_apart():
 
 @pytest.mark.parametrize(("rrd", "faw", "apart"), [(10, 60, 15), (10, 20, 10), (4, 8, BURST)])
 def test_rows_of_random_banks_come_as_fast_as_activates_or_bursts(rrd, faw, apart):
-    # A fixed random order of the 8 banks of channel 0, so that a bank comes again after 8 rows: 8 * apart > tRC or tRC / 8 counts.
+    # A fixed random order of the 8 banks of channel 0, so that a bank comes again after 8 rows: 8 * apart > tRC or tRC
+    # / 8 counts.
     model = dram(t_rrd=rrd, t_faw=faw, queue_depth=64, **NEVER)
     order = [3, 0, 6, 2, 7, 5, 1, 4]
     ends = [read(model, 4 * (bank + 8 * turn)) for turn in range(200) for bank in order]
@@ -302,8 +315,8 @@ def test_data_that_end_as_a_refresh_begins_are_not_held_up():
 
 
 def test_a_container_longer_than_several_refresh_intervals_opens_its_row_after_each():
-    # 80 ns of live time between pauses.  Data from 80 to 400 ns of live time: the refresh at 80 closes the row opened ahead, those at
-    # 160, 240 and 320 close it amid the data, and the data end just before the one at 400.
+    # 80 ns of live time between pauses.  Data from 80 to 400 ns of live time: the refresh at 80 closes the row opened
+    # ahead, those at 160, 240 and 320 close it amid the data, and the data end just before the one at 400.
     model = dram(t_refi=316 + 80)
     assert read(model, 0, 2048, 80 - 20 - 18 - 17.5) == 400 + 4 * 316
     assert (model.activates, model.row_misses) == (1 + 1 + 3, 1)

@@ -1,4 +1,6 @@
-"""Block steps against the loop nest walked by hand, and their schedule against a recurrence of sums and maxima without SimPy."""
+"""Block steps against the loop nest walked by hand, and their schedule against a recurrence of sums and maxima without
+SimPy.
+"""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,8 +34,12 @@ def blocked(draw, empty=False):
     blocking = Blocking(order, blocks)
     for tensor in TENSORS:
         assume(empty or min(block_bytes(space, order, blocks, tensor, memory.value_bytes).values()) > 0)
-        assume(tensor_traffic(space, blocking, tensor, memory).need_bytes <= getattr(memory.buffers, tensor).capacity_bytes)
-    memory = memory.model_copy(update={"container": Container(channels=space.container_channels, columns=draw(st.integers(1, 4)))})
+        assume(
+            tensor_traffic(space, blocking, tensor, memory).need_bytes <= getattr(memory.buffers, tensor).capacity_bytes
+        )
+    memory = memory.model_copy(
+        update={"container": Container(channels=space.container_channels, columns=draw(st.integers(1, 4)))}
+    )
     return space, memory, order, blocks, list(steps_of(space, blocking, memory))
 
 
@@ -70,7 +76,9 @@ def test_steps_move_what_their_blocking_says(case):
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(case=blocked())
 def test_every_block_is_there_when_its_step_runs(case):
-    """Inputs are loaded by the first step that meets them, with the bytes of that block; other steps load what a buffer lost."""
+    """Inputs are loaded by the first step that meets them, with the bytes of that block; other steps load what a buffer
+    lost.
+    """
     space, memory, order, blocks, steps = case
     assert len(steps) == int(np.prod(blocks))
     for tensor in set(TENSORS) - {space.output}:
@@ -162,7 +170,9 @@ def test_tensors_of_whole_containers_lie_one_behind_another(case):
 
 @dataclass
 class Pipe:
-    """A DRAM of fixed bandwidth that serves jobs one after another, each a latency after it was handed over at the earliest."""
+    """A DRAM of fixed bandwidth that serves jobs one after another, each a latency after it was handed over at the
+    earliest.
+    """
 
     bytes_per_ns: float
     latency_ns: float = 0.0
@@ -200,8 +210,8 @@ def schedules(draw):
 def recurrence(steps, tile_ns, pipe):
     """(first step's blocks there, tiles done, all done), by sums and maxima in the order that the hierarchy promises.
 
-    Before the blocks of step i come in, step i - 2 has ended, whose buffer half they take; its outputs go out behind them.
-    Step i runs when its blocks are there and, since its outputs need room, those of step i - 2 are out.
+    Before the blocks of step i come in, step i - 2 has ended, whose buffer half they take; its outputs go out behind
+    them. Step i runs when its blocks are there and, since its outputs need room, those of step i - 2 are out.
     """
     loaded, computed, stored = [], [], []
     handed, begun, free = 0.0, 0.0, np.zeros(len(tile_ns))
@@ -209,9 +219,16 @@ def recurrence(steps, tile_ns, pipe):
         if index >= 2:
             handed = max(handed, computed[index - 2])
         if index < len(steps):
-            loaded.append(max([handed] + [pipe.transfer(0, 1, 1, 1, job.raw_bytes, False, handed) for job in steps[index].loads]))
+            loaded.append(
+                max([handed] + [pipe.transfer(0, 1, 1, 1, job.raw_bytes, False, handed) for job in steps[index].loads])
+            )
         if index >= 2:
-            stored.append(max([handed] + [pipe.transfer(0, 1, 1, 1, job.raw_bytes, True, handed) for job in steps[index - 2].stores]))
+            stored.append(
+                max(
+                    [handed]
+                    + [pipe.transfer(0, 1, 1, 1, job.raw_bytes, True, handed) for job in steps[index - 2].stores]
+                )
+            )
         if index < len(steps):
             begun = max([begun, loaded[index], *stored[-1:]])
             free = np.maximum(free, begun) + tile_ns * steps[index].share
@@ -239,8 +256,9 @@ def test_a_schedule_is_its_recurrence(problem, bandwidth, latency):
 def test_loads_hide_behind_tiles_and_tiles_behind_loads():
     """Three steps of 100 bytes in and 10 out, 1 byte a ns, tiles 40 ns a step.
 
-    Loads end at 100 and 200, tiles run 100-140 and 200-240.  Step 2's load is handed over at 140 and ends at 300, step 0's
-    outputs follow to 310, tiles run 310-350.  Step 1's outputs are handed over at 240 and go out to 320, step 2's to 360.
+    Loads end at 100 and 200, tiles run 100-140 and 200-240.  Step 2's load is handed over at 140 and ends at 300, step
+    0's outputs follow to 310, tiles run 310-350.  Step 1's outputs are handed over at 240 and go out to 320, step 2's
+    to 360.
     """
     steps = [Step((a_job(100, False),), (a_job(10, True),), 1 / 3)] * 3
     found = run(steps, np.array([120.0]))
@@ -329,7 +347,9 @@ def blocked_as(layer, operation, text, **buffers):
         # 48 channels: a container of 32 and one of 16, which is half empty; all outputs' first channels are one block.
         blocked_as(product_shapes("linear", (2048, 48), (1024, 48), (2048, 1024)), "forward", "gpco:1x1x2x1"),
         # Partial sums take twice the containers of values.
-        blocked_as(product_shapes("linear", (4096, 256), (4096, 256), (4096, 4096)), "weight_grad", "gpco:1x4x4x2", w=1 << 19),
+        blocked_as(
+            product_shapes("linear", (4096, 256), (4096, 256), (4096, 4096)), "weight_grad", "gpco:1x4x4x2", w=1 << 19
+        ),
     ],
     ids=["a part of a container", "partial sums"],
 )
@@ -340,7 +360,9 @@ def test_no_container_belongs_to_two_tensors(steps):
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(case=blocked(empty=True))
 def test_a_block_of_nothing_is_no_job(case):
-    """The first rows of a kernel with more padding than reach, or the rows between those that stride keeps in an input gradient."""
+    """The first rows of a kernel with more padding than reach, or the rows between those that stride keeps in an input
+    gradient.
+    """
     for step in case[-1]:
         for job in (*step.loads, *step.stores):
             assert job.raw_bytes > 0
@@ -350,16 +372,21 @@ def test_a_block_of_nothing_is_no_job(case):
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(case=blocked())
 def test_the_share_of_a_step_is_that_of_its_multiply_accumulates(case):
-    """Of each copy, row of positions, input channel and output channel there are as many; the last container may hold fewer channels."""
+    """Of each copy, row of positions, input channel and output channel there are as many; the last container may hold
+    fewer channels.
+    """
     space, _, order, blocks, steps = case
     unwindowed = {"g": "a", "p": "g" if space.windowed == "a" else "a", "c": "a", "o": "g"}
-    sizes = {dim: space.extents(dim, space.cuts(dim, blocks[order.index(dim)]), tensor) for dim, tensor in unwindowed.items()}
+    sizes = {
+        dim: space.extents(dim, space.cuts(dim, blocks[order.index(dim)]), tensor) for dim, tensor in unwindowed.items()
+    }
     for step, place in zip(steps, loop_nest(order, blocks), strict=True):
         assert step.share == pytest.approx(np.prod([sizes[dim][place[dim]] / sum(sizes[dim]) for dim in sizes]))
 
 
 def test_partial_sums_are_read_back_after_they_were_written():
-    """The DMA engine takes a step's blocks before the outputs of the step two before, but not where partial sums come back.
+    """The DMA engine takes a step's blocks before the outputs of the step two before, but not where partial sums come
+    back.
 
     Two blocks of outputs take turns, so that step 2 reads what step 0 wrote.
     """

@@ -13,11 +13,21 @@ from simhw.operands import statistics_of
 from tests.slow_engine import tensor
 
 MACHINES = ("fpraker", "tensordash")
-WAYS_TO_DOUBLE_BANDWIDTH = ({"memory.dram.channels": 8}, {"memory.dram.channel_bits": 32}, {"memory.dram.transfers_per_s": 6.4e9})
+WAYS_TO_DOUBLE_BANDWIDTH = (
+    {"memory.dram.channels": 8},
+    {"memory.dram.channel_bits": 32},
+    {"memory.dram.transfers_per_s": 6.4e9},
+)
 
 
 def convolution(
-    seed: int = 0, images: int = 2, channels: int = 24, filters: int = 40, size: int = 9, kernel: int = 3, stride: int = 1
+    seed: int = 0,
+    images: int = 2,
+    channels: int = 24,
+    filters: int = 40,
+    size: int = 9,
+    kernel: int = 3,
+    stride: int = 1,
 ) -> Layer:
     rng = np.random.default_rng(seed)
     out = (size + 2 * (kernel // 2) - kernel) // stride + 1
@@ -34,19 +44,34 @@ def convolution(
 def shaped(images: int, channels: int, filters: int, size: int, kernel: int) -> Layer:
     """A layer without values: what the memories see of it."""
     out = size + 2 * (kernel // 2) - kernel + 1
-    shapes = {"a": (images, channels, size, size), "w": (filters, channels, kernel, kernel), "g": (images, filters, out, out)}
+    shapes = {
+        "a": (images, channels, size, size),
+        "w": (filters, channels, kernel, kernel),
+        "g": (images, filters, out, out),
+    }
     return Layer("conv", "conv2d", {"stride": 1, "padding": kernel // 2}, shapes=shapes)
 
 
 def cost_of(layer: Layer, operation: str, machine, cycles_per_set: float = 1.0):
     """The layer through the memories of a machine whose tiles share its sets evenly."""
     shapes = layer.shapes
-    windows, filters, sets = shapes["g"][2] * shapes["g"][3], shapes["w"][0], shapes["w"][1] * shapes["w"][2] * shapes["w"][3] / 8
+    windows, filters, sets = (
+        shapes["g"][2] * shapes["g"][3],
+        shapes["w"][0],
+        shapes["w"][1] * shapes["w"][2] * shapes["w"][3] / 8,
+    )
     passes = PassShape(
-        "a" if operation != "input_grad" else "g", "w" if operation != "weight_grad" else "g", 1, -(-windows // 8), -(-filters // 8), sets
+        "a" if operation != "input_grad" else "g",
+        "w" if operation != "weight_grad" else "g",
+        1,
+        -(-windows // 8),
+        -(-filters // 8),
+        sets,
     )
     tiles = machine.values.tiles
-    return memory_cost(layer, operation, machine, [passes], np.full(tiles, cycles_per_set * passes.passes * sets / tiles))
+    return memory_cost(
+        layer, operation, machine, [passes], np.full(tiles, cycles_per_set * passes.passes * sets / tiles)
+    )
 
 
 layers = st.builds(
@@ -90,7 +115,9 @@ def test_causes_add_up_to_the_time(name, overrides):
 def test_transposers_and_buffers_are_named_where_they_hold_the_tiles_up():
     layer = convolution(channels=64, filters=64)
     plain = simulate_layer(layer, "weight_grad", load_machine("fpraker", **{"memory.dram.channels": 64}))
-    slow = simulate_layer(layer, "weight_grad", load_machine("fpraker", **{"memory.dram.channels": 64, "memory.transposers.count": 1}))
+    slow = simulate_layer(
+        layer, "weight_grad", load_machine("fpraker", **{"memory.dram.channels": 64, "memory.transposers.count": 1})
+    )
     assert slow.cost.bound_by == "transposer"
     assert plain.cost.shares["transposer"] == 0
     # An access per transposer and cycle: none can be faster than its accesses.
@@ -98,7 +125,9 @@ def test_transposers_and_buffers_are_named_where_they_hold_the_tiles_up():
     # Nine positions leave weights little reuse: one bank serves their eight rows one by one.
     few = convolution(images=1, size=3, channels=64, filters=256)
     wide, narrow = (
-        simulate_layer(few, "forward", load_machine("fpraker", **{"memory.dram.channels": 64, "memory.buffers.w.banks": banks}))
+        simulate_layer(
+            few, "forward", load_machine("fpraker", **{"memory.dram.channels": 64, "memory.buffers.w.banks": banks})
+        )
         for banks in (9, 1)
     )
     assert narrow.cost.bound_by == "buffer"
@@ -134,7 +163,12 @@ def test_layer_that_fits_on_chip_is_never_slower_with_larger_buffers(layer, oper
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(layer=layers, operation=st.sampled_from(["forward", "input_grad", "weight_grad"]), slow=st.floats(0.1, 8), more=st.floats(1, 4))
+@given(
+    layer=layers,
+    operation=st.sampled_from(["forward", "input_grad", "weight_grad"]),
+    slow=st.floats(0.1, 8),
+    more=st.floats(1, 4),
+)
 def test_slower_tiles_cost_at_most_what_they_lose(layer, operation, slow, more):
     # So half the width of the confidence interval of the tiles' time bounds that of the whole.
     machine = load_machine("fpraker")
@@ -164,7 +198,8 @@ def test_blocking_that_does_not_fit_is_refused_with_the_buffer_and_its_size():
     small = {"memory.buffers.a.bank_bytes": 16, "memory.blocking": "gpco:1x1x1x1"}
     with pytest.raises(
         MachineError,
-        match=r"layer 'conv', operation forward: memory\.blocking=gpco:1x1x1x1 needs .* bytes of the buffer of A, which has 144",
+        match=r"layer 'conv', operation forward: memory\.blocking=gpco:1x1x1x1 needs .* bytes of the buffer of A, "
+        r"which has 144",
     ):
         simulate_layer(convolution(), "forward", load_machine("fpraker", **small))
     with pytest.raises(MachineError, match="neither auto nor loops and counts"):
@@ -190,7 +225,9 @@ def test_compression_is_that_of_the_codecs_and_never_grows_a_tensor():
 def test_columns_three_apart_meet_in_banks():
     # Stride 3 puts the next position 12 accesses on, so that eight of them share three of nine banks: three meet.
     free, met = (
-        simulate_layer(convolution(size=size, stride=stride, kernel=1, channels=64), "forward", "fpraker").cost.memory.on_chip
+        simulate_layer(
+            convolution(size=size, stride=stride, kernel=1, channels=64), "forward", "fpraker"
+        ).cost.memory.on_chip
         for size, stride in ((8, 1), (22, 3))
     )
     assert free.buffer_reads == met.buffer_reads  # eight by eight positions both
@@ -208,4 +245,6 @@ def test_step_of_several_layers_adds_up():
     assert total.overall_speedup == pytest.approx(total.baseline_overall.time_s / total.overall.time_s)
     frame = results.frame
     assert frame["overall_cycles"].sum() == pytest.approx(total.overall.cycles)
-    assert (frame["off_chip_bytes"] == frame[[f"{name}_{way}_bytes" for name in "awg" for way in ("in", "out")]].sum(axis=1)).all()
+    assert (
+        frame["off_chip_bytes"] == frame[[f"{name}_{way}_bytes" for name in "awg" for way in ("in", "out")]].sum(axis=1)
+    ).all()

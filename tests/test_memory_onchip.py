@@ -7,7 +7,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from simhw.memory.onchip import TRANSPOSED, PassShape, TileShape, _meeting, meeting_cycles, on_chip, slice_reuse, slice_values
+from simhw.memory.onchip import (
+    TRANSPOSED,
+    PassShape,
+    TileShape,
+    _meeting,
+    meeting_cycles,
+    on_chip,
+    slice_reuse,
+    slice_values,
+)
 from simhw.memory.parameters import Buffer, Buffers, Container, Scratchpads, Transposers
 from simhw.trace.layer import OPERANDS, OPERATIONS
 from tests.memory_parts import conv_shapes, memory_of, product_shapes
@@ -20,7 +29,11 @@ TENSORDASH_TILE = TileShape(4, 4, 16, 16)
 def banked(banks, access_bytes=16, instances=1, channels=32, **changes):
     """FPRaker's hierarchy with so many banks in every buffer."""
     buffer = Buffer(instances=instances, banks=banks, bank_bytes=1 << 20, access_bytes=access_bytes)
-    return memory_of(buffers=Buffers(a=buffer, w=buffer, g=buffer), container=Container(channels=channels, columns=channels), **changes)
+    return memory_of(
+        buffers=Buffers(a=buffer, w=buffer, g=buffer),
+        container=Container(channels=channels, columns=channels),
+        **changes,
+    )
 
 
 def tensordash_banks(banks):
@@ -73,10 +86,19 @@ def test_meetings_of_activations_are_those_of_their_bank_numbers(out, stride, ro
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(outputs=st.integers(1, 40), inputs=st.integers(1, 40), rows=st.integers(1, 16), banks=st.integers(1, 10))
 def test_rows_of_weights_and_gradients_lie_side_by_side(outputs, inputs, rows, banks):
-    """Weights: a row for each output channel, or for each input channel of an input gradient; gradients: a column for each sample."""
+    """Weights: a row for each output channel, or for each input channel of an input gradient; gradients: a column for
+    each sample.
+    """
     layer, memory = product_shapes("linear", (7, inputs), (outputs, inputs), (7, outputs)), banked(banks)
-    for operation, tensor, number in (("forward", "w", outputs), ("input_grad", "w", inputs), ("weight_grad", "g", 7), ("forward", "a", 7)):
-        assert meeting_cycles(layer, operation, tensor, rows, memory) == cycles_of_meetings(range(number), rows, 4, banks)
+    for operation, tensor, number in (
+        ("forward", "w", outputs),
+        ("input_grad", "w", inputs),
+        ("weight_grad", "g", 7),
+        ("forward", "a", 7),
+    ):
+        assert meeting_cycles(layer, operation, tensor, rows, memory) == cycles_of_meetings(
+            range(number), rows, 4, banks
+        )
 
 
 def test_an_image_of_many_positions_has_the_meetings_of_its_first_rows():
@@ -84,7 +106,9 @@ def test_an_image_of_many_positions_has_the_meetings_of_its_first_rows():
     layer = strided(1, columns=100, rows=300)
     places = places_read((300, 100), (1, 1), 100)
     for banks in (4, 5, 9):
-        assert meeting_cycles(layer, "forward", "a", 8, banked(banks)) == pytest.approx(cycles_of_meetings(places, 8, 4, banks), rel=0.02)
+        assert meeting_cycles(layer, "forward", "a", 8, banked(banks)) == pytest.approx(
+            cycles_of_meetings(places, 8, 4, banks), rel=0.02
+        )
 
 
 # --- scratchpads ---
@@ -128,8 +152,12 @@ def walked(shape, tile, memory):
     return accesses, sums * memory.partial_value_bytes / (tile.lanes * memory.value_bytes)
 
 
-tiles_small = st.builds(TileShape, st.sampled_from((1, 2, 4)), st.sampled_from((1, 2, 4)), st.just(8), st.integers(1, 6))
-shapes_small = st.builds(PassShape, st.just("a"), st.just("w"), st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
+tiles_small = st.builds(
+    TileShape, st.sampled_from((1, 2, 4)), st.sampled_from((1, 2, 4)), st.just(8), st.integers(1, 6)
+)
+shapes_small = st.builds(
+    PassShape, st.just("a"), st.just("w"), st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)
+)
 
 
 @st.composite
@@ -159,7 +187,9 @@ def test_scratchpads_of_a_full_grid_are_written_once_a_fetch_and_tile(numbers, h
     (tile, memory), (clusters, times_x, times_y, sets) = hierarchy, numbers
     shape = PassShape("a", "w", clusters, times_x, times_y * slice_reuse(tile, memory) * tile.tiles, sets)
     accesses, sums = walked(shape, tile, memory)
-    assert on_chip(LINEAR, "forward", [shape], tile, memory).scratchpad_writes == pytest.approx(accesses.pad_writes + sums)
+    assert on_chip(LINEAR, "forward", [shape], tile, memory).scratchpad_writes == pytest.approx(
+        accesses.pad_writes + sums
+    )
 
 
 def test_accesses_of_several_shapes_add_up():
@@ -193,7 +223,13 @@ def runs(draw):
     operation = draw(st.sampled_from(OPERATIONS))
     x, y = draw(st.permutations(OPERANDS[operation]))
     shape = PassShape(x, y, *draw(st.tuples(st.integers(1, 3), *[st.integers(1, 9)] * 3)))
-    return layer, operation, [shape], draw(tiles_small), banked(draw(st.integers(1, 9)), instances=draw(st.integers(1, 3)))
+    return (
+        layer,
+        operation,
+        [shape],
+        draw(tiles_small),
+        banked(draw(st.integers(1, 9)), instances=draw(st.integers(1, 3))),
+    )
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -208,7 +244,9 @@ def test_every_pass_costs_something_and_nothing_is_negative(run):
 def test_transposers_take_the_tensors_whose_sets_run_across_channels(operation):
     """A square of channels by neighbours turns an access a cycle; forward needs none, an input gradient W alone."""
     x, y = OPERANDS[operation]
-    chip = on_chip(LINEAR, operation, [PassShape(x, y, 1, 8, 8, 8)], FPRAKER_TILE, memory_of(transposers=Transposers(count=3)))
+    chip = on_chip(
+        LINEAR, operation, [PassShape(x, y, 1, 8, 8, 8)], FPRAKER_TILE, memory_of(transposers=Transposers(count=3))
+    )
     turned = {"forward": (), "input_grad": ("w",), "weight_grad": ("a", "g")}[operation]
     assert TRANSPOSED[operation] == turned
     assert chip.transposed == sum(chip.buffer_reads[tensor] for tensor in turned)
@@ -238,14 +276,21 @@ def test_spare_banks_serve_further_sets_at_once():
 
 
 def test_time_is_linear_in_the_number_of_clusters():
-    once, twice = (on_chip(LINEAR, "weight_grad", [PassShape("a", "g", n, 5, 7, 3)], FPRAKER_TILE, memory_of()) for n in (1, 2))
+    once, twice = (
+        on_chip(LINEAR, "weight_grad", [PassShape("a", "g", n, 5, 7, 3)], FPRAKER_TILE, memory_of()) for n in (1, 2)
+    )
     for name in ("scratchpad_reads", "scratchpad_writes", "transposed", "buffer_cycles", "transposer_cycles"):
         assert getattr(twice, name) == pytest.approx(2 * getattr(once, name))
 
 
 def test_no_tile_pass_makes_no_access():
     chip = on_chip(LINEAR, "forward", [], FPRAKER_TILE, memory_of())
-    assert (chip.buffer_reads, chip.scratchpad_reads, chip.scratchpad_writes, chip.buffer_cycles) == ({"a": 0, "w": 0}, 0, 0, 0)
+    assert (chip.buffer_reads, chip.scratchpad_reads, chip.scratchpad_writes, chip.buffer_cycles) == (
+        {"a": 0, "w": 0},
+        0,
+        0,
+        0,
+    )
     assert (chip.transposed, chip.transposer_cycles) == (0, 0)
 
 
@@ -261,7 +306,9 @@ def test_a_slice_is_whole_sets():
 def test_a_scratchpad_is_written_only_in_tiles_that_work(shape, hierarchy):
     tile, memory = hierarchy
     accesses, sums = walked(shape, tile, memory)
-    assert on_chip(LINEAR, "forward", [shape], tile, memory).scratchpad_writes == pytest.approx(accesses.pad_writes + sums)
+    assert on_chip(LINEAR, "forward", [shape], tile, memory).scratchpad_writes == pytest.approx(
+        accesses.pad_writes + sums
+    )
 
 
 def test_time_of_a_buffer_does_not_grow_with_its_banks():

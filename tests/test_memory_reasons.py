@@ -1,4 +1,6 @@
-"""What is said of memories: why speed-ups differ with and without them, and what makes the figures less than certain."""
+"""What is said of memories: why speed-ups differ with and without them, and what makes the figures less
+than certain.
+"""
 
 import re
 from dataclasses import replace
@@ -28,7 +30,10 @@ def product(kind: str, *shapes: tuple[int, ...]) -> Layer:
 
 def width(sheet: Sheet) -> int:
     """Columns of a terminal that a table takes: a blank at either side and between cells."""
-    return 2 + sum(1 + max(len(heading), *(len(row[index]) for row in sheet.rows)) for index, (heading, _) in enumerate(sheet.columns))
+    return 2 + sum(
+        1 + max(len(heading), *(len(row[index]) for row in sheet.rows))
+        for index, (heading, _) in enumerate(sheet.columns)
+    )
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -42,12 +47,16 @@ def test_times_that_are_named_make_both_speedups(machine: str) -> None:
     base = each.total.baseline_overall
     assert base is not None
     clock, base_clock = each.machine.values.clock_hz, each.baseline.values.clock_hz if each.baseline else float("nan")
-    assert base.shares["compute"] / base_clock / (overall.shares["compute"] / clock) == pytest.approx(each.total.speedup)
+    assert base.shares["compute"] / base_clock / (overall.shares["compute"] / clock) == pytest.approx(
+        each.total.speedup
+    )
     assert (computing, waiting) == pytest.approx(
-        (overall.shares["compute"] / clock * 1e3, (overall.cycles - overall.shares["compute"]) / clock * 1e3), abs=5.1e-4
+        (overall.shares["compute"] / clock * 1e3, (overall.cycles - overall.shares["compute"]) / clock * 1e3),
+        abs=5.1e-4,
     )
     assert (base_computing, base_waiting) == pytest.approx(
-        (base.shares["compute"] / base_clock * 1e3, (base.cycles - base.shares["compute"]) / base_clock * 1e3), abs=5.1e-4
+        (base.shares["compute"] / base_clock * 1e3, (base.cycles - base.shares["compute"]) / base_clock * 1e3),
+        abs=5.1e-4,
     )
     assert f"Why {each.total.overall_speedup:.3f}x with memories and {each.total.speedup:.3f}x without" in why
 
@@ -60,7 +69,9 @@ def test_waiting_and_bounds_are_shares_of_the_time() -> None:
     shares = [int(number) for number in re.findall(r"(\d+)%", bound.partition("bound by each:")[2])]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(100, abs=len(shares))
-    assert f"memories take {1 - overall.groups['core'].mid / overall.energy_j.mid:.1%} of the machine's energy" in energy
+    assert (
+        f"memories take {1 - overall.groups['core'].mid / overall.energy_j.mid:.1%} of the machine's energy" in energy
+    )
 
 
 def test_without_a_baseline_only_the_bound_is_said() -> None:
@@ -98,7 +109,9 @@ def test_ideal_memories_need_no_cautions_and_have_no_tables() -> None:
     ideal = simulated(**{"memory.model": "ideal"})
     assert not has_memories(ideal)
     assert ideal.memory_cautions == []
-    assert "overall speed-up" not in {heading for sheet in (performance_sheet(ideal), layer_sheet(ideal)) for heading, _ in sheet.columns}
+    assert "overall speed-up" not in {
+        heading for sheet in (performance_sheet(ideal), layer_sheet(ideal)) for heading, _ in sheet.columns
+    }
 
 
 def test_memories_of_the_baseline_alone_are_shown_too() -> None:
@@ -142,7 +155,9 @@ def test_energy_components_add_up_to_their_total(machine: str) -> None:
     each = result(machine)
     sheet = energy_sheet(each)
     assert [row[0] for row in sheet.rows if row[0]] == [*GROUP_NAMES.values(), "total"]
-    assert [row[1] for row in sheet.rows[:-1]] == [component_name(component) for group in GROUPS.values() for component in group]
+    assert [row[1] for row in sheet.rows[:-1]] == [
+        component_name(component) for group in GROUPS.values() for component in group
+    ]
     for index, (_, overall) in enumerate(sides(each)):
         column = 2 + 3 * index
         # Each cell has four digits.

@@ -79,8 +79,12 @@ def test_a_block_of_weights_or_of_the_unwindowed_tensor_holds_just_what_its_mult
         for bounds in product(*(cuts_to_try(space, dim) for dim in TENSOR_DIMS[tensor])):
             blocks = defaultdict(set)
             for place, element in touched(name, operation)[0][tensor]:
-                blocks[tuple(block_of(*each) for each in zip(TENSOR_DIMS[tensor], place, bounds, strict=True))].add(element)
-            extents = [space.extents(dim, list(cut), tensor) for dim, cut in zip(TENSOR_DIMS[tensor], bounds, strict=True)]
+                blocks[tuple(block_of(*each) for each in zip(TENSOR_DIMS[tensor], place, bounds, strict=True))].add(
+                    element
+                )
+            extents = [
+                space.extents(dim, list(cut), tensor) for dim, cut in zip(TENSOR_DIMS[tensor], bounds, strict=True)
+            ]
             factor = space.taps if tensor == "w" else 1
             for index in product(*(range(len(cut)) for cut in bounds)):
                 size = factor * prod(extent[i] for extent, i in zip(extents, index, strict=True))
@@ -104,7 +108,9 @@ def rows_brought_in(rows, start, stop, count, height):
 
 @every_operation
 @every_layer
-def test_a_block_of_the_windowed_tensor_holds_whole_rows_from_the_first_that_it_reads_to_the_next_blocks(name, operation):
+def test_a_block_of_the_windowed_tensor_holds_whole_rows_from_the_first_that_it_reads_to_the_next_blocks(
+    name, operation
+):
     layer, space = LAYERS[name], loop_space(name, operation)
     tensor, convolution = space.windowed, layer.kind in CONVOLUTIONS
     places, rows = touched(name, operation)
@@ -139,7 +145,9 @@ def test_channels_of_the_windowed_tensor_are_those_that_a_block_reads(name, oper
 @every_operation
 @every_layer
 def test_no_row_is_counted_that_is_not_read_where_reads_leave_no_gap(name, operation):
-    """Reads leave none without dilation, as long as the kernel is not shorter than the stride; an input gradient's never do."""
+    """Reads leave none without dilation, as long as the kernel is not shorter than the stride; an input gradient's
+    never do.
+    """
     layer, space = LAYERS[name], loop_space(name, operation)
     if layer.kind in CONVOLUTIONS:
         stride, dilation, taps = layer.geometry.stride[0], layer.geometry.dilation[0], layer.shapes["w"][2]
@@ -149,9 +157,14 @@ def test_no_row_is_counted_that_is_not_read_where_reads_leave_no_gap(name, opera
     height = space.rows.other_count
     for bounds in cuts_to_try(space, "p"):
         for (start, stop), extent in zip(bounds, space.extents("p", list(bounds), space.windowed), strict=True):
-            # The first block of an image brings in what lies before the first window too, the last what lies behind the last.
+            # The first block of an image brings in what lies before the first window too, the last what lies behind the
+            # last.
             if start % space.rows.count and stop % space.rows.count:
-                read = {row for position, row in rows if start <= position < stop and row.denominator == 1 and 0 <= row < height}
+                read = {
+                    row
+                    for position, row in rows
+                    if start <= position < stop and row.denominator == 1 and 0 <= row < height
+                }
                 assert extent == len(read) * space.rows.other_row_values
 
 
@@ -168,7 +181,9 @@ def test_values_of_a_whole_tensor_are_those_of_its_shape(name, operation):
 def test_an_output_belongs_to_one_place_of_its_loops(name, operation):
     """So only the loop that the operation reduces over adds to it, and blocks of an output never share an element."""
     space = loop_space(name, operation)
-    assert {tensor: set(dims) for tensor, dims in TENSOR_DIMS.items()} == {tensor: set(dims) for tensor, dims in RUNS_ALONG.items()}
+    assert {tensor: set(dims) for tensor, dims in TENSOR_DIMS.items()} == {
+        tensor: set(dims) for tensor, dims in RUNS_ALONG.items()
+    }
     assert space.reduction == NOT_ALONG[space.output]
     owners = defaultdict(set)
     for place, element in touched(name, operation)[0][space.output]:
@@ -198,7 +213,9 @@ def test_sizes_of_blocks_in_closed_form_are_those_of_the_blocks_one_by_one(space
 def test_sizes_of_blocks_cost_nothing_whatever_the_batch():
     images = 10**15
     space = Space("forward", 1, images, Rows(8, 8, 10, 10, (1, 1, 0, 2)), 16, 32, 9, 32)
-    assert space.sizes("p", 10**9, "a") == Sizes(10**9, images * 10 * 10, 10**6 * 10 * 10, 10**6 * 10 * 10, 10**6 * 10 * 10)
+    assert space.sizes("p", 10**9, "a") == Sizes(
+        10**9, images * 10 * 10, 10**6 * 10 * 10, 10**6 * 10 * 10, 10**6 * 10 * 10
+    )
     assert space.count("p", 4 * images) == 4 * images
     rows = Space("forward", 1, 1, Rows(images, 1, images, 1, (1, 1, 0, 0)), 16, 32, 1, 32)
     assert rows.sizes("p", 3, "a") == Sizes(3, images, images // 3 + 1, images // 3 + 1, images - 2 * (images // 3 + 1))

@@ -33,7 +33,11 @@ def executed(path: Path, scratch: Path) -> nbformat.NotebookNode:
         patch.setenv("IPYTHONDIR", str(scratch / "ipython"))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]))
         client = NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": str(FOLDER)}},
         )
         client.execute()
     return notebook
@@ -61,7 +65,9 @@ def test_a_notebook_runs_and_shows_what_it_holds(path: Path, tmp_path: Path) -> 
     fresh = executed(path, tmp_path)
     code = [cell for cell in fresh.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert not [each for cell in code for each in cell.outputs if each.output_type == "error" or each.get("name") == "stderr"]
+    assert not [
+        each for cell in code for each in cell.outputs if each.output_type == "error" or each.get("name") == "stderr"
+    ]
     figures = outputs(fresh, "image/png")
     assert len(figures) >= 3
     assert len(outputs(held, "image/png")) == len(figures)
@@ -75,7 +81,9 @@ def test_a_notebook_is_valid_and_small_enough_to_be_shown(path: Path) -> None:
     nbformat.validate(notebook)
     assert path.stat().st_size <= LARGEST_BYTES
     assert notebook.cells[0].cell_type == "markdown"
-    assert str(FOLDER.parent) not in path.read_text(encoding="utf-8"), "it names a folder of the machine that it was run on"
+    assert str(FOLDER.parent) not in path.read_text(encoding="utf-8"), (
+        "it names a folder of the machine that it was run on"
+    )
 
 
 def test_a_notebook_that_fails_is_not_taken_for_one_that_ran(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Which operand takes the X side: fewer terms for FPRaker, more zeros for TensorDash, both for an oracle, and the first where equal."""
+"""Which operand takes the X side: fewer terms for FPRaker, more zeros for TensorDash, both for an oracle, and the first
+where equal.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,10 @@ def chosen(layer, operation, machine="fpraker", **overrides):
 
 
 def test_the_example_values_have_the_terms_that_the_tests_rest_on():
-    assert [[int(term_counts(e)[v & 0x7F]) for v in (ONE, BITS, ALTERNATING)] for e in ("naf", "binary")] == [[1, 3, 4], [1, 5, 4]]
+    assert [[int(term_counts(e)[v & 0x7F]) for v in (ONE, BITS, ALTERNATING)] for e in ("naf", "binary")] == [
+        [1, 3, 4],
+        [1, 5, 4],
+    ]
 
 
 @pytest.mark.parametrize(("operation", "sides"), OPERANDS.items())
@@ -62,7 +67,13 @@ def test_equal_operands_stay_as_lowered(machine, operation, sides):
 
 @pytest.mark.parametrize(("machine", "switch"), [("fpraker", "serial"), ("tensordash", "scheduled")])
 def test_a_tensor_named_is_taken_where_the_operation_has_it_else_the_rule_decides(machine, switch):
-    layer = Layer("fc", "linear", a=tensor(np.random.default_rng(0), 4, 8, zeros=0), w=np.zeros((6, 8), np.uint16), g=filled((4, 6), 0))
+    layer = Layer(
+        "fc",
+        "linear",
+        a=tensor(np.random.default_rng(0), 4, 8, zeros=0),
+        w=np.zeros((6, 8), np.uint16),
+        g=filled((4, 6), 0),
+    )
     assert chosen(layer, "forward", machine, **{switch: "a"}) == "a"
     assert chosen(layer, "weight_grad", machine, **{switch: "a"}) == "a"
     assert chosen(layer, "forward", machine, **{switch: "g"}) == "w"  # no G there: W's zeros win
@@ -96,9 +107,13 @@ def test_tensordash_schedules_image_by_image():
 
 
 def test_images_that_agree_make_one_choice():
-    forward = choose_operands(conv_with_zeros([0.9, 0.8, 0.7], 0.5, [0, 0, 0]), "forward", load_machine("tensordash"))[0]
+    forward = choose_operands(conv_with_zeros([0.9, 0.8, 0.7], 0.5, [0, 0, 0]), "forward", load_machine("tensordash"))[
+        0
+    ]
     assert (forward.label, forward.swapped, forward.per_image) == ("a", False, None)
-    gradient = choose_operands(conv_with_zeros([0, 0, 0], 0.5, [0.1, 0.2, 0.4]), "input_grad", load_machine("tensordash"))[0]
+    gradient = choose_operands(
+        conv_with_zeros([0, 0, 0], 0.5, [0.1, 0.2, 0.4]), "input_grad", load_machine("tensordash")
+    )[0]
     assert (gradient.label, gradient.swapped, gradient.per_image) == ("w", True, None)
 
 
@@ -131,7 +146,9 @@ def test_a_mixed_operation_equals_the_oracles_with_each_images_own_operand():
         machine = load_machine("tensordash", **{"tile.rows": 2, "tile.cols": 3})
         result, slow = simulate_layer(layer, operation, machine), simulate_slowly(layer, operation, machine)
         assert result.tile_cycles == slow.tile_cycles
-        assert {name: e.value for name, e in result.counters.items()} == {n: c for n, c in slow.counters.items() if n != "overflows"}
+        assert {name: e.value for name, e in result.counters.items()} == {
+            n: c for n, c in slow.counters.items() if n != "overflows"
+        }
     assert simulate_layer(layer, "forward", "tensordash").operand == "mixed"
 
 
@@ -149,7 +166,12 @@ def test_an_oracle_keeps_the_faster_operand_whole(machine, switch, name):
         best = simulate_layer(layer, operation, load_machine(machine, **{switch: "oracle"}))
         assert best.cycles == min(result.cycles for result in each.values())
         kept = each[best.operand]
-        assert (best.cycles, best.tile_cycles, best.passes, best.simulated) == (kept.cycles, kept.tile_cycles, kept.passes, 1)
+        assert (best.cycles, best.tile_cycles, best.passes, best.simulated) == (
+            kept.cycles,
+            kept.tile_cycles,
+            kept.passes,
+            1,
+        )
         assert best.counters == kept.counters
 
 

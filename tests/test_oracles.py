@@ -20,7 +20,8 @@ UNLIMITED = 10_000
 
 
 @pytest.mark.parametrize(
-    ("value", "positions", "expected"), [(5, 1, 2), (7, 1, 4), (6, 2, 2), (-5, 1, -2), (-7, 1, -4), (3, 40, 0), (3, -2, 12)]
+    ("value", "positions", "expected"),
+    [(5, 1, 2), (7, 1, 4), (6, 2, 2), (-5, 1, -2), (-7, 1, -4), (3, 40, 0), (3, -2, 12)],
 )
 def test_shift_rounds_ties_to_even_alike_for_both_signs(value, positions, expected):
     assert shift_right_rne(value, positions) == expected

@@ -1,4 +1,6 @@
-"""The FPRaker oracle's own checks: sets worked by hand, invariants, and the figures that the spec page gives for random data."""
+"""The FPRaker oracle's own checks: sets worked by hand, invariants, and the figures that the spec page gives for random
+data.
+"""
 
 import itertools
 import math
@@ -24,7 +26,9 @@ def first_set(a, b):
 def run_pe(a, b, config=LONE_PE):
     """Both rows through one PE: (the register, one SetRun a set)."""
     register = Accumulator(config.accumulator_fraction_bits, config.chunk)
-    runs = [fpraker.pe_set(x, y, register, config) for x, y in zip(decode_rows(a, 8)[0], decode_rows(b, 8)[0], strict=True)]
+    runs = [
+        fpraker.pe_set(x, y, register, config) for x, y in zip(decode_rows(a, 8)[0], decode_rows(b, 8)[0], strict=True)
+    ]
     return register, runs
 
 
@@ -81,8 +85,8 @@ def test_empty_set_changes_nothing():
 
 
 def test_set_and_cycle_rounding_differ_as_worked_by_hand():
-    # Terms of 1 at K = 0, 13 and 17 fire in three cycles. 2^-13 is a tie and 2^-17 is less, so alone each rounds to 0 of 2^-12;
-    # their sum is more than half and rounds to 1.
+    # Terms of 1 at K = 0, 13 and 17 fire in three cycles. 2^-13 is a tie and 2^-17 is less, so alone each rounds to 0
+    # of 2^-12; their sum is more than half and rounds to 1.
     a, b = exactly([1, 1, 1]), exactly([1, 2.0**-13, 2.0**-17])
     config = replace(LONE_PE, oob_threshold=20)
     assert run_pe(a, b, config)[0].value() == 1 + power_of_two(-12)
@@ -90,7 +94,8 @@ def test_set_and_cycle_rounding_differ_as_worked_by_hand():
 
 
 def test_carry_out_of_rounding_shifts_once_more():
-    # 255/128 + 255/128 + 63/32 * 2^-7 = 4 - 2^-12: S = 16383 has 14 bits, half of it is a tie that rounds up to 8192, again 14 bits.
+    # 255/128 + 255/128 + 63/32 * 2^-7 = 4 - 2^-12: S = 16383 has 14 bits, half of it is a tie that rounds up to 8192,
+    # again 14 bits.
     register, _ = run_pe(exactly([255 / 128, 255 / 128, 63 / 32]), exactly([1, 1, 2.0**-7]))
     assert (register.integer, register.exponent) == (4096, 2)
 
@@ -169,7 +174,9 @@ def test_run_ahead_by_hand():
     assert fpraker.tile_time(times, 1) == 4  # neither waits: 1 + 3 and 3 + 1
     # Column 1 takes 5 for its first set; column 0 may be one set ahead of it and no more: 5 + 1 + 1 + 1 against 5 + 1.
     assert fpraker.tile_time([[1, 1, 1, 1], [5, 1, 1, 1]], 1) == 8
-    assert fpraker.tile_time([[1, 1, 1, 9], [5, 1, 1, 1]], 1) == 5 + 1 + 9  # set 3 of column 0 waits for set 1 of column 1, at 6
+    assert (
+        fpraker.tile_time([[1, 1, 1, 9], [5, 1, 1, 1]], 1) == 5 + 1 + 9
+    )  # set 3 of column 0 waits for set 1 of column 1, at 6
     assert fpraker.tile_time([[1, 1, 1, 9], [5, 1, 1, 1]], 2) == 5 + 9
 
 
@@ -185,7 +192,10 @@ def test_floor_is_paid_by_a_set_with_nothing_to_do():
 
 def test_shared_lane_pointers_by_hand():
     # PE 0 has K = 0 | -1, 1 and PE 1, whose second B is 2^-5, K = 0 | 4, 6.
-    column = [fpraker.make_lanes(*first_set(exactly([1, 1.5]), exactly([1, y])), Accumulator(), Config()) for y in (1, 2.0**-5)]
+    column = [
+        fpraker.make_lanes(*first_set(exactly([1, 1.5]), exactly([1, y])), Accumulator(), Config())
+        for y in (1, 2.0**-5)
+    ]
     first, second = fpraker.run_together(column, 3)
     assert first.fired == [[(0, 0), (1, 0)], [], [(1, 1)]]
     assert second.fired == [[(0, 0)], [(1, 0)], [(1, 1)]]
@@ -195,7 +205,9 @@ def test_shared_lane_pointers_by_hand():
 
 
 def test_pe_that_has_finished_a_shared_set_waits_with_all_lanes():
-    column = [fpraker.make_lanes(*first_set(exactly([1, 1]), exactly([1, y])), Accumulator(), Config()) for y in (1, 2.0**-4)]
+    column = [
+        fpraker.make_lanes(*first_set(exactly([1, 1]), exactly([1, y])), Accumulator(), Config()) for y in (1, 2.0**-4)
+    ]
     first, second = fpraker.run_together(column, 3)
     assert (first.useful, first.no_term, first.waiting) == (2, 6, 8)
     assert (second.useful, second.shift_range, second.no_term, second.waiting) == (2, 1, 6 + 7, 0)
@@ -252,14 +264,18 @@ def test_empty_pes_never_hold_anyone_up(sync, oob):
     full = fpraker.tile_pass(a, b, Config(sync=sync, oob=oob))
     exact = fpraker.tile_pass(a, b, Config(sync=sync, oob=oob, rows=5, cols=3))
     assert full.cycles == exact.cycles
-    assert (full.processed, full.skipped_zero, full.skipped_oob) == (exact.processed, exact.skipped_zero, exact.skipped_oob)
+    assert (full.processed, full.skipped_zero, full.skipped_oob) == (
+        exact.processed,
+        exact.skipped_zero,
+        exact.skipped_oob,
+    )
     assert np.array_equal(full.outputs, exact.outputs)
 
 
-# Spec page fpraker.md, section 5, on i.i.d. Gaussian data. The page names no reduction length, and it matters: a long reduction grows
-# an accumulator that pushes terms out of bounds (default tile: 5.43 at K = 256, 5.36 at 512, 5.25 at 1024). K = 576 is a 3 x 3
-# kernel on 64 channels. The standard deviation of a pass is about 0.05 cycles per set (0.1 under sync: term), so three have a standard
-# error of 0.03 (0.06), below 1%; 3% leaves room for the unknown K.
+# Spec page fpraker.md, section 5, on i.i.d. Gaussian data. The page names no reduction length, and it matters: a long
+# reduction grows an accumulator that pushes terms out of bounds (default tile: 5.43 at K = 256, 5.36 at 512, 5.25 at
+# 1024). K = 576 is a 3 x 3 kernel on 64 channels. The standard deviation of a pass is about 0.05 cycles per set (0.1
+# under sync: term), so three have a standard error of 0.03 (0.06), below 1%; 3% leaves room for the unknown K.
 FIGURES = {
     "one PE": (LONE_PE, 0, 4.44, 0.03),
     "tile": (Config(), 0, 5.36, 0.03),
@@ -269,8 +285,8 @@ FIGURES = {
     "W unlimited": (Config(shift_window=UNLIMITED), 0, 4.43, 0.03),
     "50% zeros": (Config(), 0.5, 5.00, 0.03),
     "90% zeros": (Config(), 0.9, 3.50, 0.03),
-    # The rule as the page words it gives 6.69 (40 passes, standard error 0.012), 4.4% above its own figure: a known disagreement.
-    # Zeros that fire at once, without waiting for the window, would give 6.38.
+    # The rule as the page words it gives 6.69 (40 passes, standard error 0.012), 4.4% above its own figure: a known
+    # disagreement. Zeros that fire at once, without waiting for the window, would give 6.38.
     "oob: column": (Config(oob="column"), 0, 6.40, 0.06),
 }
 

@@ -68,9 +68,13 @@ def test_an_error_is_one_line_of_at_most_400_characters() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-def test_output_is_spelt_out_where_the_encoding_lacks_a_character(folder: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+def test_output_is_spelt_out_where_the_encoding_lacks_a_character(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    finished = run_simhw("run", "--trace", "some", "--pe", "tensordash", "--sample", "0.5", folder=folder, encoding=encoding)
+    finished = run_simhw(
+        "run", "--trace", "some", "--pe", "tensordash", "--sample", "0.5", folder=folder, encoding=encoding
+    )
     assert (finished.code, finished.err) == (0, "")
     assert ("+-" if encoding == "ascii" else "±") in finished.out
     refused = run_simhw("run", "--trace", "naïve日", "--pe", "tensordash", folder=folder, encoding=encoding)

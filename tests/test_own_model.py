@@ -26,7 +26,9 @@ def test_the_docs_script_trains_captures_in_three_lines_and_is_compared(
     script = the_script_of_the_docs()
     assert len([line for line in script.splitlines() if "apture" in line]) == 3
     (tmp_path / "train_mine.py").write_text(script)
-    done = subprocess.run([sys.executable, "train_mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "train_mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-200.npz", "train_mine.py"]
     trace = simhw.load_trace(tmp_path / "mine-200.npz")
@@ -39,7 +41,9 @@ def test_the_docs_script_trains_captures_in_three_lines_and_is_compared(
     ]
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    assert main(["compare", "--trace", "mine-200.npz", "--pe", "fpraker", "--pe", "tensordash", "--out", "mine.csv"]) == 0
+    assert (
+        main(["compare", "--trace", "mine-200.npz", "--pe", "fpraker", "--pe", "tensordash", "--out", "mine.csv"]) == 0
+    )
     printed = capsys.readouterr().out
     assert "fpraker" in printed
     assert "tensordash" in printed

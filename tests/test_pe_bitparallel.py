@@ -1,4 +1,6 @@
-"""The bit-parallel kernel equals its oracle in every output bit, whatever the accumulator, the shifter and the set size."""
+"""The bit-parallel kernel equals its oracle in every output bit, whatever the accumulator, the shifter and the set
+size.
+"""
 
 from typing import Any
 
@@ -69,7 +71,9 @@ def test_cycles_follow_from_the_shapes():
     assert passes.outputs is None
 
 
-@pytest.mark.parametrize(("switch", "value"), [("lanes", 4), ("align_range", 33), ("align_range", 7), ("accumulator_fraction_bits", 30)])
+@pytest.mark.parametrize(
+    ("switch", "value"), [("lanes", 4), ("align_range", 33), ("align_range", 7), ("accumulator_fraction_bits", 30)]
+)
 def test_switches_beyond_what_the_kernel_holds_are_refused(switch, value):
     with pytest.raises(MachineError, match=switch):
         load_machine("bitparallel", **{switch: value})

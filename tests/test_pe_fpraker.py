@@ -1,4 +1,6 @@
-"""FPRaker's kernels: equal to the oracle in every cycle, counter and bit, and what the spec page says of random data."""
+"""FPRaker's kernels: equal to the oracle in every cycle, counter and bit, and what the spec page says of
+random data.
+"""
 
 import itertools
 from typing import Any
@@ -82,11 +84,18 @@ def test_lone_pe_equals_oracle_on_every_input(accumulator_fraction_bits):
 @pytest.mark.parametrize("chunk", ["off", 64])
 @pytest.mark.parametrize(("sync", "oob"), [("set", "pe"), ("term", "pe"), ("set", "column")])
 def test_reductions_of_several_rounds_equal_the_oracle(chunk, sync, oob):
-    # The kernel moves the tile's clock in rounds of 128 sets: one more, exactly two rounds, two and a bit, and three and a bit. The
-    # clock's memory of run_ahead + 1 sets does not divide 128 in the last two.
+    # The kernel moves the tile's clock in rounds of 128 sets: one more, exactly two rounds, two and a bit, and three
+    # and a bit. The clock's memory of run_ahead + 1 sets does not divide 128 in the last two.
     rng = np.random.default_rng(4)
     for sets, run_ahead in ((129, 0), (256, 1), (300, 2), (400, 4)):
-        fixed = {"pe.chunk": chunk, "tile.sync": sync, "pe.oob": oob, "tile.run_ahead": run_ahead, "tile.rows": 2, "tile.cols": 3}
+        fixed = {
+            "pe.chunk": chunk,
+            "tile.sync": sync,
+            "pe.oob": oob,
+            "tile.run_ahead": run_ahead,
+            "tile.rows": 2,
+            "tile.cols": 3,
+        }
         machine = load_machine("fpraker", **fixed)
         k = 8 * sets - 3
         assert_equals_oracle(machine, kernel_runs.INPUTS["mixed"](rng, 3, k), [gaussian(rng, 1, k)])
@@ -109,11 +118,18 @@ def test_a_tile_of_64_columns_equals_the_oracle():
 
 @pytest.mark.parametrize("sync", ["set", "term"])
 def test_a_wide_window_reaches_terms_far_out_of_bounds_under_column_oob(sync):
-    # PE 1 has K = 0 and K = 100; the second is out of bounds, but in PE 0 it is not, so it needs its slot. In a window of 99 positions
-    # it waits for one cycle, in one of 100 it fires at once.
+    # PE 1 has K = 0 and K = 100; the second is out of bounds, but in PE 0 it is not, so it needs its slot. In a window
+    # of 99 positions it waits for one cycle, in one of 100 it fires at once.
     x, y = exactly([1, 1]), exactly([1, 1], [1, 2.0**-100])
     for window, cycles in ((99, 2), (100, 1)):
-        switches = {"shift_window": window, "pe.oob": "column", "sync": sync, "exponent_sharing": 1, "rows": 2, "cols": 1}
+        switches = {
+            "shift_window": window,
+            "pe.oob": "column",
+            "sync": sync,
+            "exponent_sharing": 1,
+            "rows": 2,
+            "cols": 1,
+        }
         machine = load_machine("fpraker", **switches)
         assert kernel_runs.run(machine, x, [y]).durations.tolist() == [cycles]
         assert_equals_oracle(machine, x, [y])
@@ -138,8 +154,8 @@ def test_operands_that_may_not_be_written_are_accepted():
 
 
 def test_wide_words_give_what_narrow_words_give():
-    # At W = 0..3 and T = 13 both hold everything; F = 14 selects 32-bit words, and T = 13 keeps the schedule but for emax, which
-    # follows an accumulator that rounds elsewhere. One set a PE has no accumulator to follow.
+    # At W = 0..3 and T = 13 both hold everything; F = 14 selects 32-bit words, and T = 13 keeps the schedule but for
+    # emax, which follows an accumulator that rounds elsewhere. One set a PE has no accumulator to follow.
     rng = np.random.default_rng(9)
     x, y = kernel_runs.INPUTS["threshold_12"](rng, 40, 8), gaussian(rng, 64, 8)
     narrow = load_machine("fpraker", oob_threshold=NARROW_LIMIT, accumulator_fraction_bits=NARROW_LIMIT)
@@ -153,8 +169,10 @@ def test_wide_words_give_what_narrow_words_give():
 
 @pytest.mark.parametrize(
     ("switch", "value"),
-    [("rows", 3), ("rows", 64), ("cols", 0), ("cols", 65), ("oob_threshold", 30), ("accumulator_fraction_bits", 3), ("shift_window", -1),
-     ("accumulator_fraction_bits", 30), ("encoder", "csd"), ("pe.lanes", 16), ("chunk", 32), ("exponent_sharing", 4), ("run_ahead", -1)],
+    [("rows", 3), ("rows", 64), ("cols", 0), ("cols", 65), ("oob_threshold", 30), ("accumulator_fraction_bits", 3),
+    ("shift_window", -1),
+     ("accumulator_fraction_bits", 30), ("encoder", "csd"), ("pe.lanes", 16), ("chunk", 32), ("exponent_sharing", 4),
+     ("run_ahead", -1)],
 )  # fmt: skip
 def test_switches_beyond_what_the_kernel_holds_are_refused(switch, value):
     with pytest.raises(MachineError, match=switch.rpartition(".")[2]):
@@ -166,9 +184,10 @@ def test_chunks_of_an_accumulator_wider_than_float32_are_refused():
         load_machine("fpraker", chunk=64, accumulator_fraction_bits=24)
 
 
-# Spec page fpraker.md, sections 1 and 5: what the rules give on i.i.d. Gaussian data. The page does not say how long its reductions
-# are, and longer ones take fewer cycles, since a larger accumulator pushes terms out of bounds; K = 576 is a 3 x 3 kernel on 64
-# channels. Measured here at K = 256 / 576 / 1152 the default tile gives 5.46 / 5.32 / 5.25, hence 2.5%.
+# Spec page fpraker.md, sections 1 and 5: what the rules give on i.i.d. Gaussian data. The page does not say how long
+# its reductions are, and longer ones take fewer cycles, since a larger accumulator pushes terms out of bounds; K = 576
+# is a 3 x 3 kernel on 64 channels. Measured here at K = 256 / 576 / 1152 the default tile gives 5.46 / 5.32 / 5.25,
+# hence 2.5%.
 LONE_PE = {"tile.rows": 1, "tile.cols": 1, "tile.exponent_sharing": 1}
 FIGURES: dict[str, tuple[dict[str, Any], float, float, float]] = {
     "one PE": (LONE_PE, 0, 4.44, 0.025),
@@ -179,7 +198,8 @@ FIGURES: dict[str, tuple[dict[str, Any], float, float, float]] = {
     "W unlimited": ({"shift_window": 1000}, 0, 4.43, 0.025),
     "50% zeros": ({}, 0.5, 5.00, 0.025),
     "90% zeros": ({}, 0.9, 3.50, 0.025),
-    # The rule as the page words it gives 6.69 here and in the oracle, 4.4% above the page's own figure: a known disagreement.
+    # The rule as the page words it gives 6.69 here and in the oracle, 4.4% above the page's own figure: a known
+    # disagreement.
     "oob column": ({"pe.oob": "column"}, 0, 6.40, 0.06),
 }
 
@@ -188,7 +208,9 @@ def cycles_per_set(overrides: dict[str, Any], zeros: float = 0, k: int = 576) ->
     """Mean over 256 tile passes of 8 x 8 PEs (16,384 of a lone PE)."""
     rng = np.random.default_rng(10)
     x, y = sparse(rng, 128, k, zeros), gaussian(rng, 128, k)
-    return float(kernel_runs.run(load_machine("fpraker", **overrides), x, [y], outputs=False).durations.mean()) / (k // 8)
+    return float(kernel_runs.run(load_machine("fpraker", **overrides), x, [y], outputs=False).durations.mean()) / (
+        k // 8
+    )
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -198,12 +220,14 @@ def test_cycles_per_set_on_gaussian_data(name):
 
 
 def test_rounding_every_cycle_changes_values_but_hardly_a_cycle():
-    # Spec page, section 2: cycle counts differ by less than 1e-5, most outputs in their last bits. That holds for totals, over 9,216
-    # passes here; single passes differ either way, which adds up to 6.5e-5 of the cycles. Of the bfloat16 read-outs, whose 8 bits
-    # hide the last 5 of the register's 13, a fifth differ at K = 576.
+    # Spec page, section 2: cycle counts differ by less than 1e-5, most outputs in their last bits. That holds for
+    # totals, over 9,216 passes here; single passes differ either way, which adds up to 6.5e-5 of the cycles. Of the
+    # bfloat16 read-outs, whose 8 bits hide the last 5 of the register's 13, a fifth differ at K = 576.
     rng = np.random.default_rng(11)
     x, y = gaussian(rng, 768, 576), gaussian(rng, 768, 576)
-    by_set, by_cycle = (kernel_runs.run(load_machine("fpraker", rounding=rounding), x, [y]) for rounding in ("set", "cycle"))
+    by_set, by_cycle = (
+        kernel_runs.run(load_machine("fpraker", rounding=rounding), x, [y]) for rounding in ("set", "cycle")
+    )
     assert abs(by_cycle.cycles / by_set.cycles - 1) < 1e-5
     assert np.abs(by_cycle.durations - by_set.durations).sum() < 2e-4 * by_set.cycles
     assert by_set.outputs is not None

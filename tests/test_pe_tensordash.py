@@ -34,7 +34,10 @@ def draw_case(rng: np.random.Generator, machine: Machine, most_steps: int) -> in
     Half of the operands are sparse, since nothing else gives the scheduler work.
     """
     rows, cols = machine.tile.tile_x, machine.tile.tile_y
-    x_rows, sizes = int(rng.integers(1, 2 * rows + 2)), [int(rng.integers(1, cols + 2)) for _ in range(rng.integers(1, 3))]
+    x_rows, sizes = (
+        int(rng.integers(1, 2 * rows + 2)),
+        [int(rng.integers(1, cols + 2)) for _ in range(rng.integers(1, 3))],
+    )
     k = int(rng.integers(1, max(2, LANES * most_steps // (x_rows * sum(sizes))) + 1))
     (x_name, x), (y_name, blocks) = draw_inputs(rng, x_rows, k), draw_blocks(rng, sizes, k)
     if rng.random() < 0.5:
@@ -91,7 +94,9 @@ def schedule(machine: Machine, masks: np.ndarray, rows: int) -> tuple[np.ndarray
 
 def test_four_cycle_example_of_the_spec_page():
     # Section 5: AS = 2, 2, 1, 3, so 4 cycles for T = 6.
-    cycles, row_sync = schedule(load_machine("tensordash", rows=1), masks_of([[0x0406, 0x8638, 0xBE41, 0x3677, 0xF6F5, 0x34CD]]), 1)
+    cycles, row_sync = schedule(
+        load_machine("tensordash", rows=1), masks_of([[0x0406, 0x8638, 0xBE41, 0x3677, 0xF6F5, 0x34CD]]), 1
+    )
     assert cycles.tolist() == [4]
     assert row_sync.tolist() == [[0]]
 
@@ -105,8 +110,8 @@ RANDOM_SPARSITY = {
 
 @pytest.mark.parametrize("rows", RANDOM_SPARSITY)
 def test_speedup_on_random_sparsity(rows):
-    # The speed-up is the mean of AS over at least 67,000 cycles. Its standard deviation is below 0.7, so three standard errors are
-    # 0.008 at most, and less where cycles are more; the page's figures come from such a sample themselves.
+    # The speed-up is the mean of AS over at least 67,000 cycles. Its standard deviation is below 0.7, so three standard
+    # errors are 0.008 at most, and less where cycles are more; the page's figures come from such a sample themselves.
     rng = np.random.default_rng(5)
     steps = 200_000
     for sparsity, speedup in RANDOM_SPARSITY[rows].items():

@@ -104,7 +104,9 @@ def lanes(rng, dtype, count=WIDTH):
     """Random lanes with every extreme among them, and many small ones, so that zeros and ties occur."""
     information = np.iinfo(dtype)
     values = rng.integers(information.min, information.max, count, dtype=dtype, endpoint=True)
-    extremes = np.array([0, 1, information.max, information.min, information.max // 2 + 1, information.max // 2], dtype=dtype)
+    extremes = np.array(
+        [0, 1, information.max, information.min, information.max // 2 + 1, information.max // 2], dtype=dtype
+    )
     values[rng.integers(count, size=6)] = extremes
     small = rng.random(count) < 0.25
     values[small] = rng.integers(0, 3, small.sum()).astype(dtype)

@@ -61,7 +61,9 @@ def test_a_few_steps_are_enough_where_they_are_long(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "simhw: it will take about 31 minutes\n"
 
 
-@pytest.mark.parametrize(("announced", "told"), [(False, "simhw: fitting (9 parts) will take about 3 minutes\n"), (True, "")])
+@pytest.mark.parametrize(
+    ("announced", "told"), [(False, "simhw: fitting (9 parts) will take about 3 minutes\n"), (True, "")]
+)
 def test_a_row_of_parts_is_announced_by_its_first_ones(
     announced: bool, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

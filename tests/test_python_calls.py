@@ -87,7 +87,10 @@ def test_a_layer_that_is_none_is_refused(changed):
 
 
 def test_the_layer_of_an_odd_geometry_is_named():
-    assert refused(lambda: layer(geometry={"stride": "x"})) == "layer 'c': geometry stride='x': give an integer or 2 integers"
+    assert (
+        refused(lambda: layer(geometry={"stride": "x"}))
+        == "layer 'c': geometry stride='x': give an integer or 2 integers"
+    )
 
 
 @pytest.mark.parametrize("stride", [np.array([1, 1]), [1, 1], np.int32(1), True])

@@ -14,7 +14,9 @@ from simhw.trace.trace import Metadata, Trace
 
 @pytest.fixture
 def trace() -> Trace:
-    """Two forward products of 2 x 3 x 4 multiply-accumulates, one of them run again, and the gradients of it: 24 of 96."""
+    """Two forward products of 2 x 3 x 4 multiply-accumulates, one of them run again, and the gradients of
+    it: 24 of 96.
+    """
     a, w, g = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), np.ones((2, 4), np.float32)
     layers = [
         simhw.Layer("fc", "linear", a=a, w=w, operations=("forward",)),

@@ -18,7 +18,9 @@ from tests.kernel_runs import assert_same, draw_blocks, draw_inputs, every_value
 from tests.oracles.inputs import exactly, gaussian, largest_exponents, sparse
 
 KINDS = {"fpraker": test_pe_fpraker, "bitparallel": test_pe_bitparallel, "tensordash": test_pe_tensordash}
-SWITCH_VALUES = [(kind, switch, value) for kind, module in KINDS.items() for switch, value in every_value(module.SWITCHES)]
+SWITCH_VALUES = [
+    (kind, switch, value) for kind, module in KINDS.items() for switch, value in every_value(module.SWITCHES)
+]
 
 
 def draw_product(rng, machine: Machine, k: int):
@@ -79,14 +81,17 @@ def test_every_corrupted_counter_is_caught(name):
     for counter in passes.counters:
         wrong = replace(passes, counters=passes.counters + Counter({counter: 1}))
         with pytest.raises(
-            CheckError, match=f"conv1: counter {counter} is {wrong.counters[counter]} simulated, {passes.counters[counter]}"
+            CheckError,
+            match=f"conv1: counter {counter} is {wrong.counters[counter]} simulated, {passes.counters[counter]}",
         ):
             check_passes(machine, x, parallel, wrong, "conv1")
         missing = Counter({key: count for key, count in passes.counters.items() if key != counter})
         with pytest.raises(CheckError, match=f"counter {counter} is none simulated"):
             check_passes(machine, x, parallel, replace(passes, counters=missing), "conv1")
     with pytest.raises(CheckError, match=r"counter invented is 0 simulated, none replayed"):
-        check_passes(machine, x, parallel, replace(passes, counters=Counter({**passes.counters, "invented": 0})), "conv1")
+        check_passes(
+            machine, x, parallel, replace(passes, counters=Counter({**passes.counters, "invented": 0})), "conv1"
+        )
 
 
 @pytest.mark.parametrize("name", COUNTERS)
@@ -95,7 +100,9 @@ def test_every_corrupted_duration_is_caught(name):
     for index, cycles in enumerate(passes.durations):
         durations = passes.durations.copy()
         durations[index] -= 1
-        with pytest.raises(CheckError, match=f"fc: tile pass {index} took {cycles - 1} cycles, replayed it takes {cycles}$"):
+        with pytest.raises(
+            CheckError, match=f"fc: tile pass {index} took {cycles - 1} cycles, replayed it takes {cycles}$"
+        ):
             check_passes(machine, x, parallel, replace(passes, durations=durations), "fc")
     with pytest.raises(CheckError, match=f"fc: {passes.passes - 1} tile passes simulated, {passes.passes} replayed"):
         check_passes(machine, x, parallel, replace(passes, durations=passes.durations[1:]), "fc")
@@ -108,7 +115,9 @@ def test_every_corrupted_output_bit_is_caught(name):
     for bit in range(16):
         outputs = passes.outputs.copy()
         outputs[5, 3] ^= 1 << bit
-        with pytest.raises(CheckError, match=rf"fc: output \(5, 3\) is .* \(0x{outputs[5, 3]:04x}\) simulated, .*1 of 100 differ"):
+        with pytest.raises(
+            CheckError, match=rf"fc: output \(5, 3\) is .* \(0x{outputs[5, 3]:04x}\) simulated, .*1 of 100 differ"
+        ):
             check_passes(machine, x, parallel, replace(passes, outputs=outputs), "fc")
     with pytest.raises(CheckError, match="shape"):
         check_passes(machine, x, parallel, replace(passes, outputs=passes.outputs[:, 1:]), "fc")
@@ -124,7 +133,9 @@ def test_passes_without_outputs_are_checked_for_all_the_rest(name):
         check_passes(machine, x, parallel, replace(passes, counters=passes.counters + Counter(useful=1)), "fc")
 
 
-@pytest.mark.parametrize(("switch", "value"), [("oob_threshold", 9), ("sync", "term"), ("run_ahead", 0), ("encoder", "booth4")])
+@pytest.mark.parametrize(
+    ("switch", "value"), [("oob_threshold", 9), ("sync", "term"), ("run_ahead", 0), ("encoder", "booth4")]
+)
 def test_passes_of_another_machine_are_caught(switch, value):
     _, x, parallel, passes = product_of("fpraker")
     with pytest.raises(CheckError):
@@ -137,17 +148,21 @@ def test_a_schedule_that_misses_a_pair_is_caught(monkeypatch):
     x, y = exactly([1.0] * 16), exactly([1.0] * 16)
     machine = load_machine("tensordash")
     with pytest.raises(
-        CheckError, match=r"fc: TensorDash schedule: the pair at step 0, lane 0 of row 0 was multiplied 0 times instead of 1"
+        CheckError,
+        match=r"fc: TensorDash schedule: the pair at step 0, lane 0 of row 0 was multiplied 0 times instead of 1",
     ):
         check_passes(machine, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
 
 
 def test_a_schedule_that_multiplies_a_pair_twice_is_caught(monkeypatch):
-    # If all lanes decided at the same time, lanes 0 and 15 would both take the pair at step 1, lane 0: (1, i) and (1, i + 1).
+    # If all lanes decided at the same time, lanes 0 and 15 would both take the pair at step 1, lane 0: (1, i) and (1, i
+    # + 1).
     monkeypatch.setattr(tensordash, "LEVEL_OF_LANE", np.zeros(16, np.int64))
     x, y = exactly([0.0] * 16 + [1.0] + [0.0] * 15), exactly([1.0] * 32)
     machine = load_machine("tensordash")
-    with pytest.raises(CheckError, match=r"the pair at step 1, lane 0 of row 0 was multiplied [2-9] times instead of 1"):
+    with pytest.raises(
+        CheckError, match=r"the pair at step 1, lane 0 of row 0 was multiplied [2-9] times instead of 1"
+    ):
         check_passes(machine, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
 
 
@@ -159,10 +174,19 @@ def test_replay_takes_nothing_from_the_kernels_but_parameters():
         (module, name)
         for path in Path(tensordash.__file__).parent.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith(("simhw.pe", "simhw.tile", "simhw.bfloat16"))
+        if isinstance(node, ast.ImportFrom)
+        and (module := node.module or "").startswith(("simhw.pe", "simhw.tile", "simhw.bfloat16"))
         for name in (alias.name for alias in node.names)
     }
-    allowed = {"FPRakerPE", "BitParallelPE", "TensorDashPE", "FPRakerTileParameters", "GridTileParameters", "ParallelRows", "TilePasses"}
+    allowed = {
+        "FPRakerPE",
+        "BitParallelPE",
+        "TensorDashPE",
+        "FPRakerTileParameters",
+        "GridTileParameters",
+        "ParallelRows",
+        "TilePasses",
+    }
     assert {name for _, name in taken} <= allowed | {"BF16Array", "to_float32"}, taken
 
 
@@ -181,7 +205,11 @@ def test_replay_stays_right_where_the_kernels_code_is_broken(monkeypatch, module
     for kind in ("tensordash", "fpraker"):
         machine = load_machine(kind)
         x, y = sparse(rng, 3, 100, 0.5), gaussian(rng, 3, 100)
-        assert_same(replay(machine, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y])), oracle(machine, x, [y]), kind)
+        assert_same(
+            replay(machine, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y])),
+            oracle(machine, x, [y]),
+            kind,
+        )
 
 
 @pytest.mark.parametrize("encoder", ["naf", "booth4", "binary"])

@@ -26,7 +26,13 @@ LAYERS = 5
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     layers = [
-        Layer(f"$block_{index}$", "linear", a=values(index, 160, 32), w=values(index + 10, 24, 32), g=values(index + 20, 160, 24))
+        Layer(
+            f"$block_{index}$",
+            "linear",
+            a=values(index, 160, 32),
+            w=values(index + 10, 24, 32),
+            g=values(index + 20, 160, 24),
+        )
         for index in range(LAYERS)
     ]
     return Trace(layers, Metadata("net", step=3))
@@ -61,7 +67,12 @@ def test_lane_cycles_are_stacked_to_one(trace: Trace, exact: list[Results]) -> N
     assert [container.get_label() for container in bars(classes)] == list(exact[0].classes)
     np.testing.assert_allclose(stacked.sum(axis=0), 1)
     np.testing.assert_allclose(stacked[:, -1], list(exact[0].total.class_shares.values()))
-    assert [label.get_text() for label in classes.get_yticklabels()] == ["forward", "input_grad", "weight_grad", "total"]
+    assert [label.get_text() for label in classes.get_yticklabels()] == [
+        "forward",
+        "input_grad",
+        "weight_grad",
+        "total",
+    ]
 
 
 def test_speedups_have_their_lengths_and_a_line_at_the_baseline(trace: Trace, exact: list[Results]) -> None:
@@ -74,7 +85,10 @@ def test_speedups_have_their_lengths_and_a_line_at_the_baseline(trace: Trace, ex
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["compute only", "with memories"]
     # Bars of a row lie one below the other.
-    assert all(upper.get_y() + upper.get_height() <= lower.get_y() + 1e-9 for upper, lower in zip(container, overall, strict=True))
+    assert all(
+        upper.get_y() + upper.get_height() <= lower.get_y() + 1e-9
+        for upper, lower in zip(container, overall, strict=True)
+    )
     assert list(speedups.lines[0].get_xdata()) == [1, 1]
     assert container.errorbar is None
     assert overall.errorbar is None
@@ -96,7 +110,9 @@ def test_every_layer_and_operation_has_a_marker_and_every_layer_a_name(trace: Tr
     points = np.concatenate([each.get_offsets() for each in layers.collections])
     assert len(points) == 3 * LAYERS
     assert sorted(points[:, 1]) == sorted(item.speedup for item in exact[0].operations)
-    assert [label.get_text() for label in layers.get_xticklabels()] == [rf"\$block_{index}\$" for index in range(LAYERS)]
+    assert [label.get_text() for label in layers.get_xticklabels()] == [
+        rf"\$block_{index}\$" for index in range(LAYERS)
+    ]
     low, high = layers.get_ylim()
     assert low == 0
     assert high > max(points[:, 1])
@@ -148,7 +164,9 @@ def test_comparison_groups_bars_by_operation(trace: Trace, exact: list[Results])
     groups, classes, energy, overall, *_ = panels(comparison_figure(trace, exact))
     assert [label.get_text() for label in groups.get_xticklabels()] == ["forward", "input_grad", "weight_grad", "total"]
     for container, each in zip(bars(groups), exact, strict=True):
-        assert [bar.get_height() for bar in container] == [summary.speedup for summary in [*each.by_operation().values(), each.total]]
+        assert [bar.get_height() for bar in container] == [
+            summary.speedup for summary in [*each.by_operation().values(), each.total]
+        ]
     for container, each in zip(bars(overall), exact, strict=True):
         summaries = [*each.by_operation().values(), each.total]
         assert [bar.get_height() for bar in container] == [summary.overall_speedup for summary in summaries]
@@ -161,22 +179,31 @@ def test_comparison_groups_bars_by_operation(trace: Trace, exact: list[Results])
     assert widths(with_memories) == [each.total.overall_energy_efficiency for each in exact]
     legend = groups.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["fpraker (against bitparallel)", "tensordash (against tensordash-dense)"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "fpraker (against bitparallel)",
+        "tensordash (against tensordash-dense)",
+    ]
 
 
-def test_time_and_energy_bars_are_the_causes_and_components_of_machine_and_baseline(trace: Trace, exact: list[Results]) -> None:
+def test_time_and_energy_bars_are_the_causes_and_components_of_machine_and_baseline(
+    trace: Trace, exact: list[Results]
+) -> None:
     time, energy = panels(results_figure(trace, exact[:1]))[2:4]
     total = exact[0].total
     sides = (total.overall, total.baseline_overall)
     stacked = np.array([widths(container) for container in bars(time)])
     np.testing.assert_allclose(stacked.sum(axis=0), [side.time_s * 1e3 for side in sides])
-    np.testing.assert_allclose(stacked[:, 0], [cycles / exact[0].machine.values.clock_hz * 1e3 for cycles in total.overall.shares.values()])
+    np.testing.assert_allclose(
+        stacked[:, 0], [cycles / exact[0].machine.values.clock_hz * 1e3 for cycles in total.overall.shares.values()]
+    )
     parts = np.array([widths(container) for container in bars(energy)])
     np.testing.assert_allclose(parts.sum(axis=0), [side.energy_j.mid * 1e3 for side in sides])
     assert [label.get_text() for label in energy.get_yticklabels()] == ["fpraker", "bitparallel"]
     (whiskers,) = [each for each in energy.containers if isinstance(each, ErrorbarContainer)]
     ends = whiskers.lines[2][0].get_segments()
-    np.testing.assert_allclose([segment[:, 0] for segment in ends], [[side.energy_j.low * 1e3, side.energy_j.high * 1e3] for side in sides])
+    np.testing.assert_allclose(
+        [segment[:, 0] for segment in ends], [[side.energy_j.low * 1e3, side.energy_j.high * 1e3] for side in sides]
+    )
 
 
 def test_comparison_has_bars_with_memories_of_machines_that_have_them(trace: Trace, exact: list[Results]) -> None:

@@ -20,7 +20,13 @@ def test_lane_cycle_shares_add_up_and_cover_all_lanes() -> None:
 
 @pytest.mark.parametrize(
     ("machine", "baseline"),
-    [("fpraker", None), ("tensordash", None), ("fpraker", "tensordash"), ("tensordash", "fpraker"), ("bitparallel", "fpraker")],
+    [
+        ("fpraker", None),
+        ("tensordash", None),
+        ("fpraker", "tensordash"),
+        ("tensordash", "fpraker"),
+        ("bitparallel", "fpraker"),
+    ],
 )
 def test_the_factors_of_a_speedup_multiply_to_it(machine: str, baseline: str | None) -> None:
     each = result(machine, baseline=baseline)
@@ -49,15 +55,31 @@ def test_cautions_where_the_comparison_is_not_fair() -> None:
 
 
 def test_speed_up_on_the_zeros_around_dense_gradients_is_named_as_such() -> None:
-    """LeNet-5's input gradients, eight images: 2.39 M products, 13.45 M pairs fed with the zeros around G, none in G itself."""
+    """LeNet-5's input gradients, eight images: 2.39 M products, 13.45 M pairs fed with the zeros around G, none in G
+    itself.
+    """
     rng = np.random.default_rng(0)
 
     def dense(*shape: int) -> np.ndarray:
         return from_float32(rng.uniform(0.5, 1, shape).astype(np.float32))
 
     convolutions = [
-        Layer("c3", "conv2d", a=dense(8, 6, 14, 14), w=dense(16, 6, 5, 5), g=dense(8, 16, 10, 10), operations=["input_grad"]),
-        Layer("c5", "conv2d", a=dense(8, 16, 5, 5), w=dense(120, 16, 5, 5), g=dense(8, 120, 1, 1), operations=["input_grad"]),
+        Layer(
+            "c3",
+            "conv2d",
+            a=dense(8, 6, 14, 14),
+            w=dense(16, 6, 5, 5),
+            g=dense(8, 16, 10, 10),
+            operations=["input_grad"],
+        ),
+        Layer(
+            "c5",
+            "conv2d",
+            a=dense(8, 16, 5, 5),
+            w=dense(120, 16, 5, 5),
+            g=dense(8, 120, 1, 1),
+            operations=["input_grad"],
+        ),
     ]
     heads = [
         Layer("f6", "linear", w=dense(84, 120), g=dense(8, 84), operations=["input_grad"]),
@@ -69,11 +91,16 @@ def test_speed_up_on_the_zeros_around_dense_gradients_is_named_as_such() -> None
     assert (products, fed) == (2_391_360, 13_450_560)
     skip = {"lowering.padding": "skip"}
     streamed = simulate(trace, "tensordash", progress=False)
-    skipped = simulate(trace, load_machine("tensordash", **skip), progress=False, baseline=load_machine("tensordash-dense", **skip))
+    skipped = simulate(
+        trace, load_machine("tensordash", **skip), progress=False, baseline=load_machine("tensordash-dense", **skip)
+    )
     assert streamed.total.macs == skipped.total.macs == products
     assert sum(item.fed_macs for item in streamed.operations) == fed
     assert sum(item.padding_macs for item in streamed.operations) == fed - products
     assert streamed.total.speedup > 1.9
     assert skipped.total.speedup < 1.2
-    assert any(f"input_grad {1 - products / fed:.1%} of the products; skipping them is part of" in line for line in explanation(streamed))
+    assert any(
+        f"input_grad {1 - products / fed:.1%} of the products; skipping them is part of" in line
+        for line in explanation(streamed)
+    )
     assert not any(line.startswith("Padding:") for line in explanation(skipped))

@@ -21,7 +21,9 @@ def cost(cycles, clock_hz=500e6, power_w=2.0, busy=0.5, occupancy=0.25, tile_cyc
 
 def operation(machine, baseline=None, operation="forward", dense_sets=50, useful=10.0, macs=1000):
     counters = {"useful": Estimate(useful), "idle": Estimate(90.0)}
-    return OperationResult("l", "linear", operation, "a", macs, 4, 1.0, machine, baseline, counters, ("useful", "idle"), dense_sets)
+    return OperationResult(
+        "l", "linear", operation, "a", macs, 4, 1.0, machine, baseline, counters, ("useful", "idle"), dense_sets
+    )
 
 
 # --- one operation ---
@@ -73,7 +75,10 @@ def test_ratios_of_a_total_are_ratios_of_sums():
 
 def test_busy_is_weighted_by_time_and_occupancy_by_sets():
     total = summarise(
-        [operation(cost(3000.0, busy=1.0, occupancy=0.5), dense_sets=10), operation(cost(1000.0, busy=0.2, occupancy=1.0), dense_sets=30)]
+        [
+            operation(cost(3000.0, busy=1.0, occupancy=0.5), dense_sets=10),
+            operation(cost(1000.0, busy=0.2, occupancy=1.0), dense_sets=30),
+        ]
     )
     assert total.busy == pytest.approx((3 * 1.0 + 1 * 0.2) / 4)
     assert total.occupancy == pytest.approx((10 * 0.5 + 30 * 1.0) / 40)
@@ -128,7 +133,9 @@ def test_totals_by_operation_add_up_to_the_total(results):
     parts = results.by_operation()
     assert list(parts) == ["forward", "input_grad", "weight_grad"]
     for figure in ("macs", "time_s", "baseline_time_s", "energy_j", "baseline_energy_j"):
-        assert sum(getattr(part, figure) for part in parts.values()) == pytest.approx(getattr(results.total, figure)), figure
+        assert sum(getattr(part, figure) for part in parts.values()) == pytest.approx(getattr(results.total, figure)), (
+            figure
+        )
     assert sum(part.cycles.value for part in parts.values()) == results.total.cycles.value
 
 

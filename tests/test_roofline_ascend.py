@@ -112,7 +112,9 @@ def test_never_faster_than_the_peak_of_arithmetic_or_memory(convolution: Convolu
     number=st.sampled_from(["fp32", "fp16", "int8"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_products_obey_the_same_bounds_and_more_memory_bandwidth_never_hurts(m: int, n: int, k: int, batch: int, number: Number) -> None:
+def test_products_obey_the_same_bounds_and_more_memory_bandwidth_never_hurts(
+    m: int, n: int, k: int, batch: int, number: Number
+) -> None:
     gemm = Gemm(m, n, k, batch, number)
     prediction = predict(gemm, DEVICES["ascend910"])
     assert 0 < prediction.utilisation < 1
@@ -120,7 +122,9 @@ def test_products_obey_the_same_bounds_and_more_memory_bandwidth_never_hurts(m: 
     assert predict(gemm, faster).seconds <= prediction.seconds * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("name", "mode"), [("ascend910", "training"), ("ascend910", "inference"), ("ascend310", "inference")])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("ascend910", "training"), ("ascend910", "inference"), ("ascend310", "inference")]
+)
 def test_rank_257_costs_more_than_256_as_padding_makes_it_272(name: str, mode: str) -> None:
     """Published: about 15% for a Tucker-2 layer of 512 x 512 x 3 x 3 (arXiv 2309.03824)."""
     layer = Conv("c", 512, 512, (14, 14), (3, 3), (1, 1), (1, 1), (1, 1))
@@ -167,8 +171,12 @@ def test_busy_cubes_take_more_than_waiting_ones() -> None:
     assert watts(Gemm(8192, 8192, 8192, number="fp16")) > watts(Gemm(8, 8, 8, number="fp16")) + 100
 
 
-@pytest.mark.parametrize(("name", "batch", "published"), [("resnet50", 32, 1787), ("resnet50", 256, 2115), ("resnet101", 32, 1056)])
-def test_training_on_a_910_is_predicted_within_15_percent_with_no_constant_fitted_to_it(name: str, batch: int, published: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "batch", "published"), [("resnet50", 32, 1787), ("resnet50", 256, 2115), ("resnet101", 32, 1056)]
+)
+def test_training_on_a_910_is_predicted_within_15_percent_with_no_constant_fitted_to_it(
+    name: str, batch: int, published: float
+) -> None:
     """Published: spec page roofline.md, section 5."""
     made = estimate(load_network(name), DEVICES["ascend910"], Run(batch, "training", "amp", "fused"))
     assert made.samples_per_s == pytest.approx(published, rel=0.15)
@@ -176,9 +184,11 @@ def test_training_on_a_910_is_predicted_within_15_percent_with_no_constant_fitte
 
 def test_plain_networks_are_told_by_their_layers_alone() -> None:
     plain = {name for name in NETWORKS.values() if is_plain(load_network(name), 16)}
-    # Slices (res2net), concatenations (squeezenet), groups of 4 (se-resnext), three dimensions (c3d), attention (vit-s): not plain.
+    # Slices (res2net), concatenations (squeezenet), groups of 4 (se-resnext), three dimensions (c3d), attention
+    # (vit-s): not plain.
     assert plain == {
-        "alexnet", "dncnn", "mobilenet-v1", "regnetx-1.6gf", "reid-strong-baseline", "resnet18", "resnet34", "spnasnet_100", "xception"
+        "alexnet", "dncnn", "mobilenet-v1", "regnetx-1.6gf", "reid-strong-baseline", "resnet18", "resnet34",
+        "spnasnet_100", "xception"
     }  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Targeted choice of layers: the knapsack against trying everything, its costs against linear algebra, and the networks it makes."""
+"""Targeted choice of layers: the knapsack against trying everything, its costs against linear algebra, and the networks
+it makes.
+"""
 
 from itertools import pairwise, product
 
@@ -8,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw.errors import ShapeError
-from simhw.roofline.choice import GRID, Option, choice_frame, choose, least_time, lost_energy, options, parameters_left, removed_share
+from simhw.roofline.choice import (
+    GRID,
+    Option,
+    choice_frame,
+    choose,
+    least_time,
+    lost_energy,
+    options,
+    parameters_left,
+    removed_share,
+)
 from simhw.roofline.decompose import decomposable, factors
 from simhw.roofline.device import load_device
 from simhw.roofline.layers import Conv, Linear
@@ -16,11 +28,16 @@ from simhw.roofline.networks import load_network
 from simhw.roofline.ranks import LayerTimer
 from simhw.roofline.step import Run
 
-OPTION = st.builds(Option, rank=st.integers(1, 9), seconds=st.integers(1, 50).map(float), cost=st.integers(0, 30).map(float))
+OPTION = st.builds(
+    Option, rank=st.integers(1, 9), seconds=st.integers(1, 50).map(float), cost=st.integers(0, 30).map(float)
+)
 
 
 @settings(max_examples=60, deadline=None)
-@given(offered=st.lists(st.lists(OPTION, min_size=1, max_size=4), min_size=1, max_size=4), spare=st.sampled_from([0, 1, 8, 40, 100]))
+@given(
+    offered=st.lists(st.lists(OPTION, min_size=1, max_size=4), min_size=1, max_size=4),
+    spare=st.sampled_from([0, 1, 8, 40, 100]),
+)
 def test_choice_is_the_best_of_all_choices_within_the_budget(offered, spare):
     # Costs are whole numbers and the spare budget divides the grid (10,000), so no rounding takes part.
     assert spare == 0 or GRID % spare == 0
@@ -87,7 +104,9 @@ def test_options_are_the_cheap_sides_of_steps(timer):
         assert lower.seconds < higher.seconds
         assert lower.cost > higher.cost
     for option in found[1:]:
-        assert timer.seconds(factors(layer, option.rank + 1)) > option.seconds or timer.seconds([layer]) > option.seconds
+        assert (
+            timer.seconds(factors(layer, option.rank + 1)) > option.seconds or timer.seconds([layer]) > option.seconds
+        )
 
 
 def test_larger_budgets_gain_more_and_are_kept(timer):
@@ -117,7 +136,9 @@ def test_parameter_budget_bounds_what_is_left(timer):
 @pytest.mark.parametrize(
     ("device", "run", "published"),
     [
-        pytest.param("ascend910", Run(128, "training", "amp", "fused"), 5.36, marks=pytest.mark.slow),  # 8 s: 3,000 ranks
+        pytest.param(
+            "ascend910", Run(128, "training", "amp", "fused"), 5.36, marks=pytest.mark.slow
+        ),  # 8 s: 3,000 ranks
         ("ascend310", Run(8, "inference", "fp16", "fused"), 15.79),
     ],
 )

@@ -1,4 +1,6 @@
-"""Convolutions on a V100: how they become products, which algorithms can compute them, and how well measured ones are predicted."""
+"""Convolutions on a V100: how they become products, which algorithms can compute them, and how well measured ones are
+predicted.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +30,9 @@ HARDWARE = validated(Hardware, VALUES["hardware"], "v100")
 PARAMETERS = validated(ConvolutionParameters, VALUES["convolution"], "v100")
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout, in ../shared/data")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the measurements are not beside the checkout, in ../shared/data"
+)
 
 
 def conv(operation: str = "forward", channels: tuple[int, int] = (64, 64), **changes: Any) -> Convolution:
@@ -178,13 +182,22 @@ def test_one_channel_above_256_is_a_step(operation: str, number: str) -> None:
     # 0.8 % more multiplications; a new column of tiles, and in fp16 a new chunk of 32 channels.
     # Published for a layer of which the 3 x 3 convolution is a part: about 15 %.
     for images, size in ((32, 14), (128, 28)):
-        below, above = (seconds(conv(operation, (c, c), images=images, size=(size, size), number=number)) for c in (256, 257))
+        below, above = (
+            seconds(conv(operation, (c, c), images=images, size=(size, size), number=number)) for c in (256, 257)
+        )
         assert 1.08 < above / below < 2.0
 
 
 def test_small_channels_cost_a_whole_chunk_in_fp16() -> None:
     # The 3-channel stem of an image network reduces over 32 x 49 values, not 3 x 49.
-    stem: dict[str, Any] = {"number": "fp16", "size": (224, 224), "kernel": (7, 7), "stride": (2, 2), "padding": (3, 3), "images": 64}
+    stem: dict[str, Any] = {
+        "number": "fp16",
+        "size": (224, 224),
+        "kernel": (7, 7),
+        "stride": (2, 2),
+        "padding": (3, 3),
+        "images": 64,
+    }
     three, padded = (seconds(conv(channels=(c, 64), **stem)) for c in (3, 32))
     assert three == pytest.approx(padded, rel=0.05)
     three, padded = (seconds(conv(channels=(c, 64), **(stem | {"number": "fp32"}))) for c in (3, 32))
@@ -240,7 +253,8 @@ def test_folds_never_fit_a_layer_that_they_score() -> None:
 @needs_data
 @pytest.mark.parametrize(("number", "bound"), [("fp32", 15.0), ("fp16", 17.0)])
 def test_shipped_constants_describe_the_rows_that_they_were_fitted_to(number: str, bound: float) -> None:
-    # What holds for other rows is the cross-validated score below.  The bounds are the fit's errors, 12.5 and 14.2 %, and a margin.
+    # What holds for other rows is the cross-validated score below.  The bounds are the fit's errors, 12.5 and 14.2 %,
+    # and a margin.
     rows = [row for row in measured() if row.operator.number == number]
     truth = [row.seconds for row in rows]
     assert mape([seconds(convolution_of(row)) for row in rows], truth) < bound

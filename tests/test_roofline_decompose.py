@@ -1,4 +1,6 @@
-"""Layers and networks in factors: ranks, shapes and products, against the published ones and against real factors of real weights."""
+"""Layers and networks in factors: ranks, shapes and products, against the published ones and against real factors of
+real weights.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simhw.errors import ShapeError
-from simhw.roofline.decompose import compression_ranks, decomposable, decomposed, factors, full_rank, is_shortcut, rank_for
+from simhw.roofline.decompose import (
+    compression_ranks,
+    decomposable,
+    decomposed,
+    factors,
+    full_rank,
+    is_shortcut,
+    rank_for,
+)
 from simhw.roofline.layers import Conv, Linear, Network
 from simhw.roofline.networks import load_network
 from simhw.roofline.variants import frozen, merged, vanilla
@@ -14,7 +24,13 @@ from simhw.roofline.variants import frozen, merged, vanilla
 
 def convolution(inputs, outputs, width=3, size=14, stride=1, **more):
     pad = width // 2
-    shape = {"size": (size, size), "kernel": (width, width), "stride": (stride, stride), "padding": (pad, pad), "dilation": (1, 1)}
+    shape = {
+        "size": (size, size),
+        "kernel": (width, width),
+        "stride": (stride, stride),
+        "padding": (pad, pad),
+        "dilation": (1, 1),
+    }
     return Conv("conv", inputs, outputs, **(shape | more))
 
 
@@ -38,10 +54,15 @@ def test_rank_of_a_compression_of_two_is_the_published_one(layer, rank):
     assert rank_for(layer) == rank
 
 
-@given(inputs=st.integers(8, 700), outputs=st.integers(8, 700), width=st.sampled_from([1, 3, 5]), compression=st.floats(1.1, 4))
+@given(
+    inputs=st.integers(8, 700),
+    outputs=st.integers(8, 700),
+    width=st.sampled_from([1, 3, 5]),
+    compression=st.floats(1.1, 4),
+)
 def test_rank_is_the_largest_that_compresses_as_much(inputs, outputs, width, compression):
-    # Definition: weights(r) <= weights / compression < weights(r + 1).  A whole number of weights stands on each side, so a
-    # relative difference below a thousandth of one weight is rounding.
+    # Definition: weights(r) <= weights / compression < weights(r + 1).  A whole number of weights stands on each side,
+    # so a relative difference below a thousandth of one weight is rounding.
     layer = convolution(inputs, outputs, width)
     rank = rank_for(layer, compression)
     budget = layer.parameters / compression
@@ -79,8 +100,8 @@ def test_a_strided_pair_drops_positions_before_the_second_product():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_real_factors_of_the_shapes_compute_the_layer_at_full_rank(stride):
-    # The shapes are those of a decomposition that exists: SVD factors of seeded 1x1 weights, applied as the two convolutions
-    # are (a matrix product per position, positions dropped by the first), give the convolution's output.
+    # The shapes are those of a decomposition that exists: SVD factors of seeded 1x1 weights, applied as the two
+    # convolutions are (a matrix product per position, positions dropped by the first), give the convolution's output.
     rng = np.random.default_rng(5)
     layer = convolution(6, 9, 1, size=8, stride=stride)
     first, last = factors(layer, full_rank(layer))
@@ -94,7 +115,9 @@ def test_real_factors_of_the_shapes_compute_the_layer_at_full_rank(stride):
 
 def test_decomposed_networks_leave_stem_and_shortcuts_whole():
     network = load_network("resnet50")
-    whole = {layer.name for layer in network.layers if isinstance(layer, Conv | Linear)} - {each.name for each in decomposable(network)}
+    whole = {layer.name for layer in network.layers if isinstance(layer, Conv | Linear)} - {
+        each.name for each in decomposable(network)
+    }
     # 4 shortcuts (one a stage) and the stem of 53 convolutions and 1 linear layer.
     assert whole == {"conv1", *(f"layer{stage}.0.downsample.0" for stage in (1, 2, 3, 4))}
     assert all(is_shortcut(layer) == ("downsample" in layer.name) for layer in network.layers)
@@ -117,7 +140,9 @@ def test_freezing_takes_one_part_and_the_two_parts_are_everything(part):
     assert len(still) == {"outer": pairs + 2 * triples, "core": pairs + triples}[part]
     assert all(name.endswith((".first", ".core", ".last")) for name in still)
     other = {
-        layer.name for layer in frozen(network, "core" if part == "outer" else "outer").layers if not getattr(layer, "trainable", True)
+        layer.name
+        for layer in frozen(network, "core" if part == "outer" else "outer").layers
+        if not getattr(layer, "trainable", True)
     }
     assert not still & other
     assert len(still | other) == 2 * pairs + 3 * triples

@@ -49,7 +49,9 @@ def test_override_changes_label_hash_and_provenance() -> None:
 
 def test_device_of_ones_own_extends_a_shipped_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text('extends: devices/v100\nname: mine\nhardware: {sms: {value: 60, source: "a guess", confidence: 0.1}}\n')
+    path.write_text(
+        'extends: devices/v100\nname: mine\nhardware: {sms: {value: 60, source: "a guess", confidence: 0.1}}\n'
+    )
     device = load_device(path)
     assert (device.name, device.values.hardware.sms) == ("mine", 60)  # type: ignore[union-attr]
 

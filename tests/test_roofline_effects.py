@@ -1,4 +1,6 @@
-"""Published effects: networks that the papers changed, with their parameters and products, and signs and orders on the devices."""
+"""Published effects: networks that the papers changed, with their parameters and products, and signs and orders on the
+devices.
+"""
 
 import pytest
 from scipy.stats import spearmanr
@@ -46,8 +48,8 @@ def test_variants_of_a_network_have_the_published_order(low_rank, model, mode):
 
 
 def test_low_rank_table_is_within_ten_points_on_average(low_rank):
-    # No number of the paper is fitted, and its device is unknown.  A table that knew the published mean, and nothing else, would
-    # miss by `guess`.
+    # No number of the paper is fitted, and its device is unknown.  A table that knew the published mean, and nothing
+    # else, would miss by `guess`.
     cells = low_rank[low_rank["mode"] != "macs"]
     guess = (cells.published_percent - cells.published_percent.mean()).abs().mean()
     assert mean_deviation(cells) < 10 < guess
@@ -154,8 +156,8 @@ def test_skipping_more_blocks_gains_more_and_some_number_gains_the_published():
 
 
 def test_selecting_samples_speeds_up_as_arithmetic_says():
-    # 10 epochs, 2 of them whole, 8 of a tenth: 10 / 2.8.  A rescoring of the other nine tenths at a third of a step's time
-    # costs 0.3 epochs: after epoch 7 with one every 5, after 4, 6 and 8 with one every 2.
+    # 10 epochs, 2 of them whole, 8 of a tenth: 10 / 2.8.  A rescoring of the other nine tenths at a third of a step's
+    # time costs 0.3 epochs: after epoch 7 with one every 5, after 4, 6 and 8 with one every 2.
     assert selection_speedup(10, 2, 0.1, 3.0, 1.0) == pytest.approx(10 / 2.8)
     assert selection_speedup(10, 2, 0.1, 3.0, 1.0, rescore_every=5) == pytest.approx(10 / 3.1)
     assert selection_speedup(10, 2, 0.1, 3.0, 1.0, rescore_every=2) == pytest.approx(10 / 3.7)

@@ -84,7 +84,11 @@ def test_product_at_the_peak_is_bound_by_the_matrix_unit_and_a_tiny_one_by_its_l
     [
         ((), "inference", "no layers, so that there is nothing to predict"),
         ((Weight("w", 5),), "inference", "no layer that does any work in inference"),
-        ((Linear("fc", 10**9, 10**9, rows=10**3),), "inference", r"layer 'fc' has 1e\+21 multiply-accumulates at batch 1"),
+        (
+            (Linear("fc", 10**9, 10**9, rows=10**3),),
+            "inference",
+            r"layer 'fc' has 1e\+21 multiply-accumulates at batch 1",
+        ),
         ((Pointwise("r", "relu", 10**12, 10**12),), "inference", r"layer 'r' has 1e\+24 values at batch 1"),
         ((Embedding("e", 10**12, 10**12, 1),), "training", r"layer 'e' has 1e\+24 parameters"),
     ],
@@ -119,7 +123,8 @@ def test_a_batch_that_the_memory_cannot_hold_is_cautioned() -> None:
     assert needed_bytes(network, Run(5, "training", "fp32")) == 4 * (3 * 72 + 5 * 8)
     assert needed_bytes(network, Run(5, "training", "amp", optimizer="adam")) == 4 * 4 * 72 + 2 * 5 * 8
     assert needed_bytes(network, Run(5, "inference", "fp16")) == 2 * (72 + 5 * 16)
-    # ResNet-50 at batch 64 took 5,868 MB of an H200 in fp32, 3,221 with autocast (h200_steps.csv): what is counted is a part of it.
+    # ResNet-50 at batch 64 took 5,868 MB of an H200 in fp32, 3,221 with autocast (h200_steps.csv): what is counted is a
+    # part of it.
     resnet = load_network("resnet50")
     assert 0.3 < needed_bytes(resnet, Run(64, "training", "fp32")) / 5868e6 < 1
     assert 0.3 < needed_bytes(resnet, Run(64, "training", "amp")) / 3221e6 < 1

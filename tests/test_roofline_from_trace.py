@@ -21,7 +21,12 @@ def test_every_kind_of_layer_becomes_its_shape_for_one_sample() -> None:
     trace = Trace(
         [
             Layer(
-                "conv", "conv2d", {"stride": 2, "padding": 1, "groups": 2}, a=zeros(4, 6, 9, 9), w=zeros(8, 3, 3, 3), g=zeros(4, 8, 5, 5)
+                "conv",
+                "conv2d",
+                {"stride": 2, "padding": 1, "groups": 2},
+                a=zeros(4, 6, 9, 9),
+                w=zeros(8, 3, 3, 3),
+                g=zeros(4, 8, 5, 5),
             ),
             Layer("fc", "linear", a=zeros(4, 7, 10), w=zeros(3, 10), g=zeros(4, 7, 3)),
             Layer("scores", "matmul", a=zeros(8, 7, 5), w=zeros(8, 5, 6), g=zeros(8, 7, 6)),

@@ -42,9 +42,18 @@ sizes = st.integers(1, 6000)
 numbers: st.SearchStrategy[Number] = st.sampled_from(["fp32", "fp16", "int8"])
 
 
-@given(m=sizes, n=sizes, k=sizes, batch=st.sampled_from([1, 1, 7, 300]), number=numbers, layout=st.tuples(st.booleans(), st.booleans()))
+@given(
+    m=sizes,
+    n=sizes,
+    k=sizes,
+    batch=st.sampled_from([1, 1, 7, 300]),
+    number=numbers,
+    layout=st.tuples(st.booleans(), st.booleans()),
+)
 @settings(max_examples=200, deadline=None)
-def test_no_product_beats_the_board(m: int, n: int, k: int, batch: int, number: Number, layout: tuple[bool, bool]) -> None:
+def test_no_product_beats_the_board(
+    m: int, n: int, k: int, batch: int, number: Number, layout: tuple[bool, bool]
+) -> None:
     gemm = Gemm(m, n, k, batch, number, layout)
     found = predicted(gemm)
     assert found.seconds >= textbook_seconds(gemm, v100().hardware)
@@ -63,7 +72,9 @@ def test_more_rows_are_not_faster(m: int, n: int, k: int, number: Number, more: 
 
 @given(m=sizes, n=sizes, k=sizes, batch=st.integers(2, 400))
 @settings(max_examples=80, deadline=None)
-def test_a_batch_costs_no_more_than_its_products_one_by_one_with_the_same_kernels(m: int, n: int, k: int, batch: int) -> None:
+def test_a_batch_costs_no_more_than_its_products_one_by_one_with_the_same_kernels(
+    m: int, n: int, k: int, batch: int
+) -> None:
     one = milliseconds(m, n, k, batch=2)
     assert milliseconds(m, n, k, batch=2 * batch) <= 1.25 * batch * one
 
@@ -195,8 +206,13 @@ def test_scores_across_data_sets_and_folds_meet_their_targets() -> None:
 def test_a_fit_recovers_the_constants_that_made_the_times() -> None:
     hardware = v100().hardware
     seconds = calibration.on_device(hardware)
-    truth: GemmParameters = calibration.replaced(v100().gemm, {"kernels.fp32.matrix_share": 0.85, "dram_bytes_per_s": 6e11})
-    rows = [replace(row, seconds=seconds(row.operator, truth)) for row in read_measurements(DATA, "deepbench_v100_gemm_fp32")[::3]]
+    truth: GemmParameters = calibration.replaced(
+        v100().gemm, {"kernels.fp32.matrix_share": 0.85, "dram_bytes_per_s": 6e11}
+    )
+    rows = [
+        replace(row, seconds=seconds(row.operator, truth))
+        for row in read_measurements(DATA, "deepbench_v100_gemm_fp32")[::3]
+    ]
     search = {name: calibration.FP32[name] for name in ("kernels.fp32.matrix_share", "dram_bytes_per_s")}
     found = calibration.fit(rows, v100().gemm, search, seconds)
     assert found.kernels["fp32"].matrix_share == pytest.approx(0.85, rel=0.02)

@@ -27,7 +27,12 @@ def power_w(operator: Operator) -> tuple[float, float, float]:
     return energy.low / prediction.seconds, energy.mid / prediction.seconds, energy.high / prediction.seconds
 
 
-@given(m=st.integers(1, 5000), n=st.integers(1, 5000), k=st.integers(1, 5000), number=st.sampled_from(["fp32", "fp16", "int8"]))
+@given(
+    m=st.integers(1, 5000),
+    n=st.integers(1, 5000),
+    k=st.integers(1, 5000),
+    number=st.sampled_from(["fp32", "fp16", "int8"]),
+)
 @settings(max_examples=60, deadline=None)
 def test_power_lies_between_an_idle_board_and_the_tdp(m: int, n: int, k: int, number: str) -> None:
     low, mid, high = power_w(Gemm(m, n, k, number=number))  # type: ignore[arg-type]
@@ -43,7 +48,9 @@ def test_busy_units_take_more_than_a_waiting_chip() -> None:
 
 
 def test_products_on_tensor_cores_take_less_energy_than_on_fma_units() -> None:
-    products = [energy_of(predict(Gemm(4096, 4096, 4096, number=number), V100), V100).mid for number in ("fp32", "fp16")]  # type: ignore[arg-type]
+    products = [
+        energy_of(predict(Gemm(4096, 4096, 4096, number=number), V100), V100).mid for number in ("fp32", "fp16")
+    ]  # type: ignore[arg-type]
     assert products[1] < products[0] / 3
 
 
@@ -51,7 +58,10 @@ def test_products_on_tensor_cores_take_less_energy_than_on_fma_units() -> None:
 def test_measured_watts_lie_in_the_range_of_what_they_could_be() -> None:
     measured = watts(DATA)
     assert len(measured) == 26
-    for name, operator in (("parboil_sgemm_k1", Gemm(2048, 2048, 2048)), ("cudaTensorCoreGemm_k1", Gemm(4096, 4096, 4096, number="fp16"))):
+    for name, operator in (
+        ("parboil_sgemm_k1", Gemm(2048, 2048, 2048)),
+        ("cudaTensorCoreGemm_k1", Gemm(4096, 4096, 4096, number="fp16")),
+    ):
         # The library's kernels use the units better than a sample program can.
         assert power_w(Gemm(8, 8, 8))[0] < measured[name] < power_w(operator)[1]
     low, _, high = power_w(STREAM)

@@ -118,7 +118,10 @@ def test_blocks_nest_and_are_numbered_from_first() -> None:
 
 
 def test_named_sizes_multiply_and_can_be_set() -> None:
-    text = "name: t\nsizes: {tokens: 4, heads: 3, head: 8}\nlayers:\n  - gelu: {name: g, elements: [tokens, heads, head, 2]}\n"
+    text = (
+        "name: t\nsizes: {tokens: 4, heads: 3, head: 8}\nlayers:\n  - gelu: {name: g, elements: [tokens, heads, "
+        "head, 2]}\n"
+    )
     assert parse_layer_list(text, "t.yaml").layers == (Pointwise("g", "gelu", 4 * 3 * 8 * 2),)
     assert parse_layer_list(text, "t.yaml", {"tokens": 10}).layers == (Pointwise("g", "gelu", 480),)
 
@@ -141,7 +144,10 @@ def test_recurrent_layers_and_functions_without_a_short_form() -> None:
   - lstm: {name: lstm, hidden: 16}
   - pointwise: {name: f, function: hardswish, inputs: 2}
 """
-    assert layers_of(body, "input: [7, 12]") == (RecurrentLayer("lstm", "lstm", 12, 16, 7), Pointwise("f", "hardswish", 7 * 16, 2))
+    assert layers_of(body, "input: [7, 12]") == (
+        RecurrentLayer("lstm", "lstm", 12, 16, 7),
+        Pointwise("f", "hardswish", 7 * 16, 2),
+    )
 
 
 # --- round trip ---
@@ -178,7 +184,10 @@ def any_layers(draw: st.DrawFn, name: str) -> Layer:
                 MatMul(name, a, b, c, d),
                 RecurrentLayer(name, draw(st.sampled_from(["rnn", "lstm", "gru"])), a, b, c, yes),
                 Pointwise(
-                    name, draw(st.sampled_from(["relu", "fork", "add", "unknown", "conv", "600e6", "true"])), a, draw(st.integers(1, 5))
+                    name,
+                    draw(st.sampled_from(["relu", "fork", "add", "unknown", "conv", "600e6", "true"])),
+                    a,
+                    draw(st.integers(1, 5)),
                 ),
                 Normalization(name, draw(st.sampled_from(["batchnorm", "layernorm"])), a, a * b, yes),
                 Softmax(name, a, b),
@@ -212,7 +221,10 @@ def test_any_network_reads_back_as_written(data: st.DataObject, name: str, sourc
         ("  - conv: {name: c, out: 8, kernel: 3.5}", r"'c': kernel: a size is a whole number.*given 3.5"),
         ("  - conv: {name: c, out: true, kernel: 3}", r"'c': out: a size is a whole number"),
         ("  - conv: {name: c, out: 8, kernel: 3, bias: 1}", r"'c': bias: Input should be a valid boolean"),
-        ("  - conv: {name: c, out: widht, kernel: 3}", r"'c': out: no size is called 'widht'; the list's `sizes` are: none"),
+        (
+            "  - conv: {name: c, out: widht, kernel: 3}",
+            r"'c': out: no size is called 'widht'; the list's `sizes` are: none",
+        ),
         ("  - conv: {name: c, out: 8, kernel: 64}", r"'c': kernel: \(64, 64\) does not fit into size \(32, 32\)"),
         ("  - conv: {name: c, out: 8, kernel: 3, groups: 2}", r"'c': groups: 2 do not divide 3 and 8 channels"),
         ("  - conv: {name: c, out: 8, kernel: [3, 3, 3]}", r"'c': kernel: 3 numbers for 2 spatial dimensions"),
@@ -460,11 +472,14 @@ def test_tokens_are_as_many_as_an_image_has_patches() -> None:
     assert load_network("vit-s", sizes={"image": 160, "sequence": 101}).layers
     for sizes in ({"sequence": 256}, {"image": 160}, {"image": 224, "sequence": 196}):
         with pytest.raises(
-            ShapeError, match=r"vit-s: sequence: \d+, but an image of \d+ has (197|101) tokens; set sequence and image together"
+            ShapeError,
+            match=r"vit-s: sequence: \d+, but an image of \d+ has (197|101) tokens; set sequence and image together",
         ):
             load_network("vit-s", sizes=sizes)
     text = "name: t\nsizes: {{n: 4, side: 9}}\npatches: {}\nlayers: [{{relu: {{name: r, elements: n}}}}]\n"
-    assert parse_layer_list(text.format("{n: {image: side, patch: 4}}"), "t.yaml").layers == (Pointwise("r", "relu", 4),)
+    assert parse_layer_list(text.format("{n: {image: side, patch: 4}}"), "t.yaml").layers == (
+        Pointwise("r", "relu", 4),
+    )
     for wrong in (
         "[n]",
         "{n: 4}",
@@ -481,7 +496,10 @@ def test_tokens_are_as_many_as_an_image_has_patches() -> None:
 
 
 def test_a_size_may_be_limited_by_another() -> None:
-    text = "name: t\nsizes: {tokens: 4, positions: 8}\nmost: {tokens: positions}\nlayers: [{relu: {name: r, elements: tokens}}]\n"
+    text = (
+        "name: t\nsizes: {tokens: 4, positions: 8}\nmost: {tokens: positions}\nlayers: [{relu: {name: r, "
+        "elements: tokens}}]\n"
+    )
     assert parse_layer_list(text, "t.yaml", {"tokens": 8}).layers == (Pointwise("r", "relu", 8),)
     with pytest.raises(ShapeError, match=r"t.yaml: tokens is 9, more than the positions of 8; give at most 8"):
         parse_layer_list(text, "t.yaml", {"tokens": 9})

@@ -22,7 +22,8 @@ def test_no_kernel_is_faster_than_the_boards_peak(name: str) -> None:
     """A misread column would make some kernel impossibly fast."""
     peak = 125.3e12 if "fp16" in name else 15.67e12
     for row in read_measurements(DATA, name):
-        # Winograd does a convolution with up to 4 times fewer operations (spec page roofline.md, section 2: 76% of them use it).
+        # Winograd does a convolution with up to 4 times fewer operations (spec page roofline.md, section 2: 76% of them
+        # use it).
         operations = row.operator.flops / (4 if isinstance(row.operator, Convolution) else 1)
         assert 0 < operations / row.seconds < peak
         assert row.seconds > 2e-6
@@ -31,7 +32,9 @@ def test_no_kernel_is_faster_than_the_boards_peak(name: str) -> None:
 @measured
 def test_grids_of_the_products_tell_that_columns_are_read_right() -> None:
     """A kernel named 128x32 covers 128 contiguous columns and 32 rows of the output with a block."""
-    rows = [row for row in read_measurements(DATA, "neusight_v100_linear") if row.kernel.startswith("volta_sgemm_128x32_tn")]
+    rows = [
+        row for row in read_measurements(DATA, "neusight_v100_linear") if row.kernel.startswith("volta_sgemm_128x32_tn")
+    ]
     assert len(rows) > 10
     for row in rows:
         assert isinstance(row.operator, Gemm)
@@ -56,7 +59,9 @@ def test_deepbench_product_is_turned_to_rows_of_contiguous_columns(tmp_path: Pat
 
 def test_deepbench_convolution_gives_a_row_per_measured_operation(tmp_path: Path) -> None:
     header = "src,W,H,C,N,K,S,R,pad_w,pad_h,sw,sh,fwd_ms,dgrad_ms,wgrad_ms,P,Q,algo"
-    (tmp_path / "deepbench_v100_conv_fp32.csv").write_text(f"{header}\nx,700,161,1,4,32,20,5,0,0,2,2,0.1,N/A*,0.3,341,79,WINOGRAD\n")
+    (tmp_path / "deepbench_v100_conv_fp32.csv").write_text(
+        f"{header}\nx,700,161,1,4,32,20,5,0,0,2,2,0.1,N/A*,0.3,341,79,WINOGRAD\n"
+    )
     forward, weight_grad = read_measurements(tmp_path, "deepbench_v100_conv_fp32")
     assert isinstance(forward.operator, Convolution)
     assert isinstance(weight_grad.operator, Convolution)
@@ -68,7 +73,10 @@ def test_deepbench_convolution_gives_a_row_per_measured_operation(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("src,M\nx,3\n", "row 1 cannot be read"), ("src,M,N,K,tA,tB,ms\nx,1,2,3,N,N,1\ny,0,2,3,N,N,1\n", "row 2 cannot be read")],
+    [
+        ("src,M\nx,3\n", "row 1 cannot be read"),
+        ("src,M,N,K,tA,tB,ms\nx,1,2,3,N,N,1\ny,0,2,3,N,N,1\n", "row 2 cannot be read"),
+    ],
 )
 def test_row_that_makes_no_sense_is_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "deepbench_v100_gemm_fp32.csv").write_text(text)
@@ -100,23 +108,45 @@ CONV = "src,W,H,C,N,K,S,R,pad_w,pad_h,sw,sh,fwd_ms,dgrad_ms,wgrad_ms,algo\n"
             for wrong in ("nan", "-0.5", "0", "inf", "-inf", "1e308", "1e-320", "", "0x10", "1_0", "many")
         ),
         *(
-            ("deepbench_v100_gemm_fp32", f"{GEMM}x,1,{wrong},3,N,N,1\n", r"row 1 cannot be read: column 'N' is .*; give a whole number")
+            (
+                "deepbench_v100_gemm_fp32",
+                f"{GEMM}x,1,{wrong},3,N,N,1\n",
+                r"row 1 cannot be read: column 'N' is .*; give a whole number",
+            )
             for wrong in ("nan", "-5", "0", "2.5", "inf", "", "1_0", "9" * 5000, "\N{ARABIC-INDIC DIGIT FIVE}")
         ),
         ("deepbench_v100_gemm_fp32", f"{GEMM}x,1,2,3,Q,N,1\n", r"column 'tA' is 'Q'; give N or T"),
         ("deepbench_v100_gemm_fp32", f"{GEMM}x,1,2,3,N,N\n", r"row 1 cannot be read: 6 cells under a header of 7"),
         ("deepbench_v100_gemm_fp32", f"{GEMM}x,1,2,3,N,N,1,9\n", r"row 1 cannot be read: 8 cells under a header of 7"),
-        ("deepbench_v100_gemm_fp32", "src,M,N,K,tA,tB\nx,1,2,3,N,N\n", r"row 1 cannot be read: there is no column 'ms'"),
+        (
+            "deepbench_v100_gemm_fp32",
+            "src,M,N,K,tA,tB\nx,1,2,3,N,N\n",
+            r"row 1 cannot be read: there is no column 'ms'",
+        ),
         ("deepbench_v100_gemm_fp32", "src,M,N,K,tA,tB,ms,ms\nx,1,2,3,N,N,1,2\n", r"the header names 'ms' 2 times"),
         ("deepbench_v100_gemm_fp32", GEMM, r"no measurements"),
         ("deepbench_v100_gemm_fp32", "", r"no measurements"),
-        ("deepbench_v100_gemm_fp32", f"{GEMM}{'x' * 140_000},1,2,3,N,N,1\n", r"row 2: not CSV: field larger than field limit"),
-        ("deepbench_v100_conv_fp32", f"{CONV}x,8,8,1,1,1,3,3,0,0,0,1,1,1,1,A\n", r"row 1 cannot be read: column 'sw' is '0'"),
-        ("deepbench_v100_conv_fp32", f"{CONV}x,8,8,1,1,1,9,3,0,0,1,1,1,1,1,A\n", r"row 1 cannot be read: .* kernel \(3, 9\) does not fit"),
+        (
+            "deepbench_v100_gemm_fp32",
+            f"{GEMM}{'x' * 140_000},1,2,3,N,N,1\n",
+            r"row 2: not CSV: field larger than field limit",
+        ),
+        (
+            "deepbench_v100_conv_fp32",
+            f"{CONV}x,8,8,1,1,1,3,3,0,0,0,1,1,1,1,A\n",
+            r"row 1 cannot be read: column 'sw' is '0'",
+        ),
+        (
+            "deepbench_v100_conv_fp32",
+            f"{CONV}x,8,8,1,1,1,9,3,0,0,1,1,1,1,1,A\n",
+            r"row 1 cannot be read: .* kernel \(3, 9\) does not fit",
+        ),
         ("deepbench_v100_rnn_fp32", f"{RNN}X,y,1,1,1,1,1,1\n", r"column 'kind' is 'X'"),
     ],
 )
-def test_what_no_kernel_can_have_taken_is_refused_by_row_and_column(tmp_path: Path, name: str, text: str, words: str) -> None:
+def test_what_no_kernel_can_have_taken_is_refused_by_row_and_column(
+    tmp_path: Path, name: str, text: str, words: str
+) -> None:
     (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
     with pytest.raises(SimhwError, match=words):
         read_measurements(tmp_path, name)
@@ -133,13 +163,20 @@ def test_a_byte_order_mark_and_trailing_commas_hide_nothing(tmp_path: Path) -> N
 
 
 def test_images_per_second_and_watts_are_checked_alike(tmp_path: Path) -> None:
-    (tmp_path / "ascend310_fps.csv").write_text("model,batch,images_per_second\nResNet18,1,500\nResNet18,4,nan\n", encoding="utf-8")
-    with pytest.raises(SimhwError, match=r"ascend310_fps.csv: row 2 cannot be read: column 'images_per_second' is 'nan'"):
+    (tmp_path / "ascend310_fps.csv").write_text(
+        "model,batch,images_per_second\nResNet18,1,500\nResNet18,4,nan\n", encoding="utf-8"
+    )
+    with pytest.raises(
+        SimhwError, match=r"ascend310_fps.csv: row 2 cannot be read: column 'images_per_second' is 'nan'"
+    ):
         ascend.read_rows(tmp_path)
     watts = tmp_path / "accelwattch_v100_power.csv"
     for rows, words in (
         ("parboil_sgemm_k1,-3", "row 1 cannot be read: column 'mean HW_power' is '-3'"),
-        ("parboil_sgemm_k1,3\nparboil_sgemm_k1,4", "row 2 cannot be read: kernel 'parboil_sgemm_k1' stands there a second time"),
+        (
+            "parboil_sgemm_k1,3\nparboil_sgemm_k1,4",
+            "row 2 cannot be read: kernel 'parboil_sgemm_k1' stands there a second time",
+        ),
         ("parboil_sgemm_k1,3", "no row of cudaTensorCoreGemm_k1"),
     ):
         watts.write_text(f",mean HW_power\n{rows}\n", encoding="utf-8")
@@ -171,7 +208,10 @@ def test_networks_to_leave_out_are_needed_and_others_are_not(tmp_path: Path) -> 
     header, rows = "model,batch,images_per_second\n", ["ResNet18,1,800\n", "ResNet34,1,500\n"]
     for few, known in (("C3D,1,30\n", "none"), (rows[0] * 2, "ResNet18")):
         path.write_text(header + few, encoding="utf-8")
-        with pytest.raises(SimhwError, match=rf"{ascend.FILE}.csv: a fit takes rows of two networks that are plain.*; there are {known}$"):
+        with pytest.raises(
+            SimhwError,
+            match=rf"{ascend.FILE}.csv: a fit takes rows of two networks that are plain.*; there are {known}$",
+        ):
             ascend.calibrate(tmp_path)
     path.write_text(header + "".join(rows), encoding="utf-8")
     constants, scores = ascend.calibrate(tmp_path)

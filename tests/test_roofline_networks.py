@@ -1,4 +1,6 @@
-"""The networks that come with simhw: their parameters and arithmetic are the published ones, and their shapes those of PyTorch models."""
+"""The networks that come with simhw: their parameters and arithmetic are the published ones, and their shapes those of
+PyTorch models.
+"""
 
 from typing import Any
 
@@ -9,7 +11,8 @@ from simhw.roofline.layers import Conv, Linear, MatMul, Network, Pointwise
 from simhw.roofline.networks import load_network, network_names
 from tests.zoo_models import ZOO
 
-# Parameters: torchvision's model pages (ResNets, VGG16), Hugging Face's BertModel with pooler, timm's vit_small_patch16_224.
+# Parameters: torchvision's model pages (ResNets, VGG16), Hugging Face's BertModel with pooler, timm's
+# vit_small_patch16_224.
 PARAMETERS = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -21,9 +24,17 @@ PARAMETERS = {
     "bert-large": 335_141_888,
     "vit-s": 22_050_664,
 }
-# Multiply-accumulates of an image of 224 x 224, in 10^9, as printed: torchvision's model pages ("GFLOPS": 1.81, 3.66, 4.09, 7.80,
-# 11.51, 15.47) and Touvron et al. 2021, table 1 (ViT-S/DeiT-S 4.6).
-GMACS = {"resnet18": 1.81, "resnet34": 3.66, "resnet50": 4.09, "resnet101": 7.80, "resnet152": 11.51, "vgg16": 15.47, "vit-s": 4.60}
+# Multiply-accumulates of an image of 224 x 224, in 10^9, as printed: torchvision's model pages ("GFLOPS": 1.81, 3.66,
+# 4.09, 7.80, 11.51, 15.47) and Touvron et al. 2021, table 1 (ViT-S/DeiT-S 4.6).
+GMACS = {
+    "resnet18": 1.81,
+    "resnet34": 3.66,
+    "resnet50": 4.09,
+    "resnet101": 7.80,
+    "resnet152": 11.51,
+    "vgg16": 15.47,
+    "vit-s": 4.60,
+}
 
 
 def test_every_shipped_network_has_a_published_count() -> None:
@@ -41,10 +52,13 @@ def test_arithmetic_is_the_published_one(name: str, published: float) -> None:
     assert load_network(name).macs / 1e9 == pytest.approx(published, abs=0.006)
 
 
-@pytest.mark.parametrize(("name", "hidden", "layers", "inner"), [("bert-base", 768, 12, 3072), ("bert-large", 1024, 24, 4096)])
+@pytest.mark.parametrize(
+    ("name", "hidden", "layers", "inner"), [("bert-base", 768, 12, 3072), ("bert-large", 1024, 24, 4096)]
+)
 @pytest.mark.parametrize("sequence", [128, 512])
 def test_arithmetic_of_bert_by_its_formula(name: str, hidden: int, layers: int, inner: int, sequence: int) -> None:
-    # Per layer and token: query, key, value, output 4 h^2; feed-forward 2 h inner; scores and their use 2 s h.  And the pooler.
+    # Per layer and token: query, key, value, output 4 h^2; feed-forward 2 h inner; scores and their use 2 s h.  And the
+    # pooler.
     expected = layers * sequence * (4 * hidden**2 + 2 * hidden * inner + 2 * sequence * hidden) + hidden**2
     assert load_network(name, sequence=sequence).macs == expected
 
@@ -83,7 +97,9 @@ def test_a_residual_block_runs_in_the_order_of_its_forward_pass() -> None:
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_every_residual_has_a_fork(name: str) -> None:
     functions = [layer.function for layer in load_network(name).layers if isinstance(layer, Pointwise)]
-    residuals = functions.count("add") - (2 if name.startswith("bert") else 0)  # BERT's embeddings are added, none of them parts
+    residuals = functions.count("add") - (
+        2 if name.startswith("bert") else 0
+    )  # BERT's embeddings are added, none of them parts
     assert functions.count("fork") == residuals
 
 
@@ -99,9 +115,13 @@ def test_every_layer_of_a_convolutional_network_reads_what_flows(name: str) -> N
 
 def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
     convolutions = {
-        each.name: (each.out_channels, *each.out_size, each.in_channels, *each.kernel) for each in network.layers if isinstance(each, Conv)
+        each.name: (each.out_channels, *each.out_size, each.in_channels, *each.kernel)
+        for each in network.layers
+        if isinstance(each, Conv)
     }
-    return convolutions | {each.name: (each.out_features, each.in_features) for each in network.layers if isinstance(each, Linear)}
+    return convolutions | {
+        each.name: (each.out_features, each.in_features) for each in network.layers if isinstance(each, Linear)
+    }
 
 
 def test_resnet50_is_the_torch_model_layer_by_layer() -> None:
@@ -129,7 +149,11 @@ def test_resnet50_is_the_torch_model_layer_by_layer() -> None:
 
 def test_attention_multiplies_all_heads() -> None:
     scores, context = (
-        next(each for each in load_network("bert-large", sequence=512).layers if isinstance(each, MatMul) and each.name.endswith(end))
+        next(
+            each
+            for each in load_network("bert-large", sequence=512).layers
+            if isinstance(each, MatMul) and each.name.endswith(end)
+        )
         for end in ("layer.0.attention.self.scores", "layer.0.attention.self.context")
     )
     assert (scores.products, scores.m, scores.n, scores.k) == (16, 512, 512, 64)

@@ -34,7 +34,9 @@ def test_cut_is_on_the_cheap_side_of_the_largest_step():
 
 
 def test_of_equal_steps_the_highest_keeps_the_most():
-    assert optimised_rank(LAYER, Staircase(lambda rank: 4 * -(-rank // 3), whole=100)).rank == 15  # steps at 12 | 13 and 15 | 16
+    assert (
+        optimised_rank(LAYER, Staircase(lambda rank: 4 * -(-rank // 3), whole=100)).rank == 15
+    )  # steps at 12 | 13 and 15 | 16
 
 
 def test_without_a_step_the_vanilla_rank_stands():

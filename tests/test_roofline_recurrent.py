@@ -1,4 +1,6 @@
-"""Recurrent cells on a V100: their products by hand, the chain of steps, and how well they predict cells that no fit saw."""
+"""Recurrent cells on a V100: their products by hand, the chain of steps, and how well they predict cells that no fit
+saw.
+"""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""SCALE-Sim topologies as people publish them: their headers, separators, remarks, batches and sparsity; counts by hand."""
+"""SCALE-Sim topologies as people publish them: their headers, separators, remarks, batches and sparsity; counts by
+hand.
+"""
 
 from pathlib import Path
 
@@ -44,7 +46,10 @@ def test_words_of_all_kinds_stand_for_the_same_columns(tmp_path: Path, header: s
 
 
 def test_words_that_are_known_decide_in_any_order(tmp_path: Path) -> None:
-    header = "Channels, Num Filter, Layer name, IFMAP Width, IFMAP Height, Filter Width, Filter Height, Stride Width, Stride Height"
+    header = (
+        "Channels, Num Filter, Layer name, IFMAP Width, IFMAP Height, Filter Width, Filter Height, Stride "
+        "Width, Stride Height"
+    )
     (layer,) = read(tmp_path, f"{header}\n4, 8, C1, 12, 10, 2, 3, 2, 1\n").layers
     # Widths: 12 is covered by windows of 2 that move by 2.
     assert layer == Conv("C1", 4, 8, (10, 12), (3, 2), (1, 2), (0, 0), (1, 1))
@@ -59,10 +64,14 @@ def test_words_that_are_known_decide_in_any_order(tmp_path: Path) -> None:
         ("Layer,H,W,C,K,R,S,stride", "C1,10,12,4,8,3,2,1"),
         ("Layer,N,C,X,Y,M,S,R,stride", "C1,1,4,12,10,8,2,3,1"),
         (
-            "Layer, IFMAP Width (px), IFMAP Height [px], Filter Width(px), Filter Height, Channels (#), Num Filter, Strides(HW)",
+            "Layer, IFMAP Width (px), IFMAP Height [px], Filter Width(px), Filter Height, Channels (#), Num Filter, "
+            "Strides(HW)",
             "C1,12,10,2,3,4,8,1",
         ),
-        (",Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides", "0,C1,10,12,3,2,4,8,1"),
+        (
+            ",Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides",
+            "0,C1,10,12,3,2,4,8,1",
+        ),
         (f"{HEADER[:-1]}, Layer Type, MAC Cycles", f"{ROW[:-1]}, GEMM, 32"),
     ],
 )
@@ -76,26 +85,45 @@ def test_abbreviations_units_and_the_letters_of_papers_are_known_words(tmp_path:
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ("Layer, H0, W0, out maps, F1, F2, F3, Stride", "the header has 'out maps' in the place of Filter Height; call it Num Filter"),
-        ("Layer, width of it, height of it, F1, F2, C, F3, Stride", "the header has 'width of it' in the place of IFMAP Height"),
+        (
+            "Layer, H0, W0, out maps, F1, F2, F3, Stride",
+            "the header has 'out maps' in the place of Filter Height; call it Num Filter",
+        ),
+        (
+            "Layer, width of it, height of it, F1, F2, C, F3, Stride",
+            "the header has 'width of it' in the place of IFMAP Height",
+        ),
         ("Layer, H0, W0, F1, F2, Stride across, C0, F3", "the header has 'Stride across' in the place of Channels"),
-        ("Layer, H0, W0, F1, F2, C0, Groups, Stride", "the header has 'Groups' in the place of Num Filter; call it otherwise"),
+        (
+            "Layer, H0, W0, F1, F2, C0, Groups, Stride",
+            "the header has 'Groups' in the place of Num Filter; call it otherwise",
+        ),
     ],
 )
-def test_words_that_speak_of_something_else_than_their_place_are_refused(tmp_path: Path, header: str, told: str) -> None:
+def test_words_that_speak_of_something_else_than_their_place_are_refused(
+    tmp_path: Path, header: str, told: str
+) -> None:
     with pytest.raises(ShapeError, match=told):
         read(tmp_path, f"{header}\nC1, 10, 12, 3, 2, 4, 8, 1\n")
 
 
-@pytest.mark.parametrize(("row", "told"), [(f"{ROW[:-1]}, NPU", "Stride Width is 'NPU'"), ("fc, 10, 11, 12, GPU", "Batch is 'GPU'")])
-def test_a_first_row_of_numbers_and_a_word_is_no_header_that_would_be_left_out(tmp_path: Path, row: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "told"), [(f"{ROW[:-1]}, NPU", "Stride Width is 'NPU'"), ("fc, 10, 11, 12, GPU", "Batch is 'GPU'")]
+)
+def test_a_first_row_of_numbers_and_a_word_is_no_header_that_would_be_left_out(
+    tmp_path: Path, row: str, told: str
+) -> None:
     with pytest.raises(ShapeError, match=f"row 1 '.*': {told}"):
         read(tmp_path, f"{row}\n{row}\n")
 
 
-@pytest.mark.parametrize(("column", "word"), [("Depthwise", "true"), ("Type", "dw"), ("Layer Type", "MaxPool"), ("op", "Transposed conv")])
+@pytest.mark.parametrize(
+    ("column", "word"), [("Depthwise", "true"), ("Type", "dw"), ("Layer Type", "MaxPool"), ("op", "Transposed conv")]
+)
 def test_a_word_for_another_operation_is_refused(tmp_path: Path, column: str, word: str) -> None:
-    with pytest.raises(ShapeError, match=f"row 3 'C2': column 9, '{column}', holds '{word}': what that changes is not known here"):
+    with pytest.raises(
+        ShapeError, match=f"row 3 'C2': column 9, '{column}', holds '{word}': what that changes is not known here"
+    ):
         read(tmp_path, f"{HEADER} {column}\n{ROW} conv\nC2, 10, 12, 3, 2, 4, 8, 1, {word}\n")
     for plain in ("conv", "Conv2D", "fc", "false", "-", ""):
         assert read(tmp_path, f"{HEADER} {column}\n{ROW} {plain}\n").cautions == ()
@@ -110,9 +138,15 @@ def test_a_file_without_a_header_has_a_layer_in_its_first_row(tmp_path: Path) ->
     ("header", "told"),
     [
         (f"{HEADER} Padding, Padding", "the header names Padding 2 times"),
-        ("Layer, Channels, Channels, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Strides", "the header names Channels 2 times"),
+        (
+            "Layer, Channels, Channels, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Strides",
+            "the header names Channels 2 times",
+        ),
         (f"{HEADER} Stride Width, Stride Width", "the header names Stride Width 2 times"),
-        ("Layer, IFMAP Height, IFMAP Width, Batch, Filter Width, Channels, Num Filter, Strides", "the header has no column Filter Height"),
+        (
+            "Layer, IFMAP Height, IFMAP Width, Batch, Filter Width, Channels, Num Filter, Strides",
+            "the header has no column Filter Height",
+        ),
     ],
 )
 def test_a_header_that_says_a_thing_twice_or_not_at_all_is_refused(tmp_path: Path, header: str, told: str) -> None:
@@ -122,7 +156,8 @@ def test_a_header_that_says_a_thing_twice_or_not_at_all_is_refused(tmp_path: Pat
 
 def test_a_ninth_number_is_the_stride_along_the_width_only_where_no_header_says_otherwise(tmp_path: Path) -> None:
     plain, named, batch, padding = (
-        read(tmp_path, f"{HEADER}{word}\nC1, 12, 12, 3, 3, 4, 8, 1, 3,\n") for word in ("", " Stride Width,", " Batch Size,", " Padding,")
+        read(tmp_path, f"{HEADER}{word}\nC1, 12, 12, 3, 3, 4, 8, 1, 3,\n")
+        for word in ("", " Stride Width,", " Batch Size,", " Padding,")
     )
     # Windows at 0, 3, 6 and 9 of 12 columns, of which the last ends at 12.
     assert plain.macs == named.macs == 10 * 4 * 9 * 4 * 8
@@ -142,7 +177,9 @@ def test_addresses_and_remarks_change_nothing_and_other_numbers_are_refused(tmp_
     placed = read(tmp_path, f"{HEADER}, Target\n{ROW[:-1]}, NPU\n")
     assert placed.macs == MACS
     assert placed.cautions == ("words in columns that are no sizes are left out: 'NPU'",)
-    with pytest.raises(ShapeError, match=r"row 2 'C1': column 9, 'Groups', holds '4': what that changes is not known here"):
+    with pytest.raises(
+        ShapeError, match=r"row 2 'C1': column 9, 'Groups', holds '4': what that changes is not known here"
+    ):
         read(tmp_path, f"{HEADER} Groups\n{ROW} 4\n")
     # A header that names what no row has.
     assert read(tmp_path, "Layer,M,N,K,FFN_up,\nFFN_up,1378,18944,3584,\n").macs == 1378 * 18944 * 3584
@@ -187,7 +224,12 @@ def test_a_row_of_a_name_alone_is_a_heading_and_said_so(tmp_path: Path) -> None:
 
 def test_names_may_hold_blanks_signs_and_numbers(tmp_path: Path) -> None:
     rows = "Convolution Layer 1, 3,3,1,1,1,1,1,\nConv#2, 3,3,1,1,1,1,1,\nAttn_QxK', 3,3,1,1,1,1,1,\n7, 3,3,1,1,1,1,1,\n"
-    assert [layer.name for layer in read(tmp_path, f"{HEADER}\n{rows}").layers] == ["Convolution Layer 1", "Conv#2", "Attn_QxK'", "7"]
+    assert [layer.name for layer in read(tmp_path, f"{HEADER}\n{rows}").layers] == [
+        "Convolution Layer 1",
+        "Conv#2",
+        "Attn_QxK'",
+        "7",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +242,10 @@ def test_names_may_hold_blanks_signs_and_numbers(tmp_path: Path) -> None:
         (f"{HEADER}\n{ROW}".replace(",", "|"), "its cells between commas, semicolons or tabs"),
         (f"{HEADER}\n{ROW}\nC2, 10, 12, 3, 2, 4, 8,\n", "row 3 'C2': 6 numbers after the name; there should be 7"),
         (f"{HEADER}\nL1, 1, B, 1, 1, H, H, 1,\n", "row 2 'L1': IFMAP Width is 'B'"),
-        (f"{HEADER}\n\nC1, 10, 10, 3, 3, ,1 2, 2, 1,\n", "row 3 'C1': 6 numbers after the name; there should be 7: Channels is missing"),
+        (
+            f"{HEADER}\n\nC1, 10, 10, 3, 3, ,1 2, 2, 1,\n",
+            "row 3 'C1': 6 numbers after the name; there should be 7: Channels is missing",
+        ),
         (f"{HEADER}\nC1, 10, 10, 3, 3, 1e3, 8, 1,\n", "Channels is '1e3'"),
         (f"{HEADER}\nC1, 10, 10, 3, 3, \N{SUPERSCRIPT TWO}, 8, 1,\n", "Channels is"),
         ("name,macs\na,3\n", "no column 'kind'"),
@@ -236,9 +281,14 @@ def test_a_batch_of_convolutions_is_the_steps(tmp_path: Path) -> None:
 
 
 def test_sparsity_is_counted_dense_and_said_so(tmp_path: Path) -> None:
-    network = read(tmp_path, "Layer Name, M, N, K, Sparsity,\na, 3, 5, 16, 3:4,\nb, 1, 5, 16, 1:4,\nc, 1, 5, 16, 4:4,\nd, 1, 5, 16, 1,\n")
+    network = read(
+        tmp_path,
+        "Layer Name, M, N, K, Sparsity,\na, 3, 5, 16, 3:4,\nb, 1, 5, 16, 1:4,\nc, 1, 5, 16, 4:4,\nd, 1, 5, 16, 1,\n",
+    )
     assert network.macs == (3 + 1 + 1 + 1) * 5 * 16
-    assert network.cautions == ("sparsity 1:4, 3:4 of 2 layers is counted dense: the device has no units for N:M sparsity",)
+    assert network.cautions == (
+        "sparsity 1:4, 3:4 of 2 layers is counted dense: the device has no units for N:M sparsity",
+    )
     assert read(tmp_path, f"{HEADER}\n{ROW} 2:4,\n").macs == MACS
     assert read(tmp_path, f"{HEADER}\n{ROW} 1, 1:1,\n").cautions == ()
 

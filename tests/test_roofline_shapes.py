@@ -13,7 +13,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from simhw.capture.shapes import network_of
 from simhw.errors import CaptureError
-from simhw.roofline.layers import Conv, Embedding, Layer, Linear, MatMul, Network, Normalization, Pointwise, Pool, RecurrentLayer, Weight
+from simhw.roofline.layers import (
+    Conv,
+    Embedding,
+    Layer,
+    Linear,
+    MatMul,
+    Network,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Weight,
+)
 from simhw.roofline.networks import load_network
 from simhw.roofline.step import Run, step
 from tests.zoo_layers import Gate, Residual
@@ -54,14 +66,19 @@ def test_resnet50_is_the_shipped_list_up_to_names() -> None:
     shipped = load_network("resnet50")
     assert (network.parameters, network.macs) == (shipped.parameters, shipped.macs)
     # Downsampling runs first in one and last in the other.
-    assert Counter(replace(layer, name="") for layer in network.layers) == Counter(replace(layer, name="") for layer in shipped.layers)
+    assert Counter(replace(layer, name="") for layer in network.layers) == Counter(
+        replace(layer, name="") for layer in shipped.layers
+    )
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "resnet50": (resnet50, (2, 3, 64, 64)),
-    "transformer": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2), (2, 10, 32)),
-    "decoder": (lambda: Function(lambda self, x: self.layer(x, x), layer=nn.TransformerDecoderLayer(32, 4, batch_first=True)), (2, 10, 32)),
-    "video": (lambda: nn.Sequential(nn.Conv3d(3, 8, 3, groups=1), nn.Conv3d(8, 8, (1, 3, 3), (1, 2, 2), groups=4)), (2, 3, 8, 16, 16)),
+    "transformer": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2), (2, 10,
+    32)),
+    "decoder": (lambda: Function(lambda self, x: self.layer(x, x), layer=nn.TransformerDecoderLayer(32, 4,
+    batch_first=True)), (2, 10, 32)),
+    "video": (lambda: nn.Sequential(nn.Conv3d(3, 8, 3, groups=1), nn.Conv3d(8, 8, (1, 3, 3), (1, 2, 2), groups=4)),
+    (2, 3, 8, 16, 16)),
     "waveform": (lambda: nn.Sequential(nn.Conv1d(2, 8, 5, dilation=2), nn.Linear(12, 3)), (2, 2, 20)),
 }  # fmt: skip
 
@@ -84,7 +101,10 @@ def test_nothing_of_the_model_s_size_is_allocated() -> None:
 
 
 def test_a_real_model_is_left_as_it_was() -> None:
-    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.MultiheadAttention(4, 2)), torch.randn(2, 3, 8, 8)
+    model, x = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.MultiheadAttention(4, 2)),
+        torch.randn(2, 3, 8, 8),
+    )
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dropout, attention, linear = functional.dropout, functional.scaled_dot_product_attention, functional.linear
     network_of(model[:3], x)
@@ -92,12 +112,17 @@ def test_a_real_model_is_left_as_it_was() -> None:
         network_of(nn.Sequential(nn.Conv2d(3, 4, 3), Function(lambda _, x: torch.fft.rfft(x))), x)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert (functional.dropout, functional.scaled_dot_product_attention, functional.linear) == (dropout, attention, linear)
+    assert (functional.dropout, functional.scaled_dot_product_attention, functional.linear) == (
+        dropout,
+        attention,
+        linear,
+    )
 
 
 def test_a_captured_network_makes_a_training_step() -> None:
     network = network_of(
-        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)), torch.zeros(1, 3, 8, 8)
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)),
+        torch.zeros(1, 3, 8, 8),
     )
     assert {work.layer for work in step(network, Run(8))} == {"0", "1", "2", "4", "loss", "optimizer"}
 
@@ -135,7 +160,9 @@ def test_recurrent_layers_are_one_each_way() -> None:
         RecurrentLayer("l1", "lstm", 32, 16, 5),
         RecurrentLayer("l1_reverse", "lstm", 32, 16, 5),
     )
-    assert network.parameters == sum(parameter.numel() for parameter in nn.LSTM(8, 16, 2, bidirectional=True).parameters())
+    assert network.parameters == sum(
+        parameter.numel() for parameter in nn.LSTM(8, 16, 2, bidirectional=True).parameters()
+    )
 
 
 def test_steps_of_a_cell_are_one_layer() -> None:
@@ -176,7 +203,9 @@ def test_a_gate_per_channel_is_not_read_at_full_size() -> None:
 
 
 def test_views_are_free_and_copies_are_not() -> None:
-    network = network_of(Function(lambda _, x: x.transpose(1, 2)[:, 1:].reshape(len(x), -1).view(-1, 12)), torch.zeros(1, 4, 4))
+    network = network_of(
+        Function(lambda _, x: x.transpose(1, 2)[:, 1:].reshape(len(x), -1).view(-1, 12)), torch.zeros(1, 4, 4)
+    )
     assert network.layers == (Pointwise("copy", "copy", 12),)
 
 
@@ -240,12 +269,20 @@ def test_work_done_once_for_all_samples_is_told() -> None:
 @pytest.mark.parametrize(
     ("model", "shape", "words"),
     [
-        (nn.Sequential(Function(lambda _, x: torch.cdist(x, x))), (1, 4, 8), "operator aten::_cdist_forward has no layer"),
+        (
+            nn.Sequential(Function(lambda _, x: torch.cdist(x, x))),
+            (1, 4, 8),
+            "operator aten::_cdist_forward has no layer",
+        ),
         (Function(lambda _, x: torch.linalg.inv(x)), (1, 4, 4), "operator aten::linalg_inv_ex has no layer"),
         (Function(lambda _, x: x - x.mean(0)), (1, 4), r"aten::mean works across samples .*size change"),
         (Function(lambda _, x: x.T @ x), (1, 4), r"aten::mm works across samples .*\(k change"),
         (
-            Function(lambda self, x: x @ (self.u @ self.v), u=nn.Parameter(torch.zeros(4, 2)), v=nn.Parameter(torch.zeros(2, 4))),
+            Function(
+                lambda self, x: x @ (self.u @ self.v),
+                u=nn.Parameter(torch.zeros(4, 2)),
+                v=nn.Parameter(torch.zeros(2, 4)),
+            ),
             (1, 4),
             "aten::mm does not grow with the batch",
         ),

@@ -92,7 +92,8 @@ def test_a_convolution_runs_its_three_operations_but_the_first_needs_no_input_gr
         ("conv1", "weight_grad"),
     ]
     assert all(
-        isinstance(each.operator, Convolution) and each.operator.operation == each.phase and each.operator.images == 4 for each in work
+        isinstance(each.operator, Convolution) and each.operator.operation == each.phase and each.operator.images == 4
+        for each in work
     )
 
 
@@ -107,7 +108,9 @@ def test_frozen_layers_pass_gradients_on_and_have_none_of_their_own() -> None:
 
 
 def test_no_gradient_goes_back_into_layers_before_the_first_trainable_one() -> None:
-    frozen = tuple(replace(each, trainable=False) if each.name in ("conv1", "bn1") else each for each in RESIDUAL.layers)  # type: ignore[call-arg]
+    frozen = tuple(
+        replace(each, trainable=False) if each.name in ("conv1", "bn1") else each for each in RESIDUAL.layers
+    )  # type: ignore[call-arg]
     work = step(Network("frozen", frozen), Run(4))
     backward = {each.layer for each in work if each.phase in ("input_grad", "weight_grad")}
     assert backward == {"loss", "fc", "pool", "relu2", "bn2", "conv2"}
@@ -125,7 +128,10 @@ def test_batch_norm_reads_twice_in_training_and_once_in_inference() -> None:
     training = step(RESIDUAL, Run(4))
     forward, backward = streaming(training, "batchnorm")[0], streaming(training, "batchnorm_grad")[0]
     assert (forward.read_bytes, forward.written_bytes) == (2 * 4 * VALUES, 4 * VALUES)
-    assert (backward.read_bytes, backward.written_bytes) == (2 * 2 * 4 * VALUES, 4 * VALUES)  # input and gradient, twice each
+    assert (backward.read_bytes, backward.written_bytes) == (
+        2 * 2 * 4 * VALUES,
+        4 * VALUES,
+    )  # input and gradient, twice each
     assert (forward.rows, forward.columns) == (16, 4 * 64)  # a statistic per channel, over batch and positions
     inference = streaming(step(RESIDUAL, Run(4, "inference")), "batchnorm")[0]
     assert (inference.read_bytes, inference.written_bytes) == (4 * VALUES, 4 * VALUES)
@@ -140,7 +146,11 @@ def test_a_residual_reads_both_branches_and_its_two_gradients_are_added_at_the_f
 
 def test_without_forks_a_residual_is_taken_to_part_where_its_size_says() -> None:
     unforked = Network("unforked", tuple(each for each in RESIDUAL.layers if each.name != "input"))
-    summed = [each for each in step(unforked, Run(4)) if isinstance(each.operator, Streaming) and each.operator.name == "gradient_sum"]
+    summed = [
+        each
+        for each in step(unforked, Run(4))
+        if isinstance(each.operator, Streaming) and each.operator.name == "gradient_sum"
+    ]
     assert [(each.layer, each.operator.dram_bytes) for each in summed] == [("add", 3 * 4 * VALUES)]
 
 
@@ -172,7 +182,9 @@ def test_dropout_keeps_a_mask_of_a_byte_and_is_nothing_in_inference() -> None:
 def test_multiplying_two_tensors_has_a_gradient_kernel_for_each() -> None:
     work = step(network(Linear("a", 8, 8), Pointwise("m", "mul", 8, 2)), Run(4))
     assert only(work, "mul").dram_bytes == 3 * 128
-    assert [each.dram_bytes for each in streaming(work, "mul_grad")] == [3 * 128] * 2  # gradient and the other factor in, one out
+    assert [each.dram_bytes for each in streaming(work, "mul_grad")] == [
+        3 * 128
+    ] * 2  # gradient and the other factor in, one out
 
 
 def test_a_max_pool_in_training_writes_and_reads_indices() -> None:
@@ -237,7 +249,8 @@ def test_the_loss_is_cross_entropy_of_a_last_linear_layer() -> None:
 
 @pytest.mark.parametrize(("optimizer", "eager", "fused"), [("sgd", 44, 20), ("adam", 80, 28)])
 def test_bytes_that_an_update_moves_per_parameter(optimizer: str, eager: int, fused: int) -> None:
-    # SGD for each: decay (2 in, 1 out), momentum (1, 1), add (2, 1), update (2, 1): 11 tensors; fused: p, g, m in, p, m out: 5.
+    # SGD for each: decay (2 in, 1 out), momentum (1, 1), add (2, 1), update (2, 1): 11 tensors; fused: p, g, m in, p, m
+    # out: 5.
     for fusion, expected in (("eager", eager), ("fused", fused)):
         work = step(network(Linear("a", 10, 10)), Run(1, fusion=fusion, optimizer=optimizer))  # type: ignore[arg-type]
         assert sum(each.operator.dram_bytes for each in work if each.phase == "update") == expected * 110
@@ -252,7 +265,10 @@ def test_autocast_casts_weights_and_their_gradients_and_unscales() -> None:
     forward = {each.layer: each.operator for each in casts if each.phase == "forward" and each.layer != "conv1"}
     assert {name: cast.dram_bytes for name, cast in forward.items()} == {"conv2": 6 * 16 * 16 * 9, "fc": 6 * 170}
     # The image comes in fp32; nothing before conv1 wants its gradient, so it is not cast back.
-    assert [each.operator.dram_bytes for each in casts if (each.layer, each.phase) == ("conv1", "forward")] == [6 * 4 * 192, 6 * 432]
+    assert [each.operator.dram_bytes for each in casts if (each.layer, each.phase) == ("conv1", "forward")] == [
+        6 * 4 * 192,
+        6 * 432,
+    ]
     assert sorted(each.layer for each in casts if each.phase == "weight_grad") == ["conv1", "conv2", "fc"]
     assert only(work, "unscale").dram_bytes == 8 * RESIDUAL.parameters
 
@@ -283,7 +299,9 @@ def test_autocast_normalises_in_fp32_so_that_the_residual_stream_becomes_fp32() 
     work = step(TRANSFORMER, Run(4, precision="amp"))
     values = 4 * 24
     casts = {
-        (each.layer, each.phase): each.operator for each in work if isinstance(each.operator, Streaming) and each.operator.name == "cast"
+        (each.layer, each.phase): each.operator
+        for each in work
+        if isinstance(each.operator, Streaming) and each.operator.name == "cast"
     }
     softmax = only(work, "softmax")
     assert (softmax.read_bytes, softmax.written_bytes) == (2 * 36, 4 * 36)  # 36 = 4 x 3 x 3; it casts while it reads
@@ -305,17 +323,27 @@ def test_adding_to_an_fp32_stream_gives_fp32_and_casts_one_gradient_back() -> No
     work = step(stream, Run(4, precision="amp"))
     add = streaming(work, "add")[1]
     assert (add.read_bytes, add.written_bytes) == ((2 + 4) * 96, 4 * 96)
-    casts = [each for each in work if each.layer == "residual" and isinstance(each.operator, Streaming) and each.operator.name == "cast"]
+    casts = [
+        each
+        for each in work
+        if each.layer == "residual" and isinstance(each.operator, Streaming) and each.operator.name == "cast"
+    ]
     assert [(each.phase, each.operator.dram_bytes) for each in casts] == [("input_grad", 6 * 96)]
 
 
 def test_query_key_and_value_each_cast_the_tensor_that_they_share() -> None:
     work = step(load_network("bert-base"), Run(1, "inference", "amp"))
     casts = [
-        (each.layer, each.operator.dram_bytes) for each in work if isinstance(each.operator, Streaming) and each.operator.name == "cast"
+        (each.layer, each.operator.dram_bytes)
+        for each in work
+        if isinstance(each.operator, Streaming) and each.operator.name == "cast"
     ]
     tokens = 6 * 128 * 768
-    ends = [layer.removeprefix("encoder.layer.0.") for layer, size in casts if size == tokens and layer.startswith("encoder.layer.0.")]
+    ends = [
+        layer.removeprefix("encoder.layer.0.")
+        for layer, size in casts
+        if size == tokens and layer.startswith("encoder.layer.0.")
+    ]
     # The merged heads, which `attention.output.dense` reads, are in fp16 already.
     assert ends == ["attention.self.query", "attention.self.key", "attention.self.value", "intermediate.dense"]
 
@@ -323,7 +351,10 @@ def test_query_key_and_value_each_cast_the_tensor_that_they_share() -> None:
 def test_fused_mixed_precision_keeps_every_activation_in_fp16() -> None:
     work = step(TRANSFORMER, Run(4, precision="amp", fusion="fused"))
     assert streaming(work, "layernorm")[1].dram_bytes == 4 * 4 * 24
-    assert [each.layer for each in work if isinstance(each.operator, Streaming) and each.operator.name == "cast"] == ["up", "down"]
+    assert [each.layer for each in work if isinstance(each.operator, Streaming) and each.operator.name == "cast"] == [
+        "up",
+        "down",
+    ]
 
 
 @pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("fp16", 2), ("int8", 1)])
@@ -354,11 +385,15 @@ def test_fused_inference_leaves_the_products_the_pool_and_the_residual_read() ->
 def test_fused_training_keeps_batch_norm_and_joins_what_follows_it() -> None:
     work = step(RESIDUAL, Run(4, fusion="fused"))
     kernels = [
-        each.operator.name for each in work if isinstance(each.operator, Streaming) and each.phase == "forward" and not each.operator.joined
+        each.operator.name
+        for each in work
+        if isinstance(each.operator, Streaming) and each.phase == "forward" and not each.operator.joined
     ]
     assert kernels == ["batchnorm", "batchnorm", "average_pool", "log_softmax", "nll_loss"]
     joined = {
-        (each.layer, each.operator.name): each.operator for each in work if isinstance(each.operator, Streaming) and each.operator.joined
+        (each.layer, each.operator.name): each.operator
+        for each in work
+        if isinstance(each.operator, Streaming) and each.operator.joined
     }
     # relu2 follows an add, so its gradient reads its output; relu1 follows a batch norm, whose gradient knows the sign.
     assert set(joined) == {("add", "add"), ("relu2", "relu_grad"), ("input", "gradient_sum")}
@@ -398,7 +433,9 @@ def test_fusing_never_moves_more(name: str) -> None:
         for precision in ("fp32", "amp"):
             eager, fused = (step(shipped, Run(2, mode, precision, fusion)) for fusion in ("eager", "fused"))  # type: ignore[arg-type]
             assert sum(each.operator.dram_bytes for each in fused) < sum(each.operator.dram_bytes for each in eager)
-            assert sum(isinstance(each.operator, Streaming) for each in fused) < sum(isinstance(each.operator, Streaming) for each in eager)
+            assert sum(isinstance(each.operator, Streaming) for each in fused) < sum(
+                isinstance(each.operator, Streaming) for each in eager
+            )
 
 
 @pytest.mark.parametrize("name", network_names())

@@ -58,7 +58,9 @@ def test_a_resnet50_step_runs_what_pytorch_runs() -> None:
     assert run["batchnorm_grad"] == ran["native_batch_norm_backward.default"]
     assert run["relu"] == ran["relu_.default"]
     assert run["relu_grad"] == ran["threshold_backward.default"]
-    assert run["add"] == ran["add_.Tensor"] - run["batchnorm"]  # batch norm counts its batches with an add_ of one value
+    assert (
+        run["add"] == ran["add_.Tensor"] - run["batchnorm"]
+    )  # batch norm counts its batches with an add_ of one value
     assert run["gradient_sum"] == ran["add.Tensor"]
     assert run["max_pool"] == ran["max_pool2d_with_indices.default"]
     assert run["gemm"] == ran["addmm.default"] + ran["mm.default"]
@@ -97,7 +99,11 @@ def test_an_encoder_layer_of_bert_runs_what_pytorch_runs() -> None:
     with Dispatched() as backward:
         output.backward(torch.ones_like(output))
     sizes = {"hidden": 16, "heads": 2, "head": 8, "inner": 64, "layers": 1, "sequence": 5}
-    work = [each for each in step(load_network("bert-base", sizes=sizes), Run(2)) if each.layer.startswith("encoder.layer.0.")]
+    work = [
+        each
+        for each in step(load_network("bert-base", sizes=sizes), Run(2))
+        if each.layer.startswith("encoder.layer.0.")
+    ]
     run, ran = kernels([each for each in work if each.phase == "forward"]), forward.counts
     assert run["gemm"] == ran["addmm.default"]
     assert run["batched gemm"] == ran["bmm.default"]

@@ -1,4 +1,6 @@
-"""Operators limited by data movement: rates, launches and floors by hand, and how well they predict measured kernels."""
+"""Operators limited by data movement: rates, launches and floors by hand, and how well they predict
+measured kernels.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +84,9 @@ def test_rows_in_flight_beyond_the_l2_come_from_memory_again() -> None:
     moved = operator.dram_bytes + share * operator.read_bytes * (1 - 6 / 20)
     prediction = predict(operator, V100)
     assert prediction.dram_bytes == pytest.approx(moved)
-    assert prediction.seconds == pytest.approx(STREAMING.launch_s + moved / STREAMING.kernels["layernorm"].dram_bytes_per_s)
+    assert prediction.seconds == pytest.approx(
+        STREAMING.launch_s + moved / STREAMING.kernels["layernorm"].dram_bytes_per_s
+    )
     # Fewer rows than a wave hold less: 640 of them are 10 MiB.
     few = normalised(640, 4096)
     assert predict(few, V100).dram_bytes == pytest.approx(few.dram_bytes + share * few.read_bytes * (1 - 6 / 10))
@@ -109,7 +113,9 @@ def test_never_faster_than_memory_and_never_faster_for_more(megabytes: float, ki
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout")
 def test_measured_kernels_that_were_not_fitted_are_predicted_within_5_percent() -> None:
     constants, scores = calibrate(DATA)
-    assert {score.name.split()[0]: score.rows for score in scores} == dict.fromkeys(("add", "relu", "gelu", "ln", "softmax"), 300)
+    assert {score.name.split()[0]: score.rows for score in scores} == dict.fromkeys(
+        ("add", "relu", "gelu", "ln", "softmax"), 300
+    )
     for score in scores:
         assert score.mape < 5 < score.textbook_mape
     # The machine file states what this fit gives.
@@ -121,7 +127,8 @@ def test_measured_kernels_that_were_not_fitted_are_predicted_within_5_percent() 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout")
 @pytest.mark.parametrize("name", ["add", "relu", "gelu", "ln", "softmax"])
 def test_kernels_above_the_frameworks_floor_are_predicted_within_5_percent(name: str) -> None:
-    # The floor is a median of measurements and hides what the model says of the device: score the odd rows where it does not bind.
+    # The floor is a median of measurements and hides what the model says of the device: score the odd rows where it
+    # does not bind.
     board = load_device("v100-pcie")
     rows = read_measurements(DATA, f"neusight_v100_{name}")[1::2]
     predictions = [(predict(row.operator, board), row.seconds) for row in rows]

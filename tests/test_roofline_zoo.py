@@ -1,4 +1,6 @@
-"""Shipped convolutional networks are what their definitions run, and have the parameters and arithmetic that were published."""
+"""Shipped convolutional networks are what their definitions run, and have the parameters and arithmetic that were
+published.
+"""
 
 import pytest
 

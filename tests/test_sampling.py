@@ -14,7 +14,14 @@ from simhw import Layer, Trace, load_machine, simulate, simulate_layer
 from simhw.bfloat16 import from_float32
 from simhw.errors import TraceError
 from simhw.lowering import lower
-from simhw.sampling import Estimate, StratumTally, cells_for_fraction, cells_for_precision, estimate_counter, estimate_cycles
+from simhw.sampling import (
+    Estimate,
+    StratumTally,
+    cells_for_fraction,
+    cells_for_precision,
+    estimate_counter,
+    estimate_cycles,
+)
 from simhw.trace.layer import InMemory, ProductBlock
 from simhw.trace.sampling import sample_trace
 from simhw.trace.statistics import layer_statistics
@@ -45,7 +52,9 @@ def runs(trace, machine, sample, seeds=SEEDS):
 
 
 def check_intervals(found, exact, band, bias=0.0):
-    """Values and half-widths of many runs: how many hold the exact answer, and their mean, which may be off by `bias`."""
+    """Values and half-widths of many runs: how many hold the exact answer, and their mean, which may be off
+    by `bias`.
+    """
     values, widths = np.array([part.value for part in found]), np.array([part.half_width for part in found])
     held = int((np.abs(values - exact) <= widths).sum())
     assert band[0] <= held <= band[1], held
@@ -74,7 +83,8 @@ def test_intervals_of_a_sample_hold_the_exact_answer(machine, operation, sample)
     check_intervals([total.cycles for total in found], exact.cycles.value, HELD)
     for name in exact.counters:
         if exact.counters[name].value:
-            # Counters of one run go together, and skewed ones (exponent, skipped_oob) hold somewhat less often: 90% at least.
+            # Counters of one run go together, and skewed ones (exponent, skipped_oob) hold somewhat less often: 90% at
+            # least.
             check_intervals([total.counters[name] for total in found], exact.counters[name].value, (180, 200))
 
 
@@ -82,9 +92,14 @@ def test_intervals_of_a_sample_hold_the_exact_answer(machine, operation, sample)
 def test_intervals_of_a_total_over_layers_and_operations_hold():
     trace = Trace([convolution(size=8), convolution(images=4, channels=16, size=10, outputs=40, seed=1)])
     exact = simulate(trace, "fpraker", 1.0)
-    found = [simulate(trace, "fpraker", 0.02, seed=seed, workers=1) for seed in range(SEEDS)]  # mostly the least number of cells
-    # 72 to 260 passes on 36 tiles: a few different passes, repeated, fill the last round less well than as many different ones.
-    check_intervals([each.total.cycles for each in found], exact.total.cycles.value, HELD, bias=0.015 * exact.total.cycles.value)
+    found = [
+        simulate(trace, "fpraker", 0.02, seed=seed, workers=1) for seed in range(SEEDS)
+    ]  # mostly the least number of cells
+    # 72 to 260 passes on 36 tiles: a few different passes, repeated, fill the last round less well than as many
+    # different ones.
+    check_intervals(
+        [each.total.cycles for each in found], exact.total.cycles.value, HELD, bias=0.015 * exact.total.cycles.value
+    )
     tile_cycles = [Estimate.total([item.cost.tile_cycles for item in each.operations]) for each in (*found, exact)]
     check_intervals(tile_cycles[:-1], tile_cycles[-1].value, HELD)
     check_intervals([each.total.counters["useful"] for each in found], exact.total.counters["useful"].value, (180, 200))
@@ -100,12 +115,15 @@ def test_cycles_on_all_tiles_are_unbiased_where_most_passes_are_simulated():
 @pytest.mark.parametrize("machine", ["tensordash", "fpraker"])
 def test_a_sample_of_all_cells_is_exact(machine):
     trace = Trace([convolution(size=6)])
-    exact, all_cells = (simulate(trace, machine, sample).frame.drop(columns=["seconds", "sampling"]) for sample in (1.0, 0.9999))
+    exact, all_cells = (
+        simulate(trace, machine, sample).frame.drop(columns=["seconds", "sampling"]) for sample in (1.0, 0.9999)
+    )
     assert exact.equals(all_cells)
 
 
 def test_the_share_simulated_is_what_was_drawn():
-    # 6 images x 36 tiles of 4 positions are 216 cells, each of 8 tiles of 4 filters; a tenth, rounded up, is 22 of them.
+    # 6 images x 36 tiles of 4 positions are 216 cells, each of 8 tiles of 4 filters; a tenth, rounded up, is 22 of
+    # them.
     (result,) = simulate(Trace([convolution(["forward"])]), load_machine("tensordash", scheduled="a"), 0.1).operations
     assert (result.passes, result.simulated) == (216 * 8, 22 / 216)
     assert result.half_width > 0
@@ -140,7 +158,9 @@ def test_large_traces_are_sampled_to_one_percent_and_are_within_it(machine, over
         results = simulate(trace, machine, seed=seed)
         assert results.provenance["sampling"] == "random, to 1% of the total"
         assert results.total.cycles.relative_half_width <= 0.01
-        assert sum(item.simulated * item.passes for item in results.operations) < 0.8 * sum(item.passes for item in results.operations)
+        assert sum(item.simulated * item.passes for item in results.operations) < 0.8 * sum(
+            item.passes for item in results.operations
+        )
         errors.append(results.total.cycles.value / exact - 1)
     # A 95% interval of 1% is 1.96 standard deviations: of 8 runs all stay within 3 of those (1.5%) 98 times in 100.
     assert np.abs(errors).max() < 0.015
@@ -193,7 +213,9 @@ def test_intervals_of_sampled_traces_hold_the_whole_traces_answer(whole, sampled
 
 
 def test_the_share_of_a_sampled_trace_is_its_blocks_passes(sampled):
-    for item, blocks in zip(simulate(sampled[0], "fpraker").operations, sampled[0].layers[0].blocks.values(), strict=True):
+    for item, blocks in zip(
+        simulate(sampled[0], "fpraker").operations, sampled[0].layers[0].blocks.values(), strict=True
+    ):
         # Tiles of 8 x 8 in blocks of at most 16 x 16 rows.
         passes = sum(-(-block.x.shape[0] // 8) * -(-block.y.shape[0] // 8) for block in blocks)
         assert item.simulated == pytest.approx(passes / item.passes)
@@ -204,17 +226,26 @@ def test_a_sampled_trace_of_every_block_is_exact():
     layer = convolution(["forward"], images=2, channels=8, size=4, outputs=20)
     (family,) = _lowered(layer)
     blocks = [
-        ProductBlock(0, p, x, y, InMemory(family.product(p)[0].rows(x, x + 16)), InMemory(family.product(p)[1].rows(y, y + 16)))
+        ProductBlock(
+            0, p, x, y, InMemory(family.product(p)[0].rows(x, x + 16)), InMemory(family.product(p)[1].rows(y, y + 16))
+        )
         for p in range(2)
         for x in range(0, family.m, 16)
         for y in range(0, family.n, 16)
     ]
-    part = Layer("c", "conv2d", {"padding": 1}, shapes=layer.shapes, blocks={"forward": blocks}, statistics=_statistics(layer))
+    part = Layer(
+        "c", "conv2d", {"padding": 1}, shapes=layer.shapes, blocks={"forward": blocks}, statistics=_statistics(layer)
+    )
     for machine in ("tensordash", "fpraker", "bitparallel"):
         for padding in ("stream", "skip"):
             chosen = load_machine(machine, padding=padding)
             exact, found = (simulate_layer(each, "forward", chosen) for each in (layer, part))
-            assert (found.cycles, found.tile_cycles, found.simulated, found.half_width) == (exact.cycles, exact.tile_cycles, 1, 0)
+            assert (found.cycles, found.tile_cycles, found.simulated, found.half_width) == (
+                exact.cycles,
+                exact.tile_cycles,
+                1,
+                0,
+            )
             assert found.counters == exact.counters
 
 
@@ -235,7 +266,9 @@ def test_images_that_choose_an_operand_but_have_no_block_leave_the_rest_to_speak
     (family,) = _lowered(layer)
     x, y = family.product(2)
     blocks = [ProductBlock(0, 2, 0, s, InMemory(x.rows(0, 16)), InMemory(y.rows(s, s + 16))) for s in (0, 16)]
-    part = Layer("c", "conv2d", {"padding": 1}, shapes=layer.shapes, blocks={"forward": blocks}, statistics=_statistics(layer))
+    part = Layer(
+        "c", "conv2d", {"padding": 1}, shapes=layer.shapes, blocks={"forward": blocks}, statistics=_statistics(layer)
+    )
     result = simulate_layer(part, "forward", "tensordash")
     assert result.operand == "mixed"
     assert result.passes == 4 * 16 * 5  # 64 positions and 20 filters an image, in tiles of 4 x 4
@@ -250,7 +283,9 @@ def test_a_sample_without_any_block_of_some_products_is_refused():
     x, y = np.zeros((16, 4 * 20), np.uint16), np.zeros((8, 4 * 20), np.uint16)  # four kernel positions
     blocks = {"input_grad": [ProductBlock(0, 0, 0, 0, InMemory(x), InMemory(y))]}  # the first of four phases
     part = Layer("c", "conv2d", strided, shapes=shapes, blocks=blocks, statistics=_statistics(layer))
-    with pytest.raises(TraceError, match="'c', operation input_grad: the trace holds no block of some of its products; sample"):
+    with pytest.raises(
+        TraceError, match="'c', operation input_grad: the trace holds no block of some of its products; sample"
+    ):
         simulate_layer(part, "input_grad", load_machine("fpraker", serial="g"))
 
 
@@ -273,8 +308,8 @@ def tally(cells, passes, drawn_values, drawn_passes):
 
 
 def test_an_estimate_by_hand():
-    # Of 10 cells of 4 passes two were drawn: 40 and 60 cycles. Total 10 x 50; their variance is 200, a tenth of it per cell
-    # drawn and population: 10^2 x (1 - 2/10) x 200 / 2 = 8000. With one degree of freedom t is 12.706.
+    # Of 10 cells of 4 passes two were drawn: 40 and 60 cycles. Total 10 x 50; their variance is 200, a tenth of it per
+    # cell drawn and population: 10^2 x (1 - 2/10) x 200 / 2 = 8000. With one degree of freedom t is 12.706.
     (part,) = estimate_cycles([tally(10, 40, [40, 60], [4, 4])])
     assert part == Estimate(500.0, pytest.approx(8000), 1.0)
     assert part.half_width == pytest.approx(12.706 * np.sqrt(8000), rel=1e-4)
@@ -289,8 +324,8 @@ def test_cells_of_unequal_size_are_estimated_by_the_pass():
     assert part == Estimate(pytest.approx(33 * 12), pytest.approx(0.0), 2.0)
 
 
-# Three images of 37 rows are 16 + 16 + 5: blocks of 2 and of 1 tiles of 8. A tile of five rows takes other cycles than a
-# full one: the ratio of cycles to passes is 4.7% high in the mean over all samples of two, and 1.5% in that of four.
+# Three images of 37 rows are 16 + 16 + 5: blocks of 2 and of 1 tiles of 8. A tile of five rows takes other cycles than
+# a full one: the ratio of cycles to passes is 4.7% high in the mean over all samples of two, and 1.5% in that of four.
 UNEVEN_PASSES = [2, 2, 1] * 3
 UNEVEN_CYCLES = [40, 60, 50, 70, 50, 66, 60, 44, 58]
 
@@ -309,8 +344,8 @@ def test_classes_add_up_where_sizes_differ():
     sample = tally(9, 15, [40, 50, 58], [2, 1, 1])
     (cycles,), (double,) = estimate_cycles([sample]), estimate_counter([sample], "double")
     assert double.value == pytest.approx(2 * cycles.value)
-    # By hand: rates 20, 50, 58 (mean 42.67), sizes of mean 4/3; rates times sizes about it: (20 x 2/3 - 108/3) / 3 = -7.556.
-    # 9 x 49.333 + (9 - 3) / 2 x -7.556 + 42.667 x (15 - 9 x 4/3) = 444 - 22.667 + 128.
+    # By hand: rates 20, 50, 58 (mean 42.67), sizes of mean 4/3; rates times sizes about it: (20 x 2/3 - 108/3) / 3 =
+    # -7.556. 9 x 49.333 + (9 - 3) / 2 x -7.556 + 42.667 x (15 - 9 x 4/3) = 444 - 22.667 + 128.
     assert cycles.value == pytest.approx(444 - 22 - 2 / 3 + 128)
 
 
@@ -322,7 +357,8 @@ def test_a_complete_stratum_is_certain():
 
 
 def test_a_single_cell_borrows_the_other_strata_relative_variance():
-    # 40 and 60 cycles: variance 200 about a mean of 50 is 0.08 of its square; the single cell of 30 gets 0.08 x 900 = 72.
+    # 40 and 60 cycles: variance 200 about a mean of 50 is 0.08 of its square; the single cell of 30 gets 0.08 x 900 =
+    # 72.
     pair, single = tally(10, 40, [40, 60], [4, 4]), tally(5, 20, [30], [4])
     estimates = estimate_cycles([pair, single])
     assert estimates[1].value == 150
@@ -371,7 +407,8 @@ def test_single_cells_alone_are_collapsed_into_one_stratum():
 
 
 def test_a_single_cells_size_counts_where_sizes_differ():
-    # Its 30 cycles on 4 passes stand for 5 cells of 3 passes in the mean: off by 7.5 a pass, beside what cells differ by.
+    # Its 30 cycles on 4 passes stand for 5 cells of 3 passes in the mean: off by 7.5 a pass, beside what cells differ
+    # by.
     (part,) = estimate_cycles([tally(5, 15, [30], [4])])
     assert (part.value, part.variance) == (150, pytest.approx(25 * 0.8 * (900 + 7.5**2)))
 
@@ -403,8 +440,10 @@ def test_precision_never_asks_for_more_than_there_is_nor_less_than_the_pilot():
 
 
 def test_an_operation_without_passes_costs_nothing():
-    # A 1 x 1 kernel of stride 2 and padding 1 on one position: its only output falls on padding, so no input meets any weight.
-    layer = Layer("c", "conv2d", {"stride": 2, "padding": 1}, a=np.zeros((1, 2, 1, 1), np.uint16), w=np.zeros((3, 2, 1, 1), np.uint16),
+    # A 1 x 1 kernel of stride 2 and padding 1 on one position: its only output falls on padding, so no input meets any
+    # weight.
+    layer = Layer("c", "conv2d", {"stride": 2, "padding": 1}, a=np.zeros((1, 2, 1, 1), np.uint16), w=np.zeros((3, 2,
+    1, 1), np.uint16),
                   g=np.zeros((1, 3, 2, 2), np.uint16))  # fmt: skip
     result = simulate_layer(layer, "input_grad", "fpraker")
     assert (result.cycles, result.tile_cycles, result.passes, result.half_width) == (0, 0, 0, 0)

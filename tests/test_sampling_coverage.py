@@ -72,7 +72,9 @@ def test_estimates_are_unbiased_and_their_intervals_hold(populations, machine, n
 
 
 def check(found, exact, allowed, least):
-    """The mean of the estimates is the exact value, give or take 3.5 standard errors (one in 2,000), and intervals hold."""
+    """The mean of the estimates is the exact value, give or take 3.5 standard errors (one in 2,000), and intervals
+    hold.
+    """
     values, widths = np.array([each.value for each in found]), np.array([each.half_width for each in found])
     error = 3.5 * values.std(ddof=1) / np.sqrt(len(found))
     assert abs(values.mean() - exact) <= error + (allowed + 1e-9) * exact
@@ -80,8 +82,8 @@ def check(found, exact, allowed, least):
 
 
 def test_the_bootstrap_takes_bias_off_the_finish_time_of_two_blocks():
-    # What the stand-in's ragged end is off by, apart from the sum's own error: in the mean +1.9% +- 0.1 of all cycles as it is,
-    # +1.0% +- 0.1 corrected (80 samples).
+    # What the stand-in's ragged end is off by, apart from the sum's own error: in the mean +1.9% +- 0.1 of all cycles
+    # as it is, +1.0% +- 0.1 corrected (80 samples).
     plain = corrected = 0.0
     for index, each in enumerate(rows37(load_machine("fpraker"))):
         ragged = each.exact["cycles"] / each.exact["tile_cycles"]

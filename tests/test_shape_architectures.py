@@ -1,4 +1,6 @@
-"""Architectures as people build them become networks by shape: their products by hand, and nothing else stands in the way."""
+"""Architectures as people build them become networks by shape: their products by hand, and nothing else stands in the
+way.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -72,7 +74,9 @@ OPERATORS: dict[str, Callable[[Tensor], Any]] = {
     "grid": lambda x: functional.grid_sample(x[:, None], torch.zeros(len(x), T, D, 2)),
     "fold": lambda x: functional.fold(functional.unfold(x[:, None], 2), (T, D), 2),
     "unpool": lambda x: functional.max_unpool1d(*functional.max_pool1d(x, 2, return_indices=True), 2),
-    "polar": lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(-1, T, D // 2, 2)) * torch.polar(torch.ones(8), torch.ones(8))),
+    "polar": lambda x: torch.view_as_real(
+        torch.view_as_complex(x.reshape(-1, T, D // 2, 2)) * torch.polar(torch.ones(8), torch.ones(8))
+    ),
     "quantile": lambda x: x.quantile(0.5, -1),
     "mode": lambda x: x.mode(-1),
     "floor": lambda x: x // 2,
@@ -188,7 +192,11 @@ def detector(self: Any, x: Tensor) -> Any:
 def generator() -> nn.Module:
     up = nn.ConvTranspose2d
     return nn.Sequential(
-        nn.Linear(8, 64), nn.Unflatten(1, (16, 2, 2)), up(16, 8, 4, 2, 1), nn.InstanceNorm2d(8), up(8, 3, 4, 2, 1, groups=1)
+        nn.Linear(8, 64),
+        nn.Unflatten(1, (16, 2, 2)),
+        up(16, 8, 4, 2, 1),
+        nn.InstanceNorm2d(8),
+        up(8, 3, 4, 2, 1, groups=1),
     )
 
 
@@ -196,14 +204,22 @@ CAUSAL = torch.ones(T, T).triu(1).bool()
 ENCODER = (4 * D * D + 2 * D * 32) * T + 2 * T * T * D
 ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], int]] = {
     # Projections and feed-forward of each token, and two products of all tokens with all.
-    "encoder": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(D, 2, 32, batch_first=True), 2), (X,), 2 * ENCODER),
+    "encoder": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(D, 2, 32, batch_first=True), 2),
+        (X,),
+        2 * ENCODER,
+    ),
     "masked encoder": (
-        lambda: Function(lambda s, x: s.e(x, CAUSAL.to(x.device)), e=nn.TransformerEncoderLayer(D, 2, 32, batch_first=True)),
+        lambda: Function(
+            lambda s, x: s.e(x, CAUSAL.to(x.device)), e=nn.TransformerEncoderLayer(D, 2, 32, batch_first=True)
+        ),
         (X,),
         ENCODER,
     ),
     "padded encoder": (
-        lambda: Function(lambda s, x, m: s.e(x, src_key_padding_mask=m), e=nn.TransformerEncoderLayer(D, 2, 32, batch_first=True)),
+        lambda: Function(
+            lambda s, x, m: s.e(x, src_key_padding_mask=m), e=nn.TransformerEncoderLayer(D, 2, 32, batch_first=True)
+        ),
         (X, torch.zeros(1, T, dtype=torch.bool)),
         ENCODER,
     ),
@@ -218,19 +234,27 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], int]
         64 * 3 * 8 * 9 + 16 * 8 * 16 * 9 + 16 * 16 * 8 * 4 + 64 * 16 * 2,
     ),
     "generator": (generator, (torch.zeros(1, 8),), 8 * 64 + 4 * 16 * 8 * 16 + 16 * 8 * 3 * 16),
-    "grouped transposed convolution": (lambda: nn.ConvTranspose1d(4, 6, 3, groups=2), (torch.zeros(1, 4, 5),), 5 * 4 * 3 * 3),
+    "grouped transposed convolution": (
+        lambda: nn.ConvTranspose1d(4, 6, 3, groups=2),
+        (torch.zeros(1, 4, 5),),
+        5 * 4 * 3 * 3,
+    ),
     "dense mixture": (lambda: Mixture(dense=True), (X,), T * (D * 4 + 4 * D * D)),
     "rotary": (Rotary, (X,), T * (3 * D * D + 3 * D * 32) + 2 * 2 * T * T * 8),
     "scan": (Scan, (X,), T * (2 * D * D + D * D) + D * 4 * (T + 3)),
     "detector": (
-        lambda: Function(detector, body=nn.Conv2d(3, 8, 3, padding=1), scores=nn.Conv2d(8, 6, 1), boxes=nn.Conv2d(8, 4, 1)),
+        lambda: Function(
+            detector, body=nn.Conv2d(3, 8, 3, padding=1), scores=nn.Conv2d(8, 6, 1), boxes=nn.Conv2d(8, 4, 1)
+        ),
         (torch.zeros(1, 3, 8, 8),),
         64 * (3 * 8 * 9 + 8 * 10),
     ),
     # Per row: x with each of four 16 x 16 matrices, and each result with y.
     "bilinear": (lambda: nn.Bilinear(D, D, 4), (X, X), T * (4 * D * D + 4 * D)),
     "recurrent": (
-        lambda: Function(lambda s, x: s.head(s.rnn(x)[0][:, -1]), rnn=nn.GRU(D, 8, batch_first=True), head=linear(i=8, o=2)),
+        lambda: Function(
+            lambda s, x: s.head(s.rnn(x)[0][:, -1]), rnn=nn.GRU(D, 8, batch_first=True), head=linear(i=8, o=2)
+        ),
         (X,),
         T * 3 * 8 * (D + 8) + 16,
     ),
@@ -240,7 +264,9 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], int]
         T * D * 20,
     ),
     "quantised codes": (
-        lambda: Function(lambda s, x: s.e((x.square().sum(-1, True) - 2 * x @ s.e.weight.T).argmin(-1)), e=nn.Embedding(10, D)),
+        lambda: Function(
+            lambda s, x: s.e((x.square().sum(-1, True) - 2 * x @ s.e.weight.T).argmin(-1)), e=nn.Embedding(10, D)
+        ),
         (X,),
         T * D * 10,
     ),
@@ -286,7 +312,12 @@ def test_an_embedding_bag_is_lookups_and_a_pool(mode: str, kind: Any) -> None:
 def test_an_operator_whose_result_depends_on_values_is_refused_by_name(operator: str) -> None:
     def forward(self: Any, x: Tensor) -> Any:
         x = self.layer(x)
-        return {"nonzero": x.nonzero, "masked_select": lambda: x.masked_select(x > 0), "unique": x.unique, "item": x.sum().item}[operator]()
+        return {
+            "nonzero": x.nonzero,
+            "masked_select": lambda: x.masked_select(x > 0),
+            "unique": x.unique,
+            "item": x.sum().item,
+        }[operator]()
 
     named = {"unique": "_unique2", "item": "_local_scalar_dense"}.get(operator, operator)
     with pytest.raises(CaptureError, match=f"operator aten::{named} .*values=True"):

@@ -1,4 +1,6 @@
-"""Small inputs that once failed: each gives success or one clear line, in little memory; what takes a minute is killed."""
+"""Small inputs that once failed: each gives success or one clear line, in little memory; what takes a
+minute is killed.
+"""
 
 import shlex
 from pathlib import Path

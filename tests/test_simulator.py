@@ -1,4 +1,6 @@
-"""The public calls: simulate_gemm equals the oracles and says what is wrong; costs follow from cycles; memory stays bounded."""
+"""The public calls: simulate_gemm equals the oracles and says what is wrong; costs follow from cycles; memory stays
+bounded.
+"""
 
 import subprocess
 import sys
@@ -93,7 +95,10 @@ def test_adversarial_values_go_through_every_machine():
     for name, a in adversarial(np.random.default_rng(3), 5, 24):
         for machine in ("fpraker", "tensordash"):
             chosen = load_machine(machine)
-            assert simulate_gemm(a, B[:5, :24], chosen).cycles == oracle(chosen, a, [B[:5, :24]]).cycles, (name, machine)
+            assert simulate_gemm(a, B[:5, :24], chosen).cycles == oracle(chosen, a, [B[:5, :24]]).cycles, (
+                name,
+                machine,
+            )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,11 @@ def test_adversarial_values_go_through_every_machine():
         (A, B.astype(np.uint8), "b is uint8"),
         (A, np.full((2, 37), "x"), "b is <U1"),
         (A, np.ones((2, 37), complex), "b is complex128"),
-        (np.float32([[1, np.nan], [np.inf, 0]]), np.ones((1, 2)), r"a: 2 NaN or infinite values \(first at index \(0, 1\)\)"),
+        (
+            np.float32([[1, np.nan], [np.inf, 0]]),
+            np.ones((1, 2)),
+            r"a: 2 NaN or infinite values \(first at index \(0, 1\)\)",
+        ),
         (np.ones((1, 1)), np.array([[0x7F80]], np.uint16), r"b: 1 NaN or infinite values"),
         (np.ones((1, 1)), np.array([[3.4e38]]), "b: 1 NaN or infinite values"),  # beyond the largest bfloat16
     ],
@@ -180,7 +189,9 @@ def test_checking_replays_every_pass_and_changes_nothing():
 
 
 def test_only_the_machines_asked_for_are_compared():
-    comparison = compare(Trace([LAYERS["linear"]()]), ["fpraker", load_machine("fpraker", tiles=4), "tensordash"], sample=1.0)
+    comparison = compare(
+        Trace([LAYERS["linear"]()]), ["fpraker", load_machine("fpraker", tiles=4), "tensordash"], sample=1.0
+    )
     assert list(dict.fromkeys(comparison.frame["machine"])) == ["fpraker", "fpraker:tiles=4", "tensordash"]
     assert len(comparison.frame) == 9
     assert list(comparison.summary["operation"][:4]) == ["forward", "input_grad", "weight_grad", "total"]
@@ -233,12 +244,16 @@ def test_tensordash_without_zeros_keeps_up_with_its_baseline_and_gates_its_sched
 
 
 def test_tensordash_does_not_gate_what_it_needs():
-    assert simulate_layer(busy_layer(0.5), "forward", "tensordash").cost.power_w == pytest.approx(16 * (197.92 + 9.896) / 1e3)
+    assert simulate_layer(busy_layer(0.5), "forward", "tensordash").cost.power_w == pytest.approx(
+        16 * (197.92 + 9.896) / 1e3
+    )
     # One zero in the operand that is not scheduled does not keep the schedulers on.
     w = tensor(np.random.default_rng(5), 128, 64, zeros=0)
     w[0, 0] = 0
     one_zero = Layer("fc", "linear", a=busy_layer().a, w=w)
-    assert simulate_layer(one_zero, "forward", load_machine("tensordash", scheduled="a")).energy_efficiency == pytest.approx(1)
+    assert simulate_layer(
+        one_zero, "forward", load_machine("tensordash", scheduled="a")
+    ).energy_efficiency == pytest.approx(1)
     assert simulate_layer(one_zero, "forward", load_machine("tensordash", scheduled="w")).energy_efficiency < 1
 
 
@@ -246,7 +261,9 @@ def test_schedulers_that_skip_padding_are_not_gated():
     # Three channels leave 13 of 16 lanes zeros: TensorDash gains on them although no tensor holds a zero.
     first = layer("conv2d", (1, 3, 8, 8), (16, 3, 3, 3), (1, 16, 8, 8), padding=1)
     a = np.where(first.a & 0x7F80, first.a, 0x3F80).astype(np.uint16)
-    result = simulate_layer(Layer("c", "conv2d", {"padding": 1}, a=a, w=first.w, operations=["forward"]), "forward", "tensordash")
+    result = simulate_layer(
+        Layer("c", "conv2d", {"padding": 1}, a=a, w=first.w, operations=["forward"]), "forward", "tensordash"
+    )
     assert result.speedup > 1.5
     assert result.energy_efficiency == pytest.approx(result.speedup / 1.05, rel=1e-3)
 
@@ -265,7 +282,9 @@ def test_a_machine_is_as_fast_as_itself_even_in_a_sample():
     results = simulate(Trace([busy_layer(0.5)]), "fpraker", 0.3, seed=3, baseline="fpraker")
     assert results.total.speedup == 1
     # Both sides are estimates, and the interval says so.
-    assert results.operations[0].speedup_half_width == pytest.approx(np.sqrt(2) * results.operations[0].cost.cycles.relative_half_width)
+    assert results.operations[0].speedup_half_width == pytest.approx(
+        np.sqrt(2) * results.operations[0].cost.cycles.relative_half_width
+    )
 
 
 def test_the_dense_machine_is_its_own_measure():
@@ -293,7 +312,8 @@ def test_memory_does_not_grow_with_the_number_of_layers(machine, tmp_path):
     def written(count):
         # 1.5 MB a layer; mapped tensors do not count here, padded copies and units do.
         layers = [
-            Layer(f"l{i}", "linear", a=tensor(rng, 16, 24_000), w=tensor(rng, 8, 24_000), operations=["forward"]) for i in range(count)
+            Layer(f"l{i}", "linear", a=tensor(rng, 16, 24_000), w=tensor(rng, 8, 24_000), operations=["forward"])
+            for i in range(count)
         ]
         path = tmp_path / f"{count}.npz"
         Trace(layers).save(path)
@@ -302,7 +322,8 @@ def test_memory_does_not_grow_with_the_number_of_layers(machine, tmp_path):
     few, many = written(3), written(24)
     peak_bytes(few, machine)  # whatever is allocated once
     few_peak, many_peak = peak_bytes(few, machine), peak_bytes(many, machine)
-    # 21 more layers hold 24 MB; what is left of a layer is its record in the file, statistics and results (measured: 75 kB).
+    # 21 more layers hold 24 MB; what is left of a layer is its record in the file, statistics and results (measured: 75
+    # kB).
     assert many_peak < few_peak + 4_000_000, (few_peak, many_peak)
 
 
@@ -317,8 +338,11 @@ def test_memory_that_stays_does_not_grow_with_the_number_of_layers(tmp_path):
     )
     resident = []
     for count in (2, 16):
-        # 20 MB a layer, 280 MB more in the larger file: mapped pages may be dropped by the system and do not count here.
-        layers = [Layer(f"l{i}", "linear", a=tensor(rng, 64, 100_000), w=tensor(rng, 36, 100_000)) for i in range(count)]
+        # 20 MB a layer, 280 MB more in the larger file: mapped pages may be dropped by the system and do not count
+        # here.
+        layers = [
+            Layer(f"l{i}", "linear", a=tensor(rng, 64, 100_000), w=tensor(rng, 36, 100_000)) for i in range(count)
+        ]
         path = tmp_path / f"{count}.npz"
         Trace(layers).save(path)
         run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)

@@ -1,4 +1,6 @@
-"""Timelines: the file is read back by a schema of the Trace Event Format, and its events tell the operation's own figures."""
+"""Timelines: the file is read back by a schema of the Trace Event Format, and its events tell the operation's own
+figures.
+"""
 
 import argparse
 import json
@@ -40,7 +42,9 @@ def event_schema(phase: str, **fields: Any) -> dict[str, Any]:
 
 def named(names: list[str], key: str, kind: dict[str, Any]) -> dict[str, Any]:
     args = {"type": "object", "properties": {key: kind}, "required": [key], "additionalProperties": False}
-    return event_schema("M", args=args) | {"properties": event_schema("M", args=args)["properties"] | {"name": {"enum": names}}}
+    return event_schema("M", args=args) | {
+        "properties": event_schema("M", args=args)["properties"] | {"name": {"enum": names}}
+    }
 
 
 SCALARS = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
@@ -68,7 +72,9 @@ class File:
     """A timeline as a viewer sees it: events by phase, complete ones by the names of their process and track."""
 
     def __init__(self, path: Path) -> None:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(f"{word} is no JSON")
+        )
         jsonschema.Draft202012Validator(SCHEMA).validate(content)
         self.about = content["otherData"]
         self.phases: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -80,7 +86,9 @@ class File:
         for event in self.phases["X"]:
             process = names[event["pid"], 0, "process_name"]["name"].partition(":")[0]
             self.tracks[process, names[event["pid"], event["tid"], "thread_name"]["name"]].append(event)
-        assert len({event["tid"] for event in self.phases["X"]}) == len(self.tracks), "viewers take a thread's number to be its own"
+        assert len({event["tid"] for event in self.phases["X"]}) == len(self.tracks), (
+            "viewers take a thread's number to be its own"
+        )
 
     def of(self, process: str) -> dict[str, list[dict[str, Any]]]:
         return {name: events for (each, name), events in self.tracks.items() if each == process}
@@ -197,7 +205,9 @@ def test_a_tiles_busy_time_adds_up_to_its_load(cost: MemoryCost, results: Result
     shown = {int(name.split()[1]): events for name, events in file.of("tiles").items()}
     assert set(shown) == set(np.flatnonzero(loads_ns))
     for number, events in shown.items():  # either end is off by half a nanosecond at the most
-        assert sum(end - start for start, end in map(whole_ns, events)) == pytest.approx(loads_ns[number], abs=len(events))
+        assert sum(end - start for start, end in map(whole_ns, events)) == pytest.approx(
+            loads_ns[number], abs=len(events)
+        )
         assert sum(event["args"]["share of the work"] for event in events) == pytest.approx(1)
 
 
@@ -214,7 +224,9 @@ def test_events_of_a_track_never_overlap(file: File) -> None:
 
 def test_partial_sums_are_told_apart(cost: MemoryCost) -> None:
     spilled = [each.facts for each in of(cost, "DMA") if each.facts["values"] == "partial sums"]
-    assert bool(spilled) == (str(cost.blocking) == "gcpo:1x2x18x2" and cost.raw_bytes["g_in"] * cost.raw_bytes["g_out"] > 0)
+    assert bool(spilled) == (
+        str(cost.blocking) == "gcpo:1x2x18x2" and cost.raw_bytes["g_in"] * cost.raw_bytes["g_out"] > 0
+    )
     assert all(each["bytes"] == each["raw_bytes"] for each in spilled)  # they go out as they are
 
 
@@ -273,7 +285,9 @@ def test_over_the_limit_a_file_holds_what_began_first_and_says_so(tmp_path: Path
     cut = write_timeline(tmp_path / "cut.json", cost, results, "conv", "forward", limit)
     assert whole.complete_ns == float("inf")
     assert 0 < cut.events <= limit < whole.events
-    assert shown(tmp_path / "cut.json") == [each for each in shown(tmp_path / "whole.json") if each[1] * 1000 < round(cut.complete_ns)]
+    assert shown(tmp_path / "cut.json") == [
+        each for each in shown(tmp_path / "whole.json") if each[1] * 1000 < round(cut.complete_ns)
+    ]
     about, marks = File(tmp_path / "cut.json").about, File(tmp_path / "cut.json").phases["i"]
     assert about["cut"].startswith(f"the first {cut.events} events: complete up to {cut.complete_ns / 1e3:.3f} of ")
     assert [mark["ts"] * 1000 for mark in marks] == [round(cut.complete_ns)]
@@ -376,11 +390,26 @@ def last_cycle(path: Path) -> int:
         (["--timeline", "a.json", "--pe", "tensordash"], "shows one machine, and 2 are given; give one --pe"),
         (["--timeline", "a.json", "--timeline-layer", "conv1"], "has no layer 'conv1'; near names are conv$"),
         (["--timeline", "a.json", "--timeline-layer", "zzz"], "has no layer 'zzz'; there are conv, a.layer"),
-        (["--timeline", "a.json", "--memory", "ideal"], r"memories of .* are ideal.* --memory modelled, or name a \.vcd"),
-        (["--timeline", "a.json", "--timeline-pass", "1"], r"a\.json shows a whole operation; a \.vcd shows one tile pass"),
+        (
+            ["--timeline", "a.json", "--memory", "ideal"],
+            r"memories of .* are ideal.* --memory modelled, or name a \.vcd",
+        ),
+        (
+            ["--timeline", "a.json", "--timeline-pass", "1"],
+            r"a\.json shows a whole operation; a \.vcd shows one tile pass",
+        ),
         (["--timeline", "a.vcd", "--timeline-pass", "1"], "give --timeline-layer and --timeline-operation too"),
         (
-            ["--timeline", "a.vcd", "--timeline-pass", "99", "--timeline-layer", "conv", "--timeline-operation", "forward"],
+            [
+                "--timeline",
+                "a.vcd",
+                "--timeline-pass",
+                "99",
+                "--timeline-layer",
+                "conv",
+                "--timeline-operation",
+                "forward",
+            ],
             "no tile pass 99; there are 20 tile passes",  # 2 images x 5 tiles of 36 positions x 2 tiles of 12 filters
         ),
     ],

@@ -1,4 +1,6 @@
-"""Traces of a kilobyte that claim terabytes, and archives that other tools have edited: one line each, before anything is allocated."""
+"""Traces of a kilobyte that claim terabytes, and archives that other tools have edited: one line each, before anything
+is allocated.
+"""
 
 import json
 import struct
@@ -60,13 +62,18 @@ def shape_only(path: Path, kind: str, a: tuple[int, ...], w: tuple[int, ...], **
 def test_claims_beyond_one_tensor_are_refused(
     tmp_path: Path, kind: str, a: tuple[int, ...], w: tuple[int, ...], geometry: dict[str, int], words: str
 ) -> None:
-    refused(shape_only(tmp_path / "t.npz", kind, a, w, **geometry), "layer 'l'", words, "SIMHW_MAX_TENSOR_BYTES", read=False)
+    refused(
+        shape_only(tmp_path / "t.npz", kind, a, w, **geometry), "layer 'l'", words, "SIMHW_MAX_TENSOR_BYTES", read=False
+    )
 
 
 def test_padding_far_beyond_what_is_held_is_refused(tmp_path: Path) -> None:
     # 2 x 2^23 + 4 input values and as many positions: 10 bytes each are 168 MB, the layer holds 10.
     for padding, fits in ((1 << 23, False), (1 << 10, True)):
-        write_trace(Trace([Layer("l", "conv1d", {"padding": padding}, values(0, 1, 1, 4), values(1, 1, 1, 1))]), tmp_path / "t.npz")
+        write_trace(
+            Trace([Layer("l", "conv1d", {"padding": padding}, values(0, 1, 1, 4), values(1, 1, 1, 1))]),
+            tmp_path / "t.npz",
+        )
         if fits:
             read_all(tmp_path / "t.npz")
         else:
@@ -76,7 +83,10 @@ def test_padding_far_beyond_what_is_held_is_refused(tmp_path: Path) -> None:
 def test_a_stride_beyond_the_input_costs_nothing() -> None:
     # Inputs 0 to 2 of a kernel of 2 at a stride of 2^30: each kernel position is a phase of one input position.
     layer = Layer("l", "conv1d", {"stride": 1 << 30}, shapes={"a": (1, 1, 3), "w": (1, 1, 2), "g": (1, 1, 1)})
-    assert [(family.m, family.segments, family.fed) for family in lower(layer, "input_grad", 8)] == [(1, 1, 1), (1, 1, 1)]
+    assert [(family.m, family.segments, family.fed) for family in lower(layer, "input_grad", 8)] == [
+        (1, 1, 1),
+        (1, 1, 1),
+    ]
 
 
 def test_a_stride_of_more_families_than_any_network_has_is_refused() -> None:
@@ -103,7 +113,9 @@ def test_claimed_products_of_a_sample_are_bounded() -> None:
 def test_a_sample_stands_for_a_bounded_number_of_cells() -> None:
     layer = claimed_sample((1 << 29, 1), (1, 1))
     layer.statistics |= sampled_trace().layers[0].statistics
-    with pytest.raises(TraceError, match="claims 33554432 cells of 16 x 16 rows, far more than 1 sampled blocks can stand for"):
+    with pytest.raises(
+        TraceError, match="claims 33554432 cells of 16 x 16 rows, far more than 1 sampled blocks can stand for"
+    ):
         simulate(Trace([layer]), "fpraker", progress=False)
 
 
@@ -142,7 +154,9 @@ def test_missing_compressed_sizes_are_measured_where_the_tensor_is_held(good: Pa
 
 
 def test_missing_compressed_sizes_of_a_sample_are_refused(sample: Path) -> None:
-    bad = with_metadata(sample, lambda record: record["layers"][0]["tensors"]["a"]["statistics"]["compressed_bytes"].pop("bdc"))
+    bad = with_metadata(
+        sample, lambda record: record["layers"][0]["tensors"]["a"]["statistics"]["compressed_bytes"].pop("bdc")
+    )
     refused(bad, "its statistics lack the compressed size 'bdc', and it is not there to be measured", read=False)
 
 
@@ -181,7 +195,8 @@ def test_metadata_that_unfolds_in_memory_is_refused_before_it_is_parsed(good: Pa
 
 
 def test_metadata_of_a_thousand_measured_layers_is_accepted_beside_its_sample(tmp_path: Path) -> None:
-    # A layer's three tensors with their histograms; a sample of a cell of each operation takes at least 4 kB of the file.
+    # A layer's three tensors with their histograms; a sample of a cell of each operation takes at least 4 kB of the
+    # file.
     layers = []
     for index in range(1000):
         layers.append(Layer(f"layer{index}", "linear", a=values(0, 8, 128), w=values(1, 2, 128), g=values(2, 8, 2)))
@@ -191,7 +206,9 @@ def test_metadata_of_a_thousand_measured_layers_is_accepted_beside_its_sample(tm
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_a_number_that_could_not_be_written_again_is_refused(good: Path, number: str) -> None:
-    content = json.dumps(json.loads(zipfile.ZipFile(good).read("metadata.json")) | {"extra": {"x": [0]}}).replace("[0]", f"[{number}]", 1)
+    content = json.dumps(json.loads(zipfile.ZipFile(good).read("metadata.json")) | {"extra": {"x": [0]}}).replace(
+        "[0]", f"[{number}]", 1
+    )
     assert content.count(number) == 1
     refused(with_member(good, "metadata.json", content.encode()), "metadata.json", read=False)
 
@@ -312,7 +329,10 @@ def test_a_limit_on_claims_can_be_lowered(good: Path) -> None:
 @pytest.mark.skipif(not CASES.is_dir(), reason="the inputs that failed are not beside this checkout")
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.glob("*.npz")))
 def test_inputs_that_failed_give_success_or_one_line(name: str) -> None:
-    for arguments in (("trace", "validate", str(CASES / name)), ("run", "--trace", str(CASES / name), "--pe", "tensordash")):
+    for arguments in (
+        ("trace", "validate", str(CASES / name)),
+        ("run", "--trace", str(CASES / name), "--pe", "tensordash"),
+    ):
         done = run_simhw(*arguments)
         assert done.code in (0, 2), done.err
         assert "Traceback" not in done.err

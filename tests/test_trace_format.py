@@ -61,7 +61,9 @@ def test_trace_comes_back_as_it_was(tmp_path: Path, compress: bool) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_tensors_are_read_without_pythons_compiler(tmp_path: Path, compress: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_are_read_without_pythons_compiler(
+    tmp_path: Path, compress: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """CPython 3.11 fails at random when two threads build syntax trees, and numba does while tensors are read."""
     large_trace(tmp_path / "mapped.npz")
     small_trace().save(tmp_path / "t.npz", compress=compress)
@@ -99,7 +101,9 @@ def test_header_may_be_spelled_another_way(good: Path, shape: str) -> None:
     outputs=st.integers(1, 9),
     seed=st.integers(0, 2**31),
 )
-def test_any_finite_bit_pattern_comes_back(tmp_path: Path, compress: bool, lead: list[int], inputs: int, outputs: int, seed: int) -> None:
+def test_any_finite_bit_pattern_comes_back(
+    tmp_path: Path, compress: bool, lead: list[int], inputs: int, outputs: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     # All patterns but NaN and infinity: -0, subnormals and the extremes among them.
     finite = np.array([bits for bits in range(1 << 16) if bits & 0x7F80 != 0x7F80], np.uint16)
@@ -201,7 +205,9 @@ def test_damaged_tensor_does_not_hinder_reading_the_others(good: Path) -> None:
     first, second = load_trace(bad).layers
     np.testing.assert_array_equal(first.a, small_trace().layers[0].a)
     np.testing.assert_array_equal(second.w, small_trace().layers[1].w)
-    with pytest.raises(TraceError, match=r"layer 'fc', tensor A: member 'layers/0001/a\.npy' is damaged: its checksum is wrong"):
+    with pytest.raises(
+        TraceError, match=r"layer 'fc', tensor A: member 'layers/0001/a\.npy' is damaged: its checksum is wrong"
+    ):
         _ = second.a
 
 
@@ -322,7 +328,9 @@ def test_hash_is_the_same_for_a_compressed_copy_and_differs_for_other_values(tmp
     other = small_trace()
     bits = other.layers[1].w.copy()
     bits[0, 0] ^= 1
-    other.layers[1] = Layer("fc", "linear", a=other.layers[1].a, w=bits, g=other.layers[1].g, operations=other.layers[1].operations)
+    other.layers[1] = Layer(
+        "fc", "linear", a=other.layers[1].a, w=bits, g=other.layers[1].g, operations=other.layers[1].operations
+    )
     write_trace(small_trace(), tmp_path / "stored.npz")
     write_trace(small_trace(), tmp_path / "deflated.npz", compress=True)
     write_trace(other, tmp_path / "other.npz")

@@ -1,4 +1,6 @@
-"""Sampling a trace: every cell equally likely, estimates without bias, the file within its budget, the truth kept beside it."""
+"""Sampling a trace: every cell equally likely, estimates without bias, the file within its budget, the truth kept
+beside it.
+"""
 
 from itertools import product
 from zipfile import ZipFile
@@ -27,15 +29,26 @@ GEOMETRY = {"stride": 2, "padding": 1}
 
 
 def small_trace():
-    """Three layers, one with four stride phases, with edges of fewer than 16 rows, and cells that differ much from each other."""
+    """Three layers, one with four stride phases, with edges of fewer than 16 rows, and cells that differ much from each
+    other.
+    """
     rng = np.random.default_rng(0)
     a = tensor(rng, 3, 8, 23, 23)
     a[1] = 0  # images differ, so a sample that favoured one would be off
-    conv = Layer("conv", "conv", GEOMETRY, a=a, w=tensor(rng, 20, 8, 3, 3, zeros=0), g=tensor(rng, 3, 20, 12, 12, zeros=0.8))
-    fc = Layer(
-        "fc", "linear", a=tensor(rng, 2000, 64), w=tensor(rng, 70, 64), g=tensor(rng, 2000, 70), operations=["forward", "input_grad"]
+    conv = Layer(
+        "conv", "conv", GEOMETRY, a=a, w=tensor(rng, 20, 8, 3, 3, zeros=0), g=tensor(rng, 3, 20, 12, 12, zeros=0.8)
     )
-    attention = Layer("attention", "matmul", a=tensor(rng, 8, 8, 20, 8), w=tensor(rng, 8, 8, 8, 20), g=tensor(rng, 8, 8, 20, 20))
+    fc = Layer(
+        "fc",
+        "linear",
+        a=tensor(rng, 2000, 64),
+        w=tensor(rng, 70, 64),
+        g=tensor(rng, 2000, 70),
+        operations=["forward", "input_grad"],
+    )
+    attention = Layer(
+        "attention", "matmul", a=tensor(rng, 8, 8, 20, 8), w=tensor(rng, 8, 8, 8, 20), g=tensor(rng, 8, 8, 20, 20)
+    )
     return Trace([conv, fc, attention], Metadata(model="small", extra={"note": 1}))
 
 
@@ -71,7 +84,11 @@ def test_every_cell_of_a_stratum_is_equally_likely_at_every_place_of_the_draw():
 
 
 def test_pilot_and_draw_and_neighbouring_strata_are_independent():
-    draws = [tuple(draw_cells(10_000, 4, 1, purpose, key)) for purpose in (PILOT, DRAW) for key in product(range(3), repeat=3)]
+    draws = [
+        tuple(draw_cells(10_000, 4, 1, purpose, key))
+        for purpose in (PILOT, DRAW)
+        for key in product(range(3), repeat=3)
+    ]
     assert len(set(draws)) == len(draws)
 
 
@@ -84,12 +101,15 @@ def test_draws_of_all_cells_give_each_once():
 
 def test_equal_costs_share_the_budget_in_proportion_to_weight():
     # Neyman allocation: the variance sum(w^2 / n) under sum(n) = 100 is least at n proportional to w.
-    strata = [Stratum((0, 0, i, 0), cells=10_000, reduction=weight, bytes_per_cell=1.0) for i, weight in enumerate((1, 2, 7))]
+    strata = [
+        Stratum((0, 0, i, 0), cells=10_000, reduction=weight, bytes_per_cell=1.0) for i, weight in enumerate((1, 2, 7))
+    ]
     assert allocate(strata, 100) == [10, 20, 70]
 
 
 def test_dear_cells_are_bought_less():
-    # Least variance at n proportional to w / sqrt(cost): 1 to 1/2 for a cost of 4, so n + 4 n / 2 = 300 gives 100 and 50.
+    # Least variance at n proportional to w / sqrt(cost): 1 to 1/2 for a cost of 4, so n + 4 n / 2 = 300 gives 100 and
+    # 50.
     cheap, dear = (Stratum((0, 0, i, 0), 10_000, 5, cost) for i, cost in enumerate((1.0, 4.0)))
     counts = allocate([cheap, dear], 300)
     assert abs(counts[0] - 100) <= 2
@@ -110,7 +130,9 @@ def test_small_strata_are_taken_whole_and_never_exceeded():
 
 
 def test_too_small_a_budget_is_refused_with_what_it_takes():
-    with pytest.raises(TraceError, match=r"one cell of each of 2 strata takes about 0\.02 MB, the limit leaves 0\.01 MB"):
+    with pytest.raises(
+        TraceError, match=r"one cell of each of 2 strata takes about 0\.02 MB, the limit leaves 0\.01 MB"
+    ):
         allocate([Stratum((0, 0, i, 0), 50, 5, 1e4) for i in range(2)], 1e4)
 
 
@@ -120,7 +142,13 @@ def test_too_small_a_budget_is_refused_with_what_it_takes():
 def test_population_is_the_whole_layers(trace, sample):
     assert sample.sampled
     for (_, _, whole), (_, _, sampled) in zip(strata(trace), strata(sample), strict=True):
-        assert (whole.count, whole.m, whole.n, whole.k(), whole.fed) == (sampled.count, sampled.m, sampled.n, sampled.k(), sampled.fed)
+        assert (whole.count, whole.m, whole.n, whole.k(), whole.fed) == (
+            sampled.count,
+            sampled.m,
+            sampled.n,
+            sampled.k(),
+            sampled.fed,
+        )
 
 
 def test_every_stratum_has_two_different_cells_or_all(sample):
@@ -155,7 +183,9 @@ def test_sample_survives_its_file(sample, tmp_path):
     path = tmp_path / "sample.npz"
     sample.save(path, compress=True)
     for (_, _, kept), (_, _, read) in zip(strata(sample), strata(load_trace(path)), strict=True):
-        assert [(b.product, b.x_start, b.y_start) for b in kept.blocks] == [(b.product, b.x_start, b.y_start) for b in read.blocks]
+        assert [(b.product, b.x_start, b.y_start) for b in kept.blocks] == [
+            (b.product, b.x_start, b.y_start) for b in read.blocks
+        ]
         for one, other in zip(kept.blocks, read.blocks, strict=True):
             np.testing.assert_array_equal(one.x, other.x)
             np.testing.assert_array_equal(one.y, other.y)
@@ -194,7 +224,8 @@ def cell_values(x, y):
 def expanded(family):
     """Cells of each size times the mean over those drawn."""
     return sum(
-        alike.cells * np.mean([cell_values(b.x, b.y) for b in family.blocks if alike.holds(b)], axis=0) for alike in block_classes(family)
+        alike.cells * np.mean([cell_values(b.x, b.y) for b in family.blocks if alike.holds(b)], axis=0)
+        for alike in block_classes(family)
     )
 
 
@@ -202,7 +233,12 @@ def test_cells_of_one_size_are_drawn_apart_and_all_of_them_are_a_family():
     # 37 x 21 rows: 16 + 16 + 5 by 16 + 5, of three products.
     (family,) = lower(Layer("m", "matmul", a=np.zeros((3, 37, 4)), w=np.zeros((3, 4, 21))), "forward", 1)
     classes = block_classes(family)
-    assert [(alike.x_rows, alike.y_rows, alike.cells) for alike in classes] == [(16, 16, 6), (16, 5, 6), (5, 16, 3), (5, 5, 3)]
+    assert [(alike.x_rows, alike.y_rows, alike.cells) for alike in classes] == [
+        (16, 16, 6),
+        (16, 5, 6),
+        (5, 16, 3),
+        (5, 5, 3),
+    ]
     places = [alike.place(cell) for alike in classes for cell in range(alike.cells)]
     assert sorted(places) == [(p, x, y) for p in range(3) for x in (0, 16, 32) for y in (0, 16)]
 
@@ -217,16 +253,27 @@ def test_a_sample_says_in_its_file_that_sizes_were_drawn_apart_and_others_do_not
 
 def test_a_sample_without_blocks_of_one_size_is_refused(sample):
     layer = sample.layers[1]
-    blocks = {operation: [b for b in cells if b.x.shape[0] == 16 == b.y.shape[0]] for operation, cells in layer.blocks.items()}
+    blocks = {
+        operation: [b for b in cells if b.x.shape[0] == 16 == b.y.shape[0]] for operation, cells in layer.blocks.items()
+    }
     part = Layer(
-        "fc", "linear", operations=layer.operations, shapes=layer.shapes, statistics=layer.statistics, blocks=blocks, blocks_by_size=True
+        "fc",
+        "linear",
+        operations=layer.operations,
+        shapes=layer.shapes,
+        statistics=layer.statistics,
+        blocks=blocks,
+        blocks_by_size=True,
     )
-    with pytest.raises(TraceError, match="layer 'fc', operation forward: the trace holds no block of some size of its products; sample"):
+    with pytest.raises(
+        TraceError, match="layer 'fc', operation forward: the trace holds no block of some size of its products; sample"
+    ):
         simulate_layer(part, "forward", "fpraker")
 
 
 def test_a_simulated_sample_estimates_every_size_by_its_own_blocks(sample):
-    # Passes of the whole, and of each size its share of them: on tiles of 8 x 8 whole blocks have four passes, edges one or two.
+    # Passes of the whole, and of each size its share of them: on tiles of 8 x 8 whole blocks have four passes, edges
+    # one or two.
     for layer in sample.layers:
         for operation in layer.operations:
             run = plan_operation(layer, operation, load_machine("fpraker"), False, 0)

@@ -60,7 +60,9 @@ def assert_same(measured: TensorStatistics, expected: TensorStatistics) -> None:
 
 def values(seed: int, shape: tuple[int, ...], zeros: float = 0.4) -> BF16Array:
     rng = np.random.default_rng(seed)
-    numbers = rng.standard_normal(shape, dtype=np.float32) * np.float32(2.0) ** rng.integers(-9, 9, shape).astype(np.float32)
+    numbers = rng.standard_normal(shape, dtype=np.float32) * np.float32(2.0) ** rng.integers(-9, 9, shape).astype(
+        np.float32
+    )
     return from_float32(np.where(rng.random(shape) < zeros, np.float32(0), numbers))
 
 
@@ -72,7 +74,11 @@ def values(seed: int, shape: tuple[int, ...], zeros: float = 0.4) -> BF16Array:
     seed=st.integers(0, 2**31),
 )
 def test_equals_a_plain_count_on_any_shape_and_axis(shape: list[int], axis: int, by_image: bool, seed: int) -> None:
-    bits = np.random.default_rng(seed).integers(0, 1 << 16, shape).astype(np.uint16) if seed % 2 else values(seed, tuple(shape))
+    bits = (
+        np.random.default_rng(seed).integers(0, 1 << 16, shape).astype(np.uint16)
+        if seed % 2
+        else values(seed, tuple(shape))
+    )
     axis %= len(shape)
     assert_same(tensor_statistics(bits, axis, by_image), plain_statistics(bits, axis, by_image))
 
@@ -129,7 +135,8 @@ def test_width_of_a_group_is_the_smallest_that_holds_its_deltas(fields: list[int
 
 
 def test_last_group_of_a_row_is_short_and_groups_never_span_rows() -> None:
-    # Two rows of 33 channels: 32 + 1 values each.  Groups: 11 bits of base and width each, no deltas; 66 bytes of the rest.
+    # Two rows of 33 channels: 32 + 1 values each.  Groups: 11 bits of base and width each, no deltas; 66 bytes of the
+    # rest.
     bits = np.stack([exponents_of(*[100] * 33), exponents_of(*[140] * 33)])
     assert tensor_statistics(bits, 1).compressed_bytes["bdc"] == -(-4 * 11 // 8) + 66
 

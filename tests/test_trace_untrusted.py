@@ -135,7 +135,9 @@ def test_deflate_that_claims_more_than_it_can_is_refused(tmp_path: Path) -> None
 
 
 def zeros_trace(path: Path) -> Path:
-    write_trace(Trace([Layer("l", "linear", a=np.zeros((1000, 1000), np.uint16), w=values(0, 2, 1000))]), path, compress=True)
+    write_trace(
+        Trace([Layer("l", "linear", a=np.zeros((1000, 1000), np.uint16), w=values(0, 2, 1000))]), path, compress=True
+    )
     return path
 
 
@@ -168,7 +170,9 @@ def test_stream_longer_or_shorter_than_the_directory_says_is_refused(tmp_path: P
 def test_allocation_is_never_larger_than_the_file_bears_out(good: Path) -> None:
     import tracemalloc
 
-    bad = with_metadata(good, lambda record: record["layers"][1]["tensors"]["a"].update(shape=[1 << 20, 1 << 20], statistics=None))
+    bad = with_metadata(
+        good, lambda record: record["layers"][1]["tensors"]["a"].update(shape=[1 << 20, 1 << 20], statistics=None)
+    )
     tracemalloc.start()
     try:
         refused(bad, "layer 'fc', tensor A", "does not fit shape (1048576, 1048576)", read=False)
@@ -226,7 +230,9 @@ def payload(shape: tuple[int, ...] = (2, 4, 3, 3)) -> bytes:
         (npy(np.array([{}, None]), allow_pickle=True), "dtype '|O'"),
     ],
 )
-def test_array_that_is_not_what_the_metadata_says_is_refused(good: Path, content: bytes, words: str, compression: int) -> None:
+def test_array_that_is_not_what_the_metadata_says_is_refused(
+    good: Path, content: bytes, words: str, compression: int
+) -> None:
     bad = rewritten(good, lambda members: members.update({G: content}), compression)
     refused(bad, "layer 'conv', tensor G", words)
 
@@ -272,7 +278,10 @@ def test_array_at_an_odd_byte_is_copied_to_an_aligned_place(tmp_path: Path) -> N
         (b"[" * 100_000, "metadata.json"),
         (b'{"format_version": 1}', "format is '', not 'simhw-trace'; this is no trace"),
         (b'{"format": "simhw-trace"}', "format version None is unknown"),
-        (b'{"format": "simhw-trace", "format_version": 2}', "format version 2 is unknown; simhw 0.1.0 reads version 1: upgrade simhw"),
+        (
+            b'{"format": "simhw-trace", "format_version": 2}',
+            "format version 2 is unknown; simhw 0.1.0 reads version 1: upgrade simhw",
+        ),
         (b'{"format": "simhw-trace", "format_version": "1"}', "metadata.json"),
         (b'{"format": "simhw-trace", "format_version": 1}', "Field required"),
     ],
@@ -306,14 +315,26 @@ def statistics_field(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (layer_field("name", "\x1b[31mred"), "printable"),
         (layer_field("kind", "pooling"), "layer 'conv': unknown kind 'pooling'"),
         (layer_field("operations", ["backward"]), "layers.0.operations.0"),
-        (layer_field("geometry", {"stride": [2], "padding": [1, 1], "dilation": [1, 1], "groups": 1}), "layer 'conv': geometry stride"),
-        (layer_field("geometry", {"stride": [0, 0], "padding": [1, 1], "dilation": [1, 1], "groups": 1}), "layers.0.geometry.stride.0"),
-        (layer_field("geometry", {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}), "layer 'conv', tensor G: shape"),
+        (
+            layer_field("geometry", {"stride": [2], "padding": [1, 1], "dilation": [1, 1], "groups": 1}),
+            "layer 'conv': geometry stride",
+        ),
+        (
+            layer_field("geometry", {"stride": [0, 0], "padding": [1, 1], "dilation": [1, 1], "groups": 1}),
+            "layers.0.geometry.stride.0",
+        ),
+        (
+            layer_field("geometry", {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}),
+            "layer 'conv', tensor G: shape",
+        ),
         (tensor_field("g", shape=[2, 4, 3, 10**30]), "layers.0.tensors.g.shape.3"),
         (tensor_field("g", shape=[2, 4, 3, 0]), "layers.0.tensors.g.shape.3"),
         (tensor_field("g", shape=[2, 4, 3, "3"]), "layers.0.tensors.g.shape.3"),
         (tensor_field("g", shape=[]), "layers.0.tensors.g.shape"),
-        (tensor_field("g", shape=[4, 2, 3, 3], statistics=None), "layer 'conv', tensor G: shape (4, 2, 3, 3) should be (2, 4, 3, 3)"),
+        (
+            tensor_field("g", shape=[4, 2, 3, 3], statistics=None),
+            "layer 'conv', tensor G: shape (4, 2, 3, 3) should be (2, 4, 3, 3)",
+        ),
         (tensor_field("g", shape=[2, 4, 9], statistics=None), "layer 'conv', tensor G: shape (2, 4, 9) needs 4 axes"),
         (tensor_field("g", held=1), "layers.0.tensors.g.held"),
         (tensor_field("g", held=False), "members that its metadata does not name"),
@@ -338,7 +359,12 @@ def test_block_fields_are_checked(tmp_path: Path) -> None:
 
     refused(with_metadata(path, block_field(x_start=8)), "multiple of 16", read=False)
     refused(with_metadata(path, block_field(x_rows=17)), "blocks.forward.1.x_rows", read=False)
-    refused(with_metadata(path, block_field(reduction=10**6)), "layer 'fc', forward block 1, X", "does not fit shape", read=False)
+    refused(
+        with_metadata(path, block_field(reduction=10**6)),
+        "layer 'fc', forward block 1, X",
+        "does not fit shape",
+        read=False,
+    )
     refused(with_metadata(path, block_field(x_rows=15)), "layer 'fc', forward block 1, X")
 
 

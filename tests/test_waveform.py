@@ -1,4 +1,6 @@
-"""Waveforms, read back by an independent reader: every lane's cycles are the kernel's, and the signals obey the spec pages."""
+"""Waveforms, read back by an independent reader: every lane's cycles are the kernel's, and the signals obey the spec
+pages.
+"""
 
 import itertools
 from collections import Counter
@@ -48,7 +50,9 @@ class Wave:
         size = int(self.reader[name].size)
 
         def number(bits: str) -> int | None:
-            return None if bits == "x" else int(bits, 2) - (1 << size if len(bits) == size == 12 and bits[0] == "1" else 0)
+            return (
+                None if bits == "x" else int(bits, 2) - (1 << size if len(bits) == size == 12 and bits[0] == "1" else 0)
+            )
 
         return [number(bits) for bits in self.text(name)]
 
@@ -93,7 +97,9 @@ def draw_pass(rng: np.random.Generator, machine: Machine, most_sets: int) -> tup
     return x, y, (machine.label, x_name, y_name, x.shape, y.shape)
 
 
-@pytest.mark.parametrize(("sync", "oob", "run_ahead"), list(itertools.product(("set", "term"), ("pe", "column"), (0, 1, 2))))
+@pytest.mark.parametrize(
+    ("sync", "oob", "run_ahead"), list(itertools.product(("set", "term"), ("pe", "column"), (0, 1, 2)))
+)
 def test_fpraker_states_add_up_to_the_kernels_counters(tmp_path, sync, oob, run_ahead):
     rng = np.random.default_rng([1, sync == "term", oob == "pe", run_ahead])
     fixed = {"tile.sync": sync, "pe.oob": oob, "tile.run_ahead": run_ahead, "tile.rows": 4, "tile.cols": 3}
@@ -102,11 +108,15 @@ def test_fpraker_states_add_up_to_the_kernels_counters(tmp_path, sync, oob, run_
         assert_true(tmp_path / "pass.vcd", machine, *draw_pass(rng, machine, 12))
 
 
-@pytest.mark.parametrize(("order", "sides", "depth"), list(itertools.product(("paper", "dnnsim"), ("one", "two"), (1, 2, 3))))
+@pytest.mark.parametrize(
+    ("order", "sides", "depth"), list(itertools.product(("paper", "dnnsim"), ("one", "two"), (1, 2, 3)))
+)
 def test_tensordash_states_add_up_to_the_kernels_counters(tmp_path, order, sides, depth):
     rng = np.random.default_rng([2, order == "paper", sides == "one", depth])
     for _ in range(4):
-        machine = load_machine("tensordash", **{"pe.order": order, "pe.sides": sides, "pe.depth": depth, "tile.cols": 3})
+        machine = load_machine(
+            "tensordash", **{"pe.order": order, "pe.sides": sides, "pe.depth": depth, "tile.cols": 3}
+        )
         assert_true(tmp_path / "pass.vcd", machine, *draw_pass(rng, machine, 20))
 
 
@@ -140,7 +150,9 @@ def test_each_pe_has_the_states_of_a_tile_of_its_own(tmp_path):
             assert counted[name] == expected[name], (row, column, name)
 
 
-@pytest.mark.parametrize(("encoder", "window", "sync"), [("naf", 3, "set"), ("booth4", 1, "set"), ("binary", 5, "term")])
+@pytest.mark.parametrize(
+    ("encoder", "window", "sync"), [("naf", 3, "set"), ("booth4", 1, "set"), ("binary", 5, "term")]
+)
 def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(tmp_path, encoder, window, sync):
     rng = np.random.default_rng([6, window])
     switches = {"pe.encoder": encoder, "pe.shift_window": window, "tile.sync": sync, "tile.rows": 2, "tile.cols": 2}
@@ -155,7 +167,9 @@ def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(t
         before.append(outputs)
     for row, column in itertools.product(range(2), range(2)):
         pe = f"tile.pe_{row}_{column}"
-        number, base, emax, accumulator = (wave.numbers(f"{pe}.{name}") for name in ("set", "base", "emax", "acc_exponent"))
+        number, base, emax, accumulator = (
+            wave.numbers(f"{pe}.{name}") for name in ("set", "base", "emax", "acc_exponent")
+        )
         assert number == wave.numbers(f"tile.column_{column}.set")
         offsets = [wave.numbers(f"{pe}.lane_{lane}.k") for lane in range(8)]
         states = [wave.text(f"{pe}.lane_{lane}.state") for lane in range(8)]
@@ -182,21 +196,28 @@ def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(t
             digits = [] if empty else significand_terms(a & 0x7F, encoder)
             terms = [f"{'-' if (sign < 0) != negative else '+'}2^{position}" for sign, position in digits]
             assert shown == terms[: len(shown)], (pe, index, lane)
-        # emax is the largest of the products' exponents and the register's, which is what the sets before read out as, rounded.
+        # emax is the largest of the products' exponents and the register's, which is what the sets before read out as,
+        # rounded.
         for index in range(sets):
             now = number.index(index)
             part = slice(8 * index, 8 * index + 8)
             fields = [(x[column, part].astype(int) >> 7 & 255), (y[row, part].astype(int) >> 7 & 255)]
             products = (fields[0] + fields[1] - 254)[(fields[0] > 0) & (fields[1] > 0)].tolist()
             begin = next(cycle for cycle in range(now, wave.cycles) if emax[cycle] is not None)
-            assert emax[begin] == max([*products, *([] if accumulator[begin] is None else [accumulator[begin]])]), (pe, index)
+            assert emax[begin] == max([*products, *([] if accumulator[begin] is None else [accumulator[begin]])]), (
+                pe,
+                index,
+            )
             value = abs(float(to_float32(before[index][column, row])))
             # Rounding to bfloat16 may carry into the next power of two.
-            assert accumulator[begin] in ([None] if value == 0 else [int(np.log2(value) // 1) - carry for carry in (0, 1)]), (pe, index)
+            assert accumulator[begin] in (
+                [None] if value == 0 else [int(np.log2(value) // 1) - carry for carry in (0, 1)]
+            ), (pe, index)
 
 
 def test_a_slot_that_fires_as_a_zero_shows_one(tmp_path):
-    # oob: column. A term out of bounds in its own PE alone keeps its slot: class no_term, K beyond the threshold, term 0.
+    # oob: column. A term out of bounds in its own PE alone keeps its slot: class no_term, K beyond the threshold, term
+    # 0.
     rng = np.random.default_rng(17)
     machine = load_machine("fpraker", **{"pe.oob": "column", "pe.oob_threshold": 6})
     wave = written(tmp_path / "pass.vcd", machine, gaussian(rng, 8, 64), gaussian(rng, 8, 64))
@@ -218,7 +239,8 @@ def test_columns_start_their_sets_when_the_recurrence_lets_them(tmp_path, run_ah
     x, y = sparse(rng, 4, 320, 0.5), sparse(rng, 8, 320, 0.5)
     wave = written(tmp_path / "pass.vcd", machine, x, y)
     pulses = {
-        name: np.array([np.flatnonzero(wave.numbers(f"tile.column_{c}.{name}")) for c in range(4)]) for name in ("set_start", "set_finish")
+        name: np.array([np.flatnonzero(wave.numbers(f"tile.column_{c}.{name}")) for c in range(4)])
+        for name in ("set_start", "set_finish")
     }
     starts = pulses["set_start"]
     finish = pulses["set_finish"] + 1
@@ -246,7 +268,9 @@ def test_tensordash_shows_the_schedule_of_the_spec_page(tmp_path):
     assert wave.numbers("tile.row_0.z")[0] == masks[0] | masks[1] << 16 | masks[2] << 32
     order = [(0, 0), (1, 0), (2, 0), (1, -1), (1, 1), (2, -2), (2, 2), (1, -3)]
     spec = [2, 0, 0, 1, 1, 1, 2, 6, 4, 4, 0, 2, 2, 2, 4, 2]
-    chosen = [tuple(wave.numbers(f"tile.row_0.lane_{lane}.{name}")[0] for name in ("step", "source")) for lane in range(16)]
+    chosen = [
+        tuple(wave.numbers(f"tile.row_0.lane_{lane}.{name}")[0] for name in ("step", "source")) for lane in range(16)
+    ]
     for lane, option in enumerate(spec):
         step, source = chosen[lane]
         wanted = order[option][0], (lane + order[option][1]) % 16
@@ -304,7 +328,8 @@ def test_a_cut_file_holds_the_first_cycles_of_the_whole_one_and_says_so(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("clock_hz", "timescale"), [(500e6, "1 ns"), (600e6, "100 fs"), (1e9, "100 ps"), (1.0, "100 ms"), (1e15 / 3, "1 fs")]
+    ("clock_hz", "timescale"),
+    [(500e6, "1 ns"), (600e6, "100 fs"), (1e9, "100 ps"), (1.0, "100 ms"), (1e15 / 3, "1 fs")],
 )
 def test_every_edge_is_at_the_nearest_time_step(tmp_path, clock_hz, timescale):
     rng = np.random.default_rng(11)

@@ -37,13 +37,17 @@ def passes_of(trace: Trace, name: str, operation: Any, machine: Machine) -> Iter
 
 
 def assert_passes_are_the_runs(trace: Trace, machine: Machine) -> int:
-    """All passes of `one_pass` together take the cycles and have the counters of what the engine runs; gives their number."""
+    """All passes of `one_pass` together take the cycles and have the counters of what the engine runs; gives their
+    number.
+    """
     total = 0
     for number, layer in enumerate(trace.layers):
         for operation in layer.operations:
             durations: list[int] = []
             counters: Counter[str] = Counter()
-            for stratum in plan_operation(layer, operation, machine, exact=True, layer_index=number).candidates[0].strata:
+            for stratum in (
+                plan_operation(layer, operation, machine, exact=True, layer_index=number).candidates[0].strata
+            ):
                 for _, unit in exact_tasks(stratum):
                     cycles, counts = run_unit(stratum.plan, unit)
                     durations.extend(cycles.tolist())
@@ -67,7 +71,12 @@ def assert_passes_are_the_runs(trace: Trace, machine: Machine) -> int:
 
 @pytest.mark.parametrize(
     ("name", "switches"),
-    [("fpraker", {}), ("fpraker", {"lowering.padding": "skip", "tile.cols": 2}), ("tensordash", {}), ("bitparallel", {})],
+    [
+        ("fpraker", {}),
+        ("fpraker", {"lowering.padding": "skip", "tile.cols": 2}),
+        ("tensordash", {}),
+        ("bitparallel", {}),
+    ],
 )
 def test_the_passes_of_a_trace_are_those_that_the_engine_runs(name, switches):
     assert assert_passes_are_the_runs(some_trace(), load_machine(name, **switches)) > 50
@@ -75,9 +84,13 @@ def test_the_passes_of_a_trace_are_those_that_the_engine_runs(name, switches):
 
 def test_a_pass_of_padding_alone_is_refused():
     # A 1 x 1 kernel and padding of 1: the output at the corner reads nothing but padding.
-    layer = Layer("corner", "conv2d", {"padding": 1}, a=values(1, 1, 8, 3, 3), w=values(2, 8, 8, 1, 1), g=values(3, 1, 8, 5, 5))
+    layer = Layer(
+        "corner", "conv2d", {"padding": 1}, a=values(1, 1, 8, 3, 3), w=values(2, 8, 8, 1, 1), g=values(3, 1, 8, 5, 5)
+    )
     machine = load_machine("fpraker", **{"lowering.padding": "skip", "lowering.serial": "a", "tile.cols": 1})
-    with pytest.raises(TraceError, match=r"layer 'corner', operation forward: tile pass 0 has nothing to execute: all of it is padding"):
+    with pytest.raises(
+        TraceError, match=r"layer 'corner', operation forward: tile pass 0 has nothing to execute: all of it is padding"
+    ):
         one_pass(Trace([layer]), "corner", "forward", machine)
     x, _ = one_pass(Trace([layer]), "corner", "forward", machine, 6)  # output (1, 1), the first inside
     assert x.tolist() == layer.source("a").read()[:, :, 0, 0].tolist()
@@ -105,7 +118,9 @@ def test_a_pass_that_is_not_there_is_refused_with_what_there_is():
     with pytest.raises(SimhwError, match=f"no operation 'backward'; there are {', '.join(OPERATIONS)}"):
         one_pass(trace, "conv", "backward", machine)  # type: ignore[arg-type]
     for index in (-1, 10**6):
-        with pytest.raises(TraceError, match=rf"layer 'conv', operation forward: no tile pass {index}; there are \d+ tile passes"):
+        with pytest.raises(
+            TraceError, match=rf"layer 'conv', operation forward: no tile pass {index}; there are \d+ tile passes"
+        ):
             one_pass(trace, "conv", "forward", machine, index)
     many = Trace([replace_name(trace, f"layer{number}") for number in range(20)])
     with pytest.raises(TraceError, match=r"layer7, \.\.\. \(20 layers\)$"):

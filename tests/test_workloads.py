@@ -1,4 +1,6 @@
-"""The training loop of the workloads: its order, its seeds, what hooks and observers may do, what it records, and its checkpoints."""
+"""The training loop of the workloads: its order, its seeds, what hooks and observers may do, what it records, and its
+checkpoints.
+"""
 
 import math
 from collections.abc import Iterator
@@ -238,7 +240,9 @@ def test_the_record_holds_phases_scores_and_notes_and_is_read_back(tmp_path: Pat
         (nn.Conv2d(4, 6, 3, stride=2), (2, 4, 5, 5), 2 * 4 * 6 * 4 * 9),
     ],
 )
-def test_multiply_accumulates_are_counted_per_operation_that_runs(layer: nn.Module, shape: tuple[int, ...], forward: int):
+def test_multiply_accumulates_are_counted_per_operation_that_runs(
+    layer: nn.Module, shape: tuple[int, ...], forward: int
+):
     def counted(frozen: bool, with_input: bool) -> int:
         layer.weight.requires_grad_(not frozen)
         x = torch.rand(shape, requires_grad=with_input)
@@ -284,7 +288,14 @@ def test_a_fit_that_cannot_be_says_why():
     with pytest.raises(WorkloadError, match="the run scored no model"):
         _ = Run().record.result
     with pytest.raises(WorkloadError, match="columns have"):
-        Task("ragged", (torch.zeros(3), torch.zeros(2)), (torch.zeros(1),), lambda columns: columns, cross_entropy, accuracy)  # type: ignore[arg-type, return-value]
+        Task(
+            "ragged",
+            (torch.zeros(3), torch.zeros(2)),
+            (torch.zeros(1),),
+            lambda columns: columns,
+            cross_entropy,
+            accuracy,
+        )  # type: ignore[arg-type, return-value]
 
 
 # Checkpoints

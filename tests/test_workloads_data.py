@@ -1,4 +1,6 @@
-"""Sets of small images: what the loaders give, and that broken or hostile files are refused by name, in bounded memory."""
+"""Sets of small images: what the loaders give, and that broken or hostile files are refused by name, in
+bounded memory.
+"""
 
 import gzip
 import math
@@ -16,7 +18,9 @@ from workloads.data.images import Images, read_idx
 
 
 def idx(path: Path, shape: tuple[int, ...], values: bytes, kind: int = 8) -> Path:
-    path.write_bytes(gzip.compress(bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + values, mtime=0))
+    path.write_bytes(
+        gzip.compress(bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + values, mtime=0)
+    )
     return path
 
 
@@ -37,10 +41,16 @@ def test_a_set_of_the_users_own_folder_has_its_pixels_and_labels_in_order(tmp_pa
 
 def test_a_task_normalises_scales_and_repeats_the_grey_channel():
     pixels = torch.tensor([[[[0, 255], [255, 0]]]], dtype=torch.uint8)
-    task = Images("two by two", pixels, torch.tensor([3]), pixels, torch.tensor([4]), mean=0.5, std=0.25).task(size=1, channels=3)
+    task = Images("two by two", pixels, torch.tensor([3]), pixels, torch.tensor([4]), mean=0.5, std=0.25).task(
+        size=1, channels=3
+    )
     batch = task.rows(torch.tensor([0]))
     # The middle of 0, 1, 1, 0 is 0.5, which is the mean.
-    assert (batch.inputs.tolist(), batch.targets.tolist(), task.name) == ([[[[0.0]], [[0.0]], [[0.0]]]], [3], "two by two at 3x1x1")
+    assert (batch.inputs.tolist(), batch.targets.tolist(), task.name) == (
+        [[[[0.0]], [[0.0]], [[0.0]]]],
+        [3],
+        "two by two at 3x1x1",
+    )
     assert task.rows(torch.tensor([0]), train=False).targets.tolist() == [4]
     plain = Images("two by two", pixels, torch.tensor([3]), pixels, torch.tensor([4]), mean=0.5, std=0.25).task()
     assert plain.rows(torch.tensor([0])).inputs.tolist() == [[[[-2.0, 2.0], [2.0, -2.0]]]]
@@ -58,7 +68,9 @@ def test_sets_in_wheels_are_real_whole_and_split_without_overlap(name: str, coun
 
 
 def test_names_and_folders_that_do_not_fit_are_refused(tmp_path: Path):
-    with pytest.raises(WorkloadError, match="no data set 'svhn'; there are fashion, digits, mnist5k, cifar10, cifar100"):
+    with pytest.raises(
+        WorkloadError, match="no data set 'svhn'; there are fashion, digits, mnist5k, cifar10, cifar100"
+    ):
         load("svhn")
     with pytest.raises(WorkloadError, match="it takes no --data folder"):
         load("digits", tmp_path)
@@ -88,7 +100,9 @@ def test_a_library_that_is_not_installed_names_the_extra(name: str, module: str,
     ],
     ids=["other type", "other axes", "short", "long", "giant header", "empty"],
 )
-def test_an_idx_file_that_is_not_what_it_says_is_refused(shape: tuple[int, ...], values: bytes, kind: int, what: str, tmp_path: Path):
+def test_an_idx_file_that_is_not_what_it_says_is_refused(
+    shape: tuple[int, ...], values: bytes, kind: int, what: str, tmp_path: Path
+):
     path = idx(tmp_path / "some.gz", shape, values, kind)
     with pytest.raises(WorkloadError, match=rf"some\.gz: .*{what}"):
         read_idx(path, 3)

@@ -55,13 +55,18 @@ COLOURS = np.stack([RAMP, 255 - RAMP, RAMP.T], axis=-1)
         (Image.fromarray(COLOURS), COLOURS.transpose(2, 0, 1)),
         (Image.fromarray(RAMP > 100), np.stack([(RAMP > 100) * 255] * 3)),
         (Image.fromarray(np.stack([RAMP, np.full_like(RAMP, 255)], axis=-1), "LA"), np.stack([RAMP] * 3)),
-        (Image.fromarray(np.concatenate([COLOURS, np.full((4, 4, 1), 255, np.uint8)], axis=-1)), COLOURS.transpose(2, 0, 1)),
+        (
+            Image.fromarray(np.concatenate([COLOURS, np.full((4, 4, 1), 255, np.uint8)], axis=-1)),
+            COLOURS.transpose(2, 0, 1),
+        ),
         (Image.fromarray(COLOURS).convert("P", palette=Image.Palette.ADAPTIVE, colors=16), COLOURS.transpose(2, 0, 1)),
     ],
     ids=["L", "RGB", "1", "LA opaque", "RGBA opaque", "P"],
 )
 def test_every_mode_of_png_gives_its_colours(image: Image.Image, expected: np.ndarray, tmp_path: Path):
-    torch.testing.assert_close(values(saved(tmp_path / "some.png", image)), torch.tensor(expected / 255).float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        values(saved(tmp_path / "some.png", image)), torch.tensor(expected / 255).float(), atol=1e-5, rtol=0
+    )
 
 
 def test_sixteen_bits_of_colour_keep_the_upper_eight(tmp_path: Path):
@@ -71,7 +76,9 @@ def test_sixteen_bits_of_colour_keep_the_upper_eight(tmp_path: Path):
     row = b"\0" + struct.pack(">3H", 0x1234, 0x80FF, 0xFF00) * 2
     head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     path = tmp_path / "c16.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row * 2)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row * 2)) + chunk(b"IEND", b"")
+    )
     expected = torch.tensor([0x12, 0x80, 0xFF])[:, None, None].expand(3, 2, 2) / 255
     torch.testing.assert_close(values(path, 2), expected, atol=1e-6, rtol=0)
 
@@ -105,7 +112,9 @@ def test_a_colour_named_as_transparent_is_refused_where_a_pixel_has_it(tmp_path:
 
 
 @pytest.mark.parametrize("orientation", range(10))
-def test_the_camera_s_note_turns_the_picture_as_pillow_does_and_notes_that_say_nothing_do_not(orientation: int, tmp_path: Path):
+def test_the_camera_s_note_turns_the_picture_as_pillow_does_and_notes_that_say_nothing_do_not(
+    orientation: int, tmp_path: Path
+):
     from PIL import ImageOps
 
     exif = Image.Exif()
@@ -114,9 +123,9 @@ def test_the_camera_s_note_turns_the_picture_as_pillow_does_and_notes_that_say_n
     path = saved(tmp_path / "phone.jpg", image, exif=exif, quality=95, subsampling=0)
     upright = saved(tmp_path / "upright.png", ImageOps.exif_transpose(Image.open(path)))
     torch.testing.assert_close(read_image(path, 8), read_image(upright, 8), atol=0.02, rtol=0)
-    assert torch.equal(read_image(path, 8), read_image(saved(tmp_path / "as-is.png", Image.open(path), exif=b""), 8)) == (
-        orientation not in range(2, 9)
-    )
+    assert torch.equal(
+        read_image(path, 8), read_image(saved(tmp_path / "as-is.png", Image.open(path), exif=b""), 8)
+    ) == (orientation not in range(2, 9))
 
 
 def test_animations_are_refused(tmp_path: Path):
@@ -173,7 +182,9 @@ def test_links_are_followed_and_those_that_lead_nowhere_named(classes: Path):
         image_folder(classes)
 
 
-@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: os.mkfifo(path), lambda path: path.symlink_to(path)])
+@pytest.mark.parametrize(
+    "make", [lambda path: path.mkdir(), lambda path: os.mkfifo(path), lambda path: path.symlink_to(path)]
+)
 def test_folders_pipes_and_circles_with_the_name_of_an_image_are_refused(make: object, classes: Path):
     make(classes / "train" / "cat" / "2.jpg")  # type: ignore[operator]
     with pytest.raises(WorkloadError, match=r"2\.jpg: has the name of an image, but is no file"):
@@ -206,4 +217,6 @@ def test_a_picture_read_from_memory_is_that_of_the_file(tmp_path: Path):
     stream = BytesIO()
     Image.fromarray(COLOURS).save(stream, "PNG")
     (tmp_path / "some.png").write_bytes(stream.getvalue())
-    torch.testing.assert_close(values(tmp_path / "some.png"), torch.tensor(COLOURS).permute(2, 0, 1) / 255, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        values(tmp_path / "some.png"), torch.tensor(COLOURS).permute(2, 0, 1) / 255, atol=1e-6, rtol=0
+    )

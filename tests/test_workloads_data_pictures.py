@@ -53,7 +53,10 @@ def test_the_middle_is_cut_out(tmp_path: Path):
     Image.fromarray(left).save(tmp_path / "wide.png")
     white = read_image(tmp_path / "wide.png", 14)
     torch.testing.assert_close(
-        white, ((1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225]))[:, None, None].expand(3, 14, 14)
+        white,
+        ((1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225]))[:, None, None].expand(
+            3, 14, 14
+        ),
     )
     assert read_image(tmp_path / "wide.png", 14, whole=True).min() < 0
 
@@ -100,7 +103,10 @@ def test_pictures_without_pillow_name_the_extra(tmp_path: Path, monkeypatch: pyt
 def coco_folder(place: Path, **changes: object) -> Path:
     told = {
         "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}],
-        "images": [{"id": 5, "file_name": "a.png", "width": 40, "height": 20}, {"id": 6, "file_name": "b.png", "width": 10, "height": 10}],
+        "images": [
+            {"id": 5, "file_name": "a.png", "width": 40, "height": 20},
+            {"id": 6, "file_name": "b.png", "width": 10, "height": 10},
+        ],
         "annotations": [
             {"image_id": 5, "category_id": 18, "bbox": [10, 5, 20, 10], "iscrowd": 0},
             {"image_id": 5, "category_id": 1, "bbox": [0, 0, 40, 20], "iscrowd": 1},
@@ -130,11 +136,20 @@ def test_coco_gives_boxes_in_shares_of_the_image_without_crowds_and_empty_boxes(
     ("changes", "what"),
     [
         ({"annotations": []}, "no image in it has an object"),
-        ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1]}]}, "annotations.0. is of image 7 and category 1"),
-        ({"annotations": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, -1, 1]}]}, r"annotations.0. has the box \[0, 0, -1, 1\]"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1]}]},
+            "annotations.0. is of image 7 and category 1",
+        ),
+        (
+            {"annotations": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, -1, 1]}]},
+            r"annotations.0. has the box \[0, 0, -1, 1\]",
+        ),
         ({"annotations": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, math.inf, 1]}]}, "Infinity is not a number"),
         ({"annotations": [{"image_id": 5, "category_id": 1, "bbox": [0]}]}, "not COCO's description of instances"),
-        ({"annotations": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, 1, 1]}] * 201}, "201 objects in a.png; no more than 200"),
+        (
+            {"annotations": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, 1, 1]}] * 201},
+            "201 objects in a.png; no more than 200",
+        ),
         ({"images": {"id": 5}}, "not COCO's description of instances"),
     ],
     ids=["empty", "image", "negative", "infinite", "short box", "crowded", "shape"],
@@ -146,7 +161,11 @@ def test_broken_coco_files_are_refused(changes: dict[str, object], what: str, tm
 
 def test_a_coco_file_that_is_no_json_or_nested_without_end_is_refused(tmp_path: Path):
     path = coco_folder(tmp_path) / "annotations" / "instances_train2017.json"
-    for content, what in (("{", "not JSON"), ("[" * 200_000, "nested too deeply"), ("[]", "not COCO's description of instances")):
+    for content, what in (
+        ("{", "not JSON"),
+        ("[" * 200_000, "nested too deeply"),
+        ("[]", "not COCO's description of instances"),
+    ):
         path.write_text(content)
         with pytest.raises(WorkloadError, match=what):
             coco(tmp_path)

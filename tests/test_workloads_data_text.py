@@ -1,4 +1,6 @@
-"""Texts of the workloads: tokens, windows and labels, and that broken corpora are refused by name, in bounded memory."""
+"""Texts of the workloads: tokens, windows and labels, and that broken corpora are refused by name, in
+bounded memory.
+"""
 
 import math
 from pathlib import Path
@@ -119,7 +121,11 @@ def test_glue_finds_the_columns_of_each_task(name: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("train", "dev", "what"),
     [
-        ("text\tlabel\nso\t1\n", None, r"train\.tsv: its first line names no column 'sentence'; it is no file of GLUE's SST-2"),
+        (
+            "text\tlabel\nso\t1\n",
+            None,
+            r"train\.tsv: its first line names no column 'sentence'; it is no file of GLUE's SST-2",
+        ),
         ("", None, r"train\.tsv: its first line names no column"),
         ("sentence\tlabel\n", None, r"train\.tsv: no samples"),
         ("sentence\tlabel\nso\t1\n\nso good\n", None, r"train\.tsv: line 4 has 1 columns; 2 are needed"),

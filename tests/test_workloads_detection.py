@@ -1,4 +1,6 @@
-"""Detection around the network: overlaps, matching, the loss, what becomes of overlapping boxes, average precision, scenes."""
+"""Detection around the network: overlaps, matching, the loss, what becomes of overlapping boxes, average precision,
+scenes.
+"""
 
 import itertools
 
@@ -58,7 +60,9 @@ def test_a_box_stands_for_what_it_overlaps_most_and_every_object_has_a_box():
     objects = torch.cat([objects, torch.tensor([[0.95, 0.95, 0.99, 0.99]])])
     shared, found = overlap(defaults, objects), match(defaults, objects)
     best: dict[int, int] = {}
-    for _, row, number in sorted((-float(shared[row, number]), row, number) for row in range(60) for number in range(5)):
+    for _, row, number in sorted(
+        (-float(shared[row, number]), row, number) for row in range(60) for number in range(5)
+    ):
         if row not in best and number not in best.values():
             best[row] = number
     for row, number in enumerate(found.tolist()):
@@ -91,7 +95,9 @@ def test_the_loss_is_that_of_matched_boxes_and_hard_background():
             background.append(-float(logarithms[row, 0]))
             continue
         what -= float(logarithms[row, 1 + int(targets[0, number, 4])])
-        for difference in (outputs[0, row, :4].detach() - encode(targets[0, number, None, :4], defaults[row, None])[0]).tolist():
+        for difference in (
+            outputs[0, row, :4].detach() - encode(targets[0, number, None, :4], defaults[row, None])[0]
+        ).tolist():
             where += 0.5 * difference**2 if abs(difference) < 1 else abs(difference) - 0.5
     matched = sum(number >= 0 for number in found.tolist())
     expected = (where + what + sum(sorted(background, reverse=True)[: 3 * matched])) / matched
@@ -117,7 +123,9 @@ def around(box: list[float], count: int, spread: float) -> Tensor:
 
 
 def test_clusters_have_one_box_for_each_object_where_suppression_leaves_two():
-    """Loose boxes around one object overlap too little to suppress each other, and still choose one to stand for them."""
+    """Loose boxes around one object overlap too little to suppress each other, and still choose one to
+    stand for them.
+    """
     apart = torch.cat([around([0.1, 0.1, 0.3, 0.4], 8, 0.01), around([0.6, 0.5, 0.8, 0.9], 8, 0.01)])
     confidences = torch.rand(16) * 0.5 + 0.4
     kept = cluster(apart, confidences)
@@ -151,7 +159,13 @@ def reference_precision(claims: list[tuple[float, bool]], total: int) -> float:
     for count in range(1, len(claims) + 1):
         right = sum(hit for _, hit in claims[:count])
         curve.append((right, right / count))
-    return sum(max((precision for right, precision in curve if right >= wanted), default=0.0) for wanted in range(1, total + 1)) / total
+    return (
+        sum(
+            max((precision for right, precision in curve if right >= wanted), default=0.0)
+            for wanted in range(1, total + 1)
+        )
+        / total
+    )
 
 
 def test_average_precision_is_that_of_the_claims():
@@ -161,11 +175,19 @@ def test_average_precision_is_that_of_the_claims():
     for image in range(6):
         objects = boxes(3)
         targets[image, :, :4], targets[image, :, 4] = objects, 0.0
-        hits = [index for index in range(3) if random.random() < 0.7 and not (overlap(objects, objects)[index] > 0.4).sum() > 1]
+        hits = [
+            index
+            for index in range(3)
+            if random.random() < 0.7 and not (overlap(objects, objects)[index] > 0.4).sum() > 1
+        ]
         confidences = random.permutation(100)[: len(hits) + 2] / 100 + image / 10_000
         found = torch.cat([objects[hits], torch.tensor([[0.001, 0.001, 0.002, 0.002]] * 2)])
         claims += [(float(np.float32(value)), index < len(hits)) for index, value in enumerate(confidences)]
-        seen.append(Detections(found, torch.tensor(confidences, dtype=torch.float32), torch.zeros(len(found), dtype=torch.int64)))
+        seen.append(
+            Detections(
+                found, torch.tensor(confidences, dtype=torch.float32), torch.zeros(len(found), dtype=torch.int64)
+            )
+        )
     assert average_precision(seen, targets, 0) == pytest.approx(reference_precision(claims, 18))
     assert mean_average_precision(seen, targets) == average_precision(seen, targets, 0)
 
@@ -176,7 +198,9 @@ def test_an_object_is_found_once_and_a_second_claim_is_wrong():
     assert average_precision([twice], targets, 2) == 1.0
     # Class 1 has an object and no detection.
     assert mean_average_precision([twice], targets) == 0.5
-    wrong_first = Detections(torch.stack([targets[0, 1, :4], targets[0, 0, :4]]), torch.tensor([0.9, 0.8]), torch.tensor([2, 2]))
+    wrong_first = Detections(
+        torch.stack([targets[0, 1, :4], targets[0, 0, :4]]), torch.tensor([0.9, 0.8]), torch.tensor([2, 2])
+    )
     assert average_precision([wrong_first], targets, 2) == 0.5
 
 
@@ -188,7 +212,8 @@ def test_adaptive_ratios_follow_the_training_set_and_fit_it_better_than_fixed_on
     assert adaptive_ratios(objects, 2) == pytest.approx((3.0, 0.25), rel=1e-3)
     assert adaptive_scales(objects, 1) == pytest.approx((0.2,), rel=1e-3)
     fits = [
-        overlap(default_boxes((16,), (0.2,), ratios), objects).amax(0).mean() for ratios in (FIXED_RATIOS[1:], adaptive_ratios(objects, 2))
+        overlap(default_boxes((16,), (0.2,), ratios), objects).amax(0).mean()
+        for ratios in (FIXED_RATIOS[1:], adaptive_ratios(objects, 2))
     ]
     assert fits[1] > fits[0] + 0.05
 

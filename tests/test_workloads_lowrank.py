@@ -1,4 +1,6 @@
-"""Low-rank surgery: factors are the best of their rank, compute what their dense composition computes, and have the published sizes."""
+"""Low-rank surgery: factors are the best of their rank, compute what their dense composition computes, and have the
+published sizes.
+"""
 
 import math
 from pathlib import Path
@@ -116,7 +118,9 @@ def test_the_surgery_takes_the_published_ranks(case: str):
     with torch.device("meta"):
         # Behind a first layer, which is never decomposed.
         channels = shape[0]
-        model = nn.Sequential(nn.Conv2d(channels, channels, 1) if len(shape) == 3 else nn.Linear(channels, channels), make())
+        model = nn.Sequential(
+            nn.Conv2d(channels, channels, 1) if len(shape) == 3 else nn.Linear(channels, channels), make()
+        )
         x = torch.zeros(1, *shape)
     ranks = vanilla_ranks(model, x)
     assert ranks == {"1": rank}
@@ -148,7 +152,9 @@ def test_merged_and_branched_networks_have_the_arithmetic_of_their_layer_lists()
     assert len(cores) == 16
     assert {layer.groups for layer in cores} == {2}
     # As many weights as plain decomposition takes, within the rounding of ranks.
-    wide = {layer.name: layer.parameters for layer in before.layers if isinstance(layer, Conv) and layer.kernel == (3, 3)}
+    wide = {
+        layer.name: layer.parameters for layer in before.layers if isinstance(layer, Conv) and layer.kernel == (3, 3)
+    }
     for core in cores:
         name = core.name.removesuffix(".core")
         parts = sum(layer.parameters for layer in after.layers if getattr(layer, "name", "").startswith(name + "."))
@@ -211,7 +217,10 @@ def test_from_the_second_round_on_only_the_second_factor_is_decomposed():
 
 def test_frozen_factors_lose_their_weight_gradient_and_pass_the_input_gradient_on(tmp_path: Path):
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), factored(nn.Conv2d(8, 8, 3, padding=1), 4), nn.Flatten(), factored(nn.Linear(128, 10), 5)
+        nn.Conv2d(3, 8, 3, padding=1),
+        factored(nn.Conv2d(8, 8, 3, padding=1), 4),
+        nn.Flatten(),
+        factored(nn.Linear(128, 10), 5),
     )
     every = ("forward", "input_grad", "weight_grad")
     passing = ("forward", "input_grad")
@@ -223,7 +232,9 @@ def test_frozen_factors_lose_their_weight_gradient_and_pass_the_input_gradient_o
     for part, operations in expected.items():
         freeze(model, part)  # type: ignore[arg-type]  # literals
         trace = captured(model, lambda: model(torch.randn(2, 3, 4, 4)).sum().backward(), tmp_path)
-        assert {layer.name: layer.operations for layer in trace.layers} == {"0": ("forward", "weight_grad")} | operations
+        assert {layer.name: layer.operations for layer in trace.layers} == {
+            "0": ("forward", "weight_grad")
+        } | operations
 
 
 def test_sequential_freezing_takes_turns_and_ends_with_all_learning():

@@ -44,7 +44,10 @@ class Watcher(Nobody):
     def look(self, model: nn.Module) -> None:
         found = chains(model).values()
         self.seen.append(
-            {part: [w.detach().clone() for chain in found for w in part_weights(chain, part)] for part in ("outer", "core")}  # type: ignore[arg-type]  # literals
+            {
+                part: [w.detach().clone() for chain in found for w in part_weights(chain, part)]
+                for part in ("outer", "core")
+            }  # type: ignore[arg-type]  # literals
         )
 
     def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> AbstractContextManager[object]:
@@ -58,7 +61,11 @@ def moved(name: str) -> list[str]:
     watcher = Watcher()
     watcher.look(workload(name).train(Run(scale="smoke", max_steps=4, observer=watcher)))
     return [
-        " ".join(part for part in before if any(not torch.equal(a, b) for a, b in zip(before[part], after[part], strict=True)))
+        " ".join(
+            part
+            for part in before
+            if any(not torch.equal(a, b) for a, b in zip(before[part], after[part], strict=True))
+        )
         for before, after in zip(watcher.seen[:-1], watcher.seen[1:], strict=True)
     ]
 
@@ -125,7 +132,9 @@ def test_a_branched_network_has_grouped_cores_of_more_rank():
         assert isinstance(core, nn.Conv2d)
         assert core.groups == BRANCHES
         assert core.in_channels > narrow_ranks()[path]
-    groups = {layer.name: layer.geometry.groups for layer in smoke_run("lrd-branched").trace.layers if layer.kind == "conv2d"}
+    groups = {
+        layer.name: layer.geometry.groups for layer in smoke_run("lrd-branched").trace.layers if layer.kind == "conv2d"
+    }
     assert {name for name, count in groups.items() if count > 1} == {f"{path}.core" for path in cores}
 
 
@@ -133,8 +142,11 @@ def test_a_decomposed_and_recomposed_network_is_dense_again_and_scores_the_same(
     run = smoke_run("decompose-train")
     assert not chains(run.model)
     dense = smoke_run("resnet50-dense").model
-    assert {name: value.shape for name, value in run.model.state_dict().items()} == {n: v.shape for n, v in dense.state_dict().items()}
-    # The captured phase ran in factors; putting them together changes no more than rounding does: at most one of 200 samples.
+    assert {name: value.shape for name, value in run.model.state_dict().items()} == {
+        n: v.shape for n, v in dense.state_dict().items()
+    }
+    # The captured phase ran in factors; putting them together changes no more than rounding does: at most one of 200
+    # samples.
     assert any(layer.name.endswith(".core") for layer in run.trace.layers)
     scores = {score.phase: score for score in run.record.scores}
     assert scores["recomposed"].loss == pytest.approx(scores["factors"].loss, rel=1e-3)
@@ -153,7 +165,9 @@ def test_progressive_ranks_end_at_the_last_round_s_and_each_round_computes_less(
 
 
 def products(network: Network) -> list[Layer]:
-    """Its convolutions and linear layers, by name: shortcuts stand before their block in one list, and behind it in the other."""
+    """Its convolutions and linear layers, by name: shortcuts stand before their block in one list, and behind it in the
+    other.
+    """
     return sorted((layer for layer in network.layers if isinstance(layer, Conv | Linear)), key=lambda layer: layer.name)
 
 
@@ -178,7 +192,10 @@ def test_published_choices_for_resnet_152_as_far_as_the_devices_here_make_them(d
     loaded = load_device(device)
     timer = LayerTimer(loaded, device_run(loaded, BATCH))
     layers = {layer.name: layer for layer in decomposable(load_network("resnet152"))}
-    found = {name: optimised_rank(layers[name], timer) for name in ("layer1.0.conv1", *(f"layer4.2.conv{n}" for n in (1, 2, 3)))}
+    found = {
+        name: optimised_rank(layers[name], timer)
+        for name in ("layer1.0.conv1", *(f"layer4.2.conv{n}" for n in (1, 2, 3)))
+    }
     assert {name: choice.vanilla_rank for name, choice in found.items()} == {
         "layer1.0.conv1": 16,
         "layer4.2.conv1": 204,

@@ -1,4 +1,6 @@
-"""The cross table: gains against the uncompressed model and against the bit-parallel baseline, from traces, with scores."""
+"""The cross table: gains against the uncompressed model and against the bit-parallel baseline, from traces, with
+scores.
+"""
 
 import json
 import math
@@ -33,7 +35,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole table of one technique at smoke scale."""
     folder = tmp_path_factory.mktemp("matrix")
     runs, out = str(folder / "runs"), str(folder / "table")
-    assert main(["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", runs, "--out", out, "--max-bytes", "1MB"]) == 0
+    assert (
+        main(["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", runs, "--out", out, "--max-bytes", "1MB"])
+        == 0
+    )
     return folder
 
 
@@ -55,7 +60,10 @@ def test_a_simulated_gain_is_that_of_the_two_traces(written: Path):
     assert list(frame.index) == [*SIMULATED, *DEVICES]
     row = workload(TECHNIQUE)
     for machine in SIMULATED:
-        mine, plain = (simulate(written / "runs" / f"{name}.npz", machine, batch=8, seed=0).total for name in (row.name, row.baseline))
+        mine, plain = (
+            simulate(written / "runs" / f"{name}.npz", machine, batch=8, seed=0).total
+            for name in (row.name, row.baseline)
+        )
         cell = frame.loc[machine]
         assert cell["speedup"] == pytest.approx(plain.overall.time_s / mine.overall.time_s)
         assert cell["energy_saving"] == pytest.approx(plain.overall.energy_j.mid / mine.overall.energy_j.mid)
@@ -81,7 +89,17 @@ def test_a_device_is_given_the_full_size_network(written: Path):
 
 def test_runs_that_lie_there_are_used_again_unless_made_otherwise(written: Path, tmp_path: Path):
     traces = {path: path.stat().st_mtime_ns for path in (written / "runs").iterdir()}
-    arguments = ["workloads", "matrix", TECHNIQUE, "--scale", "smoke", "--runs", str(written / "runs"), "--max-bytes", "1MB"]
+    arguments = [
+        "workloads",
+        "matrix",
+        TECHNIQUE,
+        "--scale",
+        "smoke",
+        "--runs",
+        str(written / "runs"),
+        "--max-bytes",
+        "1MB",
+    ]
     assert main([*arguments, "--out", str(tmp_path / "again")]) == 0
     assert {path: path.stat().st_mtime_ns for path in (written / "runs").iterdir()} == traces
     assert (tmp_path / "again.csv").read_bytes() == (written / "table.csv").read_bytes()

@@ -1,4 +1,6 @@
-"""Runs that the cross table keeps: used again only where trace and record belong together and were made with the same options."""
+"""Runs that the cross table keeps: used again only where trace and record belong together and were made with the same
+options.
+"""
 
 import json
 import os
@@ -43,7 +45,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workloads of three steps, and no picture."""
 
     def row(name: str, hidden: int, baseline: str | None) -> Workload:
-        return Workload(name, name, "dense", "mlp", "points", name, trained(hidden), ("only",), "only", 1, baseline=baseline)
+        return Workload(
+            name, name, "dense", "mlp", "points", name, trained(hidden), ("only",), "only", 1, baseline=baseline
+        )
 
     for each in (row("wide", 16, None), row("narrow", 4, "wide")):
         monkeypatch.setitem(WORKLOADS, each.name, each)
@@ -52,7 +56,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table(runs: Path, out: Path, *options: str) -> bytes:
     """The table of the tiny technique, from the runs in a folder."""
-    assert main(["workloads", "matrix", "narrow", "--scale", "smoke", "--runs", str(runs), "--out", str(out), *options]) == 0
+    assert (
+        main(["workloads", "matrix", "narrow", "--scale", "smoke", "--runs", str(runs), "--out", str(out), *options])
+        == 0
+    )
     return out.with_suffix(".csv").read_bytes()
 
 
@@ -69,7 +76,14 @@ def times(folder: Path) -> dict[str, int]:
 def test_a_record_holds_the_hash_of_its_trace_and_the_options_that_shaped_both(runs: Path):
     record = read_record(runs / "narrow.json")
     assert record.traces == {"narrow.npz": trace_hash(runs / "narrow.npz")}
-    shaped = {"workload": "narrow", "scale": "smoke", "seed": 0, "data": None, "capture_batch": 4, "max_bytes": 16_000_000}
+    shaped = {
+        "workload": "narrow",
+        "scale": "smoke",
+        "seed": 0,
+        "data": None,
+        "capture_batch": 4,
+        "max_bytes": 16_000_000,
+    }
     assert record.about.items() >= shaped.items()
     assert {"steps", "threads", "max_steps", "device", "nonfinite", "simhw", "torch", "python"} <= record.about.keys()
 
@@ -106,10 +120,16 @@ def test_a_run_made_with_another_option_is_trained_anew_and_that_is_said(
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        (lambda runs: shutil.copy(runs / "wide.npz", runs / "narrow.npz"), "its trace is not the one that its record tells of"),
+        (
+            lambda runs: shutil.copy(runs / "wide.npz", runs / "narrow.npz"),
+            "its trace is not the one that its record tells of",
+        ),
         (lambda runs: (runs / "narrow.npz").write_bytes(b"PK\x03\x04"), "its trace cannot be read"),
         (lambda runs: (runs / "narrow.npz").unlink(), "its trace is missing"),
-        (lambda runs: shutil.copy(runs / "wide.json", runs / "narrow.json"), "it was made with workload 'wide', not 'narrow'"),
+        (
+            lambda runs: shutil.copy(runs / "wide.json", runs / "narrow.json"),
+            "it was made with workload 'wide', not 'narrow'",
+        ),
         (lambda runs: older(runs / "narrow.json"), "its record does not say with which capture_batch it was made"),
     ],
     ids=["another trace", "cut off", "missing", "another record", "older"],
@@ -153,7 +173,9 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, point: int, after: bool) -> None:
 # Of a table of two trainings: a trace, its record, the other trace, its record.
 @pytest.mark.parametrize("point", range(4))
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_wherever_a_run_is_killed_no_record_is_paired_with_another_runs_trace(point: int, after: bool, runs: Path, tmp_path: Path):
+def test_wherever_a_run_is_killed_no_record_is_paired_with_another_runs_trace(
+    point: int, after: bool, runs: Path, tmp_path: Path
+):
     seed_1 = table(tmp_path / "fresh", tmp_path / "there", "--seed", "1")
     assert seed_1 != (tmp_path / "first.csv").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
@@ -179,7 +201,17 @@ def test_a_trace_replaced_while_it_is_used_is_noticed(
         return read(trace, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(matrix, "simulate", simulate)
-    arguments = ["workloads", "matrix", "narrow", "--scale", "smoke", "--runs", str(runs), "--out", str(tmp_path / "other")]
+    arguments = [
+        "workloads",
+        "matrix",
+        "narrow",
+        "--scale",
+        "smoke",
+        "--runs",
+        str(runs),
+        "--out",
+        str(tmp_path / "other"),
+    ]
     assert main(arguments) == 2
     assert "narrow.npz: was replaced while it was used" in capsys.readouterr().err
 
@@ -190,7 +222,17 @@ def test_folders_that_cannot_be_written_to_are_refused_before_anything_is_traine
     # Tests may run as root, whom no permission stops: what the system would say is said in its place.
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != runs)
     monkeypatch.setattr("simhw.cli.training.train", lambda *_, **__: pytest.fail("it was trained"))
-    arguments = ["workloads", "matrix", "narrow", "--scale", "smoke", "--runs", str(runs), "--out", str(tmp_path / "other")]
+    arguments = [
+        "workloads",
+        "matrix",
+        "narrow",
+        "--scale",
+        "smoke",
+        "--runs",
+        str(runs),
+        "--out",
+        str(tmp_path / "other"),
+    ]
     assert main([*arguments, "--seed", "1"]) == 2
     printed = capsys.readouterr().err
     assert "cannot be written to" in printed
@@ -202,7 +244,17 @@ def test_folders_that_cannot_be_written_to_are_refused_before_anything_is_traine
 @pytest.mark.parametrize("name", ["x" * 300, "a\x00b", "some.txt/runs", "none/runs"])
 def test_names_that_no_folder_can_have_are_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "some.txt").write_text("")
-    arguments = ["workloads", "matrix", "narrow", "--scale", "smoke", "--runs", str(tmp_path / name), "--out", str(tmp_path / "other")]
+    arguments = [
+        "workloads",
+        "matrix",
+        "narrow",
+        "--scale",
+        "smoke",
+        "--runs",
+        str(tmp_path / name),
+        "--out",
+        str(tmp_path / "other"),
+    ]
     assert main(arguments) == 2
     printed = capsys.readouterr().err
     assert "cannot be made a folder" in printed
@@ -213,7 +265,17 @@ def test_names_that_no_folder_can_have_are_refused(name: str, tmp_path: Path, ca
 def test_what_is_no_record_is_refused_and_left_alone(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for content in ("[" * 100_000, '{"phases": 1}', "{}", "text"):
         (runs / "narrow.json").write_text(content)
-        arguments = ["workloads", "matrix", "narrow", "--scale", "smoke", "--runs", str(runs), "--out", str(tmp_path / "other")]
+        arguments = [
+            "workloads",
+            "matrix",
+            "narrow",
+            "--scale",
+            "smoke",
+            "--runs",
+            str(runs),
+            "--out",
+            str(tmp_path / "other"),
+        ]
         assert main(arguments) == 2
         printed = capsys.readouterr().err
         assert "narrow.json: not" in printed

@@ -69,7 +69,9 @@ MANY = 1_000_000
         "columns",
     ],
 )
-def test_memory_is_bounded_by_the_length_of_the_file(make: Callable[[Path], object], read: Callable[[Path], object], tmp_path: Path):
+def test_memory_is_bounded_by_the_length_of_the_file(
+    make: Callable[[Path], object], read: Callable[[Path], object], tmp_path: Path
+):
     path = tmp_path / "some"
     make(path)
     length = path.stat().st_size

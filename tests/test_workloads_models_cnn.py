@@ -1,4 +1,6 @@
-"""Convolutional networks and perceptrons of the workloads: published sizes, small inputs, learning, and capture by shape and by value."""
+"""Convolutional networks and perceptrons of the workloads: published sizes, small inputs, learning, and capture by
+shape and by value.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -134,9 +136,17 @@ def test_models_take_images_of_28_to_64_pixels(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("build", "name", "positions"),
-    [(resnet18, "conv1", 32), (densenet121, "features.conv0", 32), (alexnet, "0", 32), (squeezenet1_1, "0", 32), (vgg16, "features.28", 2)],
+    [
+        (resnet18, "conv1", 32),
+        (densenet121, "features.conv0", 32),
+        (alexnet, "0", 32),
+        (squeezenet1_1, "0", 32),
+        (vgg16, "features.28", 2),
+    ],
 )
-def test_a_small_input_s_early_layers_keep_its_positions(build: Callable[..., nn.Module], name: str, positions: int) -> None:
+def test_a_small_input_s_early_layers_keep_its_positions(
+    build: Callable[..., nn.Module], name: str, positions: int
+) -> None:
     seen = network(lambda: build(10, 0.1, 1, small_input=True), 1, 32, 32)
     (layer,) = (layer for layer in seen.layers if layer.name == name)
     assert isinstance(layer, Conv)
@@ -236,8 +246,12 @@ def test_ghost_batch_norm_is_batch_norm_of_each_group_by_itself() -> None:
     ghost, x = GhostBatchNorm(6, ghost=4), torch.randn(10, 6, 5, 5) * 3 + 2
     outputs = ghost(x)
     for group, output in zip(x.split(4), outputs.split(4), strict=True):
-        torch.testing.assert_close(output, nn.functional.batch_norm(group, None, None, ghost.weight, ghost.bias, training=True))
-    assert not torch.allclose(outputs, nn.functional.batch_norm(x, None, None, ghost.weight, ghost.bias, training=True), atol=1e-2)
+        torch.testing.assert_close(
+            output, nn.functional.batch_norm(group, None, None, ghost.weight, ghost.bias, training=True)
+        )
+    assert not torch.allclose(
+        outputs, nn.functional.batch_norm(x, None, None, ghost.weight, ghost.bias, training=True), atol=1e-2
+    )
 
 
 def test_ghost_batch_norm_evaluates_with_its_running_statistics() -> None:

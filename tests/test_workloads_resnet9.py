@@ -1,4 +1,6 @@
-"""The recipe of ResNet-9: sharpness-aware steps, centralised gradients, averaged weights, augmentation, mirrored evaluation."""
+"""The recipe of ResNet-9: sharpness-aware steps, centralised gradients, averaged weights, augmentation, mirrored
+evaluation.
+"""
 
 import copy
 
@@ -99,12 +101,19 @@ def test_augmented_images_are_the_images_mirrored_or_not_and_shifted():
         found = []
         for flip in (False, True):
             padded = nn.functional.pad(before.flip(2) if flip else before, (2, 2, 2, 2), value=darkest)
-            found += [flip for row in range(5) for column in range(5) if torch.equal(after, padded[:, row : row + 8, column : column + 8])]
+            found += [
+                flip
+                for row in range(5)
+                for column in range(5)
+                if torch.equal(after, padded[:, row : row + 8, column : column + 8])
+            ]
         assert len(found) == 1
         mirrored += found[0]
     assert 6 <= mirrored <= 18
     assert torch.equal(FlipAndShift(2, seed=5).batch(nn.Identity(), batch).inputs, made.inputs)
-    nothing = FlipAndShift(0, seed=5).batch(nn.Identity(), Batch(batch.inputs[:, :, :, :1], batch.targets, batch.indices))
+    nothing = FlipAndShift(0, seed=5).batch(
+        nn.Identity(), Batch(batch.inputs[:, :, :, :1], batch.targets, batch.indices)
+    )
     assert torch.equal(nothing.inputs, batch.inputs[:, :, :, :1])
 
 

@@ -12,7 +12,8 @@ from workloads.signature import Bounds, Signature, forward_macs, measured
 from workloads.table import ROWS
 from workloads.workload import Workload
 
-# The one workload without a smoke scale: ResNet-50 at its full width; tests/test_bundled_traces.py looks at its bundled trace.
+# The one workload without a smoke scale: ResNet-50 at its full width; tests/test_bundled_traces.py looks at its bundled
+# trace.
 SMOKED = [row for row in ROWS if row.name != "resnet50-fashion"]
 
 
@@ -34,7 +35,9 @@ def test_a_workload_runs_through_its_phases_and_scores(row: Workload):
 def test_the_captured_step_looks_as_the_signature_says(row: Workload):
     trace = smoke_run(row.name).trace
     found = measured(trace, smoke_run(row.baseline).trace if row.baseline else None)
-    outside = {name: (found[name], bounds) for name, bounds in row.signature.bounds.items() if found[name] not in bounds}
+    outside = {
+        name: (found[name], bounds) for name, bounds in row.signature.bounds.items() if found[name] not in bounds
+    }
     assert not outside, f"{row.name}: {outside}; all: {found}"
     kinds = {layer.kind for layer in trace.layers}
     assert row.signature.kinds <= kinds
@@ -47,7 +50,8 @@ def test_the_captured_products_are_those_that_ran(row: Workload):
     smoke = smoke_run(row.name)
     phase, trace = smoke.record.phase(row.captured), smoke.trace
     caught = sum(forward_macs(layer) * len(layer.operations) for layer in trace.layers)
-    # The first step is counted, the last one captured: where a hook takes fewer samples later on, or freezes others, they differ.
+    # The first step is counted, the last one captured: where a hook takes fewer samples later on, or freezes others,
+    # they differ.
     if row.work is None and row.name not in {"lrd-sequential", "decompose-train"}:
         assert caught == phase.step_macs * trace.metadata.batch / phase.batch
 

@@ -164,7 +164,9 @@ def test_tokens_that_skip_blocks_come_back_as_they_left_and_the_others_do_not():
     model, seen = small(Skip(1, 3, 0.55)), {}
     for index in (0, 1, 3, 4):
         block = model.blocks[index]
-        block.register_forward_hook(lambda _m, inputs, output, index=index: seen.update({index: (inputs[0].detach(), output.detach())}))
+        block.register_forward_hook(
+            lambda _m, inputs, output, index=index: seen.update({index: (inputs[0].detach(), output.detach())})
+        )
     model(torch.randn(3, 1, 20, 20))
     before, behind = seen[0][1], seen[4][0]
     # 25 patches: 11 stay (25 * 0.45 = 11.25), with the class token 12 tokens.
@@ -217,7 +219,9 @@ def test_skipping_has_the_layer_list_s_arithmetic_per_sample(skip: Skip):
 
 def test_gradients_reach_tokens_that_skip_and_go_round_the_blocks():
     model, entering, inside = small(Skip(1, 3, 0.55)), [], []
-    model.blocks[0].register_forward_hook(lambda _m, _inputs, output: (output.retain_grad(), entering.append(output))[0])
+    model.blocks[0].register_forward_hook(
+        lambda _m, _inputs, output: (output.retain_grad(), entering.append(output))[0]
+    )
     model.blocks[1].register_forward_hook(lambda _m, inputs, _output: inside.append(inputs[0].shape[1]))
     model(torch.randn(3, 1, 20, 20)).square().sum().backward()
     leaving = 1 + model.ranking(0)[:, 11:]
@@ -288,7 +292,8 @@ def test_the_work_of_selection_is_what_was_trained_on_and_a_third_of_what_was_lo
     )
     assert work(record) == pytest.approx((200 + 60 + 60) / 800)
     smoke = smoke_run("swiftlearn").record
-    # 8 steps of 8 in each of two epochs, 2 of 8 in each of two more on the kept quarter; a look at the others between them.
+    # 8 steps of 8 in each of two epochs, 2 of 8 in each of two more on the kept quarter; a look at the others between
+    # them.
     assert [phase.samples for phase in smoke.phases] == [128, 32]
     assert smoke.notes["looked_at_again"] == 48
     assert work(smoke) == pytest.approx((128 + 32 + 16) / 256)

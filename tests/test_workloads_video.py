@@ -1,4 +1,6 @@
-"""Video networks of the workloads: the arithmetic of their layer lists, and units that are the convolutions they say they are."""
+"""Video networks of the workloads: the arithmetic of their layer lists, and units that are the convolutions they say
+they are.
+"""
 
 import pytest
 import torch
@@ -55,7 +57,9 @@ def test_a_chain_without_what_stands_between_is_one_3d_convolution(variant: str,
     torch.testing.assert_close(inner, whole, rtol=1e-4, atol=1e-5)
     # The gradients of the factors, too, are those of the whole kernel, through the product that it is.
     learnt, given = [x, *(part.weight for part in parts)], torch.randn_like(whole)
-    for ours, theirs in zip(torch.autograd.grad(inner, learnt, given), torch.autograd.grad(whole, learnt, given), strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(inner, learnt, given), torch.autograd.grad(whole, learnt, given), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
@@ -74,7 +78,11 @@ def test_pseudo_3d_convolutions_add_space_and_time(variant: str, stride: int):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_proposed_units_convolve_frames_as_images_and_positions_over_time(stride: int):
-    added, joined, x = Proposed(4, 6, stride, concatenate=False), Proposed(4, 6, stride, concatenate=True), torch.randn(2, 4, 4, 6, 8)
+    added, joined, x = (
+        Proposed(4, 6, stride, concatenate=False),
+        Proposed(4, 6, stride, concatenate=True),
+        torch.randn(2, 4, 4, 6, 8),
+    )
     joined.load_state_dict(added.state_dict())
     # Frame by frame, then every stride-th frame by a 1x1.
     frames = torch.stack([added.space(x[:, :, t]) for t in range(0, 4, stride)], dim=2)
@@ -82,7 +90,9 @@ def test_the_proposed_units_convolve_frames_as_images_and_positions_over_time(st
         frames = functional.conv3d(frames, added.stride.weight[..., None])
     # Position by position over time: of every stride^2-th position in the order of rows.
     flat = x.flatten(3)[..., :: stride * stride]
-    time = functional.conv1d(flat.permute(0, 3, 1, 2).flatten(0, 1), added.time.weight[..., 0], stride=stride, padding=1)
+    time = functional.conv1d(
+        flat.permute(0, 3, 1, 2).flatten(0, 1), added.time.weight[..., 0], stride=stride, padding=1
+    )
     time = time.unflatten(0, (2, -1)).permute(0, 2, 3, 1).reshape(frames.shape)
     torch.testing.assert_close(added(x), frames + time, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(joined(x), torch.cat([frames, time], dim=1), rtol=1e-4, atol=1e-5)

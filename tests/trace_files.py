@@ -38,21 +38,31 @@ def convolution(name: str = "conv", channels: int = 3) -> Layer:
 
 
 def small_trace() -> Trace:
-    metadata = Metadata("cnn", "digits", "dense", "torch 2.13.0", 7, 2, 0, "simhw capture ...", {"loss": 0.5, "note": "ü"})
-    linear = Layer("fc", "linear", a=values(4, 2, 5), w=values(5, 3, 5), g=values(6, 2, 3), operations=["forward", "weight_grad"])
+    metadata = Metadata(
+        "cnn", "digits", "dense", "torch 2.13.0", 7, 2, 0, "simhw capture ...", {"loss": 0.5, "note": "ü"}
+    )
+    linear = Layer(
+        "fc", "linear", a=values(4, 2, 5), w=values(5, 3, 5), g=values(6, 2, 3), operations=["forward", "weight_grad"]
+    )
     return Trace([convolution(), linear], metadata)
 
 
 def sampled_trace() -> Trace:
     whole = Layer("fc", "linear", a=values(1, 40, 70), w=values(2, 20, 70), g=values(3, 40, 20))
-    statistics = {"a": layer_statistics(whole, "a"), "w": layer_statistics(whole, "w"), "g": layer_statistics(whole, "g")}
+    statistics = {
+        "a": layer_statistics(whole, "a"),
+        "w": layer_statistics(whole, "w"),
+        "g": layer_statistics(whole, "g"),
+    }
     blocks = {
         "forward": [
             ProductBlock(0, 0, 32, 16, InMemory(whole.a[32:40]), InMemory(whole.w[16:20])),
             ProductBlock(0, 0, 0, 0, InMemory(whole.a[:16]), InMemory(whole.w[:16])),
         ]
     }
-    return Trace([Layer("fc", "linear", shapes=whole.shapes, statistics=statistics, blocks=blocks, operations=["forward"])])
+    return Trace(
+        [Layer("fc", "linear", shapes=whole.shapes, statistics=statistics, blocks=blocks, operations=["forward"])]
+    )
 
 
 def read_all(path: Path, **options: Any) -> list[BF16Array]:
@@ -74,7 +84,10 @@ def unchanged(members: dict[str, bytes]) -> None:
 
 
 def rewritten(
-    source: Path, change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED, name: str = "bad.npz"
+    source: Path,
+    change: Callable[[dict[str, bytes]], None],
+    compression: int = zipfile.ZIP_STORED,
+    name: str = "bad.npz",
 ) -> Path:
     """A copy of a trace whose members were changed."""
     members = members_of(source)

@@ -34,7 +34,9 @@ def sk_resnet50() -> nn.Module:
         width, outputs = 64 << stage, 256 << stage
         for turn in range(depth):
             stride = 2 if turn == 0 and stage else 1
-            body = nn.Sequential(ConvBN(inputs, width), SelectiveKernels(width, stride), ConvBN(width, outputs, act=None))
+            body = nn.Sequential(
+                ConvBN(inputs, width), SelectiveKernels(width, stride), ConvBN(width, outputs, act=None)
+            )
             blocks.append(Residual(body, ConvBN(inputs, outputs, 1, stride, act=None) if turn == 0 else None))
             inputs = outputs
     return nn.Sequential(ConvBN(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1), *blocks, classifier(2048))
@@ -89,20 +91,27 @@ class HRNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (18, 36, 72, 144)
-        self.stem = nn.Sequential(ConvBN(3, 64, 3, 2), ConvBN(64, 64, 3, 2), _bottleneck(64, 64), *(_bottleneck(256, 64) for _ in range(3)))
+        self.stem = nn.Sequential(
+            ConvBN(3, 64, 3, 2), ConvBN(64, 64, 3, 2), _bottleneck(64, 64), *(_bottleneck(256, 64) for _ in range(3))
+        )
         self.split = nn.ModuleList([ConvBN(256, 18, 3), ConvBN(256, 36, 3, 2)])
         self.lower = nn.ModuleList([ConvBN(36, 72, 3, 2), ConvBN(72, 144, 3, 2)])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(HighResolution(widths[:branches]) for _ in range(modules))) for branches, modules in ((2, 1), (3, 4), (4, 3))
+            nn.Sequential(*(HighResolution(widths[:branches]) for _ in range(modules)))
+            for branches, modules in ((2, 1), (3, 4), (4, 3))
         )
-        self.widen = nn.ModuleList(_bottleneck(width, new) for width, new in zip(widths, (32, 64, 128, 256), strict=True))
+        self.widen = nn.ModuleList(
+            _bottleneck(width, new) for width, new in zip(widths, (32, 64, 128, 256), strict=True)
+        )
         self.gather = nn.ModuleList(self._biased(128 << number, 256 << number, 3, 2) for number in range(3))
         self.final = self._biased(1024, 2048, 1, 1)
         self.head = classifier(2048)
 
     @staticmethod
     def _biased(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.BatchNorm2d(outputs), nn.ReLU())
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1000)."""
@@ -127,7 +136,9 @@ class OmniScale(nn.Module):
         super().__init__()
         width = outputs // 4
         self.conv1 = ConvBN(inputs, width)
-        self.streams = nn.ModuleList(nn.Sequential(*(self._light(width) for _ in range(length))) for length in (1, 2, 3, 4))
+        self.streams = nn.ModuleList(
+            nn.Sequential(*(self._light(width) for _ in range(length))) for length in (1, 2, 3, 4)
+        )
         self.squeeze = nn.Conv2d(width, width // 16, 1)
         self.excite = nn.Conv2d(width // 16, width, 1)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -135,7 +146,10 @@ class OmniScale(nn.Module):
 
     @staticmethod
     def _light(width: int) -> nn.Module:
-        pointwise, depthwise = nn.Conv2d(width, width, 1, bias=False), nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        pointwise, depthwise = (
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+        )
         return nn.Sequential(pointwise, depthwise, nn.BatchNorm2d(width), nn.ReLU())
 
     def _gated(self, x: Tensor) -> Tensor:
@@ -184,7 +198,9 @@ class HardGate(nn.Module):
 class Shuffle(nn.Module):
     """ShuffleNetV2+'s unit: half of the channels, or at stride 2 all of them, through a branch; the rest past it."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, act: type[nn.Module], gate: bool, deep: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, act: type[nn.Module], gate: bool, deep: bool
+    ) -> None:
         super().__init__()
         half, new, self.stride = outputs // 2, outputs - inputs, stride
 
@@ -192,7 +208,12 @@ class Shuffle(nn.Module):
             return ConvBN(channels, channels, kernel, step, groups=channels, act=None)
 
         if deep:
-            first = [depthwise(inputs, stride), ConvBN(inputs, half, act=act), depthwise(half, 1), ConvBN(half, half, act=act)]
+            first = [
+                depthwise(inputs, stride),
+                ConvBN(inputs, half, act=act),
+                depthwise(half, 1),
+                ConvBN(half, half, act=act),
+            ]
             layers = [*first, depthwise(half, 1), ConvBN(half, new, act=act)]
         else:
             layers = [ConvBN(inputs, half, act=act), depthwise(half, stride), ConvBN(half, new, act=act)]
@@ -217,7 +238,15 @@ def shufflenetv2_plus_small() -> nn.Module:
         for turn in range(depth):
             kernel = next(chosen)
             units.append(
-                Shuffle(inputs if turn == 0 else outputs // 2, outputs, kernel or 3, 2 if turn == 0 else 1, act, stage > 1, kernel == 0)
+                Shuffle(
+                    inputs if turn == 0 else outputs // 2,
+                    outputs,
+                    kernel or 3,
+                    2 if turn == 0 else 1,
+                    act,
+                    stage > 1,
+                    kernel == 0,
+                )
             )
         inputs = outputs
     head = [nn.AdaptiveAvgPool2d(1), HardGate(1280), nn.Flatten(), nn.Linear(1280, 1280, bias=False), nn.Hardswish()]
@@ -232,23 +261,32 @@ def c3d() -> nn.Module:
         return [nn.Conv3d(inputs, outputs, 3, padding=1), nn.ReLU()]
 
     return nn.Sequential(
-        *conv(3, 64), nn.MaxPool3d((1, 2, 2)), *conv(64, 128), nn.MaxPool3d(2), *conv(128, 256), *conv(256, 256), nn.MaxPool3d(2),
-        *conv(256, 512), *conv(512, 512), nn.MaxPool3d(2), *conv(512, 512), *conv(512, 512), nn.MaxPool3d(2, 2, (0, 1, 1)),
-        nn.Flatten(), nn.Linear(8192, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 101),
+        *conv(3, 64), nn.MaxPool3d((1, 2, 2)), *conv(64, 128), nn.MaxPool3d(2), *conv(128, 256), *conv(256, 256),
+        nn.MaxPool3d(2),
+        *conv(256, 512), *conv(512, 512), nn.MaxPool3d(2), *conv(512, 512), *conv(512, 512), nn.MaxPool3d(2, 2, (0, 1,
+        1)),
+        nn.Flatten(), nn.Linear(8192, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 101),
     )  # fmt: skip
 
 
 def reid_strong_baseline() -> nn.Module:
-    """ResNet-50 with a last stage of stride 1, as it gives features of people; its first batch norm has no ReLU after it."""
+    """ResNet-50 with a last stage of stride 1, as it gives features of people; its first batch norm has no ReLU after
+    it.
+    """
     blocks, inputs = [], 64
     for stage, depth in enumerate((3, 4, 6, 3)):
         for turn in range(depth):
             blocks.append(_bottleneck(inputs, 64 << stage, 2 if turn == 0 and stage in (1, 2) else 1))
             inputs = 256 << stage
-    return nn.Sequential(ConvBN(3, 64, 7, 2, act=None), nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(
+        ConvBN(3, 64, 7, 2, act=None), nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
 
 
 def dncnn() -> nn.Module:
     """DnCNN-S: 17 3x3 convolutions at full resolution, which give the noise."""
     middle = [ConvBN(64, 64, 3) for _ in range(15)]
-    return nn.Sequential(nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU(), *middle, nn.Conv2d(64, 1, 3, padding=1, bias=False))
+    return nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU(), *middle, nn.Conv2d(64, 1, 3, padding=1, bias=False)
+    )

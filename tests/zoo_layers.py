@@ -18,7 +18,9 @@ class ConvBN(nn.Sequential):
         act: type[nn.Module] | None = nn.ReLU,
     ) -> None:
         same = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, same if padding is None else padding, groups=groups, bias=False)
+        conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, same if padding is None else padding, groups=groups, bias=False
+        )
         super().__init__(conv, nn.BatchNorm2d(outputs), *([act()] if act else []))
 
 
@@ -42,7 +44,9 @@ class Residual(nn.Module):
 class Gate(nn.Module):
     """Squeeze and excitation: channels scaled by a function of their means; `between` is squeezed to."""
 
-    def __init__(self, channels: int, between: int, act: type[nn.Module] = nn.ReLU, gate: type[nn.Module] = nn.Sigmoid) -> None:
+    def __init__(
+        self, channels: int, between: int, act: type[nn.Module] = nn.ReLU, gate: type[nn.Module] = nn.Sigmoid
+    ) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Conv2d(channels, between, 1)

@@ -15,7 +15,11 @@ def regnetx_1_6gf() -> nn.Module:
     for width, depth in zip((72, 168, 408, 912), (2, 4, 10, 2), strict=True):
         for block in range(depth):
             stride = 2 if block == 0 else 1
-            body = nn.Sequential(ConvBN(inputs, width), ConvBN(width, width, 3, stride, groups=width // 24), ConvBN(width, width, act=None))
+            body = nn.Sequential(
+                ConvBN(inputs, width),
+                ConvBN(width, width, 3, stride, groups=width // 24),
+                ConvBN(width, width, act=None),
+            )
             stages.append(Residual(body, ConvBN(inputs, width, 1, stride, act=None) if block == 0 else None))
             inputs = width
     return nn.Sequential(ConvBN(3, 32, 3, 2), *stages, classifier(912))
@@ -47,7 +51,9 @@ def _separable(inputs: int, outputs: int) -> list[nn.Module]:
 def xception() -> nn.Module:
     """Xception: separable convolutions without a function between depthwise and pointwise."""
 
-    def block(inputs: int, outputs: int, repeats: int, stride: int, first_relu: bool = True, grow_first: bool = True) -> nn.Module:
+    def block(
+        inputs: int, outputs: int, repeats: int, stride: int, first_relu: bool = True, grow_first: bool = True
+    ) -> nn.Module:
         body: list[nn.Module] = []
         for turn in range(repeats):
             grown = turn > 0 if grow_first else turn == repeats - 1
@@ -114,7 +120,9 @@ def inception_resnet_v2() -> nn.Module:
     )
 
     def block35() -> nn.Module:
-        branches = Concat(ConvBN(320, 32), chain(320, (32, 1, 1), (32, 3, 1)), chain(320, (32, 1, 1), (48, 3, 1), (64, 3, 1)))
+        branches = Concat(
+            ConvBN(320, 32), chain(320, (32, 1, 1), (32, 3, 1)), chain(320, (32, 1, 1), (48, 3, 1), (64, 3, 1))
+        )
         return InceptionResidual(branches, 128, 320, 0.17)
 
     def block17() -> nn.Module:
@@ -132,7 +140,14 @@ def inception_resnet_v2() -> nn.Module:
 
 
 def _inverted(
-    inputs: int, outputs: int, expand: int, kernel: int, stride: int, act: type[nn.Module], squeeze: bool = False, skip: bool = True
+    inputs: int,
+    outputs: int,
+    expand: int,
+    kernel: int,
+    stride: int,
+    act: type[nn.Module],
+    squeeze: bool = False,
+    skip: bool = True,
 ) -> nn.Module:
     """An inverted bottleneck: 1x1 up, depthwise, gate, 1x1 down."""
     width = inputs * expand
@@ -246,7 +261,10 @@ class CrossStage(nn.Module):
         self.expand = ConvBN(inputs, outputs, act=None)
         self.blocks = nn.Sequential(
             *(
-                Residual(nn.Sequential(conv(half, half), conv(half, half, 3, groups=32), ConvBN(half, half, act=None)), act=act)
+                Residual(
+                    nn.Sequential(conv(half, half), conv(half, half, 3, groups=32), ConvBN(half, half, act=None)),
+                    act=act,
+                )
                 for _ in range(depth)
             )
         )

@@ -1,4 +1,6 @@
-"""Training runs to capture: models, data sets, and the techniques that bring them together.  They know nothing of capture."""
+"""Training runs to capture: models, data sets, and the techniques that bring them together.  They know nothing of
+capture.
+"""
 
 from importlib.util import find_spec
 

@@ -1,8 +1,8 @@
 """A training's state on disk: weights, optimizer and loss curve as plain arrays (an ``.npz``, no pickle).
 
-What a checkpoint may hold is known before it is opened: the arrays of this model and this optimizer, under their names, in their
-shapes and types.  So nothing in the file is believed: a member of another name or size is refused unread, and nothing is put back
-before all has been read.
+What a checkpoint may hold is known before it is opened: the arrays of this model and this optimizer, under their names,
+in their shapes and types.  So nothing in the file is believed: a member of another name or size is refused unread, and
+nothing is put back before all has been read.
 """
 
 import copy
@@ -32,7 +32,12 @@ _HEADER_BYTES = 128
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int, losses: list[float], of: Options | None = None
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    losses: list[float],
+    of: Options | None = None,
 ) -> None:
     """Write weights, optimizer state and loss curve as plain arrays (an ``.npz``, no pickle), atomically.
 
@@ -48,7 +53,9 @@ def save_checkpoint(
     """
     arrays = {f"model/{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        arrays |= {f"optimizer/{index}/{key}": value.numpy() for key, value in state.items() if isinstance(value, Tensor)}
+        arrays |= {
+            f"optimizer/{index}/{key}": value.numpy() for key, value in state.items() if isinstance(value, Tensor)
+        }
     about = {"seed": seed, "losses": losses, "of": dict(of or {}), "arrays": sorted(arrays)}
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     # Through an open file: given a name, numpy would append a suffix to one that has none.
@@ -56,13 +63,16 @@ def save_checkpoint(
         np.savez(stream, about=np.frombuffer(json.dumps(about, allow_nan=False).encode(), np.uint8), **arrays)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int, of: Options | None = None) -> list[float]:
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int, of: Options | None = None
+) -> list[float]:
     """Put weights and optimizer state back; give the losses of the steps done.
 
     Raises
     ------
     WorkloadError
-        Not a checkpoint, or one of another model, optimizer, seed or training; model and optimizer are then as they were.
+        Not a checkpoint, or one of another model, optimizer, seed or training; model and optimizer are then as they
+        were.
     """
     try:
         archive = Archive(path, _UNLIMITED)
@@ -71,7 +81,9 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         state = _optimizer_state(path, archive, optimizer, len(losses))
     except TraceError as error:
         raise _unusable(path, str(error)) from None
-    read = [f"model/{name}" for name in weights] + [f"optimizer/{index}/{key}" for index, keys in state.items() for key in keys]
+    read = [f"model/{name}" for name in weights] + [
+        f"optimizer/{index}/{key}" for index, keys in state.items() for key in keys
+    ]
     if sorted(read) != arrays or archive.members.keys() != {f"{name}.npy" for name in (*read, "about")}:
         raise _of_another_model(path, "it holds other arrays than the model and its optimizer")
     model.load_state_dict(weights)
@@ -100,11 +112,14 @@ def _about(path: Path, archive: Archive, seed: int, of: Options) -> tuple[list[f
         case _:
             raise _unusable(path, "it does not say what it is of, or is of an older version")
     if found_seed != seed:
-        raise WorkloadError(f"{path}: a checkpoint of seed {quoted(found_seed)}, not {seed}; remove it or give the --seed that it is of")
+        raise WorkloadError(
+            f"{path}: a checkpoint of seed {quoted(found_seed)}, not {seed}; remove it or give the --seed that it is of"
+        )
     for name, wanted in of.items():
         if made.get(name) != wanted:
             raise WorkloadError(
-                f"{path}: a checkpoint of a training with {name} {quoted(made.get(name))}, not {quoted(wanted)}; remove it to start anew"
+                f"{path}: a checkpoint of a training with {name} {quoted(made.get(name))}, not {quoted(wanted)}; "
+                "remove it to start anew"
             )
     if not losses or not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
         raise _unusable(path, "its losses are not finite numbers")
@@ -113,7 +128,9 @@ def _about(path: Path, archive: Archive, seed: int, of: Options) -> tuple[list[f
     return losses, arrays
 
 
-def _optimizer_state(path: Path, archive: Archive, optimizer: torch.optim.Optimizer, steps: int) -> dict[int, dict[str, Tensor]]:
+def _optimizer_state(
+    path: Path, archive: Archive, optimizer: torch.optim.Optimizer, steps: int
+) -> dict[int, dict[str, Tensor]]:
     """What the optimizer keeps of each parameter that it has updated."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     kept = _kept_by(optimizer)
@@ -124,7 +141,8 @@ def _optimizer_state(path: Path, archive: Archive, optimizer: torch.optim.Optimi
             raise _of_another_model(path, f"parameter {index} lacks some of its optimizer's {', '.join(kept)}")
         if held:
             found[index] = {
-                key: _read(path, archive, f"optimizer/{index}/{key}", like if like.ndim == 0 else parameter) for key, like in kept.items()
+                key: _read(path, archive, f"optimizer/{index}/{key}", like if like.ndim == 0 else parameter)
+                for key, like in kept.items()
             }
     for index, state in found.items():
         if "step" in state and not (1 <= (step := state["step"].item()) <= steps and step == int(step)):
@@ -135,7 +153,9 @@ def _optimizer_state(path: Path, archive: Archive, optimizer: torch.optim.Optimi
 
 
 def _kept_by(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimizer keeps of a parameter, by name, shown by a step on one of two values; what has axes has the parameter's."""
+    """What the optimizer keeps of a parameter, by name, shown by a step on one of two values; what has axes has the
+    parameter's.
+    """
     scratch, parameter = copy.copy(optimizer), nn.Parameter(torch.zeros(2))
     parameter.grad = torch.zeros(2)
     scratch.state = defaultdict(dict)
@@ -155,7 +175,9 @@ def _read(path: Path, archive: Archive, name: str, like: Tensor) -> Tensor:
     return torch.from_numpy(content.copy())
 
 
-def _content(path: Path, archive: Archive, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
+def _content(
+    path: Path, archive: Archive, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> npt.NDArray[Any] | None:
     """An array of this type and shape; None where its size or its header is that of another."""
     member = archive.members.get(f"{name}.npy")
     if member is None:

@@ -10,8 +10,8 @@ DEVICES = {"v100": "training", "ascend910": "training", "ascend310": "inference"
 def device_run(device: Device, batch: int) -> DeviceRun:
     """A step as the device's users run it.
 
-    Training in mixed precision, inference in fp16 on a device that only infers; GPUs one kernel per operation (eager), Ascends with
-    operations fused by their compiler.
+    Training in mixed precision, inference in fp16 on a device that only infers; GPUs one kernel per operation (eager),
+    Ascends with operations fused by their compiler.
     """
     inference = DEVICES.get(device.name) == "inference"
     return DeviceRun(

@@ -12,8 +12,9 @@ from workloads.train import Gradient
 def sharpness_aware(rho: float = 0.05) -> Gradient:
     """Gradients at the point of highest loss nearby: sharpness-aware minimisation (Foret et al., ICLR 2021).
 
-    A first pass finds the gradient g, the weights move by rho g / |g|, a second pass computes the gradients there, and the
-    weights move back: twice the arithmetic of a step.  Normalisations take their running statistics from the first pass alone.
+    A first pass finds the gradient g, the weights move by rho g / |g|, a second pass computes the gradients there, and
+    the weights move back: twice the arithmetic of a step.  Normalisations take their running statistics from the first
+    pass alone.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The cross table: every technique on every machine, against the uncompressed model and against the bfloat16 baseline.
 
-Simulated machines run the captured step: real values of a small model, exact.  Rooflines of real devices know shapes alone, and a
-small model would show nothing on them but the launching of kernels; they are given the full-size network with the same
-technique.  Both compare a training step with the same technique left out; inference on Ascend 310.
+Simulated machines run the captured step: real values of a small model, exact.  Rooflines of real devices know shapes
+alone, and a small model would show nothing on them but the launching of kernels; they are given the full-size network
+with the same technique.  Both compare a training step with the same technique left out; inference on Ascend 310.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,8 +42,8 @@ class Cost:
     compute_seconds : float
         With ideal memories; NaN for devices.
     over_bf16, energy_over_bf16 : float
-        How much faster it is, and how much less energy it takes, than the same step on the machine's own bit-parallel bfloat16 baseline;
-        NaN where there is none.
+        How much faster it is, and how much less energy it takes, than the same step on the machine's own bit-parallel
+        bfloat16 baseline; NaN where there is none.
     """
 
     seconds: float
@@ -75,7 +75,9 @@ def chosen_rows(names: Iterable[str]) -> list[Workload]:
     rows = [workload(name) for name in names] or [row for row in WORKLOADS.values() if row.baseline]
     for row in rows:
         if row.baseline is None:
-            raise WorkloadError(f"{row.name} is uncompressed itself: it stands beside its techniques, not in a row of its own")
+            raise WorkloadError(
+                f"{row.name} is uncompressed itself: it stands beside its techniques, not in a row of its own"
+            )
     return rows
 
 
@@ -92,8 +94,8 @@ def needed(rows: Iterable[Workload]) -> list[Workload]:
 def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | None:
     """Why the run of a workload that lies in a folder is not the one that these options make; None where it is.
 
-    A trace is replaced before its record, and each record holds the hash of its trace: wherever a run was stopped, the two that lie
-    there belong together, or this says that they do not.
+    A trace is replaced before its record, and each record holds the hash of its trace: wherever a run was stopped, the
+    two that lie there belong together, or this says that they do not.
 
     Parameters
     ----------
@@ -171,12 +173,12 @@ def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: 
     Returns
     -------
     DataFrame
-        A row per technique and machine: what it is; seconds, energy_j of a step and those of the uncompressed model; speedup and
-        energy_saving against the uncompressed model on the same machine, with the half-width of the 95% interval; compute_speedup,
-        the same with ideal memories, of simulated machines; `over_bf16` against
-        the machine's own bit-parallel baseline; `both` against the uncompressed model on that baseline; `work`, the
-        share of the uncompressed model's steps that it takes, and run_speedup and run_energy_saving of the whole training; the score of the
-        run beside the uncompressed model's.
+        A row per technique and machine: what it is; seconds, energy_j of a step and those of the uncompressed model;
+        speedup and energy_saving against the uncompressed model on the same machine, with the half-width of the 95%
+        interval; compute_speedup, the same with ideal memories, of simulated machines; `over_bf16` against the
+        machine's own bit-parallel baseline; `both` against the uncompressed model on that baseline; `work`, the share
+        of the uncompressed model's steps that it takes, and run_speedup and run_energy_saving of the whole training;
+        the score of the run beside the uncompressed model's.
     """
     import pandas as pd
 

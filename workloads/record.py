@@ -22,7 +22,10 @@ Count = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
 Batch = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
 # JSON has no number that is none: what diverged is null in the file, and NaN again when it is read.
 Figure = Annotated[
-    float, Strict(), Field(allow_inf_nan=False), WrapValidator(lambda told, checked: math.nan if told is None else checked(told))
+    float,
+    Strict(),
+    Field(allow_inf_nan=False),
+    WrapValidator(lambda told, checked: math.nan if told is None else checked(told)),
 ]
 Whole = Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)]
 _MOST_NAMES = 1000
@@ -175,7 +178,9 @@ class Record:
 
 
 def written(value: Any) -> Any:
-    """A value as a record's file holds it: no number that is none, and no text that is not Unicode (of a folder's name)."""
+    """A value as a record's file holds it: no number that is none, and no text that is not Unicode (of a folder's
+    name).
+    """
     match value:
         case dict():
             return {written(name): written(each) for name, each in value.items()}
@@ -199,7 +204,9 @@ def read_record(path: Path) -> Record:
     WorkloadError
         Not such a file.
     """
-    text = read_text(path, _MAX_FILE_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it")
+    text = read_text(
+        path, _MAX_FILE_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it"
+    )
     told = parse_json(text, str(path), WorkloadError)
     try:
         record = _ADAPTER.validate_python(told)

@@ -1,8 +1,8 @@
 """Which samples are trained on: those that a model still changes its mind about.
 
-SwiftLearn trains on everything for some warm-up epochs, and remembers what it answers to each sample.  A sample is as important as
-its logits moved from one look to the next, squared; the most important fraction is kept, and all are looked at again every few epochs.
-Source: arXiv 2311.15134; spec page techniques.md, 5.4.
+SwiftLearn trains on everything for some warm-up epochs, and remembers what it answers to each sample.  A sample is as
+important as its logits moved from one look to the next, squared; the most important fraction is kept, and all are
+looked at again every few epochs. Source: arXiv 2311.15134; spec page techniques.md, 5.4.
 """
 
 import torch
@@ -41,7 +41,9 @@ class Selection(Hook):
 
     def __init__(self, kept: float, rescore_every: int, batch: int, seed: int, sigma: float = 1.0) -> None:
         if not 0 < kept <= 1 or rescore_every < 1:
-            raise WorkloadError(f"a share of {kept} rescored every {rescore_every} steps: give 0 < share <= 1 and at least 1 step")
+            raise WorkloadError(
+                f"a share of {kept} rescored every {rescore_every} steps: give 0 < share <= 1 and at least 1 step"
+            )
         self.kept, self.rescore_every, self.batch_size, self.seed, self.sigma = kept, rescore_every, batch, seed, sigma
         self.chosen: Tensor | None = None
         self.looked_at = 0
@@ -78,14 +80,18 @@ class Selection(Hook):
         self._last[batch.indices] = output.detach()
 
     def choose(self, before: Tensor, now: Tensor) -> None:
-        """Keep the samples whose logits (N, classes) moved most; one that was never looked at twice counts as moved most of all."""
+        """Keep the samples whose logits (N, classes) moved most; one that was never looked at twice counts as moved
+        most of all.
+        """
         importance = (now - before).square().sum(1).nan_to_num(nan=float("inf"))
         # A finite stand-in for infinity, so that the softmax is one.
         finite = importance[importance.isfinite()]
         importance = importance.clamp(max=float(finite.max()) + 1 if len(finite) else 1.0)
         probability = torch.softmax(self.sigma * importance, 0)
         # By importance where the softmax rounds both to 0.
-        order = sorted(range(len(probability)), key=lambda row: (-float(probability[row]), -float(importance[row]), row))
+        order = sorted(
+            range(len(probability)), key=lambda row: (-float(probability[row]), -float(importance[row]), row)
+        )
         count = max(1, round(self.kept * len(order)))
         self.chosen = torch.tensor(sorted(order[:count]))
         self._before, self._last = before, now

@@ -43,4 +43,6 @@ class Schedule:
         """The optimizer of those parameters."""
         if self.kind == "adamw":
             return torch.optim.AdamW(parameters, lr=self.rate, weight_decay=self.weight_decay)
-        return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum, nesterov=self.momentum > 0, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=self.rate, momentum=self.momentum, nesterov=self.momentum > 0, weight_decay=self.weight_decay
+        )

@@ -54,7 +54,8 @@ class Task:
             lengths = {len(column) for column in columns}
             if len(lengths) != 1 or 0 in lengths:
                 raise WorkloadError(
-                    f"{self.name}: its {part} columns have {sorted(lengths)} rows; they must have the same, and at least one"
+                    f"{self.name}: its {part} columns have {sorted(lengths)} rows; they must have the same, and at "
+                    "least one"
                 )
 
     def __len__(self) -> int:
@@ -68,7 +69,9 @@ class Task:
 
     def limited(self, train: int | None = None, test: int | None = None) -> "Task":
         """The same task on the first so many samples."""
-        return replace(self, train=tuple(each[:train] for each in self.train), test=tuple(each[:test] for each in self.test))
+        return replace(
+            self, train=tuple(each[:train] for each in self.train), test=tuple(each[:test] for each in self.test)
+        )
 
     def rows(self, indices: Tensor, train: bool = True) -> Batch:
         """The samples of those rows (B,) int64, prepared."""

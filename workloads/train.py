@@ -1,8 +1,8 @@
 """One training loop for every technique: seeded, watched by whoever wants to see a step, changed by hooks.
 
-A technique is a plain function of a `Run`: it builds a model and calls `Run.fit` once for each phase of its training.  The batches
-of a step depend on the seed and the step's number only, so a run that goes on from a checkpoint does what the
-uninterrupted run would have done (on the same number of threads: sums are split among them).
+A technique is a plain function of a `Run`: it builds a model and calls `Run.fit` once for each phase of its training.
+The batches of a step depend on the seed and the step's number only, so a run that goes on from a checkpoint does what
+the uninterrupted run would have done (on the same number of threads: sums are split among them).
 """
 
 import math
@@ -30,12 +30,16 @@ SCORED_AT_ONCE = 100
 
 Scale = Literal["smoke", "full"]
 Gradient = Callable[[nn.Module, Callable[[], Tensor]], Tensor]
-"""Computes the gradients of a step: calls the closure, which runs forward and gives the loss, and backward; gives the loss."""
+"""Computes the gradients of a step: calls the closure, which runs forward and gives the loss, and backward; gives the
+loss.
+"""
 T = TypeVar("T")
 
 
 class Hook:
-    """What a step may be changed by.  Every method does nothing here; a hook keeps its own state and serves one phase."""
+    """What a step may be changed by.  Every method does nothing here; a hook keeps its own state and serves
+    one phase.
+    """
 
     def start(self, model: nn.Module, task: Task) -> None:
         """Called before the first step of a phase."""
@@ -172,8 +176,8 @@ class Run:
         Raises
         ------
         WorkloadError
-            The batch is larger than the data set; the checkpoint cannot be used; nothing can be trained; or the loss stopped
-            being finite.
+            The batch is larger than the data set; the checkpoint cannot be used; nothing can be trained; or the loss
+            stopped being finite.
         """
         if batch > len(task):
             raise WorkloadError(f"a batch of {batch} is more than the {len(task)} training samples of {task.name}")
@@ -186,11 +190,15 @@ class Run:
         of = {"phase": phase, "data": task.name, "samples": len(task), "batch": batch, **asdict(schedule)}
         if self.checkpoint is not None and os.path.lexists(self.checkpoint):
             if hooks or self.record.phases:
-                raise WorkloadError(f"{self.checkpoint}: only a training of one phase, without hooks, can go on from a checkpoint")
+                raise WorkloadError(
+                    f"{self.checkpoint}: only a training of one phase, without hooks, can go on from a checkpoint"
+                )
             told.losses = load_checkpoint(self.checkpoint, model, optimizer, self.seed, of)
             told.samples = len(told.losses) * batch
             if len(told.losses) > schedule.steps:
-                raise WorkloadError(f"{self.checkpoint}: has {len(told.losses)} steps of {schedule.steps}; remove it to start anew")
+                raise WorkloadError(
+                    f"{self.checkpoint}: has {len(told.losses)} steps of {schedule.steps}; remove it to start anew"
+                )
         self.record.phases.append(told)
         model.train()
         for hook in hooks:
@@ -209,7 +217,8 @@ class Run:
             if not math.isfinite(loss):
                 raise WorkloadError(f"phase {phase}, step {step}: the loss is {loss}; training diverged")
             self.progress(phase, step, steps, loss)
-            # Not after the last step: so a finished run can be gone over again from shortly before its end, to capture more of it.
+            # Not after the last step: so a finished run can be gone over again from shortly before its end, to capture
+            # more of it.
             if self.checkpoint is not None and step % CHECKPOINT_EVERY == 0 and step < schedule.steps:
                 save_checkpoint(self.checkpoint, model, optimizer, self.seed, told.losses, of)
         told.cpu_seconds = time.process_time() - begun
@@ -291,7 +300,9 @@ class Run:
         model.train()
         output, target = torch.cat(outputs), torch.cat(targets)
         value = task.score(output, target)
-        self.record.scores.append(Score(phase, task.metric, value, float(task.loss(output, target)), len(target), task.higher_is_better))
+        self.record.scores.append(
+            Score(phase, task.metric, value, float(task.loss(output, target)), len(target), task.higher_is_better)
+        )
         return value
 
 

@@ -1,4 +1,6 @@
-"""What the table of workloads has in a row: a technique on a model and a data set, what was published, and what its trace looks like."""
+"""What the table of workloads has in a row: a technique on a model and a data set, what was published, and what its
+trace looks like.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -13,10 +13,12 @@ from simhw.trace.layer import OPERATIONS, Layer
 
 
 def layers(products: Sequence[Product]) -> tuple[list[Layer], list[str]]:
-    """The layers of a step, in the order in which they first ran, and the names of those that ran forward within the backward pass.
+    """The layers of a step, in the order in which they first ran, and the names of those that ran forward within the
+    backward pass.
 
     The time steps of a recurrent layer become one layer, as far as they have the same shapes and ran the same
-    operations: with an initial state of zeros that needs no gradient, the first step has no input gradient and stands alone.
+    operations: with an initial state of zeros that needs no gradient, the first step has no input gradient and stands
+    alone.
 
     Raises
     ------
@@ -59,7 +61,16 @@ def _group(product: Product) -> object:
     if call is None or product.a is None or (call.times > 1 and len(product.a) == call.times * call.batch):
         return product
     operations = frozenset(product.operations)
-    return call.kind, call.number, product.name, product.phase, product.recomputed, operations, product.a.shape, id(product.w)
+    return (
+        call.kind,
+        call.number,
+        product.name,
+        product.phase,
+        product.recomputed,
+        operations,
+        product.a.shape,
+        id(product.w),
+    )
 
 
 def _stacked(tensors: list[BF16Array | None], group: list[Product]) -> BF16Array | None:

@@ -42,7 +42,9 @@ class _Progress:
             first, others = min(self.missing), len(self.missing) - 1
             steps = f"step {first}" if not others else f"step {first} and {others} more"
             warnings.warn(
-                f"{self.pattern}: no trace of {steps} was written: training ended before, at step {self.last}", UserWarning, stacklevel=2
+                f"{self.pattern}: no trace of {steps} was written: training ended before, at step {self.last}",
+                UserWarning,
+                stacklevel=2,
             )
 
 
@@ -67,7 +69,8 @@ class Capture:
     max_bytes : int, optional
         Write a random sample of at most this size, compressed, instead of whole tensors.
     ignore : iterable of str
-        Operators, as refusals name them, that do no multiply-accumulate work that counts; the trace says how often they ran.
+        Operators, as refusals name them, that do no multiply-accumulate work that counts; the trace says how often they
+        ran.
 
     Raises
     ------
@@ -110,7 +113,10 @@ class Capture:
         self._models = models_of(model)
         self._pattern = pattern_of(path, ("step",))
         self.steps = steps_of(steps)
-        for option, value, known in (("rounding", rounding, get_args(Rounding)), ("nonfinite", nonfinite, get_args(Nonfinite))):
+        for option, value, known in (
+            ("rounding", rounding, get_args(Rounding)),
+            ("nonfinite", nonfinite, get_args(Nonfinite)),
+        ):
             if value not in known:
                 raise CaptureError(f"{option}={value!r}: give one of {', '.join(known)}")
         check_paths(self._pattern, map(self.path, self.steps), len(self.steps))
@@ -193,7 +199,8 @@ class Capture:
         if not captured:
             seen = f" (beside {', '.join(recorder.noted)})" if recorder.noted else ""
             raise CaptureError(
-                f"step {step}: no layer ran inside `with capture.step()`{seen}; put forward, backward and optimizer step inside it"
+                f"step {step}: no layer ran inside `with capture.step()`{seen}; put forward, backward and optimizer "
+                "step inside it"
             )
         extra: dict[str, Any] = {"rounding": self._rounding, "threads": torch.get_num_threads()}
         if copier.zeroed:

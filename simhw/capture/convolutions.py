@@ -93,7 +93,9 @@ class Convolutions:
         def each(values: Sequence[int]) -> tuple[int, ...]:
             return tuple(values) * dims if len(values) == 1 else tuple(values)
 
-        geometry = Geometry(each(stride), each(padding), each(dilation), groups, each(output_padding) if transposed else ())
+        geometry = Geometry(
+            each(stride), each(padding), each(dilation), groups, each(output_padding) if transposed else ()
+        )
         return Product(
             form="transposed" if transposed else "convolution",
             name=name,
@@ -104,7 +106,9 @@ class Convolutions:
             shapes={"a": tuple(x.shape), "w": tuple(weight.shape)},
         )
 
-    def _shared(self, candidates: Sequence[Product], seen: Product, ran: Sequence[Operation], grad: Tensor) -> Product | None:
+    def _shared(
+        self, candidates: Sequence[Product], seen: Product, ran: Sequence[Operation], grad: Tensor
+    ) -> Product | None:
         """The convolution that has the operands of a gradient, one whose gradient has not been seen first."""
         same = [
             product

@@ -1,8 +1,9 @@
 """Products written elementwise: two tensors multiplied, and the result summed over axes that both of them have.
 
-``(x[:, :, None] * w).sum(1)`` is the product of x and w like ``x @ w``.  A factor that none of the summed axes touches only
-scales a sum; that is no product.  A sum of all values, as losses are, one that another module takes of a module's result,
-one along axes that a view made, sums at given places (``index_add``) and sums of squares along some axes are counted by name alone.
+``(x[:, :, None] * w).sum(1)`` is the product of x and w like ``x @ w``.  A factor that none of the summed axes touches
+only scales a sum; that is no product.  A sum of all values, as losses are, one that another module takes of a module's
+result, one along axes that a view made, sums at given places (``index_add``) and sums of squares along some axes are
+counted by name alone.
 """
 
 import math
@@ -49,7 +50,9 @@ class _Axes:
         return _Axes(self.shape, self.batch, self.columns, self.rows, self.summed)
 
     def laid_out(self, tensor: Tensor, *groups: tuple[int, ...]) -> Tensor:
-        """The tensor with one axis for each group of axes, after those of the batch if there is one; constant along all others."""
+        """The tensor with one axis for each group of axes, after those of the batch if there is one; constant along all
+        others.
+        """
         whole = tensor.expand(self.shape)
         wanted = [axis for group in (self.batch, *groups) for axis in group]
         for axis in reversed([axis for axis in range(len(self.shape)) if axis not in wanted]):
@@ -99,10 +102,16 @@ class Elementwise:
         self._linked: dict[int, tuple[Product, _Axes]] = {}
 
     def multiply(self, operator: str, args: Sequence[Any], result: Tensor, writes: bool) -> None:
-        """Take in an elementwise product that has run; `writes` where it wrote its result into a tensor that was there."""
-        squares = operator.startswith("aten::pow") and len(args) > 1 and not isinstance(args[1], Tensor) and args[1] == 2
+        """Take in an elementwise product that has run; `writes` where it wrote its result into a tensor
+        that was there.
+        """
+        squares = (
+            operator.startswith("aten::pow") and len(args) > 1 and not isinstance(args[1], Tensor) and args[1] == 2
+        )
         factors = [args[0], args[0]] if squares else args[:2]
-        if len(factors) < 2 or any(not isinstance(each, Tensor) or unseen(each) or each.is_meta or each.numel() < 2 for each in factors):
+        if len(factors) < 2 or any(
+            not isinstance(each, Tensor) or unseen(each) or each.is_meta or each.numel() < 2 for each in factors
+        ):
             return
         if operator.startswith("aten::pow") and not squares:
             return
@@ -151,7 +160,9 @@ class Elementwise:
             self._forward(product.sequence, x, y, axes)
 
     def sum_elsewhere(self, operator: str, args: Sequence[Any]) -> None:
-        """Count a sum that no product can be made of, such as one into given places, if it is one of elementwise products."""
+        """Count a sum that no product can be made of, such as one into given places, if it is one of elementwise
+        products.
+        """
         for tensor in tensors_in(args):
             product = self._product_in(tensor)
             if product is not None:

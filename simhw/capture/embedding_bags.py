@@ -1,7 +1,7 @@
 """Embedding bags with a weight for each row that they look up: a bag's weights times its rows, forward and backward.
 
-A bag is the product of a row of weights (1, rows) and its part of the table (rows, features); bags of equal length are one
-batch.  Without weights a bag is a sum, which multiplies nothing.
+A bag is the product of a row of weights (1, rows) and its part of the table (rows, features); bags of equal length are
+one batch.  Without weights a bag is a sum, which multiplies nothing.
 """
 
 from collections.abc import Sequence

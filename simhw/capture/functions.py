@@ -41,7 +41,8 @@ class RecurrentCall:
     kind : str
         Kind of its layers: lstm, gru, or linear for the plain recurrent network.
     number : int
-        Tells the calls of a step apart; 0 for every cell, whose time steps are separate calls, and for layers called likewise.
+        Tells the calls of a step apart; 0 for every cell, whose time steps are separate calls, and for layers called
+        likewise.
     times, batch : int
         Extent of its input; times is 0 for packed sequences, whose batch differs from step to step.
     """
@@ -69,7 +70,11 @@ class Functions(TorchFunctionMode):
         self._calls = 0
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run `func`, or its other form."""
         given = dict(kwargs or {})

@@ -70,7 +70,9 @@ class Ledger:
 
     def node_of(self, *operands: Tensor) -> int | None:
         """Sequence number of the node that autograd has just made for a forward operator, if it has."""
-        needed = torch.is_grad_enabled() and (self.wrapped_by is not None or any(tensor.requires_grad for tensor in operands))
+        needed = torch.is_grad_enabled() and (
+            self.wrapped_by is not None or any(tensor.requires_grad for tensor in operands)
+        )
         return self.last_node() if needed else None
 
     def last_node(self) -> int:
@@ -100,13 +102,16 @@ class Ledger:
             It is a product's, but of one that was not captured.
         """
         product = self._by_node.get(node._sequence_nr())
-        # Numbers count per thread, and capture watches only its own: a node of another thread may bear a number seen here.
+        # Numbers count per thread, and capture watches only its own: a node of another thread may bear a number seen
+        # here.
         if product is not None and node.name().startswith(_NODES.get(product.operator, "none")):
             return product
         if node.name().startswith(tuple(_NODES.values())):
             raise CaptureError(
-                f"operator aten::{operator} computes a gradient ({node.name()}) of a product that was not captured; put forward, backward "
-                "and optimizer step all inside `with capture.step()`.  Gradients of gradients (create_graph=True) and those of torch.func "
+                f"operator aten::{operator} computes a gradient ({node.name()}) of a product that was not captured; "
+                "put forward, backward "
+                "and optimizer step all inside `with capture.step()`.  Gradients of gradients (create_graph=True) "
+                "and those of torch.func "
                 "cannot be captured: leave out the term that needs them, or use backward()"
             )
         return None
@@ -137,7 +142,8 @@ def is_solver(node: Any) -> bool:
 
 
 def forward_again(node: Any) -> bool:
-    """Whether a forward pass is run again within the node: by a function of the user's, or by activation checkpointing's hooks.
+    """Whether a forward pass is run again within the node: by a function of the user's, or by activation
+    checkpointing's hooks.
 
     Gradients that are followed (create_graph=True) run in this way too, but without either.
     """
@@ -146,14 +152,18 @@ def forward_again(node: Any) -> bool:
 
 
 def _accumulates(node: Any) -> bool:
-    # Hooks that run when a gradient is there, such as an optimizer's step within the backward pass, are no part of the pass.
+    # Hooks that run when a gradient is there, such as an optimizer's step within the backward pass, are no part of the
+    # pass.
     return str(node.name()).endswith("AccumulateGrad")
 
 
 def check_unpacked(product: Product) -> None:
-    """Raise CaptureError for a product whose gradient has another operand than it had, where saved-tensor hooks have given that."""
+    """Raise CaptureError for a product whose gradient has another operand than it had, where saved-tensor hooks have
+    given that.
+    """
     if product.packed:
         raise CaptureError(
-            f"layer {product.name!r}: saved-tensor hooks gave back other values for its backward pass than were saved, as a compression of "
+            f"layer {product.name!r}: saved-tensor hooks gave back other values for its backward pass than were "
+            "saved, as a compression of "
             "activations does; a layer has one tensor of each, so run the captured step without these hooks"
         )

@@ -41,7 +41,8 @@ class Matrices:
         leading, recurrent = self._functions.leading, self._functions.recurrent
         weights = [self._names.weight(first), self._names.weight(second)]
         if leading is not None:
-            # The input of `linear` is no weight, though it may be a buffer; its weight is one, though it may be computed from others.
+            # The input of `linear` is no weight, though it may be a buffer; its weight is one, though it may be
+            # computed from others.
             weights[0] = []
         one = [tensor.dim() == 2 or single(tensor) is not tensor for tensor in (first, second)]
         repeated = [tensor.dim() == 3 and tensor.stride(0) == 0 and len(tensor) > 1 for tensor in (first, second)]
@@ -81,7 +82,8 @@ class Matrices:
         if is_solver(node):
             self._alone(node, operator, x, y)
             return True
-        # A user's function or a scripted graph: whose operand is it?  That of the function itself, if it has one of these values.
+        # A user's function or a scripted graph: whose operand is it?  That of the function itself, if it has one of
+        # these values.
         within = self._ledger.within(node)
         for candidates in (within, self._ledger.unlinked()):
             found = self._shared(candidates, x, y)
@@ -92,15 +94,20 @@ class Matrices:
             return False
         fitting = [(candidate, reading) for candidate in within for reading in readings(candidate, x, y)]
         if len(fitting) > 1:
-            # The operand does not tell A from G, where their shapes are alike; the G of the product's other gradient does.
-            fitting = [(candidate, reading) for candidate, reading in fitting if self._same_gradient(candidate, reading)]
+            # The operand does not tell A from G, where their shapes are alike; the G of the product's other gradient
+            # does.
+            fitting = [
+                (candidate, reading) for candidate, reading in fitting if self._same_gradient(candidate, reading)
+            ]
         if isinstance(node, BackwardCFunction) and len(fitting) == 1:
             # With an operand of its own, such as weights that were not quantised.
             self._add(*fitting[0], changed=True)
             return True
         raise CaptureError(
-            f"{node.name()}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, which has no operand of a "
-            "forward product; a hook on a gradient that multiplies, or such a function, cannot be captured: leave it out of captured steps"
+            f"{node.name()}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, which "
+            "has no operand of a "
+            "forward product; a hook on a gradient that multiplies, or such a function, cannot be captured: leave it "
+            "out of captured steps"
         )
 
     def _gradient_of(self, product: Product, node: Any, x: Tensor, y: Tensor) -> bool:
@@ -116,7 +123,8 @@ class Matrices:
         if forward_again(node):
             # Activation checkpointing runs part of the forward pass again inside a node: a product of its own.
             return False
-        # Activation checkpointing and offloading give back another tensor of the same values, on some devices up to rounding.
+        # Activation checkpointing and offloading give back another tensor of the same values, on some devices up to
+        # rounding.
         for share in (1.0, 0.9):
             same = [reading for reading in possible if self._same_values(product, reading, share)]
             if same:
@@ -124,14 +132,17 @@ class Matrices:
                 return True
         check_unpacked(product)
         raise CaptureError(
-            f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and {tuple(y.shape)}, "
-            "which is none of its gradients; a hook on a gradient that multiplies cannot be captured: leave it out of the captured step"
+            f"layer {product.name!r}: its backward pass runs a product of shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}, "
+            "which is none of its gradients; a hook on a gradient that multiplies cannot be captured: leave it out "
+            "of the captured step"
         )
 
     def _shared(self, candidates: Iterable[Product], x: Tensor, y: Tensor) -> tuple[Product, Reading] | None:
         """The product that x or y is an operand of, and how to read x y then.
 
-        Products may share an operand: one with the same G comes first, then one without, then one whose gradient has not been seen.
+        Products may share an operand: one with the same G comes first, then one without, then one whose gradient has
+        not been seen.
         """
         unseen = seen = None
         for product in candidates:
@@ -159,8 +170,8 @@ class Matrices:
 
     def _add(self, product: Product, reading: Reading, changed: bool = False) -> None:
         """Take in a gradient; `changed` where its operand has not the values that the forward product had."""
-        # A layer has one G: of two passes through one graph that ask for different gradients each has its own, and a function may
-        # round G for each of its products.
+        # A layer has one G: of two passes through one graph that ask for different gradients each has its own, and a
+        # function may round G for each of its products.
         other = product.g is not None and not self._same_gradient(product, reading)
         if reading.operation in product.operations or changed or other:
             product = self._ledger.again(product)

@@ -27,7 +27,9 @@ class Names:
         for prefix, model in models.items():
             for path, module in model.named_modules(prefix=prefix):
                 # What torch.compile wraps a module in is no part of the path that its author knows.
-                self._paths.setdefault(id(module), path.replace("_orig_mod.", "").removesuffix("_orig_mod").removesuffix("."))
+                self._paths.setdefault(
+                    id(module), path.replace("_orig_mod.", "").removesuffix("_orig_mod").removesuffix(".")
+                )
         named: dict[int, tuple[Tensor, list[str]]] = {}
         for prefix, model in models.items():
             for tensors in (
@@ -57,7 +59,8 @@ class Names:
             return  # another thread's module is none that runs here
         path = self._paths.get(id(module))
         if path is None:
-            # A module that is not part of the model, such as a loss: named by its class, below the module that calls it.
+            # A module that is not part of the model, such as a loss: named by its class, below the module that calls
+            # it.
             above = self.path
             path = f"{above}.{type(module).__name__}" if above else type(module).__name__
         self._stack.append((module, path))
@@ -93,10 +96,16 @@ class Names:
         return []
 
     def _find(self, wanted: int) -> None:
-        """Register the running module's parameter of that memory, if it was given it after the step began: lazy and sharded modules."""
+        """Register the running module's parameter of that memory, if it was given it after the step began: lazy and
+        sharded modules.
+        """
         module, path = self._stack[-1]
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None and not is_lazy(tensor) and any(storage(part) == wanted for part in plain_parts(tensor)):
+            if (
+                tensor is not None
+                and not is_lazy(tensor)
+                and any(storage(part) == wanted for part in plain_parts(tensor))
+            ):
                 self._register(tensor, [f"{path}.{name}" if id(module) in self._paths and path else name])
 
     def _register(self, tensor: Tensor, names: list[str]) -> None:

@@ -10,7 +10,16 @@ from functools import cache
 from typing import Literal
 
 Role = Literal[
-    "product", "convolution", "convolution_backward", "multiplication", "sum", "sum_elsewhere", "bag", "refused", "noted", "harmless"
+    "product",
+    "convolution",
+    "convolution_backward",
+    "multiplication",
+    "sum",
+    "sum_elsewhere",
+    "bag",
+    "refused",
+    "noted",
+    "harmless",
 ]
 
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
@@ -26,7 +35,8 @@ _REFUSED = """
     fbgemm_linear_int8_weight_fp32_activation
     mkldnn_linear_backward mkldnn_linear_backward_input mkldnn_linear_backward_weights linear_backward matmul_backward
     _sparse_addmm _sparse_mm _sparse_mm_reduce_impl _sparse_mm_reduce_impl_backward _sparse_semi_structured_addmm
-    _sparse_semi_structured_linear _sparse_semi_structured_mm _sparse_sparse_matmul sparse_sampled_addmm smm hspmm sspaddmm
+    _sparse_semi_structured_linear _sparse_semi_structured_mm _sparse_sparse_matmul sparse_sampled_addmm smm hspmm
+    sspaddmm
     _cslt_sparse_mm _cslt_sparse_mm_search
     _trilinear _cdist_forward _cdist_backward _euclidean_dist _pdist_forward _pdist_backward
     _convolution_double_backward _conv_depthwise2d conv_depthwise3d conv_tbc conv_tbc_backward
@@ -53,7 +63,8 @@ _REFUSED = """
 # Made of other operators, and seen as those: these arrive whole on nested tensors alone.
 _WHOLE = """
     linear matmul linalg_matmul linalg_multi_dot chain_matmul einsum bilinear cdist pdist scaled_dot_product_attention
-    _scaled_dot_product_attention_math _convolution_mode conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    _scaled_dot_product_attention_math _convolution_mode conv1d conv2d conv3d conv_transpose1d conv_transpose2d
+    conv_transpose3d
     lstm lstm_cell gru gru_cell rnn_tanh rnn_tanh_cell rnn_relu rnn_relu_cell
 """
 REFUSED = frozenset((*_REFUSED.split(), *_WHOLE.split()))
@@ -66,9 +77,12 @@ EMBEDDING_BAGS = frozenset(_EMBEDDING_BAGS.split())
 
 _NOTED = """
     _cholesky_solve_helper _compute_linear_combination _fft_c2c _fft_c2r _fft_r2c _linalg_eigh _linalg_eigvals
-    _linalg_solve_ex _linalg_svd _lu_with_info _spsolve cholesky cholesky_inverse cholesky_solve geqrf linalg_cholesky_ex
-    linalg_eig linalg_inv_ex linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu linalg_lu_factor_ex linalg_lu_solve
-    linalg_matrix_exp linalg_qr linalg_solve_triangular linalg_householder_product lu_unpack ormqr orgqr triangular_solve
+    _linalg_solve_ex _linalg_svd _lu_with_info _spsolve cholesky cholesky_inverse cholesky_solve geqrf
+    linalg_cholesky_ex
+    linalg_eig linalg_inv_ex linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu linalg_lu_factor_ex
+    linalg_lu_solve
+    linalg_matrix_exp linalg_qr linalg_solve_triangular linalg_householder_product lu_unpack ormqr orgqr
+    triangular_solve
 """
 NOTED = frozenset(_NOTED.split())
 
@@ -85,7 +99,9 @@ _PLUMBING = frozenset(
 
 INSTEAD: dict[str, str] = {
     **dict.fromkeys(("mv", "addmv", "dot", "vdot", "addr"), "give vectors as matrices of one row or column"),
-    **dict.fromkeys(("_cdist_forward", "_euclidean_dist", "_pdist_forward"), "write the distances out with a product or a sum"),
+    **dict.fromkeys(
+        ("_cdist_forward", "_euclidean_dist", "_pdist_forward"), "write the distances out with a product or a sum"
+    ),
     "addbmm": "use baddbmm and sum",
     "_trilinear": "run nn.Bilinear in Python, not scripted",
 }
@@ -94,7 +110,9 @@ INSTEAD: dict[str, str] = {
 
 @cache
 def role(namespace: str, name: str) -> Role:
-    """What capture does with the operator ``namespace::name`` (without overload; an in-place form counts as the plain one)."""
+    """What capture does with the operator ``namespace::name`` (without overload; an in-place form counts as the plain
+    one).
+    """
     if namespace in _PLUMBING:
         return "harmless"
     if namespace != "aten":

@@ -1,4 +1,6 @@
-"""What a person may ask of a capture, checked before training: models, steps, the traces' paths, numbers, names of operators."""
+"""What a person may ask of a capture, checked before training: models, steps, the traces' paths, numbers, names of
+operators.
+"""
 
 import os
 import re
@@ -42,7 +44,9 @@ def steps_of(given: Any) -> frozenset[int]:
     CaptureError
         They are not numbers from 1 on, none, or more than `MAX_STEPS`.
     """
-    problem = CaptureError(f"steps={_shown(given)}: give the numbers of the steps to capture, counted from 1, such as steps={{100, 2000}}")
+    problem = CaptureError(
+        f"steps={_shown(given)}: give the numbers of the steps to capture, counted from 1, such as steps={{100, 2000}}"
+    )
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise problem
     try:
@@ -102,7 +106,10 @@ def operators_of(given: Any) -> frozenset[str]:
         They are not several texts.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise CaptureError(f"ignore={_shown(given)}: give a set of operators as refusals name them, such as ignore={{'library::operator'}}")
+        raise CaptureError(
+            f"ignore={_shown(given)}: give a set of operators as refusals name them, such as "
+            f"ignore={{'library::operator'}}"
+        )
     names = tuple(given)
     if not all(isinstance(name, str) for name in names):
         raise CaptureError(f"ignore={_shown(given)}: operators are given by name, as refusals name them")

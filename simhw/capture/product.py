@@ -1,4 +1,6 @@
-"""A product of a captured step: its tensors as a trace keeps them, what ran of it, and how to know its gradients again."""
+"""A product of a captured step: its tensors as a trace keeps them, what ran of it, and how to know its
+gradients again.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +32,8 @@ class Product:
     operator : str
         Without its name space.
     a, w, g : arrays of bit patterns
-        Convolution as PyTorch has them; linear (M, K), (N, K), (M, N); matmul (batch..., M, K), (batch..., K, N), (batch..., M, N).
+        Convolution as PyTorch has them; linear (M, K), (N, K), (M, N); matmul (batch..., M, K), (batch..., K, N),
+        (batch..., M, N).
     operations : set of str
         Those that have run.
     swapped : bool
@@ -95,7 +98,8 @@ class Product:
 
 @dataclass(frozen=True)
 class Operands:
-    """What is remembered of a matrix product's operands A (rows, K) and W (K, N), to know them again in the backward pass.
+    """What is remembered of a matrix product's operands A (rows, K) and W (K, N), to know them again in the backward
+    pass.
 
     An address is only compared where the product's other operand needs a gradient: then autograd keeps this one alive.
     """
@@ -107,7 +111,9 @@ class Operands:
     def of(cls, a: Tensor, w: Tensor, a_needs_grad: bool, w_needs_grad: bool) -> "Operands":
         """Those of O = A W."""
         needs: dict[Operation, bool] = {"input_grad": a_needs_grad, "weight_grad": w_needs_grad}
-        return cls({"a": identity(a), "w": identity(w)}, frozenset(operation for operation, needed in needs.items() if needed))
+        return cls(
+            {"a": identity(a), "w": identity(w)}, frozenset(operation for operation, needed in needs.items() if needed)
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,11 @@ def readings(product: Product, x: Tensor, y: Tensor) -> list[Reading]:
         Reading("weight_grad", x.mT, y),
     )
     output = output_shape(product)
-    return [reading for reading in all_four if fits(product, reading) and _shape(reading.gradient, product.flat, "a") == output]
+    return [
+        reading
+        for reading in all_four
+        if fits(product, reading) and _shape(reading.gradient, product.flat, "a") == output
+    ]
 
 
 def fits(product: Product, reading: Reading) -> bool:

@@ -95,14 +95,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             raise
 
     def tell_refusal(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:  # noqa: ARG002
-        """End a step (as an exit callback) with the refusal that was met in it, if the step ends with another error or with none."""
+        """End a step (as an exit callback) with the refusal that was met in it, if the step ends with another error or
+        with none.
+        """
         if self._refusal is not None and error is not self._refusal and (error is None or isinstance(error, Exception)):
             raise self._refusal from None
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], given: Mapping[str, Any]) -> Any:
         if not isinstance(func, OpOverload):
             raise CaptureError(
-                f"operator {func.name()}{self._where()}: capture cannot see into an operator that runs functions; in captured steps use "
+                f"operator {func.name()}{self._where()}: capture cannot see into an operator that runs functions; in "
+                "captured steps use "
                 "a plain form, such as scaled_dot_product_attention for flex_attention, or an `if` or loop of Python"
             )
         known = self._known.get(func) or self._learn(func)
@@ -142,13 +145,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         namespace, _, operator = name.partition("::")
         # What is let pass is told in the trace.
         what = "noted" if name in self._ignore else role(namespace, operator)
-        copies, composite = operator in ("_to_copy", "clone"), torch._C._dispatch_has_kernel(str(func._name)) and func._can_decompose()
+        copies, composite = (
+            operator in ("_to_copy", "clone"),
+            torch._C._dispatch_has_kernel(str(func._name)) and func._can_decompose(),
+        )
         known = Operator(name, operator.removesuffix("_"), what, copies, composite)
         self._known[func] = known
         return known
 
     def _wrapped(self, known: Operator, func: OpOverload, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
-        """Let a tensor subclass, such as a distributed or a jagged tensor, take an operator apart; its parts arrive here in turn."""
+        """Let a tensor subclass, such as a distributed or a jagged tensor, take an operator apart; its parts arrive
+        here in turn.
+        """
         if self._handed_on is func:
             self._handed_on = None
             return NotImplemented
@@ -173,7 +181,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             return
         tensors = list(tensors_in(args))
         # A refused operator's integers may be indices.
-        odd = next((why for tensor in tensors if (why := unseen(tensor)) and (what != "refused" or tensor.is_floating_point())), None)
+        odd = next(
+            (
+                why
+                for tensor in tensors
+                if (why := unseen(tensor)) and (what != "refused" or tensor.is_floating_point())
+            ),
+            None,
+        )
         if any(tensor.is_meta for tensor in tensors):
             self._note_without_values(known)
         elif what == "refused" or odd:
@@ -207,6 +222,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             self._note(operator)
             return
         raise CaptureError(
-            f"operator {operator}{self._where()}: it may multiply in a way that capture cannot see into, so the step would be "
+            f"operator {operator}{self._where()}: it may multiply in a way that capture cannot see into, so the step "
+            "would be "
             f"under-counted; {instead}, or ignore={{{operator!r}}} if it does no multiply-accumulate work that counts"
         )

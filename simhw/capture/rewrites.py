@@ -1,7 +1,7 @@
 """Functions whose products PyTorch runs out of the dispatcher's sight, as the products that they are made of.
 
-Bilinear layers, grouped products (the experts of a mixture), and the grids of affine transforms.  The results are the same
-up to the order of sums.
+Bilinear layers, grouped products (the experts of a mixture), and the grids of affine transforms.  The results are the
+same up to the order of sums.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,19 +26,27 @@ def bilinear(linear: Linear, input1: Tensor, input2: Tensor, weight: Tensor, bia
         As ``torch.nn.functional.bilinear`` names them: (..., I), (..., J), (O, I, J), (O,).
     """
     outputs, *sizes = weight.shape
-    if input1.shape[-1:] != torch.Size(sizes[:1]) or input2.shape[-1:] != torch.Size(sizes[1:]) or input1.shape[:-1] != input2.shape[:-1]:
+    if (
+        input1.shape[-1:] != torch.Size(sizes[:1])
+        or input2.shape[-1:] != torch.Size(sizes[1:])
+        or input1.shape[:-1] != input2.shape[:-1]
+    ):
         return torch.bilinear(input1, input2, weight, bias)  # which says what does not fit
     outer = torch.bmm(input1.reshape(-1, sizes[0], 1), input2.reshape(-1, 1, sizes[1]))
     return linear(outer.reshape(*input1.shape[:-1], sizes[0] * sizes[1]), weight.reshape(outputs, -1), bias)
 
 
 def grouped_mm(
-    self: Tensor, mat2: Tensor, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: torch.dtype | None = None
+    self: Tensor,
+    mat2: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """One product for each group; the arguments are those of ``torch._grouped_mm``.
 
-    Where an operand has no group axis, `offs` gives the end of each group's rows of `self`, columns of `mat2`, or, where
-    neither has one, of what is summed over.  Rows and columns behind the last end are zero.
+    Where an operand has no group axis, `offs` gives the end of each group's rows of `self`, columns of `mat2`, or,
+    where neither has one, of what is summed over.  Rows and columns behind the last end are zero.
     """
     if self.dim() == mat2.dim() == 3:
         result = torch.bmm(self, mat2)
@@ -50,7 +58,9 @@ def grouped_mm(
         along = self.shape[0 if mat2.dim() == 3 else -1] if self.dim() == 2 else mat2.shape[-1]
         sizes = [end - start for start, end in zip([0, *ends], [*ends, along], strict=True)]
         if min(sizes) < 0:
-            raise CaptureError(f"aten::_grouped_mm: group ends {ends[:8]} do not rise up to the {along} rows that they divide")
+            raise CaptureError(
+                f"aten::_grouped_mm: group ends {ends[:8]} do not rise up to the {along} rows that they divide"
+            )
         # Split and unbound, not sliced one by one: the gradient of a slice is as large as what it was cut from.
         left = self.unbind(0) if self.dim() == 3 else torch.split(self, sizes, 0 if mat2.dim() == 3 else 1)[:groups]
         right = mat2.unbind(0) if mat2.dim() == 3 else torch.split(mat2, sizes, 0 if self.dim() == 2 else 1)[:groups]
@@ -74,7 +84,11 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         return torch.affine_grid_generator(theta, list(size), bool(align_corners))  # which says what does not fit
     axes = []
     for steps in spatial:
-        line = torch.linspace(-1, 1, steps, dtype=theta.dtype, device=theta.device) if steps > 1 else theta.new_zeros(steps)
+        line = (
+            torch.linspace(-1, 1, steps, dtype=theta.dtype, device=theta.device)
+            if steps > 1
+            else theta.new_zeros(steps)
+        )
         axes.append(line if align_corners else line * (steps - 1) / steps)
     places = torch.meshgrid(*axes, indexing="ij")
     # The transform's first row is that of the last axis.
@@ -89,7 +103,9 @@ REWRITTEN: Mapping[object, Callable[..., Any]] = {
 }
 
 
-def pseudoinverse(matrix: Tensor, *, atol: Tensor | None = None, rtol: Tensor | None = None, hermitian: bool = False) -> Tensor:
+def pseudoinverse(
+    matrix: Tensor, *, atol: Tensor | None = None, rtol: Tensor | None = None, hermitian: bool = False
+) -> Tensor:
     """``aten::linalg_pinv``: the product of the singular (or eigen-) vectors, after the decomposition."""
     if rtol is None:
         rtol = matrix.new_tensor(torch.finfo(matrix.dtype).eps * max(matrix.shape[-2:]), dtype=matrix.real.dtype)

@@ -1,6 +1,7 @@
 """Functions that a capture of shapes meets as a whole, before PyTorch takes them apart: they are layers of their own.
 
-Recurrent layers and cells, linear layers, dropout (which is nothing in evaluation) and attention, which is run as its products.
+Recurrent layers and cells, linear layers, dropout (which is nothing in evaluation) and attention, which is run as its
+products.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,12 @@ _CELLS: dict[object, Cell] = {
 }
 _ATTENTION = torch.nn.functional.scaled_dot_product_attention
 _LINEAR = torch.nn.functional.linear
-_DROPOUTS = (torch.nn.functional.dropout, torch.nn.functional.dropout1d, torch.nn.functional.dropout2d, torch.nn.functional.dropout3d)
+_DROPOUTS = (
+    torch.nn.functional.dropout,
+    torch.nn.functional.dropout1d,
+    torch.nn.functional.dropout2d,
+    torch.nn.functional.dropout3d,
+)
 
 
 class ShapeFunctions(TorchFunctionMode):
@@ -36,7 +42,11 @@ class ShapeFunctions(TorchFunctionMode):
         self._recorder = recorder
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run `func`, and record it where it is one of these."""
         given, recorder = dict(kwargs or {}), self._recorder
@@ -81,7 +91,9 @@ class ShapeFunctions(TorchFunctionMode):
         return result
 
     def dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: ARG002  # PyTorch's signature
-        """Record a dropout, in evaluation too: there it is nothing, but a step of training may be asked of the same network."""
+        """Record a dropout, in evaluation too: there it is nothing, but a step of training may be asked of the same
+        network.
+        """
         if p <= 0:
             return x
         with self._recorder.hidden():
@@ -96,7 +108,9 @@ class ShapeFunctions(TorchFunctionMode):
             table = weight.permute(0, 2, 1).reshape(outputs * others, inputs)
             turned = torch.empty((*first.shape[:-1], outputs * others), dtype=first.dtype, device=first.device)
         self._recorder.linear("aten::bilinear", first, table, None, turned, held=weight)
-        result = (turned.reshape(-1, outputs, others) @ second.reshape(-1, others, 1)).reshape(*first.shape[:-1], outputs)
+        result = (turned.reshape(-1, outputs, others) @ second.reshape(-1, others, 1)).reshape(
+            *first.shape[:-1], outputs
+        )
         return result if bias is None else result + bias
 
     def _recurrent(self, func: Callable[..., Any], args: Sequence[Any], given: dict[str, Any]) -> Any:
@@ -105,14 +119,18 @@ class ShapeFunctions(TorchFunctionMode):
             raise CaptureError(f"{cell}: called in a form that is not known")
         x, _, weights, biases, layers, dropout, _, bidirectional, batch_first = args
         if not isinstance(x, Tensor) or isinstance(weights, Tensor):
-            raise CaptureError(f"{cell}: packed sequences have no single length; give padded ones to capture a network by shape")
+            raise CaptureError(
+                f"{cell}: packed sequences have no single length; give padded ones to capture a network by shape"
+            )
         with recorder.hidden():
             result = func(*args)
         batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
         directions = 2 if bidirectional else 1
         each = len(weights) // (layers * directions)
         if each != (4 if biases else 2):
-            raise CaptureError(f"{cell}: a projection of the state has no layer in a network by shape; it cannot be captured")
+            raise CaptureError(
+                f"{cell}: a projection of the state has no layer in a network by shape; it cannot be captured"
+            )
         for number in range(layers):
             for direction in range(directions):
                 own = weights[(number * directions + direction) * each :][:each]
@@ -145,5 +163,7 @@ def attention(
         scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype == torch.bool else scores + attn_mask
     weights = torch.softmax(scores, -1)
     if dropout_p > 0:
-        weights = torch.nn.functional.dropout(weights, dropout_p, training=True)  # which is `ShapeFunctions.dropout` here
+        weights = torch.nn.functional.dropout(
+            weights, dropout_p, training=True
+        )  # which is `ShapeFunctions.dropout` here
     return weights @ value

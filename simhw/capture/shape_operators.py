@@ -1,7 +1,7 @@
 """Which of PyTorch's operators are layers of a network by shape, which are free, and which are refused.
 
-Refused are those that multiply, or may, in a way that has no layer, and solvers and transforms.  Every other operator moves
-values or computes on them one by one, along an axis or not: by its sizes it is a pass over its largest tensor.
+Refused are those that multiply, or may, in a way that has no layer, and solvers and transforms.  Every other operator
+moves values or computes on them one by one, along an axis or not: by its sizes it is a pass over its largest tensor.
 """
 
 from functools import cache
@@ -32,8 +32,10 @@ Role = Literal[
 
 # Layouts are changed by a kernel that reads and writes every value.
 _COPIES = """
-    cat stack clone contiguous copy_ constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
-    replication_pad2d replication_pad3d roll flip repeat pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle
+    cat stack clone contiguous copy_ constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d
+    replication_pad1d
+    replication_pad2d replication_pad3d roll flip repeat pixel_shuffle pixel_unshuffle channel_shuffle
+    native_channel_shuffle
     index_select index gather im2col _to_copy tril triu
 """
 COPIES = frozenset(_COPIES.split())
@@ -50,7 +52,8 @@ _NAMED: dict[Role, str] = {
     "groupnorm": "native_group_norm",
     "softmax": "_softmax _log_softmax _safe_softmax",
     "pool": """
-        max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d mkldnn_max_pool3d
+        max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d
+        mkldnn_max_pool3d
         avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d _adaptive_avg_pool2d _adaptive_avg_pool3d
         adaptive_max_pool2d adaptive_max_pool3d
     """,
@@ -70,7 +73,15 @@ _NAMED: dict[Role, str] = {
 _ROLES: dict[str, Role] = {name: role for role, names in _NAMED.items() for name in names.split()}
 
 FUNCTIONS = {
-    **{"sub": "add", "rsub": "add", "div": "scale", "masked_fill": "mask", "where": "mask", "threshold": "relu", "_prelu_kernel": "prelu"},
+    **{
+        "sub": "add",
+        "rsub": "add",
+        "div": "scale",
+        "masked_fill": "mask",
+        "where": "mask",
+        "threshold": "relu",
+        "_prelu_kernel": "prelu",
+    },
     **dict.fromkeys(COPIES, "copy"),
 }
 """Operators whose elementwise function has another name in a network."""
@@ -105,7 +116,9 @@ def _pointwise(operator: OpOverload, name: str) -> bool:
     if torch.Tag.pointwise in operator.tags or operator._schema.name.removeprefix("aten::") == name:
         return torch.Tag.pointwise in operator.tags
     packet = getattr(torch.ops.aten, name, None)
-    return packet is not None and any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads())
+    return packet is not None and any(
+        torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads()
+    )
 
 
 def function_name(name: str, constant: bool, parameter: bool) -> str:

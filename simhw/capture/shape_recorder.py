@@ -17,7 +17,19 @@ from simhw.capture.names import Names
 from simhw.capture.shape_operators import function_name, plain_name, role_of
 from simhw.capture.tensors import storage, tensors_in
 from simhw.errors import CaptureError
-from simhw.roofline.layers import Conv, Embedding, Layer, Linear, MatMul, Normalization, Pointwise, Pool, RecurrentLayer, Softmax, Weight
+from simhw.roofline.layers import (
+    Conv,
+    Embedding,
+    Layer,
+    Linear,
+    MatMul,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+    Weight,
+)
 from simhw.roofline.operators import Cell
 
 
@@ -98,7 +110,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         """Run an operator and record it."""
         given = dict(kwargs or {})
         if not isinstance(func, OpOverload):
-            raise CaptureError(f"{self._where()}: operator {func.name()} has no layer in a network by shape; use another form of it")
+            raise CaptureError(
+                f"{self._where()}: operator {func.name()} has no layer in a network by shape; use another form of it"
+            )
         try:
             result = func(*args, **given)
         except (NotImplementedError, RuntimeError):
@@ -116,7 +130,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
             case "free":
                 return
             case "refused":
-                raise CaptureError(f"{self._where()}: operator {operator} has no layer in a network by shape; it cannot be captured")
+                raise CaptureError(
+                    f"{self._where()}: operator {operator} has no layer in a network by shape; it cannot be captured"
+                )
             case "convolution":
                 self._convolution(operator, args, result)
             case "product":
@@ -129,7 +145,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                 self.channel_norm(operator, args[0], args[1:3], result[0])
             case "softmax":
                 columns = args[0].shape[args[1]] if args[0].dim() else 1
-                self.add(Softmax(self._name("softmax"), args[0].numel() // columns, columns), operator, [args[0]], result)
+                self.add(
+                    Softmax(self._name("softmax"), args[0].numel() // columns, columns), operator, [args[0]], result
+                )
             case "pool":
                 self._pool(name, operator, args, result[0] if isinstance(result, tuple) else result)
             case "reduction":
@@ -137,7 +155,11 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
             case "embedding":
                 table, indices = args[0], args[1]
                 layer = Embedding(
-                    self.weight_name(table, "embedding"), table.shape[0], table.shape[1], indices.numel(), self.trainable(table)
+                    self.weight_name(table, "embedding"),
+                    table.shape[0],
+                    table.shape[1],
+                    indices.numel(),
+                    self.trainable(table),
                 )
                 self.add(layer, operator, [], result, [table])
             case "embedding_bag":
@@ -223,14 +245,22 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     # Kinds of layers
 
-    def recurrent(self, cell: Cell, batch: int, steps: int, weights: Sequence[Tensor], reads: Sequence[Tensor], output: Tensor) -> None:
+    def recurrent(
+        self, cell: Cell, batch: int, steps: int, weights: Sequence[Tensor], reads: Sequence[Tensor], output: Tensor
+    ) -> None:
         """Record one direction of one recurrent layer; `weights` are the input's, the state's and their biases."""
         name = self.weight_name(weights[0], cell).replace(".weight_ih_", ".").replace("weight_ih_", "")
         layer = RecurrentLayer(name, cell, weights[0].shape[1], weights[1].shape[1], steps, self.trainable(weights[0]))
         self.add(layer, f"aten::{cell}", reads, output, weights, batch)
 
     def cell(
-        self, cell: Cell, x: Tensor, state: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], output: Tensor
+        self,
+        cell: Cell,
+        x: Tensor,
+        state: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None],
+        output: Tensor,
     ) -> None:
         """Record a step of a recurrent cell; the steps of one cell are one layer."""
         held = self._parameter_names([weight for weight in (*weights, *biases) if weight is not None])
@@ -240,7 +270,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                 self._read(x, f"aten::{cell}")
                 self.wrote(record, output)
                 return
-        layer = RecurrentLayer(self._name(cell), cell, weights[0].shape[1], weights[1].shape[1], 1, self.trainable(weights[0]))
+        layer = RecurrentLayer(
+            self._name(cell), cell, weights[0].shape[1], weights[1].shape[1], 1, self.trainable(weights[0])
+        )
         self.add(layer, f"aten::{cell}", [x, state], output, [*weights, *biases], x.shape[0])
 
     def _convolution(self, operator: str, args: Sequence[Any], result: Tensor) -> None:
@@ -250,13 +282,19 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
             self._transposed(name, operator, x, weight, bias, groups, result)
             return
         dims = weight.dim() - 2
-        stride, padding, dilation = (tuple(each) * dims if len(each) == 1 else tuple(each) for each in (stride, padding, dilation))
+        stride, padding, dilation = (
+            tuple(each) * dims if len(each) == 1 else tuple(each) for each in (stride, padding, dilation)
+        )
         sizes = tuple(x.shape[2:]), tuple(weight.shape[2:]), stride, padding, dilation
         layer = Conv(name, x.shape[1], weight.shape[0], *sizes, groups, bias is not None, self.trainable(weight))
         self.add(layer, operator, [x], result, [weight, bias], x.shape[0])
 
-    def _transposed(self, name: str, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, result: Tensor) -> None:
-        """A transposed convolution is a product at every position of its input, whose columns are added up where they overlap."""
+    def _transposed(
+        self, name: str, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, result: Tensor
+    ) -> None:
+        """A transposed convolution is a product at every position of its input, whose columns are added up where they
+        overlap.
+        """
         positions, columns = x.numel() // x.shape[1], weight[0].numel()
         product: Layer = Linear(name, x.shape[1], columns, positions, False, self.trainable(weight))
         if groups > 1:
@@ -266,8 +304,12 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         if bias is not None:
             self.pointwise("bias", operator, [result, bias], result)
 
-    def linear(self, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor, held: Tensor | None = None) -> None:
-        """Record a linear layer; `weight` is (out, in), and `held` the parameter that it is of, where that has another form."""
+    def linear(
+        self, operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor, held: Tensor | None = None
+    ) -> None:
+        """Record a linear layer; `weight` is (out, in), and `held` the parameter that it is of, where that has another
+        form.
+        """
         rows, held = x.numel() // x.shape[-1], weight if held is None else held
         name = self.weight_name(held, "linear")
         layer = Linear(name, weight.shape[1], weight.shape[0], rows, bias is not None, self.trainable(held))
@@ -278,7 +320,10 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         x, y = args[0 if added is None else 1], args[1 if added is None else 2]
         if x.dim() == 2 and self.is_weight(x) != self.is_weight(y):
             bias = added if added is not None and self.is_weight(added) else None
-            reads, (a, w) = [] if added is None or bias is not None else [added], (x, y.mT) if self.is_weight(y) else (y.mT, x)
+            reads, (a, w) = (
+                [] if added is None or bias is not None else [added],
+                (x, y.mT) if self.is_weight(y) else (y.mT, x),
+            )
             self.linear(operator, a, w, bias, result)
             for tensor in reads:
                 self._read(tensor, operator)
@@ -302,7 +347,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self.add(layer, operator, [x], out, weights)
 
     def channel_norm(self, operator: str, x: Tensor, weights: Sequence[Tensor | None], out: Tensor) -> None:
-        """Record a group or instance norm: each sample by itself, as in layer norm, with a scale and a shift per channel."""
+        """Record a group or instance norm: each sample by itself, as in layer norm, with a scale and a shift per
+        channel.
+        """
         self._normalization("layernorm", operator, x, x.shape[1], weights, out)
 
     def _embedding_bag(self, operator: str, args: Sequence[Any], result: Tensor) -> None:
@@ -327,7 +374,12 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         else:
             kernel = tuple(args[1]) * (dims if len(args[1]) == 1 else 1)
         kind: Literal["max", "average"] = "max" if "max" in name else "average"
-        self.add(Pool(self._name(f"{kind}pool"), kind, math.prod(x.shape[:-dims]), size, out_size, kernel), operator, [x], out)
+        self.add(
+            Pool(self._name(f"{kind}pool"), kind, math.prod(x.shape[:-dims]), size, out_size, kernel),
+            operator,
+            [x],
+            out,
+        )
 
     def _reduction(self, name: str, operator: str, x: Tensor, result: Tensor) -> None:
         """A mean, sum or extreme along axes is a pool over all that it reduces."""
@@ -335,7 +387,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         size: tuple[int, ...] = (x.numel() // kept,)
         if x.dim() == 4 and tuple(result.shape[:2]) == tuple(x.shape[:2]) and kept == x.shape[0] * x.shape[1]:
             size = tuple(x.shape[2:])
-        kind: Literal["max", "average"] = "max" if name.removeprefix("a").startswith(("max", "min", "rgmax", "rgmin")) else "average"
+        kind: Literal["max", "average"] = (
+            "max" if name.removeprefix("a").startswith(("max", "min", "rgmax", "rgmin")) else "average"
+        )
         self.add(Pool(self._name(name), kind, kept, size, (1,) * len(size), size), operator, [x], result)
 
     def _elementwise(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
@@ -354,14 +408,20 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self.pointwise(function, operator, tensors, result)
 
     def _pass(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
-        """Any operator that multiplies nothing: where an axis is gone, a reduction; else a pass over its largest tensor."""
+        """Any operator that multiplies nothing: where an axis is gone, a reduction; else a pass over its largest
+        tensor.
+        """
         tensors, outputs = list(tensors_in(given)), list(tensors_in([result]))
         reads = [tensor for tensor in tensors if not self.is_weight(tensor)]
         if not outputs or not (reads or self._of_parameters(tensors)):
             return  # an answer, or a tensor made without reading any
         largest, output = max(tensors, key=Tensor.numel), outputs[0]
         kept = max(1, output.numel())
-        if 1 < kept < largest.numel() and output.dim() < largest.dim() + (1 in output.shape) and largest.numel() % kept == 0:
+        if (
+            1 < kept < largest.numel()
+            and output.dim() < largest.dim() + (1 in output.shape)
+            and largest.numel() % kept == 0
+        ):
             self._reduction(name, operator, largest, output)
         else:
             elements = max(1, largest.numel(), *(each.numel() for each in outputs))

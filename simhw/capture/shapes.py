@@ -26,18 +26,23 @@ _GROWING = ("rows", "products", "m", "n", "elements", "channels")
 _PRODUCTS = (Conv, Linear, MatMul, RecurrentLayer)
 
 
-def network_of(model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "", batch_axis: int = 0, values: bool = False) -> Network:
+def network_of(
+    model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "", batch_axis: int = 0, values: bool = False
+) -> Network:
     """The network that a model's forward pass is, with every operator that PyTorch ran.
 
-    The model is copied without its values and run twice on meta tensors, with 2 and 3 samples, in the mode that it is in (training or
-    evaluation; dropout is recorded in both).  Nothing of the model changes, and nothing of its size is allocated.
+    The model is copied without its values and run twice on meta tensors, with 2 and 3 samples, in the mode that it is
+    in (training or evaluation; dropout is recorded in both).  Nothing of the model changes, and nothing of its size is
+    allocated.
 
-    - Products are convolutions, linear layers and products of activations; attention is taken apart into scale, product, mask,
-      softmax and product.  A convolution that runs on the frames of a sample one by one gets a further dimension of kernel 1.
-    - Elementwise functions count the tensors that they read at full size.  A reduction along axes is a pool.  Every other operator
-      that multiplies nothing is a pass over its largest tensor.
-    - A transposed convolution is a product at every position and the sum of what overlaps (``col2im``); a bilinear layer two
-      products; an embedding bag lookups and a pool.  Group and instance norms are layer norms with a scale per channel.
+    - Products are convolutions, linear layers and products of activations; attention is taken apart into scale,
+      product, mask, softmax and product.  A convolution that runs on the frames of a sample one by one gets a further
+      dimension of kernel 1.
+    - Elementwise functions count the tensors that they read at full size.  A reduction along axes is a pool.  Every
+      other operator that multiplies nothing is a pass over its largest tensor.
+    - A transposed convolution is a product at every position and the sum of what overlaps (``col2im``); a bilinear
+      layer two products; an embedding bag lookups and a pool.  Group and instance norms are layer norms with a scale
+      per channel.
     - Views cost nothing; what copies is a ``copy``.  ``fork`` stands after each value that is used more than once.
     - Parameters that no layer holds are a `Weight`.
 
@@ -61,20 +66,23 @@ def network_of(model: nn.Module, inputs: Tensor | Sequence[Any], name: str = "",
     Raises
     ------
     CaptureError
-        An argument cannot be used, or an operator multiplies in a way that has no layer, needs values, or does not grow with the batch;
-        the message names it.
+        An argument cannot be used, or an operator multiplies in a way that has no layer, needs values, or does not grow
+        with the batch; the message names it.
     """
     if not isinstance(model, nn.Module):
         raise CaptureError(f"a network is captured from a torch.nn.Module, not from a {type(model).__name__}")
     if not isinstance(inputs, (Tensor, list, tuple)):
-        raise CaptureError(f"inputs of type {type(inputs).__name__}: give a tensor, or a list of what the forward pass takes")
+        raise CaptureError(
+            f"inputs of type {type(inputs).__name__}: give a tensor, or a list of what the forward pass takes"
+        )
     batch_axis = whole_number("batch_axis", batch_axis, 0, "the axis of samples, counted from 0") or 0
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     runs = [_run(model, _with_batch(given, batch, batch_axis, values), values) for batch in BATCHES]
     (few, unused), (many, _) = runs
     if [record.operator for record in few] != [record.operator for record in many]:
         raise CaptureError(
-            f"{type(model).__name__} runs other operators with {BATCHES[1]} samples than with {BATCHES[0]}; it has no layers per sample"
+            f"{type(model).__name__} runs other operators with {BATCHES[1]} samples than with {BATCHES[0]}; it has "
+            "no layers per sample"
         )
     layers: list[Layer] = []
     left_out: dict[str, int] = {}
@@ -94,7 +102,9 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
     """The records of a forward pass of a copy, and the parameters that it did not use."""
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
-        raise CaptureError(f"parameter {lazy[0]} has no shape yet: run the model once, so that its lazy modules take theirs")
+        raise CaptureError(
+            f"parameter {lazy[0]} has no shape yet: run the model once, so that its lazy modules take theirs"
+        )
     bare = copy.deepcopy(model, _without_values(model)) if not values else copy.deepcopy(model)
     names = Names({"": bare})
     modules = [(path, module) for path, module in bare.named_modules() if path and not any(module.children())]
@@ -109,7 +119,11 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
         for context in (names, recorder, functions):
             around.enter_context(context)
         # nn.MultiheadAttention calls them where function modes do not see it.
-        for called, ours in (("scaled_dot_product_attention", attention), ("dropout", functions.dropout), ("linear", functions.linear)):
+        for called, ours in (
+            ("scaled_dot_product_attention", attention),
+            ("dropout", functions.dropout),
+            ("linear", functions.linear),
+        ):
             around.callback(setattr, torch.nn.functional, called, getattr(torch.nn.functional, called))
             setattr(torch.nn.functional, called, ours)
         try:
@@ -131,7 +145,9 @@ def _without_values(model: nn.Module) -> dict[int, Any]:
         for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
             if isinstance(tensor, Tensor) and id(tensor) not in memo:
                 bare = torch.empty_like(tensor, device="meta", requires_grad=False)
-                memo[id(tensor)] = nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
+                memo[id(tensor)] = (
+                    nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
+                )
     return memo
 
 
@@ -142,7 +158,9 @@ def _with_batch(inputs: tuple[Any, ...], batch: int, axis: int, values: bool) ->
         if not isinstance(value, Tensor):
             return value
         if value.dim() <= axis or not value.numel():
-            raise CaptureError(f"an input of shape {tuple(value.shape)} has no samples along axis {axis}; give batch_axis")
+            raise CaptureError(
+                f"an input of shape {tuple(value.shape)} has no samples along axis {axis}; give batch_axis"
+            )
         if values:
             return value.index_select(axis, torch.zeros(batch, dtype=torch.long, device=value.device))
         return torch.empty((*value.shape[:axis], batch, *value.shape[axis + 1 :]), dtype=value.dtype, device="meta")
@@ -151,7 +169,9 @@ def _with_batch(inputs: tuple[Any, ...], batch: int, axis: int, values: bool) ->
 
 
 def _per_sample(a: Record, b: Record) -> list[Layer | None]:
-    """The layer of one sample, and the fork after it if its value is used more than once; None where it does not grow with the batch."""
+    """The layer of one sample, and the fork after it if its value is used more than once; None where it does not grow
+    with the batch.
+    """
     layer = a.layer
     if isinstance(layer, Weight):
         return [layer]
@@ -163,14 +183,21 @@ def _per_sample(a: Record, b: Record) -> list[Layer | None]:
     if not differ:
         if isinstance(layer, _PRODUCTS):
             raise CaptureError(
-                f"layer {layer.name!r}: the product {a.operator} does not grow with the batch, but is done once for all samples; "
+                f"layer {layer.name!r}: the product {a.operator} does not grow with the batch, but is done once for "
+                "all samples; "
                 "a network by shape has sizes per sample alone"
             )
         return [None]
     if isinstance(layer, Normalization) and "channels" in differ:
-        raise CaptureError(f"layer {layer.name!r} normalises each sample by itself, which no layer of a network by shape does")
+        raise CaptureError(
+            f"layer {layer.name!r} normalises each sample by itself, which no layer of a network by shape does"
+        )
     sizes = {name: (getattr(a.layer, name, a.images), getattr(b.layer, name, b.images)) for name in differ}
-    if len(differ) > 1 or not differ <= {"images", *_GROWING} or any(few * BATCHES[1] != many * BATCHES[0] for few, many in sizes.values()):
+    if (
+        len(differ) > 1
+        or not differ <= {"images", *_GROWING}
+        or any(few * BATCHES[1] != many * BATCHES[0] for few, many in sizes.values())
+    ):
         raise CaptureError(
             f"layer {layer.name!r}: operator {a.operator} works across samples or on a part of them "
             f"({', '.join(sorted(differ))} change with the batch); it cannot be split into samples"
@@ -190,7 +217,9 @@ def _frames(layer: Layer, frames: int) -> Layer:
     if frames == 1:
         return layer
     if not isinstance(layer, Conv) or len(layer.size) > 2:
-        raise CaptureError(f"layer {layer.name!r} runs {frames} times on each sample at once; a network by shape cannot say that")
+        raise CaptureError(
+            f"layer {layer.name!r} runs {frames} times on each sample at once; a network by shape cannot say that"
+        )
     return replace(
         layer,
         size=(frames, *layer.size),
@@ -201,15 +230,23 @@ def _frames(layer: Layer, frames: int) -> Layer:
     )
 
 
-def _source(model: nn.Module, inputs: tuple[Any, ...], network: Network, left_out: dict[str, int], unused: list[str]) -> str:
+def _source(
+    model: nn.Module, inputs: tuple[Any, ...], network: Network, left_out: dict[str, int], unused: list[str]
+) -> str:
     shapes = ", ".join("x".join(str(n) for n in each.shape) for each in tree_leaves(inputs) if isinstance(each, Tensor))
-    parts = [f"captured from {type(model).__module__}.{type(model).__qualname__} on {shapes}, PyTorch {torch.__version__}"]
+    parts = [
+        f"captured from {type(model).__module__}.{type(model).__qualname__} on {shapes}, PyTorch {torch.__version__}"
+    ]
     if left_out:
-        parts.append("done once for all samples and not held: " + ", ".join(f"{count} {name}" for name, count in left_out.items()))
+        parts.append(
+            "done once for all samples and not held: "
+            + ", ".join(f"{count} {name}" for name, count in left_out.items())
+        )
     parameters = sum(each.numel() for name, each in model.named_parameters() if name not in set(unused))
     if parameters != network.parameters:
         parts.append(
-            f"layers hold {network.parameters:,} parameters, the model {parameters:,}: weights shared by layers count in each, "
+            f"layers hold {network.parameters:,} parameters, the model {parameters:,}: weights shared by layers "
+            "count in each, "
             "recurrent layers and normalisations with all their biases and scales"
         )
     if unused:

@@ -106,13 +106,19 @@ class StepCapture:
 
     def _told(self) -> str:
         names = [str(each.path) for each in self.written]
-        return f"{len(names)} trace{'s were' if len(names) > 1 else ' was'} written before: {listed(names, 3)}" if names else ""
+        return (
+            f"{len(names)} trace{'s were' if len(names) > 1 else ' was'} written before: {listed(names, 3)}"
+            if names
+            else ""
+        )
 
     def check(self) -> None:
         """Raise CaptureError where a step that was wanted never came: a checkpoint was past it."""
         for want in self.wanted:
             if not any(each.phase == want.phase and want.step in (LATE, each.step) for each in self.written):
-                raise CaptureError(f"step {want.step} of phase {want.phase} did not come: the checkpoint is past it; train without it")
+                raise CaptureError(
+                    f"step {want.step} of phase {want.phase} did not come: the checkpoint is past it; train without it"
+                )
 
     def _wants(self, phase: str, step: int, steps: int) -> bool:
         return any(want.phase == phase and want.number(steps) == step for want in self.wanted)

@@ -1,4 +1,6 @@
-"""Copies of tensors as bfloat16 bit patterns, made on the spot: training overwrites weights and activations in place."""
+"""Copies of tensors as bfloat16 bit patterns, made on the spot: training overwrites weights and activations
+in place.
+"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -39,7 +41,9 @@ def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def plain_parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The tensors with memory of their own that a tensor is made of: itself, a sparse one's values, or what a subclass wraps."""
+    """The tensors with memory of their own that a tensor is made of: itself, a sparse one's values, or what a subclass
+    wraps.
+    """
     if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
         flatten = getattr(tensor, "__tensor_flatten__", None)
         held = [getattr(tensor, name) for name in flatten()[0]] if flatten is not None else list(vars(tensor).values())
@@ -101,10 +105,12 @@ class Copier:
         weak, copies = self._copies.get(storage(tensor), (None, {}))
         if weak is None or weak.expired():  # type: ignore[no-untyped-call]  # torch's class has no hints
             weak, copies = StorageWeakRef(tensor.untyped_storage()), {}  # type: ignore[no-untyped-call]  # likewise
-            # The weak reference keeps the address from being used again, so a stale entry is never taken for a new tensor.
+            # The weak reference keeps the address from being used again, so a stale entry is never taken for a new
+            # tensor.
             self._copies[storage(tensor)] = (weak, copies)
         rounded = self._rounded(tensor)
-        # A NaN makes both extremes NaN, an infinity one of them infinite: one pass, and the only one over finite values.
+        # A NaN makes both extremes NaN, an infinity one of them infinite: one pass, and the only one over finite
+        # values.
         low, high = torch.aminmax(rounded)
         bits: BF16Array = rounded.view(torch.int16).numpy().view(np.uint16)
         zeroed = 0 if math.isfinite(low) and math.isfinite(high) else self._meet_nonfinite(bits, what)
@@ -116,7 +122,9 @@ class Copier:
         return copies[key]
 
     def peek(self, tensor: Tensor) -> BF16Array:
-        """The values that `bits` would give, neither kept nor counted nor checked: to compare with what was captured."""
+        """The values that `bits` would give, neither kept nor counted nor checked: to compare with what was
+        captured.
+        """
         bits: BF16Array = self._rounded(tensor).view(torch.int16).numpy().view(np.uint16)
         if self._nonfinite == "zero":
             bits[is_nonfinite(bits)] = 0

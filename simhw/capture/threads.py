@@ -1,4 +1,6 @@
-"""What of a model runs in a thread that capture does not watch: PyTorch's dispatcher shows a mode its own thread alone."""
+"""What of a model runs in a thread that capture does not watch: PyTorch's dispatcher shows a mode its own
+thread alone.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +26,9 @@ class Unwatched:
 
     def __init__(self, models: Mapping[str, nn.Module]) -> None:
         self._models = models
-        self._paths = {id(module): path for prefix, model in models.items() for path, module in model.named_modules(prefix=prefix)}
+        self._paths = {
+            id(module): path for prefix, model in models.items() for path, module in model.named_modules(prefix=prefix)
+        }
         self._hooks: list[Any] = []
         self._noticed: str | None = None
 
@@ -44,7 +48,8 @@ class Unwatched:
         """Raise CaptureError where something ran unseen: the step would be under-counted."""
         if self._noticed is not None:
             raise CaptureError(
-                f"{self._noticed} in another thread, where its products cannot be seen; run forward and backward in the thread of "
+                f"{self._noticed} in another thread, where its products cannot be seen; run forward and backward in "
+                "the thread of "
                 "`with capture.step()`"
             )
 

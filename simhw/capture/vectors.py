@@ -50,7 +50,9 @@ def _inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     return torch.inner(input, other) if out is None else torch.inner(input, other, out=out)
 
 
-def _addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None) -> Tensor:
+def _addmv(
+    input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None
+) -> Tensor:
     added = input[:, None] if input.dim() else input
     return _into(out, torch.addmm(added, mat, vec[:, None], beta=beta, alpha=alpha).squeeze(-1))
 
@@ -60,7 +62,9 @@ def _addmv_(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: An
     return input.copy_(_addmv(input, mat, vec, beta=beta, alpha=alpha))
 
 
-def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None) -> Tensor:
+def _addr(
+    input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None
+) -> Tensor:
     return _into(out, torch.addmm(input, vec1[:, None], vec2[None, :], beta=beta, alpha=alpha))
 
 
@@ -79,7 +83,8 @@ def _tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) -
     # Where all axes are summed it is one product of vectors; what does not fit PyTorch refuses.
     tensors = a, b
     every = min(a.dim(), b.dim()) > 0 and all(
-        sorted(axis % tensor.dim() for axis in axes) == list(range(tensor.dim())) for tensor, axes in zip(tensors, summed, strict=True)
+        sorted(axis % tensor.dim() for axis in axes) == list(range(tensor.dim()))
+        for tensor, axes in zip(tensors, summed, strict=True)
     )
     if every and [a.shape[axis] for axis in summed[0]] == [b.shape[axis] for axis in summed[1]]:
         return _dot(a.permute(summed[0]).flatten(), b.permute(summed[1]).flatten(), out=out)

@@ -1,4 +1,6 @@
-"""`simhw roofline calibrate`: fit a device's constants to measured kernels, and score the models on rows that no fit saw."""
+"""`simhw roofline calibrate`: fit a device's constants to measured kernels, and score the models on rows that no fit
+saw.
+"""
 
 import argparse
 from pathlib import Path
@@ -15,11 +17,14 @@ def add_parser(actions: Any) -> None:
     parser = actions.add_parser(
         "calibrate",
         help="fit a device's constants to measured kernels, and score its models",
-        description="Fit a device's constants to measurements, beside those its file states, and score its models on rows that no fit saw.",
+        description="Fit a device's constants to measurements, beside those its file states, and score its models on "
+        "rows that no fit saw.",
         epilog="Example: simhw roofline calibrate --device v100 --data ../shared/data",
     )
     parser.add_argument("--device", metavar="DEVICE", default="v100", help="v100 (default) or ascend310")
-    parser.add_argument("--data", metavar="FOLDER", required=True, help="folder of the measurements; which files: docs/rooflines.md")
+    parser.add_argument(
+        "--data", metavar="FOLDER", required=True, help="folder of the measurements; which files: docs/rooflines.md"
+    )
     parser.add_argument("--out", metavar="FILE", help="write the scores to a .csv, .json or .parquet file")
     parser.set_defaults(execute=execute)
 
@@ -47,7 +52,8 @@ def execute(arguments: argparse.Namespace) -> int:
         *facts([("device", f"{device.label}, hash {device.content_hash}"), ("data", arguments.data)]),
         _constants(constants),
         _scores(scores),
-        "MAPE: mean absolute percentage error of the predicted time; textbook: of the larger of FLOP / peak and bytes / bandwidth.",
+        "MAPE: mean absolute percentage error of the predicted time; textbook: of the larger of FLOP / peak and "
+        "bytes / bandwidth.",
         *written,
     )
     return 0

@@ -10,10 +10,13 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "capture",
         help="train a workload and write traces of chosen steps (needs PyTorch)",
-        description="Train a workload and write traces of chosen steps.  Your own training loop takes three lines: see the README.",
+        description="Train a workload and write traces of chosen steps.  Your own training loop takes three lines: "
+        "see the README.",
         epilog="Example: simhw capture small-cnn-digits --out small-{step}.npz --steps early,late",
     )
-    parser.add_argument("workload", metavar="WORKLOAD", nargs="?", help="a name of `simhw workloads list`; without it they are listed")
+    parser.add_argument(
+        "workload", metavar="WORKLOAD", nargs="?", help="a name of `simhw workloads list`; without it they are listed"
+    )
     parser.add_argument(
         "--out",
         dest="capture",

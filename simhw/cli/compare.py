@@ -16,7 +16,8 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="put machines and variants of them side by side",
         description="Simulate a training step on machines and variants of them, and put them side by side.",
-        epilog="Example: simhw compare --trace resnet50.npz --pe fpraker --pe tensordash --pe fpraker:pe.oob_threshold=9",
+        epilog="Example: simhw compare --trace resnet50.npz --pe fpraker --pe tensordash --pe "
+        "fpraker:pe.oob_threshold=9",
     )
     add_options(parser)
     parser.set_defaults(execute=execute)
@@ -29,7 +30,14 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.report.memory_reasons import memory_legend
     from simhw.report.memory_tables import breakdown_sheet, overall_comparison_sheet
     from simhw.report.result_reasons import legend, sampling_error
-    from simhw.report.result_tables import comparison_sheet, has_memories, labels, layer_comparison_sheet, machine_facts, trace_facts
+    from simhw.report.result_tables import (
+        comparison_sheet,
+        has_memories,
+        labels,
+        layer_comparison_sheet,
+        machine_facts,
+        trace_facts,
+    )
 
     results = simulated(arguments, request)
     written = write_files(arguments, results, partial(_plot, request, results))
@@ -47,7 +55,10 @@ def execute(arguments: argparse.Namespace) -> int:
         show("The machines have different baselines: each speed-up and efficiency is against the baseline of its row.")
     if arguments.per_layer:
         show(layer_comparison_sheet(results))
-    show("forward, input_grad, weight_grad, total: speed-up over the baseline.  useful: share of the lane-cycles.", *legend(results))
+    show(
+        "forward, input_grad, weight_grad, total: speed-up over the baseline.  useful: share of the lane-cycles.",
+        *legend(results),
+    )
     show(*(memory_legend() if modelled else []))
     show(*written)
     return 0

@@ -16,21 +16,28 @@ def add_parser(actions: Any) -> None:
     parser = actions.add_parser(
         "iso-area",
         help="the tile count at which a machine takes a baseline's area",
-        description="The tile count whose area comes closest to the baseline's, without exceeding it by more than the tolerance.",
+        description="The tile count whose area comes closest to the baseline's, without exceeding it by more than "
+        "the tolerance.",
         epilog="Example: simhw machine iso-area --baseline bf16 --pe fpraker",
     )
     parser.add_argument(
-        "--pe", metavar="MACHINE", required=True, help="a name, a .yaml file, or either with overrides; its tile count is what is sought"
+        "--pe",
+        metavar="MACHINE",
+        required=True,
+        help="a name, a .yaml file, or either with overrides; its tile count is what is sought",
     )
     parser.add_argument(
-        "--baseline", metavar="MACHINE", help="the machine whose area is to be filled (default: the one that the machine's file names)"
+        "--baseline",
+        metavar="MACHINE",
+        help="the machine whose area is to be filled (default: the one that the machine's file names)",
     )
     parser.add_argument(
         "--tolerance",
         metavar="SHARE",
         type=float,
         default=0.01,
-        help="by how much the area may be exceeded (default: 0.01; FPRaker's published 36 tiles take 0.37%% more than its baseline)",
+        help="by how much the area may be exceeded (default: 0.01; FPRaker's published 36 tiles take 0.37%% more "
+        "than its baseline)",
     )
     parser.add_argument(
         "--area",
@@ -66,7 +73,15 @@ def execute(arguments: argparse.Namespace) -> int:
     show(*facts([*machines, *iso_area_facts(result)]), iso_area_sheet(result, filed.values.tiles))
     most = f"{result.tolerance * 100:.4g}%"
     chosen = f"{result.tiles:,}, the closest to {result.quotient:,.3f} with at most {most} more area than the baseline"
-    show(*facts([("tiles", chosen), *iso_area_speed(machine, baseline, result.tiles), ("to use it", f"--pe {shlex.quote(override)}")]))
+    show(
+        *facts(
+            [
+                ("tiles", chosen),
+                *iso_area_speed(machine, baseline, result.tiles),
+                ("to use it", f"--pe {shlex.quote(override)}"),
+            ]
+        )
+    )
     show(*_cautions((baseline, machine), areas, arguments.area))
     return 0
 
@@ -101,7 +116,9 @@ def _cautions(machines: "tuple[Machine, Machine]", areas: "tuple[ChipArea, ChipA
     lines = []
     for machine in machines:
         if stale := stale_tile(machine, "tile_area_um2"):
-            lines.append(f"Caution: the tile area of {machine.name} is that of the file; it does not follow {', '.join(stale)}.")
+            lines.append(
+                f"Caution: the tile area of {machine.name} is that of the file; it does not follow {', '.join(stale)}."
+            )
         if counted == "chip":
             lines += memory_cost_cautions(machine)
     if counted == "chip" and bool(areas[0].memories) != bool(areas[1].memories):

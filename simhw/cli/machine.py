@@ -37,7 +37,9 @@ def add_parser(commands: Any) -> None:
     listing.set_defaults(execute=_list)
 
     show = actions.add_parser("show", help="every constant with its unit, source and confidence; area and power")
-    show.add_argument("machine", metavar="MACHINE", help="a name, a .yaml file, or either with overrides: fpraker:pe.oob_threshold=9")
+    show.add_argument(
+        "machine", metavar="MACHINE", help="a name, a .yaml file, or either with overrides: fpraker:pe.oob_threshold=9"
+    )
     show.add_argument("--yaml", action="store_true", help="print the file as it is, to start one of your own")
     show.set_defaults(execute=_show)
 
@@ -58,11 +60,17 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every comman
     for name in machine_names():
         machine = load_machine(name)
         values = machine.values
-        numbers = [str(values.tiles), f"{lane_count(machine):,}", f"{values.clock_hz / 1e6:g}", f"{machine.compute_area_mm2:.2f}"]
+        numbers = [
+            str(values.tiles),
+            f"{lane_count(machine):,}",
+            f"{values.clock_hz / 1e6:g}",
+            f"{machine.compute_area_mm2:.2f}",
+        ]
         rows.append([name, *numbers, f"{_power_w(machine):.3f}", values.baseline or "-", values.description])
     show(
         Sheet(columns, rows),
-        "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  mm^2, W: compute only.",
+        "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  "
+        "mm^2, W: compute only.",
         "",
         _devices(),
         "devices: real chips, for `simhw roofline`; peaks of products and of off-chip memory.",
@@ -115,7 +123,12 @@ def _show(arguments: argparse.Namespace) -> int:
     pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
     pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
     plain = load_machine(name)
-    show(*facts(pairs), _constants(machine, plain), *facts(_arithmetic(machine, baseline)), *_chip(machine, plain, baseline))
+    show(
+        *facts(pairs),
+        _constants(machine, plain),
+        *facts(_arithmetic(machine, baseline)),
+        *_chip(machine, plain, baseline),
+    )
     if stale := stale_tile(machine, "tile_power_mw"):
         show(f"Caution: area and power are those of the file; they do not follow {', '.join(stale)}.")
     return 0
@@ -153,7 +166,15 @@ def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet
         if name in machine.overrides:
             value += f" (file: {_text(leaf(original, name))})"
         source = machine.provenance.get(name)
-        rows.append([name, value, unit_of(name), f"{source.confidence:.0%}" if source else "-", source.source if source else "-"])
+        rows.append(
+            [
+                name,
+                value,
+                unit_of(name),
+                f"{source.confidence:.0%}" if source else "-",
+                source.source if source else "-",
+            ]
+        )
     return Sheet([("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)], rows)
 
 

@@ -37,29 +37,49 @@ def add_parser(actions: Any) -> None:
     """Add this action to the parser of `simhw workloads`."""
     parser = actions.add_parser(
         "matrix",
-        help="techniques x machines: speed-up and energy against the uncompressed model, with accuracy, as table and heat map",
-        description="Train techniques and their uncompressed models, capture a step of each, run it on the simulated machines, predict "
-        "the full-size networks on the devices, and write the cross table.  Runs that lie in --runs already are not trained again.",
+        help="techniques x machines: speed-up and energy against the uncompressed model, with accuracy, as table and "
+        "heat map",
+        description="Train techniques and their uncompressed models, capture a step of each, run it on the simulated "
+        "machines, predict "
+        "the full-size networks on the devices, and write the cross table.  Runs that lie in --runs already are not "
+        "trained again.",
         epilog="Example: simhw workloads matrix lrd gqkva-mqa --runs runs --out reports/mine",
     )
     parser.add_argument(
-        "workloads", metavar="NAME", nargs="*", help="techniques of `simhw workloads list` (default: all that have a baseline)"
+        "workloads",
+        metavar="NAME",
+        nargs="*",
+        help="techniques of `simhw workloads list` (default: all that have a baseline)",
     )
-    parser.add_argument("--runs", metavar="FOLDER", default="runs", help="where traces and records are kept (default: %(default)s)")
     parser.add_argument(
-        "--out", metavar="STEM", default="reports/workloads_matrix", help="files are written with .csv, .md and .png (default: %(default)s)"
+        "--runs", metavar="FOLDER", default="runs", help="where traces and records are kept (default: %(default)s)"
     )
-    parser.add_argument("--scale", choices=("smoke", "full"), default="full", help="of the trainings (default: %(default)s)")
-    parser.add_argument("--max-bytes", metavar="SIZE", type=size_in_bytes, default=16_000_000, help="of a trace file (default: 16MB)")
+    parser.add_argument(
+        "--out",
+        metavar="STEM",
+        default="reports/workloads_matrix",
+        help="files are written with .csv, .md and .png (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scale", choices=("smoke", "full"), default="full", help="of the trainings (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-bytes", metavar="SIZE", type=size_in_bytes, default=16_000_000, help="of a trace file (default: 16MB)"
+    )
     parser.add_argument(
         "--capture-batch",
         metavar="N",
         type=int,
         default=4,
-        help="samples that the captured step takes; it is simulated for the batch that was trained with (default: %(default)s)",
+        help="samples that the captured step takes; it is simulated for the batch that was trained with (default: "
+        "%(default)s)",
     )
-    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="workloads at a time, a process each (default: %(default)s)")
-    parser.add_argument("--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them")
+    parser.add_argument(
+        "--jobs", metavar="N", type=int, default=1, help="workloads at a time, a process each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of trainings and of what is held of traces (default: 0)")
     parser.set_defaults(execute=execute)
 
@@ -103,7 +123,9 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         folder.mkdir(exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        raise WorkloadError(f"--runs {quoted(arguments.runs)}: cannot be made a folder: {reason(error)}; name one that can") from None
+        raise WorkloadError(
+            f"--runs {quoted(arguments.runs)}: cannot be made a folder: {reason(error)}; name one that can"
+        ) from None
     settings = _Settings(
         folder,
         arguments.scale,
@@ -123,7 +145,9 @@ def execute(arguments: argparse.Namespace) -> int:
         if to_train and settings.scale == "full":
             training.announce_trainings(to_train)
         done = _in_processes(measured, names, arguments.jobs)
-    frame = table(rows, {name: costs for name, (_, costs) in done.items()}, {name: record for name, (record, _) in done.items()})
+    frame = table(
+        rows, {name: costs for name, (_, costs) in done.items()}, {name: record for name, (record, _) in done.items()}
+    )
     headings = Headings(f"What compression pays on which hardware ({arguments.scale} scale)", MACHINES)
     stem = Path(arguments.out)
     write_frame(frame, f"{stem}.csv")
@@ -131,7 +155,9 @@ def execute(arguments: argparse.Namespace) -> int:
     told = {row.name: (f"{row.headline} ({row.paper})", f"{row.model} on {row.dataset}") for row in rows}
     with replacing(f"{stem}.md") as temporary:
         temporary.write_text(
-            matrix_page(frame, headings, [f"{name}: {value}" for name, value in _facts(settings)], f"{stem.name}.png", told)
+            matrix_page(
+                frame, headings, [f"{name}: {value}" for name, value in _facts(settings)], f"{stem.name}.png", told
+            )
         )
     show(*facts(_facts(settings)), "")
     for row in rows:
@@ -163,7 +189,9 @@ def _in_processes(work: "Callable[[str], Measured]", names: "list[str]", jobs: i
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(work, name): name for name in names}
         try:
-            done = {futures[future]: future.result() for future in track(as_completed(futures), "workloads", len(futures))}
+            done = {
+                futures[future]: future.result() for future in track(as_completed(futures), "workloads", len(futures))
+            }
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -201,7 +229,12 @@ def _run(settings: _Settings) -> "Run":
 
 def _options(row: "Workload", settings: _Settings) -> dict[str, Any]:
     """All that shapes a run and its trace."""
-    captured = {"steps": f"{row.captured}:late", "capture_batch": settings.samples, "max_bytes": settings.max_bytes, "nonfinite": "error"}
+    captured = {
+        "steps": f"{row.captured}:late",
+        "capture_batch": settings.samples,
+        "max_bytes": settings.max_bytes,
+        "nonfinite": "error",
+    }
     return training.options_of(row, _run(settings)) | captured
 
 
@@ -226,12 +259,17 @@ def _train(row: "Workload", settings: _Settings, others: "Sequence[Workload]") -
     from simhw.capture.steps import LATE, StepCapture, Wanted
     from workloads.matrix import record_path, trace_path
 
-    options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {"max_bytes": settings.max_bytes}
-    observer = StepCapture([Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options, settings.samples)
+    options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {
+        "max_bytes": settings.max_bytes
+    }
+    observer = StepCapture(
+        [Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options, settings.samples
+    )
     run = _run(settings)
     run.observer = observer
     training.train(row, run, settings.quiet, () if settings.quiet else others)
-    # Last, with the trace's hash: a run that is stopped before leaves an old record, or none, that does not fit the trace.
+    # Last, with the trace's hash: a run that is stopped before leaves an old record, or none, that does not fit the
+    # trace.
     training.describe(run.record, _options(row, settings), settings.command, observer)
     run.record.write(record_path(settings.folder, row.name))
 
@@ -248,16 +286,23 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
         ("command", settings.command),
         ("date", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"),
         ("versions", f"simhw {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
-        ("trainings", f"{settings.scale} scale, seed {settings.seed}, one thread each; a run of one seed: scores move by a point or so"),
+        (
+            "trainings",
+            f"{settings.scale} scale, seed {settings.seed}, one thread each; a run of one seed: scores move by a "
+            "point or so",
+        ),
         (
             "simulated machines",
-            f"run the last step of the phase that stands for the technique, captured on {settings.samples} samples and grown to the batch "
-            f"that trained; a trace is whole where that fits {settings.max_bytes / 1e6:g} MB, otherwise a sample, and ± its 95% interval; "
+            f"run the last step of the phase that stands for the technique, captured on {settings.samples} samples "
+            "and grown to the batch "
+            f"that trained; a trace is whole where that fits {settings.max_bytes / 1e6:g} MB, otherwise a sample, "
+            "and ± its 95% interval; "
             "memories included",
         ),
         (
             "V100, Ascend 910, Ascend 310",
-            "rooflines of the full-size network with the same technique, by shapes alone; training as amp, inference in fp16",
+            "rooflines of the full-size network with the same technique, by shapes alone; training as amp, inference "
+            "in fp16",
         ),
     ]
 

@@ -36,14 +36,18 @@ class Request:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that both commands take."""
     parser.add_argument(
-        "--trace", metavar="TRACE", required=True, help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces"
+        "--trace",
+        metavar="TRACE",
+        required=True,
+        help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces",
     )
     parser.add_argument(
         "--pe",
         metavar="MACHINE",
         action="append",
         required=True,
-        help="a name of `simhw machine list` or a .yaml file, maybe with overrides: fpraker:pe.oob_threshold=9,tile.rows=4; repeatable",
+        help="a name of `simhw machine list` or a .yaml file, maybe with overrides: "
+        "fpraker:pe.oob_threshold=9,tile.rows=4; repeatable",
     )
     parser.add_argument(
         "--set",
@@ -52,27 +56,46 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a value of every --pe that has it (not of baselines); may be repeated",
     )
-    parser.add_argument("--baseline", metavar="MACHINE", help="compare with this machine, not with the one that the machine's file names")
+    parser.add_argument(
+        "--baseline",
+        metavar="MACHINE",
+        help="compare with this machine, not with the one that the machine's file names",
+    )
     parser.add_argument(
         "--memory",
         choices=("modelled", "ideal"),
-        help="ideal: memories cost no time and no energy, of machines and baselines (default: as the machine's file says)",
+        help="ideal: memories cost no time and no energy, of machines and baselines (default: as the machine's file "
+        "says)",
     )
     parser.add_argument(
-        "--batch", metavar="N", type=int, help="grow the step to N images by repeating the captured ones; weights are not repeated"
+        "--batch",
+        metavar="N",
+        type=int,
+        help="grow the step to N images by repeating the captured ones; weights are not repeated",
     )
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--sample", metavar="SHARE", type=float, help="simulate a random share of the tile passes, such as 0.02")
     amount.add_argument(
-        "--exact", action="store_true", help="simulate every tile pass (default: where that takes under about a minute, else to ±1%%)"
+        "--sample", metavar="SHARE", type=float, help="simulate a random share of the tile passes, such as 0.02"
+    )
+    amount.add_argument(
+        "--exact",
+        action="store_true",
+        help="simulate every tile pass (default: where that takes under about a minute, else to ±1%%)",
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="which random sample (default: 0)")
     parser.add_argument(
-        "--nonfinite", choices=("error", "zero"), default="error", help="what NaN and infinity in the trace become (default: error)"
+        "--nonfinite",
+        choices=("error", "zero"),
+        default="error",
+        help="what NaN and infinity in the trace become (default: error)",
     )
-    parser.add_argument("--check", action="store_true", help="replay every pass step by step, compare cycles, counters, outputs (slow)")
+    parser.add_argument(
+        "--check", action="store_true", help="replay every pass step by step, compare cycles, counters, outputs (slow)"
+    )
     parser.add_argument("--workers", metavar="N", type=int, help="threads (default: one per processor core)")
-    parser.add_argument("--out", metavar="FILE", help="write a row per machine, layer and operation to a .csv, .json or .parquet file")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write a row per machine, layer and operation to a .csv, .json or .parquet file"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw the result to a .png, .svg or .pdf file")
     parser.add_argument("--per-layer", action="store_true", help="add a table of every layer and operation")
 
@@ -109,7 +132,8 @@ def checked(arguments: argparse.Namespace) -> Request:
     whole = [layer for layer in trace.layers for operation in layer.operations if operation not in layer.blocks]
     if amount and trace.sampled and (arguments.exact or not whole):
         raise SimhwError(
-            f"{amount}: {trace.path} holds a sample of its products, which is simulated whole; leave {amount} out, or capture a whole trace"
+            f"{amount}: {trace.path} holds a sample of its products, which is simulated whole; leave {amount} out, "
+            "or capture a whole trace"
         )
     if arguments.batch is not None:
         growth(trace, arguments.batch)
@@ -138,7 +162,8 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
 def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: Callable[[str], None]) -> list[str]:
     """Write what `--out` and `--plot` ask for, and give a line on each file.
 
-    Call it before anything is printed: the reader of a pipe may leave early, and the files are to be written all the same.
+    Call it before anything is printed: the reader of a pipe may leave early, and the files are to be written all the
+    same.
     """
     from simhw.results import Comparison
 
@@ -152,7 +177,9 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
     return lines
 
 
-def _machines(texts: list[str], settings: list[str], baseline: str | None, memory: str | None) -> "list[tuple[Machine, Machine | None]]":
+def _machines(
+    texts: list[str], settings: list[str], baseline: str | None, memory: str | None
+) -> "list[tuple[Machine, Machine | None]]":
     from simhw.dotted import leaf_names
     from simhw.machine import baseline_of, load_machine
     from simhw.overrides import meant, parse_overrides, resolve, resolved, split_machine
@@ -197,6 +224,7 @@ def _memory_model(machine: "Machine", memory: str | None) -> dict[str, Any]:
     """
     if machine.values.memory is None and memory == "modelled":
         raise SimhwError(
-            f"--memory modelled: the file of {machine.name} has no memory section; extend a machine that has one, such as fpraker"
+            f"--memory modelled: the file of {machine.name} has no memory section; extend a machine that has one, "
+            "such as fpraker"
         )
     return {"memory.model": memory} if memory is not None and machine.values.memory is not None else {}

@@ -8,7 +8,9 @@ from simhw.errors import SimhwError
 
 
 class _Once(argparse._StoreAction):
-    """Stores a value, and refuses a second one: the last of two would be used, and the other one forgotten in silence."""
+    """Stores a value, and refuses a second one: the last of two would be used, and the other one forgotten
+    in silence.
+    """
 
     def __call__(
         self,

@@ -1,4 +1,6 @@
-"""`simhw roofline ranks`: low-rank decomposition for a device: latency against rank, the ranks that suit it, the layers that pay."""
+"""`simhw roofline ranks`: low-rank decomposition for a device: latency against rank, the ranks that suit it, the layers
+that pay.
+"""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -21,22 +23,31 @@ def add_parser(actions: Any) -> None:
     parser = actions.add_parser(
         "ranks",
         help="ranks and layers of a low-rank decomposition that pay on a device",
-        description="Predict what low-rank decomposition gains on a device: vanilla, with ranks that suit it, and with the layers that "
+        description="Predict what low-rank decomposition gains on a device: vanilla, with ranks that suit it, and "
+        "with the layers that "
         "pay.  With --layer: latency against rank, the staircase.",
-        epilog="Example: simhw roofline ranks --model resnet50 --device ascend910 --layer layer4.1.conv2 --plot staircase.png",
+        epilog="Example: simhw roofline ranks --model resnet50 --device ascend910 --layer layer4.1.conv2 --plot "
+        "staircase.png",
     )
     add_network_options(parser)
     add_run_options(parser)
-    parser.add_argument("--compression", metavar="X", type=float, default=2.0, help="how many times fewer weights (default: 2)")
+    parser.add_argument(
+        "--compression", metavar="X", type=float, default=2.0, help="how many times fewer weights (default: 2)"
+    )
     parser.add_argument("--layer", metavar="NAME", help="one layer: its latency against its rank")
     parser.add_argument(
         "--budget",
         metavar="KIND=X",
-        help="of the choice of layers: removed=0.2 (share of all parameters that may go), parameters=20e6 (that may stay), "
+        help="of the choice of layers: removed=0.2 (share of all parameters that may go), parameters=20e6 (that may "
+        "stay), "
         "energy=0.01 (share of the weights' energy that may go; needs --trace)",
     )
-    parser.add_argument("--out", metavar="FILE", help="write a row per layer, or per rank of --layer, to a .csv, .json or .parquet file")
-    parser.add_argument("--plot", metavar="FILE", help="draw latency against rank of --layer to a .png, .svg or .pdf file")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write a row per layer, or per rank of --layer, to a .csv, .json or .parquet file"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw latency against rank of --layer to a .png, .svg or .pdf file"
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -54,7 +65,9 @@ def execute(arguments: argparse.Namespace) -> int:
         if path:
             check_target(path, suffixes)
     if 0 < arguments.compression < 1:
-        raise SimhwError(f"--compression {arguments.compression:g}: that is more weights, not fewer; give a number of at least 1")
+        raise SimhwError(
+            f"--compression {arguments.compression:g}: that is more weights, not fewer; give a number of at least 1"
+        )
     network = chosen_network(arguments)
     device = chosen_device(arguments.device, arguments.set)
     run = chosen_run(arguments, device, network)
@@ -82,7 +95,9 @@ def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer
     known = {layer.name: layer for layer in _decomposable_layers(network)}
     if arguments.layer not in known:
         published = ", ".join(layer.name for layer in decomposable(network))
-        raise ShapeError(f"{network.name} has no layer {arguments.layer!r} that can be decomposed; there are {published}")
+        raise ShapeError(
+            f"{network.name} has no layer {arguments.layer!r} that can be decomposed; there are {published}"
+        )
     layer = known[arguments.layer]
     _announce([layer], full_rank(layer), timer)
     frame = rank_latency(layer, range(1, full_rank(layer) + 1), timer.device, timer.run)
@@ -94,7 +109,10 @@ def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer
     kept = f"rank {choice.rank}" if choice.rank is not None else "the whole layer: no factors are faster"
     lines: list[str | Sheet] = [f"whole    {choice.original_seconds * 1e3:,.4g} ms", f"vanilla  {vanilla}"]
     if choice.vanilla_rank is not None:
-        lines.append(f"chosen   {kept}; the cheap side of the largest step below the vanilla rank: {choice.seconds * 1e3:,.4g} ms")
+        lines.append(
+            f"chosen   {kept}; the cheap side of the largest step below the vanilla rank: "
+            f"{choice.seconds * 1e3:,.4g} ms"
+        )
     lines.append(staircase_sheet(frame))
     if arguments.out:
         write_frame(frame, arguments.out)
@@ -127,7 +145,11 @@ def _decomposable_layers(network: "Network") -> "list[Conv | Linear]":
     """Every layer with factors, those that the published tables leave whole too."""
     from simhw.roofline.layers import Conv, Linear
 
-    return [layer for layer in network.layers if isinstance(layer, Linear) or (isinstance(layer, Conv) and layer.groups == 1)]
+    return [
+        layer
+        for layer in network.layers
+        if isinstance(layer, Linear) or (isinstance(layer, Conv) and layer.groups == 1)
+    ]
 
 
 def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer") -> "list[str | Sheet]":
@@ -145,7 +167,9 @@ def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTim
     layers = decomposable(network)
     # Layers of one shape are timed once.
     shapes = list({replace(layer, name=""): layer for layer in layers}.values())
-    _announce(shapes, sum((highest_rank(layer, 4 / 3) or 0) - (highest_rank(layer, 4.0) or 0) for layer in shapes), timer)
+    _announce(
+        shapes, sum((highest_rank(layer, 4 / 3) or 0) - (highest_rank(layer, 4.0) or 0) for layer in shapes), timer
+    )
     for layer in track(layers, "timing ranks", len(layers)):
         # The timer remembers: what follows asks for the same ranks again.
         options(layer, timer, removed_share(network))
@@ -198,7 +222,9 @@ def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | 
     except ValueError:
         amount = -1.0
     if kind not in BUDGETS or not 0 <= amount < float("inf"):
-        raise SimhwError(f"--budget {quoted(arguments.budget)[1:-1]}: give {'=X, '.join(BUDGETS)}=X with a number of at least 0")
+        raise SimhwError(
+            f"--budget {quoted(arguments.budget)[1:-1]}: give {'=X, '.join(BUDGETS)}=X with a number of at least 0"
+        )
     if kind != "parameters" and amount > 1:
         raise SimhwError(f"--budget {kind}={amount:g}: a share is at most 1; 20% is {kind}=0.2")
     if kind == "parameters":
@@ -221,5 +247,7 @@ def _weights(path: str) -> dict[str, Any]:
 
     layers = [layer for layer in load_trace(path).layers if layer.holds("w")]
     if not layers:
-        raise SimhwError(f"{path}: a sample holds no whole weights; --budget energy needs a trace that was captured whole")
+        raise SimhwError(
+            f"{path}: a sample holds no whole weights; --budget energy needs a trace that was captured whole"
+        )
     return {layer.name: to_float32(layer.source("w").read()) for layer in layers}

@@ -1,4 +1,6 @@
-"""`simhw roofline`: how long a network's step takes on a V100 or an Ascend by shapes alone, layer by layer, and what binds it."""
+"""`simhw roofline`: how long a network's step takes on a V100 or an Ascend by shapes alone, layer by layer, and what
+binds it.
+"""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -19,14 +21,19 @@ def add_parser(commands: Any) -> None:
         "roofline",
         help="predict a network's step on a V100 or an Ascend, by shapes alone",
         description="Predict how long a step of a network takes on a device, layer by layer, and what binds it.",
-        epilog="Example: simhw roofline --model resnet50 --device v100 --precision amp --batch 128 --mode training --plot roofline.png",
+        epilog="Example: simhw roofline --model resnet50 --device v100 --precision amp --batch 128 --mode training "
+        "--plot roofline.png",
     )
     add_network_options(parser)
     add_run_options(parser)
     parser.add_argument(
-        "--compare", metavar="OTHER", help="a second device, model or layer list: the same step with it instead, and the speed-up"
+        "--compare",
+        metavar="OTHER",
+        help="a second device, model or layer list: the same step with it instead, and the speed-up",
     )
-    parser.add_argument("--per-layer", action="store_true", help=f"a row per layer (default: the {MOST_LAYERS} that take longest)")
+    parser.add_argument(
+        "--per-layer", action="store_true", help=f"a row per layer (default: the {MOST_LAYERS} that take longest)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write a row per operator to a .csv, .json or .parquet file")
     parser.add_argument("--plot", metavar="FILE", help="draw the roofline to a .png, .svg or .pdf file")
     parser.set_defaults(execute=execute)
@@ -89,7 +96,14 @@ def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
 
 def _told(each: "Estimate", most: int | None) -> "list[Any]":
     from simhw.cli.terminal import facts
-    from simhw.report.roofline_tables import caution_lines, estimate_facts, kind_sheet, layer_sheet, limit_line, phase_sheet
+    from simhw.report.roofline_tables import (
+        caution_lines,
+        estimate_facts,
+        kind_sheet,
+        layer_sheet,
+        limit_line,
+        phase_sheet,
+    )
 
     lines: list[Any] = [*facts(estimate_facts(each)), *caution_lines(each.cautions), kind_sheet(each), limit_line(each)]
     if each.run.mode == "training":

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which network."""
     network = parser.add_mutually_exclusive_group()
-    network.add_argument("--model", metavar="NAME", help="a network that comes with simhw; `simhw roofline --model list` names them")
+    network.add_argument(
+        "--model", metavar="NAME", help="a network that comes with simhw; `simhw roofline --model list` names them"
+    )
     network.add_argument("--layers", metavar="FILE", help="a layer list: .yaml, .csv, or a SCALE-Sim topology")
     network.add_argument("--trace", metavar="TRACE", help="the product layers of a trace, by their shapes")
-    parser.add_argument("--sequence", metavar="N", type=int, help="tokens of a sample (transformers; default: as the layer list has it)")
+    parser.add_argument(
+        "--sequence", metavar="N", type=int, help="tokens of a sample (transformers; default: as the layer list has it)"
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +32,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default="v100",
         help="a device of `simhw machine list` or a .yaml file, maybe with overrides (default: v100)",
     )
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the device; may be repeated")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a value of the device; may be repeated",
+    )
     parser.add_argument("--mode", choices=("training", "inference"), default="training", help="default: training")
     parser.add_argument(
-        "--precision", choices=("fp32", "amp", "fp16", "int8"), help="default: amp for training, fp16 for inference; amp keeps fp32 weights"
+        "--precision",
+        choices=("fp32", "amp", "fp16", "int8"),
+        help="default: amp for training, fp16 for inference; amp keeps fp32 weights",
     )
-    parser.add_argument("--batch", metavar="N", type=int, help="samples of a step (default: as the trace or topology has it, else 32)")
+    parser.add_argument(
+        "--batch", metavar="N", type=int, help="samples of a step (default: as the trace or topology has it, else 32)"
+    )
     parser.add_argument(
         "--fusion",
         choices=("eager", "fused"),
@@ -57,11 +71,15 @@ def chosen_network(arguments: argparse.Namespace) -> "Network":
         from simhw.trace.format import load_trace
 
         if arguments.sequence is not None:
-            raise SimhwError("--sequence sets a size of a layer list; the layers of a --trace are as they were captured")
+            raise SimhwError(
+                "--sequence sets a size of a layer list; the layers of a --trace are as they were captured"
+            )
         return network_from_trace(load_trace(arguments.trace))
     name = arguments.model if arguments.model is not None else arguments.layers
     if name is None:
-        raise SimhwError("no network: give --model, --layers or --trace; `simhw roofline --model list` names the models")
+        raise SimhwError(
+            "no network: give --model, --layers or --trace; `simhw roofline --model list` names the models"
+        )
     return load_network(name, sequence=arguments.sequence)
 
 
@@ -74,7 +92,9 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
     name, own = split_machine(text)
     names = leaf_names(load_device(name).values.model_dump())
     # A device's own overrides come last and so prevail, whichever way they are named.
-    chosen = {resolve(key, names, name): value for given in (parse_overrides(settings), own) for key, value in given.items()}
+    chosen = {
+        resolve(key, names, name): value for given in (parse_overrides(settings), own) for key, value in given.items()
+    }
     return load_device(name, **chosen)
 
 

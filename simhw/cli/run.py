@@ -43,10 +43,14 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
     results = simulated(arguments, request)
-    written = write_files(arguments, results, partial(_plot, request, results)) + timeline.write(arguments, request, results)
+    written = write_files(arguments, results, partial(_plot, request, results)) + timeline.write(
+        arguments, request, results
+    )
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
-        show("", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each))
+        show(
+            "", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each)
+        )
         show(*each.compute_cautions)
         if has_memories(each):
             show(time_sheet(each), energy_sheet(each), *memory_explanation(each), *each.memory_cautions)

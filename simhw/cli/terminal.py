@@ -17,8 +17,8 @@ NARROWEST_TEXT = 24
 def show(*what: "str | Sheet") -> None:
     """Print lines and sheets to standard output.
 
-    A pipe or file gets every row and line whole.  On a terminal text is folded to its width, numbers never: a sheet with
-    many of them may be wider.
+    A pipe or file gets every row and line whole.  On a terminal text is folded to its width, numbers never: a sheet
+    with many of them may be wider.
     """
     from rich.console import Console
     from rich.text import Text
@@ -45,7 +45,9 @@ def _table(sheet: "Sheet") -> "Table":
     for index, (heading, number) in enumerate(sheet.columns):
         longest = max([len(heading), *(len(row[index]) for row in sheet.rows)])
         least = longest if number else min(longest, max(len(heading), NARROWEST_TEXT))
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=least)
+        table.add_column(
+            heading, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=least
+        )
     for index, row in enumerate(sheet.rows):
         last = index == len(sheet.rows) - 1
         table.add_row(*(Text(printable(cell)) for cell in row), style="bold" if sheet.total_last and last else "")

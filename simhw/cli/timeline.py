@@ -1,4 +1,6 @@
-"""`simhw run --timeline`: one operation of the step as a timeline (.json), or the lanes of one of its tile passes (.vcd)."""
+"""`simhw run --timeline`: one operation of the step as a timeline (.json), or the lanes of one of its tile passes
+(.vcd).
+"""
 
 import argparse
 from difflib import get_close_matches
@@ -29,9 +31,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of one layer and operation: what tiles, DMA and DRAM channels did as a Perfetto trace (.json), "
         "or the lanes of one tile pass as a waveform (.vcd)",
     )
-    parser.add_argument("--timeline-layer", metavar="NAME", help="which layer (default: with the operation that takes longest)")
-    parser.add_argument("--timeline-operation", choices=OPERATIONS, help="which operation (default: the one that takes longest)")
-    parser.add_argument("--timeline-pass", metavar="N", type=int, help="which tile pass the .vcd shows, numbered from 0 (default: 0)")
+    parser.add_argument(
+        "--timeline-layer", metavar="NAME", help="which layer (default: with the operation that takes longest)"
+    )
+    parser.add_argument(
+        "--timeline-operation", choices=OPERATIONS, help="which operation (default: the one that takes longest)"
+    )
+    parser.add_argument(
+        "--timeline-pass", metavar="N", type=int, help="which tile pass the .vcd shows, numbered from 0 (default: 0)"
+    )
 
 
 def check(arguments: argparse.Namespace, request: Request) -> None:
@@ -80,7 +88,9 @@ def _check_operation(trace: "Trace", layer: str | None, operation: str | None) -
     if not ran:
         raise TraceError(f"--timeline-layer: {where}: training ran no operation{of_layer}")
     if operation not in (None, *ran):
-        raise TraceError(f"--timeline-operation: {where}: training ran no {operation}{of_layer}; it ran {', '.join(ran)}")
+        raise TraceError(
+            f"--timeline-operation: {where}: training ran no {operation}{of_layer}; it ran {', '.join(ran)}"
+        )
 
 
 def _check_pass(arguments: argparse.Namespace, request: Request, machine: "Machine") -> None:
@@ -89,7 +99,10 @@ def _check_pass(arguments: argparse.Namespace, request: Request, machine: "Machi
         return
     layer, operation = arguments.timeline_layer, arguments.timeline_operation
     if layer is None or operation is None:
-        raise SimhwError("--timeline-pass: numbers the tile passes of one operation; give --timeline-layer and --timeline-operation too")
+        raise SimhwError(
+            "--timeline-pass: numbers the tile passes of one operation; give --timeline-layer and "
+            "--timeline-operation too"
+        )
     from simhw.report.waveform import one_pass
 
     one_pass(request.trace, layer, operation, machine, arguments.timeline_pass)
@@ -109,12 +122,18 @@ def write(arguments: argparse.Namespace, request: Request, results: "list[Result
     cost = timeline(request.trace, results[0], shown.layer, cast("Operation", shown.operation), LIMIT)
     written = write_timeline(path, cost, results[0], shown.layer, shown.operation, LIMIT)
     end_us = shown.cost.overall_time_s * 1e6
-    cut = f"; cut after {written.complete_ns / 1e3:.4g} us, the limit of a file" if written.complete_ns < float("inf") else ""
+    cut = (
+        f"; cut after {written.complete_ns / 1e3:.4g} us, the limit of a file"
+        if written.complete_ns < float("inf")
+        else ""
+    )
     events = f"{written.events:,} events in {end_us:.4g} us{cut}"
     return [f"timeline of {shown.operation} of {shown.layer} written to {path} (open it at ui.perfetto.dev): {events}"]
 
 
-def _write_waveform(arguments: argparse.Namespace, request: Request, results: "Results", shown: "OperationResult") -> str:
+def _write_waveform(
+    arguments: argparse.Namespace, request: Request, results: "Results", shown: "OperationResult"
+) -> str:
     from simhw.report.waveform import one_pass, write_waveform
 
     path, number = arguments.timeline, arguments.timeline_pass or 0
@@ -128,7 +147,9 @@ def _write_waveform(arguments: argparse.Namespace, request: Request, results: "R
 def _shown(arguments: argparse.Namespace, results: "Results") -> "OperationResult":
     """The operation that takes longest, of those that the options leave."""
     layer, operation = arguments.timeline_layer, arguments.timeline_operation
-    fitting = [each for each in results.operations if layer in (None, each.layer) and operation in (None, each.operation)]
+    fitting = [
+        each for each in results.operations if layer in (None, each.layer) and operation in (None, each.operation)
+    ]
     return max(fitting, key=lambda each: each.cost.overall_cycles)
 
 

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 STATISTICS_LEGEND = (
-    "terms: signed powers of two per value (NAF; zeros count 0).  BDC, mask: size after exponent base-delta or zero-mask "
+    "terms: signed powers of two per value (NAF; zeros count 0).  BDC, mask: size after exponent base-delta or "
+    "zero-mask "
     "compression.  e: exponents of the finite non-zero values (power of two)."
 )
 
 
 def size_in_bytes(text: str) -> int:
-    """A size such as ``12MB`` (decimal), ``12MiB`` (binary) or ``12000000``, in bytes; raises ArgumentTypeError for others."""
+    """A size such as ``12MB`` (decimal), ``12MiB`` (binary) or ``12000000``, in bytes; raises ArgumentTypeError for
+    others.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     if not match or match[2].upper() not in SIZE_UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write 12MB, 12MiB or a number of bytes")
@@ -38,9 +41,14 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     common = Parser(add_help=False)
-    common.add_argument("trace", metavar="TRACE", help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces")
     common.add_argument(
-        "--nonfinite", choices=("error", "zero"), default="error", help="what reading does with NaN and infinity (default: error)"
+        "trace", metavar="TRACE", help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces"
+    )
+    common.add_argument(
+        "--nonfinite",
+        choices=("error", "zero"),
+        default="error",
+        help="what reading does with NaN and infinity (default: error)",
     )
 
     info = actions.add_parser("info", parents=[common], help="where the trace comes from, and its layers")
@@ -49,15 +57,23 @@ def add_parser(commands: Any) -> None:
     validate = actions.add_parser("validate", parents=[common], help="read everything and check it")
     validate.set_defaults(execute=_validate)
 
-    stats = actions.add_parser("stats", parents=[common], help="zeros, terms, exponents and compressed sizes of every tensor")
+    stats = actions.add_parser(
+        "stats", parents=[common], help="zeros, terms, exponents and compressed sizes of every tensor"
+    )
     stats.add_argument("--out", metavar="FILE", help="write the table to a .csv, .json or .parquet file")
     stats.add_argument("--plot", metavar="FILE", help="draw it to a .png, .svg or .pdf file")
     stats.set_defaults(execute=_stats)
 
-    sample = actions.add_parser("sample", parents=[common], help="write a small trace of random blocks of each operation's product")
+    sample = actions.add_parser(
+        "sample", parents=[common], help="write a small trace of random blocks of each operation's product"
+    )
     sample.add_argument("--out", metavar="FILE", required=True, help="the .npz file to write, compressed")
     sample.add_argument(
-        "--max-bytes", metavar="SIZE", type=size_in_bytes, default="12MB", help="largest size of the sample (default: 12MB)"
+        "--max-bytes",
+        metavar="SIZE",
+        type=size_in_bytes,
+        default="12MB",
+        help="largest size of the sample (default: 12MB)",
     )
     sample.add_argument("--seed", type=int, default=0, help="which random sample (default: 0)")
     sample.set_defaults(execute=_sample)
@@ -89,8 +105,14 @@ def _info(arguments: argparse.Namespace) -> int:
     from simhw.trace.recomputation import RECORD, recomputed_share
 
     trace = _load(arguments)
-    values = {field.name: getattr(trace.metadata, field.name) for field in fields(trace.metadata) if field.name != "extra"}
-    told: dict[str, object] = {"file": trace.path, "size": _size(Path(trace.path).stat().st_size), "hash": trace_hash(trace.path)}
+    values = {
+        field.name: getattr(trace.metadata, field.name) for field in fields(trace.metadata) if field.name != "extra"
+    }
+    told: dict[str, object] = {
+        "file": trace.path,
+        "size": _size(Path(trace.path).stat().st_size),
+        "hash": trace_hash(trace.path),
+    }
     told |= {name.replace("_", " "): value for name, value in values.items() if value not in ("", None)}
     told |= trace.metadata.extra
     if RECORD in told:
@@ -104,7 +126,10 @@ def _info(arguments: argparse.Namespace) -> int:
         operations = "all three" if layer.operations == OPERATIONS else ", ".join(layer.operations)
         rows.append([layer.name, layer.kind, _geometry(layer.geometry), *_shapes(layer), operations, _held(layer)])
     headings = ["layer", "kind", "geometry", "A", "W", "G", "operations", "held"]
-    show(*facts([(name, str(value)) for name, value in told.items()]), Sheet([(heading, False) for heading in headings], rows))
+    show(
+        *facts([(name, str(value)) for name, value in told.items()]),
+        Sheet([(heading, False) for heading in headings], rows),
+    )
     return 0
 
 
@@ -189,7 +214,13 @@ def _statistics_sheet(frame: "pd.DataFrame") -> "Sheet":
     for row in frame.to_dict("records"):
         sizes = ["-" if pd.isna(row[key]) else f"{row[key] / row['bytes']:.1%}" for key in compressed.values()]
         percentiles = ["-" if pd.isna(row[key]) else str(row[key]) for key in exponents.values()]
-        numbers = [f"{row['zero_fraction']:.1%}", f"{row['terms_per_value']:.2f}", *sizes, *percentiles, str(row["nonfinite"])]
+        numbers = [
+            f"{row['zero_fraction']:.1%}",
+            f"{row['terms_per_value']:.2f}",
+            *sizes,
+            *percentiles,
+            str(row["nonfinite"]),
+        ]
         rows.append([row["layer"], row["tensor"], row["shape"], *numbers])
     columns = [("layer", False), ("", True), ("shape", False)]
     columns += [(heading, True) for heading in ("zeros", "terms", *compressed, *exponents, "NaN/Inf")]
@@ -210,6 +241,10 @@ def _sample(arguments: argparse.Namespace) -> int:
     sample = sample_trace(trace, arguments.max_bytes, arguments.seed)
     write_trace(sample, arguments.out, compress=True)
     blocks = sum(len(cells) for layer in sample.layers for cells in layer.blocks.values())
-    what = f"{blocks} blocks of {len(sample.layers)} layers" if sample.sampled else "the whole trace, which is small enough"
+    what = (
+        f"{blocks} blocks of {len(sample.layers)} layers"
+        if sample.sampled
+        else "the whole trace, which is small enough"
+    )
     show(f"{arguments.out}: {_size(Path(arguments.out).stat().st_size)}, {what}")
     return 0

@@ -23,28 +23,57 @@ def add_options(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument(
         "--steps",
         metavar="LIST",
-        help="numbers, `early` and `late`, with commas; of another phase than the one that stands for the technique: PHASE:NUMBER, "
+        help="numbers, `early` and `late`, with commas; of another phase than the one that stands for the technique: "
+        "PHASE:NUMBER, "
         f"PHASE:late (default: {steps})",
     )
     parser.set_defaults(default_steps=steps)
-    parser.add_argument("--scale", choices=("smoke", "full"), default="full", help="smoke: a few seconds, to see that it works")
     parser.add_argument(
-        "--max-bytes", metavar="SIZE", type=size_in_bytes, help="write samples of at most this size, such as 12MB, not whole tensors"
-    )
-    parser.add_argument("--capture-batch", metavar="N", type=int, help="take only the first N samples of the batch in captured steps")
-    parser.add_argument("--data", metavar="FOLDER", help="where the data set's files lie, if not where its package puts them")
-    parser.add_argument("--device", default="v100", help="the roofline that hardware-aware techniques ask (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights, order of samples, what is held of a trace (default: 0)")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of PyTorch; results repeat exactly only on the same number (default: %(default)s)"
-    )
-    parser.add_argument("--max-steps", metavar="N", type=int, help="stop each phase after this many steps; `late` is then the last of them")
-    parser.add_argument("--record", metavar="FILE", help="write loss curves, scores and multiply-accumulates of the phases (.json)")
-    parser.add_argument(
-        "--checkpoint", metavar="FILE", help="save a training of one phase here every 100 steps, and go on from it if it exists (.npz)"
+        "--scale", choices=("smoke", "full"), default="full", help="smoke: a few seconds, to see that it works"
     )
     parser.add_argument(
-        "--nonfinite", choices=("error", "zero", "keep"), default="error", help="what NaN and infinity in traces become (default: error)"
+        "--max-bytes",
+        metavar="SIZE",
+        type=size_in_bytes,
+        help="write samples of at most this size, such as 12MB, not whole tensors",
+    )
+    parser.add_argument(
+        "--capture-batch", metavar="N", type=int, help="take only the first N samples of the batch in captured steps"
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where the data set's files lie, if not where its package puts them"
+    )
+    parser.add_argument(
+        "--device", default="v100", help="the roofline that hardware-aware techniques ask (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of initial weights, order of samples, what is held of a trace (default: 0)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="of PyTorch; results repeat exactly only on the same number (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-steps",
+        metavar="N",
+        type=int,
+        help="stop each phase after this many steps; `late` is then the last of them",
+    )
+    parser.add_argument(
+        "--record", metavar="FILE", help="write loss curves, scores and multiply-accumulates of the phases (.json)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="save a training of one phase here every 100 steps, and go on from it if it exists (.npz)",
+    )
+    parser.add_argument(
+        "--nonfinite",
+        choices=("error", "zero", "keep"),
+        default="error",
+        help="what NaN and infinity in traces become (default: error)",
     )
 
 
@@ -121,9 +150,13 @@ def execute(arguments: argparse.Namespace) -> int:
     check_counts(arguments, "threads", "max_steps", "capture_batch")
     for option in ("steps", "max_bytes", "capture_batch"):
         if getattr(arguments, option) is not None and not arguments.capture:
-            raise WorkloadError(f"--{option.replace('_', '-')}: there is nothing to capture; give --capture FILE as well")
+            raise WorkloadError(
+                f"--{option.replace('_', '-')}: there is nothing to capture; give --capture FILE as well"
+            )
     if arguments.checkpoint and len(row.phases) > 1:
-        raise WorkloadError(f"--checkpoint: {row.name} has {len(row.phases)} phases; only a training of one can go on from a checkpoint")
+        raise WorkloadError(
+            f"--checkpoint: {row.name} has {len(row.phases)} phases; only a training of one can go on from a checkpoint"
+        )
     load_device(arguments.device)
     if arguments.record:
         check_target(arguments.record, (".json",))
@@ -156,13 +189,17 @@ def execute(arguments: argparse.Namespace) -> int:
         run.record.write(Path(arguments.record))
     for each in capture.written if capture is not None else ():
         loss = run.record.phase(each.phase).losses[each.step - 1]
-        show(f"{each.phase} step {each.step:>5}  training loss {loss:.3f}  {each.path}  {each.path.stat().st_size / 1e6:.1f} MB")
+        show(
+            f"{each.phase} step {each.step:>5}  training loss {loss:.3f}  {each.path}  "
+            f"{each.path.stat().st_size / 1e6:.1f} MB"
+        )
     show(*_summary(row, run.record))
     return 0
 
 
 def train(row: "Workload", run: "Run", quiet: bool = False, others: "Sequence[Workload]" = ()) -> None:
-    """Train a workload; where that takes minutes it is said after the first step, when all that can be refused has been.
+    """Train a workload; where that takes minutes it is said after the first step, when all that can be refused has
+    been.
 
     Where standard error is a terminal there is a bar for each phase, unless it is to be `quiet`.
 
@@ -210,7 +247,9 @@ def announce_trainings(rows: "Sequence[Workload]") -> None:
 
 
 def options_of(row: "Workload", run: "Run") -> dict[str, Any]:
-    """All that shapes what a training gives: what the user decided, and the versions, of which texts and results depend."""
+    """All that shapes what a training gives: what the user decided, and the versions, of which texts and results
+    depend.
+    """
     import platform
 
     import torch
@@ -232,7 +271,9 @@ def options_of(row: "Workload", run: "Run") -> dict[str, Any]:
 
 
 def describe(record: "Record", options: dict[str, Any], command: str, capture: "StepCapture | None") -> None:
-    """Put into the record of a run what shaped it, and the hashes of its traces: by them each is known to belong to the other."""
+    """Put into the record of a run what shaped it, and the hashes of its traces: by them each is known to belong to the
+    other.
+    """
     from simhw.trace.format import trace_hash
 
     record.about = options | {"command": command}
@@ -275,14 +316,21 @@ def _summary(row: "Workload", record: "Record") -> list[str]:
         macs = phase.step_macs / phase.batch
         lines.append(
             f"phase {phase.name}: {len(phase.losses)} steps of {phase.batch}, training loss {phase.losses[0]:.3f} to "
-            f"{sum(tail) / len(tail):.3f} (mean of the last {len(tail)}); {phase.trainable:,} of {phase.parameters:,} parameters learn, "
+            f"{sum(tail) / len(tail):.3f} (mean of the last {len(tail)}); {phase.trainable:,} of "
+            f"{phase.parameters:,} parameters learn, "
             f"{macs / 1e6:,.3g} M multiply-accumulates a sample, {phase.cpu_seconds:.1f} s of processor time"
         )
     for score in record.scores:
         shown = shown_score(score.value, score.metric)
-        lines.append(f"{score.metric} after {score.phase}: {shown} of {score.tested} held-out samples, loss {score.loss:.3f}")
+        lines.append(
+            f"{score.metric} after {score.phase}: {shown} of {score.tested} held-out samples, loss {score.loss:.3f}"
+        )
     for name, value in record.notes.items():
-        lines.append(f"{name.replace('_', ' ')}: {value:.6g}" if isinstance(value, float) else f"{name.replace('_', ' ')}: {value}")
+        lines.append(
+            f"{name.replace('_', ' ')}: {value:.6g}"
+            if isinstance(value, float)
+            else f"{name.replace('_', ' ')}: {value}"
+        )
     if row.headline:
         lines.append(f"published ({row.paper}): {row.headline}")
     return lines

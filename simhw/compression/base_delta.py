@@ -1,7 +1,8 @@
-"""Exponent base-delta compression (BDC): neighbouring channels have similar exponents, so most bits of them need not move.
+"""Exponent base-delta compression (BDC): neighbouring channels have similar exponents, so most bits of them need not
+move.
 
-A tensor of n values is cut into groups of 32 values along the channel axis; the last group of a row of channels is short
-where 32 does not divide them.  The payload is
+A tensor of n values is cut into groups of 32 values along the channel axis; the last group of a row of channels is
+short where 32 does not divide them.  The payload is
 
 1. n bytes, one per value in C order: sign in the top bit, the 7 fraction bits below it, as they are;
 2. a stream of bits, least significant first, of which the last byte is filled up with zeros.  A group of m values has
@@ -41,7 +42,9 @@ SOUND, CUT_SHORT, NOT_THE_SMALLEST = np.int64(0), np.int64(1), np.int64(2)
 
 @kernel
 def _width_code(exponents: Exponents, group: int, count: int) -> np.int64:
-    """The smallest width whose two's complement holds every delta of a group of ``count`` exponents; 7 where six bits do not."""
+    """The smallest width whose two's complement holds every delta of a group of ``count`` exponents; 7 where six bits
+    do not.
+    """
     base = exponents[group, 0]
     low, high = base, base
     # Comparisons, since Numba's min and max widen bytes, and with them the vectors.
@@ -66,8 +69,12 @@ def _width_code(exponents: Exponents, group: int, count: int) -> np.int64:
 
 
 @kernel
-def _write_groups(exponents: Exponents, packed: Words, groups: int, count: int, words: Words, position: np.int64) -> np.int64:
-    """Append ``groups`` groups of ``count`` exponents at bit ``position``; give the next.  ``packed`` is ``exponents``, eight to a word."""
+def _write_groups(
+    exponents: Exponents, packed: Words, groups: int, count: int, words: Words, position: np.int64
+) -> np.int64:
+    """Append ``groups`` groups of ``count`` exponents at bit ``position``; give the next.  ``packed`` is ``exponents``,
+    eight to a word.
+    """
     for group in range(groups):
         base, code = np.uint64(exponents[group, 0]), _width_code(exponents, group, count)
         position = append(words, position, base | (np.uint64(code) << np.uint64(BDC_BASE_BITS)), np.int64(HEADER_BITS))
@@ -92,7 +99,9 @@ def _write_groups(exponents: Exponents, packed: Words, groups: int, count: int, 
 def _read_groups(
     exponents: Exponents, packed: Words, groups: int, count: int, words: Words, position: np.int64, end: int
 ) -> tuple[np.int64, np.int64, np.int64]:
-    """Read ``groups`` groups of ``count`` exponents from bit ``position`` on; give the next, how many are sound and what stopped it."""
+    """Read ``groups`` groups of ``count`` exponents from bit ``position`` on; give the next, how many are sound and
+    what stopped it.
+    """
     for group in range(groups):
         if position + HEADER_BITS > end:
             return position, np.int64(group), CUT_SHORT
@@ -132,7 +141,9 @@ def _read_groups(
 
 @kernel
 def _write_exponents(values: BF16Array, words: Words) -> np.int64:
-    """Write the groups of ``values`` (outer, channels, inner), the first of ``words`` being 0; give the number of bits."""
+    """Write the groups of ``values`` (outer, channels, inner), the first of ``words`` being 0; give the
+    number of bits.
+    """
     outer, channels, inner = values.shape
     exponents = np.zeros((BATCH, BDC_GROUP), np.uint8)
     flat, packed = exponents.reshape(-1), exponents.view(np.uint64)
@@ -175,11 +186,15 @@ def _read_exponents(words: Words, end: int, values: BF16Array) -> tuple[np.int64
         if inner == 1:
             for left in range(0, channels, flat.size):
                 line = values[image, left : left + flat.size, 0]
-                position, sound, fault = _read_groups(exponents, packed, line.size // BDC_GROUP, BDC_GROUP, words, position, end)
+                position, sound, fault = _read_groups(
+                    exponents, packed, line.size // BDC_GROUP, BDC_GROUP, words, position, end
+                )
                 done += sound
                 if fault == SOUND and line.size % BDC_GROUP:
                     last = line.size // BDC_GROUP
-                    position, sound, fault = _read_groups(exponents[last:], packed[last:], 1, line.size % BDC_GROUP, words, position, end)
+                    position, sound, fault = _read_groups(
+                        exponents[last:], packed[last:], 1, line.size % BDC_GROUP, words, position, end
+                    )
                     done += sound
                 if fault != SOUND:
                     return position, done, fault
@@ -267,7 +282,9 @@ def decode(encoded: Encoded) -> BF16Array:
     layout, groups = _layout(encoded.shape, encoded.channel_axis)
     smallest = size + (HEADER_BITS * groups + 7) // 8
     if payload.size < smallest:
-        raise ShapeError(f"bdc payload of {payload.size:,} bytes; shape {encoded.shape} takes {smallest:,} at least; cut short?")
+        raise ShapeError(
+            f"bdc payload of {payload.size:,} bytes; shape {encoded.shape} takes {smallest:,} at least; cut short?"
+        )
     values = np.empty(size, np.uint16)
     _join(payload[:size], values)
     end = 8 * (payload.size - size)
@@ -280,10 +297,14 @@ def decode(encoded: Encoded) -> BF16Array:
             raise ShapeError(f"bdc payload ends within group {sound:,} of {groups:,}; cut short or corrupt?")
         if fault == NOT_THE_SMALLEST:
             raise ShapeError(
-                f"bdc payload is corrupt: the width of group {sound:,} of {groups:,} is not the smallest that holds its exponents"
+                f"bdc payload is corrupt: the width of group {sound:,} of {groups:,} is not the smallest that holds "
+                "its exponents"
             )
     if (bits + 7) // 8 != end // 8:
-        raise ShapeError(f"bdc payload is corrupt: its {groups:,} groups take {(bits + 7) // 8:,} bytes of the {end // 8:,} that are there")
+        raise ShapeError(
+            f"bdc payload is corrupt: its {groups:,} groups take {(bits + 7) // 8:,} bytes of the {end // 8:,} that "
+            "are there"
+        )
     if bits % 8 and int(payload[-1]) >> (bits % 8):
         raise ShapeError(f"bdc payload is corrupt: ones follow its last group, number {groups:,}")
     return shaped(values, encoded)

@@ -17,7 +17,9 @@ ALL_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 def gather(word: np.uint64, width: np.uint64) -> np.uint64:
     """The low ``width`` bits of each byte side by side; the bits above them are 0 in ``word``.  1 to 8 bits."""
     pairs = (word & np.uint64(0x00FF00FF00FF00FF)) | ((word & np.uint64(0xFF00FF00FF00FF00)) >> (np.uint64(8) - width))
-    quads = (pairs & np.uint64(0x0000FFFF0000FFFF)) | ((pairs & np.uint64(0xFFFF0000FFFF0000)) >> (np.uint64(16) - np.uint64(2) * width))
+    quads = (pairs & np.uint64(0x0000FFFF0000FFFF)) | (
+        (pairs & np.uint64(0xFFFF0000FFFF0000)) >> (np.uint64(16) - np.uint64(2) * width)
+    )
     return (quads & np.uint64(0xFFFFFFFF)) | ((quads >> np.uint64(32)) << (np.uint64(4) * width))
 
 
@@ -36,7 +38,8 @@ def spread(bits: np.uint64, width: np.uint64) -> np.uint64:
 
 @kernel
 def append(words: Words, position: np.int64, value: np.uint64, bits: np.int64) -> np.int64:
-    """Write the low ``bits`` (0 to 64) of ``value`` at bit ``position``, all later bits of that word being 0; give the next bit.
+    """Write the low ``bits`` (0 to 64) of ``value`` at bit ``position``, all later bits of that word being 0; give the
+    next bit.
 
     All of the following word is overwritten.
     """

@@ -66,7 +66,9 @@ def checked_values(values: BF16Array, channel_axis: int) -> tuple[BF16Array, int
     """
     if not isinstance(values, np.ndarray) or values.dtype != np.uint16 or not values.ndim:
         what = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        raise ShapeError(f"compression needs a uint16 array of bfloat16 bit patterns with at least one axis, not {what}")
+        raise ShapeError(
+            f"compression needs a uint16 array of bfloat16 bit patterns with at least one axis, not {what}"
+        )
     if not -values.ndim <= channel_axis < values.ndim:
         raise ShapeError(f"channel axis {channel_axis} does not exist in shape {values.shape}")
     return np.ascontiguousarray(values), channel_axis % values.ndim

@@ -133,7 +133,8 @@ def decode(encoded: Encoded) -> BF16Array:
     mask_size = (size + 7) // 8
     if payload.size < mask_size:
         raise ShapeError(
-            f"zero payload of {payload.size:,} bytes is shorter than the mask of shape {encoded.shape}, {mask_size:,} bytes; cut short?"
+            f"zero payload of {payload.size:,} bytes is shorter than the mask of shape {encoded.shape}, "
+            f"{mask_size:,} bytes; cut short?"
         )
     mask = np.zeros((size + 63) // 64, np.uint64)
     mask.view(np.uint8)[:mask_size] = payload[:mask_size]
@@ -142,7 +143,8 @@ def decode(encoded: Encoded) -> BF16Array:
     count = int(np.bitwise_count(mask).sum())
     if payload.size - mask_size != 2 * count:
         raise ShapeError(
-            f"zero payload holds {payload.size - mask_size:,} bytes of values, its mask asks for {2 * count:,}; cut short or corrupt?"
+            f"zero payload holds {payload.size - mask_size:,} bytes of values, its mask asks for {2 * count:,}; cut "
+            "short or corrupt?"
         )
     kept = np.zeros(count + 1, np.uint16)
     kept[:count].view(np.uint8)[:] = payload[mask_size:]

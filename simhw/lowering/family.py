@@ -30,12 +30,19 @@ class Side:
         return Columns(self.reduction.padded(self.columns.offsets, -1))
 
     def operand(self, index: int) -> Operand:
-        return Operand(self.values(), self.rows.offsets + self.bases.offset(index), self._padded_columns, self.reduction, self.border)
+        return Operand(
+            self.values(),
+            self.rows.offsets + self.bases.offset(index),
+            self._padded_columns,
+            self.reduction,
+            self.border,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A sampled cell of a product: consecutive rows of X and of Y over the whole reduction, read and padded to sets when asked.
+    """A sampled cell of a product: consecutive rows of X and of Y over the whole reduction, read and padded to sets
+    when asked.
 
     Attributes
     ----------
@@ -92,8 +99,8 @@ class Family:
     reduction : Reduction
         K before and after padding to sets.
     fed, real : int
-        Pairs of all products that a machine is fed, padding to sets and partial tiles excluded; and those of them that have
-        a value of each tensor.  They differ where a convolution's spatial padding is part of the stream.
+        Pairs of all products that a machine is fed, padding to sets and partial tiles excluded; and those of them that
+        have a value of each tensor.  They differ where a convolution's spatial padding is part of the stream.
     blocks : list of Block
         The sampled cells, where the layer does not hold its tensors whole.
     sampled : bool

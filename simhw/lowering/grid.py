@@ -1,4 +1,6 @@
-"""Offsets on a grid, made when they are asked for: a family costs nothing until its values are read, whatever sizes a trace claims."""
+"""Offsets on a grid, made when they are asked for: a family costs nothing until its values are read, whatever sizes a
+trace claims.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,7 +83,9 @@ class Grid:
 
 
 def sums_within(x: Axis, y: Axis, low: int, high: int) -> int:
-    """How many sums of an offset of each axis lie from `low` up to `high`; in closed form, whatever the axes' lengths."""
+    """How many sums of an offset of each axis lie from `low` up to `high`; in closed form, whatever the
+    axes' lengths.
+    """
     x, y = _ascending(x), _ascending(y)
     return _sums_below(x, y, high) - _sums_below(x, y, low)
 
@@ -91,16 +95,21 @@ def _ascending(axis: Axis) -> Axis:
 
 
 def _sums_below(x: Axis, y: Axis, limit: int) -> int:
-    """Sums below a limit: for the first offsets of y with every offset of x, for those after them with fewer and fewer."""
+    """Sums below a limit: for the first offsets of y with every offset of x, for those after them with
+    fewer and fewer.
+    """
     room = limit - x.start - y.start
     some = min(y.count, max(0, -(-room // y.step)))
     every = min(some, max(0, -(-(room - (x.count - 1) * x.step) // y.step)))
-    # Offset j of y leaves room for ceil((room - j * y.step) / x.step) offsets of x; summed from the last j to the first.
+    # Offset j of y leaves room for ceil((room - j * y.step) / x.step) offsets of x; summed from the last j to the
+    # first.
     return every * x.count + _floor_sum(some - every, x.step, y.step, room - (some - 1) * y.step + x.step - 1)
 
 
 def _floor_sum(count: int, divisor: int, step: int, start: int) -> int:
-    """Sum of ``(start + i * step) // divisor`` for i < `count`, by Euclid's algorithm: points of a grid below a line."""
+    """Sum of ``(start + i * step) // divisor`` for i < `count`, by Euclid's algorithm: points of a grid
+    below a line.
+    """
     total = 0
     while count:
         total += count * (count - 1) // 2 * (step // divisor) + count * (start // divisor)

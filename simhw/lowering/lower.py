@@ -1,4 +1,6 @@
-"""From a layer and an operation to families of products, lazily: only shapes are looked at until an operand is asked for."""
+"""From a layer and an operation to families of products, lazily: only shapes are looked at until an operand is asked
+for.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,14 +16,26 @@ from simhw.lowering.family import Block, Family, Side
 from simhw.lowering.grid import Axis, Grid, sums_within
 from simhw.lowering.operand import Border, LanePadding, Padding, Reduction
 from simhw.lowering.view import View, view_layer
-from simhw.trace.layer import BLOCK_ROWS, MIRRORED_OPERATION, MIRRORED_TENSOR, TRANSPOSED_CONVOLUTIONS, Layer, Operation, TensorName
+from simhw.trace.layer import (
+    BLOCK_ROWS,
+    MIRRORED_OPERATION,
+    MIRRORED_TENSOR,
+    TRANSPOSED_CONVOLUTIONS,
+    Layer,
+    Operation,
+    TensorName,
+)
 
 Pads = tuple[tuple[int, int], ...]
 
 LARGEST_FAMILIES = 1 << 12
-"""Families of an operation; a stride of 64 x 64, the largest patches of vision transformers, has as many in its input gradient."""
+"""Families of an operation; a stride of 64 x 64, the largest patches of vision transformers, has as many in its input
+gradient.
+"""
 LARGEST_SAMPLED_PRODUCTS = 1 << 20
-"""Products of a sampled operation, whose number the file only claims; the depthwise layers of a batch of 256 have some 400,000."""
+"""Products of a sampled operation, whose number the file only claims; the depthwise layers of a batch of 256 have some
+400,000.
+"""
 
 
 def lower(
@@ -70,7 +84,9 @@ def lower(
         raise TraceError(f"{where}: training did not run it; the layer has {', '.join(layer.operations) or 'none'}")
     view = view_layer(layer, operation, fc_windows == "image" and operation != "weight_grad")
     if operation in layer.blocks and layer.kind == "linear" and view.leads is not None:
-        raise TraceError(f"{where}: a sampled layer has its samples in one product; use fc_windows batch or a whole trace")
+        raise TraceError(
+            f"{where}: a sampled layer has its samples in one product; use fc_windows batch or a whole trace"
+        )
     lowering = _Lowering(layer, operation, view, where, lanes, lane_padding, padding == "skip")
     by_operation = {"forward": _forward, "input_grad": _input_grad, "weight_grad": _weight_grad}
     return by_operation[MIRRORED_OPERATION[operation] if lowering.mirrored else operation](lowering)
@@ -120,7 +136,10 @@ def _input_grad(to: "_Lowering") -> list[Family]:
     if not all(axes):
         return []
     pads = tuple(
-        (max(0, *(t.start - q.start for q, t, _ in phases)), max(0, *(q.last - t.last - size + 1 for q, t, _ in phases)))
+        (
+            max(0, *(t.start - q.start for q, t, _ in phases)),
+            max(0, *(q.last - t.last - size + 1 for q, t, _ in phases)),
+        )
         for phases, size in zip(axes, view.out, strict=True)
     )
     grid = _padded(view.out, pads)
@@ -135,7 +154,10 @@ def _input_grad(to: "_Lowering") -> list[Family]:
     for phases in product(*axes):
         # Counting rows from the phase's first keeps both offsets from being negative.
         rows = [Axis(q.count) for q, _, _ in phases]
-        segments = [Axis(t.count, -t.step, before + q.start - t.start) for (before, _), (q, t, _) in zip(pads, phases, strict=True)]
+        segments = [
+            Axis(t.count, -t.step, before + q.start - t.start)
+            for (before, _), (q, t, _) in zip(pads, phases, strict=True)
+        ]
         family = to.family(
             real=to.real_pairs(rows, segments, pads, view.out),
             x=_Rows(
@@ -165,7 +187,9 @@ def _phase_count(stride: int, dilation: int, kernel: int) -> int:
 
 
 def _phases(stride: int, padding: int, dilation: int, kernel: int, size: int) -> list[tuple[Axis, Axis, Axis]]:
-    """One dimension's phases in order: q of the input positions, t of the kernel positions and those positions, rotated."""
+    """One dimension's phases in order: q of the input positions, t of the kernel positions and those positions,
+    rotated.
+    """
     # Kernel positions of one phase lie so far apart; the first ones of all phases lie below that.
     period = stride // gcd(stride, dilation)
     found: list[tuple[Axis, Axis, Axis]] = []
@@ -219,7 +243,9 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
     if not to.skip or not any(geometry.padding):
         return [over([Axis(n) for n in view.kernel], all_outputs, 0)]
     if to.operation in to.layer.blocks:
-        raise TraceError(f"{to.where}: padding skip changes the products that were sampled; use padding stream or a whole trace")
+        raise TraceError(
+            f"{to.where}: padding skip changes the products that were sampled; use padding stream or a whole trace"
+        )
     to.check_families(prod(view.kernel))
     families: list[Family] = []
     for tap in product(*(range(n) for n in view.kernel)):
@@ -248,7 +274,14 @@ class _Lowering:
     """What the three operations share: the layer and the switches, its tensors, and how families are put together."""
 
     def __init__(
-        self, layer: Layer, operation: Operation, view: View, where: str, lanes: int, lane_padding: LanePadding, skip: bool
+        self,
+        layer: Layer,
+        operation: Operation,
+        view: View,
+        where: str,
+        lanes: int,
+        lane_padding: LanePadding,
+        skip: bool,
     ) -> None:
         self.layer = layer
         self.operation = operation
@@ -271,7 +304,9 @@ class _Lowering:
         """Offset of each batch's weights."""
         return Axis(self.view.batch, 0 if self.view.shared_weights else stride)
 
-    def tensor(self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False) -> Callable[[], BF16Array]:
+    def tensor(
+        self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False
+    ) -> Callable[[], BF16Array]:
         """The tensor's values in the order that its operand wants, padded, 1-D; read and copied on the first call only.
 
         For a transposed convolution `name` is that of the convolution that it mirrors.
@@ -295,20 +330,25 @@ class _Lowering:
                 padded = np.zeros(shape, dtype=np.uint16)
                 padded[tuple(inside)] = array
                 array = padded
-            # A tensor mapped from a file may start at an odd address, for which the kernels would be compiled once more.
+            # A tensor mapped from a file may start at an odd address, for which the kernels would be compiled once
+            # more.
             return np.require(array, np.uint16, ["C", "A"]).view(np.ndarray).reshape(-1)
 
         return _Once(prepare)
 
     def real_pairs(self, rows: Sequence[Axis], segments: Sequence[Axis], pads: Pads, sizes: Sequence[int]) -> int:
-        """Products of rows and kernel positions that read a value of a tensor of these sizes, over all channels and images."""
+        """Products of rows and kernel positions that read a value of a tensor of these sizes, over all channels and
+        images.
+        """
         pairs = prod(
             sums_within(row, segment, before, before + size)
             for row, segment, (before, _), size in zip(rows, segments, pads, sizes, strict=True)
         )
         return self.view.batch * self.view.images * self.view.geometry.groups * self.group_in * self.group_out * pairs
 
-    def border(self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Axis], segments: Sequence[Axis]) -> Border | None:
+    def border(
+        self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Axis], segments: Sequence[Axis]
+    ) -> Border | None:
         """Where an operand reads padding, under ``padding="skip"``."""
         if not self.skip or not any(before or after for before, after in pads):
             return None
@@ -329,7 +369,9 @@ class _Lowering:
         """The family of these offsets, padded to sets, with its sampled blocks."""
         sampled = self.operation in self.layer.blocks
         if sampled and x.bases.size > LARGEST_SAMPLED_PRODUCTS:
-            raise TraceError(f"{self.where}: claims {x.bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer")
+            raise TraceError(
+                f"{self.where}: claims {x.bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer"
+            )
         reduction = Reduction(x.columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
         return Family(
             name=self.where,
@@ -347,21 +389,35 @@ class _Lowering:
             _products_per_image=products_per_image,
         )
 
-    def _blocks(self, number: int, count: int, m: int, n: int, reduction: Reduction, border: Border | None) -> list[Block]:
+    def _blocks(
+        self, number: int, count: int, m: int, n: int, reduction: Reduction, border: Border | None
+    ) -> list[Block]:
         raw_k = reduction.segments * reduction.segment_length
         cells = [cell for cell in self.layer.blocks.get(self.operation, ()) if cell.family == number]
         for cell in cells:
             ends = (cell.x_start + cell.x.shape[0], cell.y_start + cell.y.shape[0])
-            if not (0 <= cell.product < count and 0 <= cell.x_start < ends[0] <= m and 0 <= cell.y_start < ends[1] <= n):
-                at = f"product {cell.product}, rows {cell.x_start} to {ends[0]} of X and {cell.y_start} to {ends[1]} of Y"
-                raise TraceError(f"{self.where}: a block at {at} lies outside its {count} products of {m} x {n} rows; sample it again")
+            if not (
+                0 <= cell.product < count and 0 <= cell.x_start < ends[0] <= m and 0 <= cell.y_start < ends[1] <= n
+            ):
+                at = (
+                    f"product {cell.product}, rows {cell.x_start} to {ends[0]} of X and {cell.y_start} to {ends[1]} "
+                    "of Y"
+                )
+                raise TraceError(
+                    f"{self.where}: a block at {at} lies outside its {count} products of {m} x {n} rows; sample it "
+                    "again"
+                )
             # A part of a cell would stand for a whole one in every estimate.
             if ends != (min(cell.x_start + BLOCK_ROWS, m), min(cell.y_start + BLOCK_ROWS, n)):
                 shapes = f"{cell.x.shape} and {cell.y.shape}"
-                raise TraceError(f"{self.where}: a block of shapes {shapes} is not all {BLOCK_ROWS} rows of its cell; sample it again")
+                raise TraceError(
+                    f"{self.where}: a block of shapes {shapes} is not all {BLOCK_ROWS} rows of its cell; sample it "
+                    "again"
+                )
             if cell.x.shape[1:] != (raw_k,) or cell.y.shape[1:] != (raw_k,):
                 raise TraceError(
-                    f"{self.where}: a block of shapes {cell.x.shape} and {cell.y.shape} has not the reduction of {raw_k}; sample it again"
+                    f"{self.where}: a block of shapes {cell.x.shape} and {cell.y.shape} has not the reduction of "
+                    f"{raw_k}; sample it again"
                 )
         return [Block(cell, reduction, border) for cell in cells]
 

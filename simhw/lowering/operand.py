@@ -132,7 +132,8 @@ class Border:
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """Rows of one side of a product: element (r, k) is ``values[row_offsets[r] + k_offsets[k]]``, or zero where ``k_offsets[k] < 0``.
+    """Rows of one side of a product: element (r, k) is ``values[row_offsets[r] + k_offsets[k]]``, or zero where
+    ``k_offsets[k] < 0``.
 
     Attributes
     ----------

@@ -1,9 +1,9 @@
 """Every kind of layer seen as one: a batched, grouped convolution.
 
-A linear layer is a convolution with a kernel of one position over its samples, a matmul or a gate product of an LSTM
-or GRU a batch of those.  A transposed convolution is the convolution that it mirrors, with A and G exchanged: its forward
-product is the other's input gradient.  The axes of the common form are A (batch, images, channels, spatial...), W (batch or 1,
-outputs, channels of a group, kernel...) and G (batch, images, outputs, spatial...).
+A linear layer is a convolution with a kernel of one position over its samples, a matmul or a gate product of an LSTM or
+GRU a batch of those.  A transposed convolution is the convolution that it mirrors, with A and G exchanged: its forward
+product is the other's input gradient.  The axes of the common form are A (batch, images, channels, spatial...), W
+(batch or 1, outputs, channels of a group, kernel...) and G (batch, images, outputs, spatial...).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,15 @@ from typing import Literal
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.trace.layer import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, Geometry, Layer, Operation, TensorName, output_spatial
+from simhw.trace.layer import (
+    CONVOLUTIONS,
+    TRANSPOSED_CONVOLUTIONS,
+    Geometry,
+    Layer,
+    Operation,
+    TensorName,
+    output_spatial,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class View:
     Attributes
     ----------
     batch : int
-        Products that share nothing but, where `shared_weights`, W: batch x heads of a matmul, time steps of a gate product.
+        Products that share nothing but, where `shared_weights`, W: batch x heads of a matmul, time steps of a gate
+        product.
     images : int
         Images of a convolution: they share W and, in weight_grad, add up.
     inputs, outputs : int
@@ -50,7 +59,8 @@ class View:
     def macs(self) -> int:
         """Multiply-accumulates, the same for all three operations: outputs times kernel times channels.
 
-        As counts of networks are published and as profilers count: products with a convolution's padding are among them.
+        As counts of networks are published and as profilers count: products with a convolution's padding are among
+        them.
         """
         pairs = self.inputs * (self.outputs // self.geometry.groups) * prod(self.kernel) * prod(self.out)
         return self.batch * self.images * pairs
@@ -68,14 +78,17 @@ class View:
         return raw.reshape(self.batch, self.images, -1, raw.shape[-1]).swapaxes(2, 3)
 
     def products_per_image(self, rest: int, summed: bool = False) -> int | None:
-        """Products of each leading-axis index, for products over (batch, images, the rest) or, where `summed`, (batch, the rest)."""
+        """Products of each leading-axis index, for products over (batch, images, the rest) or, where `summed`, (batch,
+        the rest).
+        """
         if self.leads == "batch":
             return self.heads * rest
         return rest if self.leads == "images" and not summed else None
 
 
 def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
-    """The common form of a layer for an operation; `per_image` keeps the samples of a linear layer's leading axis apart.
+    """The common form of a layer for an operation; `per_image` keeps the samples of a linear layer's leading axis
+    apart.
 
     Raises
     ------
@@ -89,15 +102,21 @@ def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
             if tensor in shapes:
                 return tensor
         names = " or ".join(t.upper() for t in tensors)
-        raise TraceError(f"layer {layer.name!r}, operation {operation}: the shape of {names} is not known; add it to the trace")
+        raise TraceError(
+            f"layer {layer.name!r}, operation {operation}: the shape of {names} is not known; add it to the trace"
+        )
 
     if layer.kind in CONVOLUTIONS:
         a, w = shapes[known("a")], shapes[known("w")]
         if layer.kind in TRANSPOSED_CONVOLUTIONS:
             # As the convolution that it mirrors, whose input it gives and whose output it takes.
             inputs = w[1] * layer.geometry.groups
-            return View(layer.kind, 1, a[0], inputs, w[0], output_spatial(layer), w[2:], a[2:], layer.geometry, True, "images")
-        return View(layer.kind, 1, a[0], a[1], w[0], a[2:], w[2:], output_spatial(layer), layer.geometry, True, "images")
+            return View(
+                layer.kind, 1, a[0], inputs, w[0], output_spatial(layer), w[2:], a[2:], layer.geometry, True, "images"
+            )
+        return View(
+            layer.kind, 1, a[0], a[1], w[0], a[2:], w[2:], output_spatial(layer), layer.geometry, True, "images"
+        )
     samples = shapes[known("a", "g")]
     inputs = shapes["a"][-1] if "a" in shapes else shapes[known("w")][-2 if layer.kind == "matmul" else -1]
     outputs = shapes["g"][-1] if "g" in shapes else shapes[known("w")][-1 if layer.kind == "matmul" else 0]

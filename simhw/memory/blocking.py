@@ -1,10 +1,12 @@
-"""Blocking: how an operation's loops are cut so that its tensors' blocks fit the global buffers with the least off-chip traffic.
+"""Blocking: how an operation's loops are cut so that its tensors' blocks fit the global buffers with the least off-chip
+traffic.
 
-A blocking is an order of the loops, outermost first, and how many blocks each is cut into.  Copies are always outermost:
-they share nothing.  A tensor that does not run along a loop is met again in each of that loop's blocks.  Its blocks
-within one such pass stay in the buffer where all of them fit; otherwise each pass fetches them again, and an output that
-is not complete goes out and comes back as partial sums.  Buffers hold two of whatever is replaced while tiles run (double
-buffering), or a whole tensor.  Source: the spec leaves the dataflow open; the rules are ours (docs/memory.md).
+A blocking is an order of the loops, outermost first, and how many blocks each is cut into.  Copies are always
+outermost: they share nothing.  A tensor that does not run along a loop is met again in each of that loop's blocks.  Its
+blocks within one such pass stay in the buffer where all of them fit; otherwise each pass fetches them again, and an
+output that is not complete goes out and comes back as partial sums.  Buffers hold two of whatever is replaced while
+tiles run (double buffering), or a whole tensor.  Source: the spec leaves the dataflow open; the rules are ours
+(docs/memory.md).
 """
 
 from collections.abc import Iterable
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 
 MOST_BLOCKS = 1 << 16
-"""Blocks that a loop is cut into at the most: far more steps than are worth their transfers, and their bounds are listed one by one."""
+"""Blocks that a loop is cut into at the most: far more steps than are worth their transfers, and their bounds are
+listed one by one.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def parse_blocking(text: str) -> Blocking | None:
         or not all(part.isdecimal() and int(part) > 0 for part in parts)
     ):
         raise ValueError(
-            f"blocking {text!r} is neither auto nor loops and counts, such as gpoc:1x4x2x1: g (copies) first, then p (positions), "
+            f"blocking {text!r} is neither auto nor loops and counts, such as gpoc:1x4x2x1: g (copies) first, then p "
+            "(positions), "
             "c (input channels) and o (output channels), outermost first, each with the number of blocks it is cut into"
         )
     return Blocking(tuple(order), tuple(int(part) for part in parts))  # type: ignore[arg-type]  # letters were checked
@@ -102,7 +107,9 @@ class TensorTraffic:
 
 
 def tensor_traffic(space: Space, blocking: Blocking, tensor: TensorName, memory: "Memory") -> TensorTraffic:
-    """Buffer space and passes of one tensor, by the rules of this module; the plain form of what `search` does in bulk."""
+    """Buffer space and passes of one tensor, by the rules of this module; the plain form of what `search`
+    does in bulk.
+    """
     sizes = {dim: space.sizes(dim, blocking.count(dim), tensor) for dim in TENSOR_DIMS[tensor]}
     capacity = getattr(memory.buffers, tensor).capacity_bytes
     (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
@@ -158,8 +165,8 @@ def search(space: Space, memory: "Memory") -> Blocking:
     """The blocking with the least off-chip traffic that fits the buffers.
 
     Among equals it prefers at most `memory.steps` block steps, then the least that the tiles must wait for (the first
-    step's blocks in, the last one's out), then the fewest steps.  Bytes are those before compression: values are not known
-    when operations are planned.
+    step's blocks in, the last one's out), then the fewest steps.  Bytes are those before compression: values are not
+    known when operations are planned.
 
     Parameters
     ----------
@@ -172,14 +179,16 @@ def search(space: Space, memory: "Memory") -> Blocking:
         Not even the smallest blocks fit.
     """
     table = _Table.of(space)
-    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more steps.
+    # Nothing moves fewer bytes than each tensor once, so a blocking of few steps that does so needs no rival of more
+    # steps.
     cold = memory.value_bytes * sum(space.values(tensor) for tensor in TENSORS)
     best = _least(table, memory, memory.steps)
     if best is None or best[0][0] > cold:
         best = _least(table, memory, prod(space.units.values()))
     if best is None:
         raise MachineError(
-            f"memory.buffers: not even the smallest blocks of a product of {space.channels} by {space.outputs} channels fit; "
+            f"memory.buffers: not even the smallest blocks of a product of {space.channels} by {space.outputs} "
+            "channels fit; "
             "make the buffers larger, or the container or the batch smaller"
         )
     return best[1]
@@ -202,7 +211,10 @@ def _least(table: "_Table", memory: "Memory", limit: int) -> tuple[tuple[float, 
         for tensor in TENSORS:
             (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
             after = [dim for dim in TENSOR_DIMS[tensor] if order.index(dim) > order.index(missing)]
-            sizes = {dim: (table.total[tensor, dim][index[dim]], table.largest[tensor, dim][index[dim]]) for dim in TENSOR_DIMS[tensor]}
+            sizes = {
+                dim: (table.total[tensor, dim][index[dim]], table.largest[tensor, dim][index[dim]])
+                for dim in TENSOR_DIMS[tensor]
+            }
             factor = float(memory.value_bytes * space.taps_of(tensor))
             block = factor * prod(largest for _, largest in sizes.values())
             kept = factor * prod(total if dim in after else largest for dim, (total, largest) in sizes.items())
@@ -244,13 +256,19 @@ def fixed(space: Space, memory: "Memory", blocking: Blocking, where: str) -> Blo
     """
     cut = Blocking(
         blocking.order,
-        tuple(space.count(dim, min(n, space.units[dim])) for dim, n in zip(blocking.order, blocking.blocks, strict=True)),
+        tuple(
+            space.count(dim, min(n, space.units[dim])) for dim, n in zip(blocking.order, blocking.blocks, strict=True)
+        ),
     )
     for tensor in TENSORS:
-        need, capacity = tensor_traffic(space, cut, tensor, memory).need_bytes, getattr(memory.buffers, tensor).capacity_bytes
+        need, capacity = (
+            tensor_traffic(space, cut, tensor, memory).need_bytes,
+            getattr(memory.buffers, tensor).capacity_bytes,
+        )
         if need > capacity:
             raise MachineError(
-                f"{where}: memory.blocking={blocking} needs {need:,.0f} bytes of the buffer of {tensor.upper()}, which has {capacity:,}; "
+                f"{where}: memory.blocking={blocking} needs {need:,.0f} bytes of the buffer of {tensor.upper()}, "
+                f"which has {capacity:,}; "
                 "cut its loops into more blocks, or leave the blocking at auto"
             )
     return cut

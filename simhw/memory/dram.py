@@ -34,16 +34,18 @@ LAST_CONTAINER = 1 << 48
 
 
 class DramParameters(BaseModel):
-    """Parameters of the DRAM and its controller; the machine file gives every one with its source.  All times are in ns.
+    """Parameters of the DRAM and its controller; the machine file gives every one with its source.  All times are in
+    ns.
 
     The `t_*` are JEDEC's; the latencies are those from a read or write command to its first data.  `t_rtw` is the time
     that the data bus stays idle between read and written data, `controller_latency_ns` that from a job's start to its
     first command.  `queue_depth` is how many containers of a channel the controller sees beyond the one in transfer.
 
     `row_bytes` is what one row of a channel holds: 2,048 for 16 bits of LPDDR4.  A 32-bit channel is two such devices
-    side by side, whose rows together hold twice that.  Leave `row_bytes` where only `channel_bits` is switched: containers
-    then keep their places, and a wider channel is never slower (the other half of a pair of rows belongs to addresses in
-    the upper half of the memory).  With 4,096 containers move to other rows and banks, and nothing is promised.
+    side by side, whose rows together hold twice that.  Leave `row_bytes` where only `channel_bits` is switched:
+    containers then keep their places, and a wider channel is never slower (the other half of a pair of rows belongs to
+    addresses in the upper half of the memory).  With 4,096 containers move to other rows and banks, and nothing is
+    promised.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,7 +103,9 @@ class DramParameters(BaseModel):
 
 
 class Interval(NamedTuple):
-    """Data of one container on a channel's bus, from its first burst to its last; a refresh in between is not cut out."""
+    """Data of one container on a channel's bus, from its first burst to its last; a refresh in between is
+    not cut out.
+    """
 
     channel: int
     start_ns: float
@@ -131,7 +135,8 @@ class Dram:
     def __init__(self, parameters: DramParameters, container_bytes: int, record: int = 0) -> None:
         if container_bytes < 1 or parameters.row_bytes % container_bytes:
             raise MachineError(
-                f"dram: row_bytes ({parameters.row_bytes}) must be a multiple of a container's bytes ({container_bytes}): "
+                f"dram: row_bytes ({parameters.row_bytes}) must be a multiple of a container's bytes "
+                f"({container_bytes}): "
                 "a container lies in one row"
             )
         if record < 0:
@@ -151,8 +156,11 @@ class Dram:
         self._banks[:, :, columns.ROW] = columns.CLOSED
         self._record = np.zeros((1 + record, columns.INTERVAL_COLUMNS), np.int64)
 
-    def transfer(self, first: int, runs: int, run: int, stride: int, payload_bytes: int, write: bool, start_ns: float) -> float:
-        """Move the containers ``first + r * stride + k`` (r < runs, k < run), after all of the jobs before on each channel.
+    def transfer(
+        self, first: int, runs: int, run: int, stride: int, payload_bytes: int, write: bool, start_ns: float
+    ) -> float:
+        """Move the containers ``first + r * stride + k`` (r < runs, k < run), after all of the jobs before on each
+        channel.
 
         Parameters
         ----------
@@ -188,7 +196,9 @@ class Dram:
             raise ShapeError(self._refusal(first, runs, run, stride, payload_bytes, start_ns))
         bursts = -(-payload_bytes // (containers * self._burst_bytes))
         start = self._live_time(round(start_ns * PS_PER_NS)) + self._controller_latency
-        end = serve(self._setup, self._channels, self._banks, self._record, first, runs, run, stride, bursts, write, start)
+        end = serve(
+            self._setup, self._channels, self._banks, self._record, first, runs, run, stride, bursts, write, start
+        )
         self._last_end = max(self._last_end, end)
         return self._end_time(end) / PS_PER_NS
 
@@ -235,14 +245,23 @@ class Dram:
 
     def refreshes_until(self, time_ns: float) -> int:
         """Refreshes of all channels that have begun before `time_ns`, whether data moved or not."""
-        return self.parameters.channels * -(-max(0, round(time_ns * PS_PER_NS) - self._live) // (self._live + self._pause))
+        return self.parameters.channels * -(
+            -max(0, round(time_ns * PS_PER_NS) - self._live) // (self._live + self._pause)
+        )
 
     @property
     def intervals(self) -> list[Interval]:
         """Data of the first containers served, in the order of service, as many as were to be recorded."""
         rows = self._record[1 : 1 + int(self._record[0, 0])].tolist()
         return [
-            Interval(channel, self._start_time(start) / PS_PER_NS, self._end_time(end) / PS_PER_NS, bool(write), bank, bool(hit))
+            Interval(
+                channel,
+                self._start_time(start) / PS_PER_NS,
+                self._end_time(end) / PS_PER_NS,
+                bool(write),
+                bank,
+                bool(hit),
+            )
             for channel, start, end, write, bank, hit in rows
         ]
 
@@ -275,7 +294,10 @@ class Dram:
         if min(first, last_run) < 0:
             return f"{job}: reaches container {min(first, last_run)}; containers are numbered from 0"
         if max(first, last_run) + run > LAST_CONTAINER:
-            return f"{job}: reaches container {max(first, last_run) + run - 1}; the last one possible is {LAST_CONTAINER - 1}"
+            return (
+                f"{job}: reaches container {max(first, last_run) + run - 1}; the last one possible is "
+                f"{LAST_CONTAINER - 1}"
+            )
         if not 0 <= start_ns <= LATEST_NS:
             return f"{job}: starts at {start_ns} ns; a time from 0 to {LATEST_NS:g} ns was expected"
         return f"{job}: payload of {payload_bytes} bytes; the containers hold 1 to {runs * run * self.container_bytes}"

@@ -56,7 +56,8 @@ def serve(
     write: bool,
     start: int,
 ) -> int:
-    """Serve the containers ``first + r * stride + k`` (r < runs, k < run), `bursts` each; gives when the last data has moved.
+    """Serve the containers ``first + r * stride + k`` (r < runs, k < run), `bursts` each; gives when the last data has
+    moved.
 
     Parameters
     ----------
@@ -113,8 +114,9 @@ def serve(
             else:
                 data = max(data, own[READ_END], own[WRITE_END] + wtr + read_latency)
             end = data + occupied
-            # Refreshes stand at whole multiples of the live time.  One since the row was last seen open has closed it, and one
-            # amid the data closes it again: the pause pays for the time of both, the activates are counted here.
+            # Refreshes stand at whole multiples of the live time.  One since the row was last seen open has closed it,
+            # and one amid the data closes it again: the pause pays for the time of both, the activates are counted
+            # here.
             epoch = own[EPOCH]
             if data >= epoch + live:
                 epoch = data // live * live

@@ -125,7 +125,9 @@ def steps_of(space: Space, blocking: Blocking, memory: Memory) -> list[Step]:
 def _steps(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
     """The steps, every tensor's containers counted from 0."""
     cuts = {dim: space.cuts(dim, blocking.count(dim)) for dim in DIMS}
-    extents = {(tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]}
+    extents = {
+        (tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]
+    }
     layout = _Layout(space, memory)
     resident = {tensor: tensor_traffic(space, blocking, tensor, memory).resident for tensor in TENSORS}
     output, reduction = space.output, space.reduction
@@ -149,7 +151,8 @@ def _steps(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
         for tensor in TENSORS:
             key = tuple(block[dim] for dim in TENSOR_DIMS[tensor])
             if tensor == output:
-                # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and come back.
+                # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and
+                # come back.
                 if resident[tensor]:
                     if block[reduction] == last:
                         stores.append(job(tensor, block, True, partial=False))
@@ -176,7 +179,8 @@ _AXES: dict[TensorName, tuple[Dim, Dim]] = {"a": ("c", "p"), "w": ("c", "o"), "g
 class _Layout:
     """Where a tensor's containers lie, channels innermost.
 
-    A row of containers is padded to an odd number of them, so that neighbours along either axis lie in different channels.
+    A row of containers is padded to an odd number of them, so that neighbours along either axis lie in different
+    channels.
     """
 
     def __init__(self, space: Space, memory: Memory) -> None:
@@ -189,7 +193,9 @@ class _Layout:
         }
         self._total = {tensor: -(-space.values(tensor) * memory.value_bytes // self._bytes) for tensor in TENSORS}
 
-    def containers(self, tensor: TensorName, bounds: dict[Dim, tuple[int, int]], raw_bytes: int) -> tuple[int, int, int, int]:
+    def containers(
+        self, tensor: TensorName, bounds: dict[Dim, tuple[int, int]], raw_bytes: int
+    ) -> tuple[int, int, int, int]:
         """(first, runs, run, stride) of the containers of a block of so many bytes."""
         space, count = self._space, max(1, -(-raw_bytes // self._bytes))
         minor_dim, major_dim = _AXES[tensor]
@@ -206,7 +212,11 @@ class _Layout:
 
 
 def run_schedule(
-    steps: Sequence[Step], ratios: Mapping[TensorName, float], tile_ns: npt.NDArray[np.float64], dram: Dram, record: bool = False
+    steps: Sequence[Step],
+    ratios: Mapping[TensorName, float],
+    tile_ns: npt.NDArray[np.float64],
+    dram: Dram,
+    record: bool = False,
 ) -> Schedule:
     """Run an operation's steps.
 
@@ -245,7 +255,9 @@ def run_schedule(
                     "containers": job.runs * job.run,
                     "values": "partial sums" if job.partial else "values",
                 }
-                schedule.intervals.append(Interval("DMA", f"step {index}: {way} {job.tensor.upper()}", start, done, facts))
+                schedule.intervals.append(
+                    Interval("DMA", f"step {index}: {way} {job.tensor.upper()}", start, done, facts)
+                )
             end = max(end, done)
         return end
 
@@ -265,8 +277,8 @@ def run_schedule(
         return free_ns
 
     def sequencer() -> Generator[simpy.Event, None, None]:
-        # What step i - 2 leaves free, step i takes: it hands blocks to the memory controller, which serves them in this order, and
-        # its job to the tiles.
+        # What step i - 2 leaves free, step i takes: it hands blocks to the memory controller, which serves them in this
+        # order, and its job to the tiles.
         for index in range(count + 2):
             if index >= 2 and computed_ns[index - 2] > environment.now:
                 yield environment.timeout(computed_ns[index - 2] - environment.now)

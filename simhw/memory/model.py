@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 BFLOAT16_BYTES = 2
 MOST_CONTAINERS = 1 << 25
-"""Containers that an operation moves at the most, since each is timed: some seven seconds, 69 GB in containers of 2 KB."""
+"""Containers that an operation moves at the most, since each is timed: some seven seconds, 69 GB in containers of 2 KB.
+"""
 
 SHARES = ("compute", "dram", "buffer_conflict", "transposer", "fill", "drain")
 """Where the time of an operation goes; the shares add up to it."""
@@ -64,8 +65,8 @@ class MemoryCost:
     shapes, tile_cycles
         What `memory_cost` was given, so that the operation can be run again.
     intervals : list of Interval
-        What units did, where it was asked for: tiles and DMA from start to end, the DRAM's channels and refreshes as far as
-        they were to be recorded.
+        What units did, where it was asked for: tiles and DMA from start to end, the DRAM's channels and refreshes as
+        far as they were to be recorded.
     recorded_ns : float
         Up to here the DRAM's intervals are complete; infinite where all of them are there.
     """
@@ -139,7 +140,9 @@ def memory_cost(
     assert memory is not None
     cycle_ns = 1e9 / machine.values.clock_hz
     tile = machine.tile
-    chip = on_chip(layer, operation, shapes, TileShape(tile.tile_x, tile.tile_y, tile.lanes, machine.values.tiles), memory)
+    chip = on_chip(
+        layer, operation, shapes, TileShape(tile.tile_x, tile.tile_y, tile.lanes, machine.values.tiles), memory
+    )
     compute = float(tile_cycles.max(initial=0.0))
     # All tiles wait alike for a buffer or transposer that cannot keep up with them.
     fed = max(compute, chip.buffer_cycles)
@@ -185,7 +188,8 @@ def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence
     moved, steps = _cached_steps(space, blocking, memory)
     if moved > MOST_CONTAINERS * memory.container_bytes:
         raise MachineError(
-            f"{where}: it moves {moved / 1e9:,.0f} GB off chip, over the {MOST_CONTAINERS * memory.container_bytes / 1e9:,.0f} GB whose "
+            f"{where}: it moves {moved / 1e9:,.0f} GB off chip, over the "
+            f"{MOST_CONTAINERS * memory.container_bytes / 1e9:,.0f} GB whose "
             "containers are timed one by one; grow the step to fewer images, or leave memories out: memory.model=ideal"
         )
     return blocking, steps
@@ -197,7 +201,10 @@ def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> tuple[flo
 
     Networks repeat shapes, and machines share memories.
     """
-    moved = sum(space.values(tensor) * memory.value_bytes * tensor_traffic(space, blocking, tensor, memory).passes for tensor in TENSORS)
+    moved = sum(
+        space.values(tensor) * memory.value_bytes * tensor_traffic(space, blocking, tensor, memory).passes
+        for tensor in TENSORS
+    )
     return moved, steps_of(space, blocking, memory) if moved <= MOST_CONTAINERS * memory.container_bytes else []
 
 
@@ -212,7 +219,9 @@ def compression_ratios(layer: Layer, memory: Memory) -> dict[TensorName, float]:
     for tensor in TENSORS:
         if tensor in layer.statistics or layer.holds(tensor):
             statistics = statistics_of(layer, tensor)
-            ratios[tensor] = min(1.0, _compressed_bytes(statistics, memory) / max(1, statistics.size * memory.value_bytes))
+            ratios[tensor] = min(
+                1.0, _compressed_bytes(statistics, memory) / max(1, statistics.size * memory.value_bytes)
+            )
     return ratios
 
 
@@ -224,7 +233,9 @@ def _compressed_bytes(statistics: TensorStatistics, memory: Memory) -> float:
     return statistics.compressed_bytes[memory.compression] + wider * kept
 
 
-def _shares(schedule: Schedule, unturned: Schedule, unfed: Schedule, cycle_ns: float, compute: float) -> dict[str, float]:
+def _shares(
+    schedule: Schedule, unturned: Schedule, unfed: Schedule, cycle_ns: float, compute: float
+) -> dict[str, float]:
     """Cycles by cause: of the schedule, of that without slow transposers, and of that without slow buffers either."""
     shares = {
         "compute": compute * cycle_ns,
@@ -252,7 +263,9 @@ def _traffic(steps: Sequence[Step], ratios: Mapping[TensorName, float]) -> tuple
     return traffic, raw
 
 
-def _buffer_accesses(steps: Sequence[Step], chip: OnChip, memory: Memory) -> tuple[dict[TensorName, float], dict[TensorName, float]]:
+def _buffer_accesses(
+    steps: Sequence[Step], chip: OnChip, memory: Memory
+) -> tuple[dict[TensorName, float], dict[TensorName, float]]:
     """Accesses of each global buffer: by the tiles, and by blocks that come and go."""
     reads: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0)
     writes = dict(reads)

@@ -1,12 +1,14 @@
-"""On chip: what passes between global buffers, transposers, scratchpads and tiles, and how long the buffers take for it.
+"""On chip: what passes between global buffers, transposers, scratchpads and tiles, and how long the buffers take for
+it.
 
-A set of a tile pass needs one access for each of the tile's rows of X and of Y.  Tiles form a grid, as wide as there are
-tiles of Y: those of one row of it take the same rows of X, those of one column the same of Y, and an access is broadcast.  Scratchpads keep
-a slice of K of some tiles of X and of Y, which all meet each other before the next slice, their partial sums waiting
-beside the PEs; so an access serves as many passes.  The accesses of a tile's rows are issued together and take as many
-cycles as the most of them that fall in one bank: neighbouring columns of an image lie a container's channels apart, which
-is why nine banks and not eight serve eight columns at once.  An operand whose sets do not run along channels passes
-through the transposers.  Source: spec pages fpraker.md section 4, tensordash.md section 3; the grid and the slices are ours.
+A set of a tile pass needs one access for each of the tile's rows of X and of Y.  Tiles form a grid, as wide as there
+are tiles of Y: those of one row of it take the same rows of X, those of one column the same of Y, and an access is
+broadcast.  Scratchpads keep a slice of K of some tiles of X and of Y, which all meet each other before the next slice,
+their partial sums waiting beside the PEs; so an access serves as many passes.  The accesses of a tile's rows are issued
+together and take as many cycles as the most of them that fall in one bank: neighbouring columns of an image lie a
+container's channels apart, which is why nine banks and not eight serve eight columns at once.  An operand whose sets do
+not run along channels passes through the transposers.  Source: spec pages fpraker.md section 4, tensordash.md section
+3; the grid and the slices are ours.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,15 @@ import numpy.typing as npt
 
 from simhw.lowering.view import view_layer
 from simhw.memory.parameters import Memory
-from simhw.trace.layer import MIRRORED_OPERATION, MIRRORED_TENSOR, OPERANDS, TRANSPOSED_CONVOLUTIONS, Layer, Operation, TensorName
+from simhw.trace.layer import (
+    MIRRORED_OPERATION,
+    MIRRORED_TENSOR,
+    OPERANDS,
+    TRANSPOSED_CONVOLUTIONS,
+    Layer,
+    Operation,
+    TensorName,
+)
 
 TRANSPOSED: dict[Operation, tuple[TensorName, ...]] = {"forward": (), "input_grad": ("w",), "weight_grad": ("a", "g")}
 """Tensors whose sets do not run along their channels, which is how containers hold them."""
@@ -27,7 +37,8 @@ TRANSPOSED: dict[Operation, tuple[TensorName, ...]] = {"forward": (), "input_gra
 
 @dataclass(frozen=True)
 class PassShape:
-    """Tile passes of clusters of one shape: products that share an operand, so that every tile of X meets every tile of Y.
+    """Tile passes of clusters of one shape: products that share an operand, so that every tile of X meets every tile of
+    Y.
 
     Attributes
     ----------
@@ -100,7 +111,8 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
         grid_x = min(shape.x_tiles, max(1, tile.tiles // grid_y))
         reuse_x, reuse_y = min(side, -(-shape.x_tiles // grid_x)), min(side, -(-shape.y_tiles // grid_y))
         sets = shape.clusters * shape.sets
-        # A slice of X meets `reuse_y` tiles of Y in each tile of its row of the grid before it is dropped, and the other way round.
+        # A slice of X meets `reuse_y` tiles of Y in each tile of its row of the grid before it is dropped, and the
+        # other way round.
         groups = (
             (shape.x, sets * shape.x_tiles, tile.rows_x, _fetches(shape.y_tiles, grid_y, reuse_y)),
             (shape.y, sets * shape.y_tiles, tile.rows_y, _fetches(shape.x_tiles, grid_x, reuse_x)),
@@ -111,13 +123,21 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
             wide = ceil(tile.lanes * memory.value_bytes / buffer.access_bytes)
             together = max(1, buffer.banks // rows)
             reads[tensor] += number * rows * wide
-            busy[tensor] += number * wide * meeting_cycles(layer, operation, tensor, rows * together, memory) / together / buffer.instances
+            busy[tensor] += (
+                number
+                * wide
+                * meeting_cycles(layer, operation, tensor, rows * together, memory)
+                / together
+                / buffer.instances
+            )
             pad_writes += slices_of_all * rows * copies
             if tensor in TRANSPOSED[seen]:
                 transposed += number * rows * wide
         pad_reads += shape.passes * shape.sets * (tile.rows_x + tile.rows_y)
         # Partial sums leave the PEs and come back between slices, and leave once more as outputs.
-        slices = max(1.0, ceil(shape.sets * tile.lanes / slice_values(tile, memory))) if max(reuse_x, reuse_y) > 1 else 1.0
+        slices = (
+            max(1.0, ceil(shape.sets * tile.lanes / slice_values(tile, memory))) if max(reuse_x, reuse_y) > 1 else 1.0
+        )
         sums = shape.passes * tile.rows_x * tile.rows_y * memory.partial_value_bytes / (tile.lanes * memory.value_bytes)
         pad_reads, pad_writes = pad_reads + sums * slices, pad_writes + sums * slices
     return OnChip(
@@ -131,13 +151,17 @@ def on_chip(layer: Layer, operation: Operation, shapes: Sequence[PassShape], til
 
 
 def _fetches(tiles: int, grid: int, reuse: int) -> tuple[int, int]:
-    """How often an operand's slice is fetched to meet so many tiles of the other, and into how many tiles' scratchpads in all."""
+    """How often an operand's slice is fetched to meet so many tiles of the other, and into how many tiles' scratchpads
+    in all.
+    """
     full, rest = divmod(tiles, grid * reuse)
     return full + (rest > 0), full * grid + min(rest, grid)
 
 
 def slice_reuse(tile: TileShape, memory: Memory) -> int:
-    """Tiles of X, and as many of Y, whose slices a tile holds together: the largest square whose partial sums fit beside the PEs."""
+    """Tiles of X, and as many of Y, whose slices a tile holds together: the largest square whose partial sums fit
+    beside the PEs.
+    """
     sums = tile.rows_y * memory.scratchpads.partial_bytes // (tile.rows_x * tile.rows_y * memory.partial_value_bytes)
     side = max(1, isqrt(sums))
     # A slice holds at least two sets, one in use and one arriving.
@@ -158,7 +182,9 @@ def meeting_cycles(layer: Layer, operation: Operation, tensor: TensorName, rows:
     if layer.kind in TRANSPOSED_CONVOLUTIONS:
         operation, tensor = MIRRORED_OPERATION[operation], MIRRORED_TENSOR[tensor]
     if tensor == "w":
-        return _meeting((1, view.outputs if operation != "input_grad" else view.inputs), (1, 1), 1, rows, units, buffer.banks)
+        return _meeting(
+            (1, view.outputs if operation != "input_grad" else view.inputs), (1, 1), 1, rows, units, buffer.banks
+        )
     flat = (1, *view.out)[-2:], (1, *view.spatial)[-2:], (1, *view.geometry.stride)[-2:]
     (out_rows, out_columns), (_, columns), (stride_y, stride_x) = flat
     if tensor == "a":
@@ -168,7 +194,9 @@ def meeting_cycles(layer: Layer, operation: Operation, tensor: TensorName, rows:
 
 @lru_cache(maxsize=4096)
 def _meeting(grid: tuple[int, int], stride: tuple[int, int], columns: int, rows: int, units: int, banks: int) -> float:
-    """Mean over groups of `rows` consecutive positions (x fastest) of the most that fall in one of `banks`, `units` apart a column."""
+    """Mean over groups of `rows` consecutive positions (x fastest) of the most that fall in one of `banks`, `units`
+    apart a column.
+    """
     # Bank patterns repeat: a few thousand positions tell the mean.
     limit = max(1, 4096 // grid[1])
     y, x = np.divmod(np.arange(min(grid[0], limit) * min(grid[1], 65536), dtype=np.int64), min(grid[1], 65536))

@@ -1,4 +1,5 @@
-"""What surrounds the tiles: off-chip memory, global buffers, scratchpads and transposers, and how operations are blocked for them.
+"""What surrounds the tiles: off-chip memory, global buffers, scratchpads and transposers, and how operations are
+blocked for them.
 
 Source: spec pages fpraker.md section 4, tensordash.md section 3; every value stands in the machine file.
 """

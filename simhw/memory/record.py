@@ -1,4 +1,6 @@
-"""What the DRAM did in an operation, for a timeline: data on its channels, each with the job that moved it, and refreshes."""
+"""What the DRAM did in an operation, for a timeline: data on its channels, each with the job that moved it, and
+refreshes.
+"""
 
 from collections.abc import Iterator
 from itertools import chain, repeat

@@ -1,9 +1,10 @@
 """The loop nest of an operation, and how much of each tensor a block of it touches.
 
 Copies g (groups of a convolution, matrices of a batched product), positions p (rows of an image, or samples), input
-channels c and output channels o span every operation alike: A lies along (g, p, c), W along (g, c, o), G along (g, p, o).
-A forward pass reduces over c and writes a tensor of G's shape, an input gradient reduces over o and writes one of A's
-shape, a weight gradient reduces over p and writes one of W's.  Source: spec page lowering.md; the formulation is ours.
+channels c and output channels o span every operation alike: A lies along (g, p, c), W along (g, c, o), G along (g, p,
+o). A forward pass reduces over c and writes a tensor of G's shape, an input gradient reduces over o and writes one of
+A's shape, a weight gradient reduces over p and writes one of W's.  Source: spec page lowering.md; the formulation is
+ours.
 """
 
 from collections.abc import Mapping
@@ -122,10 +123,17 @@ class Space:
     def units(self) -> Mapping[Dim, int]:
         """Units of each loop: the most blocks that it can be cut into."""
         group = self.container_channels
-        return {"g": self.copies, "p": self.images * self.rows.count, "c": -(-self.channels // group), "o": -(-self.outputs // group)}
+        return {
+            "g": self.copies,
+            "p": self.images * self.rows.count,
+            "c": -(-self.channels // group),
+            "o": -(-self.outputs // group),
+        }
 
     def cuts(self, dim: Dim, blocks: int) -> list[tuple[int, int]]:
-        """Bounds in units of about `blocks` equal blocks, the last one smaller; blocks of positions are whole images or parts of one."""
+        """Bounds in units of about `blocks` equal blocks, the last one smaller; blocks of positions are whole images or
+        parts of one.
+        """
         units = self.units[dim]
         if dim != "p" or blocks <= self.images:
             grain = self.rows.count if dim == "p" else 1
@@ -150,11 +158,15 @@ class Space:
         for start, stop in bounds:
             images, first = max(1, (stop - start) // rows.count), start % rows.count
             whole = (stop - start) >= rows.count
-            sizes.append((images * rows.other_count if whole else rows.read(first, first + stop - start)) * rows.other_row_values)
+            sizes.append(
+                (images * rows.other_count if whole else rows.read(first, first + stop - start)) * rows.other_row_values
+            )
         return sizes
 
     def sizes(self, dim: Dim, blocks: int, tensor: TensorName) -> Sizes:
-        """The extents of about `blocks` equal blocks, at a cost that does not depend on their number but within an image of a window."""
+        """The extents of about `blocks` equal blocks, at a cost that does not depend on their number but within an
+        image of a window.
+        """
         kinds = self._kinds(dim, blocks)
         extents, numbers = self.extents(dim, [bounds for bounds, _ in kinds], tensor), [number for _, number in kinds]
         total = sum(extent * number for extent, number in zip(extents, numbers, strict=True))
@@ -165,7 +177,9 @@ class Space:
         return sum(number for _, number in self._kinds(dim, blocks))
 
     def _kinds(self, dim: Dim, blocks: int) -> list[tuple[tuple[int, int], int]]:
-        """The bounds of `cuts`, one of those that are alike and their number; the first and the last block stand at the ends."""
+        """The bounds of `cuts`, one of those that are alike and their number; the first and the last block stand at the
+        ends.
+        """
         units = self.units[dim]
         if dim != "p" or blocks <= self.images:
             grain = self.rows.count if dim == "p" else 1
@@ -202,7 +216,12 @@ def space_of(layer: Layer, operation: Operation, container_channels: int) -> Spa
         A shape that the operation needs is not known.
     """
     view = view_layer(layer, operation, per_image=False)
-    groups, pad, stride, dilation = view.geometry.groups, view.geometry.padding[0], view.geometry.stride[0], view.geometry.dilation[0]
+    groups, pad, stride, dilation = (
+        view.geometry.groups,
+        view.geometry.padding[0],
+        view.geometry.stride[0],
+        view.geometry.dilation[0],
+    )
     reach = (view.kernel[0] - 1) * dilation
     inputs, outputs = (view.spatial[0], prod(view.spatial[1:])), (view.out[0], prod(view.out[1:]))
     if view.shared_weights and view.batch > 1:  # time steps share W, so they are positions
@@ -216,4 +235,13 @@ def space_of(layer: Layer, operation: Operation, container_channels: int) -> Spa
     copies = groups if view.shared_weights else view.batch
     # A transposed convolution is seen as the one that it mirrors: its own input is the other's output.
     channels, features = (view.outputs, view.inputs) if mirrored else (view.inputs, view.outputs)
-    return Space(operation, copies, view.images, rows, channels // groups, features // groups, prod(view.kernel), container_channels)
+    return Space(
+        operation,
+        copies,
+        view.images,
+        rows,
+        channels // groups,
+        features // groups,
+        prod(view.kernel),
+        container_channels,
+    )

@@ -11,7 +11,17 @@ import numba
 import numpy as np
 
 from simhw.jit import kernel
-from simhw.pe.vector import lane_bits, leading_zeros, magnitude, narrow, signed_max, spread, unsigned_min, where_zero, widen
+from simhw.pe.vector import (
+    lane_bits,
+    leading_zeros,
+    magnitude,
+    narrow,
+    signed_max,
+    spread,
+    unsigned_min,
+    where_zero,
+    widen,
+)
 
 EXPONENT_OFFSET = 64
 """Added to the sum of two biased exponents, so that cancellation down to the last fraction bit stays above zero."""
@@ -29,7 +39,9 @@ def check_chunk(chunk: str | int, fraction_bits: int) -> None:
         Chunking is on and the accumulator is wider than that.
     """
     if chunk != "off" and fraction_bits > 23:
-        raise ValueError("chunked accumulation reads the accumulator into float32: accumulator_fraction_bits may be at most 23")
+        raise ValueError(
+            "chunked accumulation reads the accumulator into float32: accumulator_fraction_bits may be at most 23"
+        )
 
 
 @numba.njit(inline="always")
@@ -122,7 +134,9 @@ def round_to_bfloat16(value):
 
 @kernel
 def read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):
-    """Read every accumulator (or running sum) out as bfloat16 bit patterns (n, WIDTH); gives the number of overflows."""
+    """Read every accumulator (or running sum) out as bfloat16 bit patterns (n, WIDTH); gives the number of
+    overflows.
+    """
     overflows = 0
     for row in range(outputs.shape[0]):
         for lane in range(outputs.shape[1]):

@@ -63,7 +63,9 @@ def multiply_rows(x, exponents, significands, lanes, fraction_bits, align_range,
                 value = np.int64(x[row, k])
                 significand = (value & 0x7F) | 0x80
                 distance = emax - _exponents(value, exponents, k)
-                product = widen(load(significands, k * WIDTH)) * spread(-significand if value >> 15 else significand, added)
+                product = widen(load(significands, k * WIDTH)) * spread(
+                    -significand if value >> 15 else significand, added
+                )
                 aligned = product << widen(reach - unsigned_min(distance, reach))
                 added = added + where_negative(widen(reach - distance), spread(0, added), aligned)
             acc = add_rounded(align(acc, acc_exponent, emax), added, product_bits - fraction_bits)
@@ -72,7 +74,9 @@ def multiply_rows(x, exponents, significands, lanes, fraction_bits, align_range,
                 store(s[row], 0, acc)
                 store(exponent[row], 0, acc_exponent)
                 for lane in range(WIDTH):
-                    sums[row, lane] = fold_chunk(s[row, lane], np.int64(exponent[row, lane]), fraction_bits, sums[row, lane])
+                    sums[row, lane] = fold_chunk(
+                        s[row, lane], np.int64(exponent[row, lane]), fraction_bits, sums[row, lane]
+                    )
                 acc, acc_exponent = spread(0, acc), spread(0, acc_exponent)
         store(s[row], 0, acc)
         store(exponent[row], 0, acc_exponent)

@@ -1,4 +1,5 @@
-"""Dot products of bfloat16 values summed exactly and rounded once: what a schedule must reproduce in whatever order it adds.
+"""Dot products of bfloat16 values summed exactly and rounded once: what a schedule must reproduce in whatever order it
+adds.
 
 The sum is kept as a fixed-point number of 32-bit limbs that spans every product of two bfloat16 values.
 """

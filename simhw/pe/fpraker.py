@@ -116,8 +116,8 @@ def recoding(pe: FPRakerPE) -> Recoding:
 class Setup(NamedTuple):
     """A PE's and its column's switches as plain integers, the form that kernels take.
 
-    `reach` is 2**(W + 1) - 1 cut to the word; `chunk_sets` is 0 where chunking is off; `column` is the PEs that share
-    a serial operand; `floor` the least cycles of a set; `shared_pointers` is sync: term, `column_bounds` is oob: column.
+    `reach` is 2**(W + 1) - 1 cut to the word; `chunk_sets` is 0 where chunking is off; `column` is the PEs that share a
+    serial operand; `floor` the least cycles of a set; `shared_pointers` is sync: term, `column_bounds` is oob: column.
     """
 
     threshold: int
@@ -184,7 +184,9 @@ def largest_exponent(x, k, exponents, accumulator_exponent):
 
 @numba.njit(inline="always")
 def in_bounds_product(code, distance, significand, tables):
-    """(negative digits, product) of one lane: its in-bounds terms times the parallel significand, 7 + T fraction bits."""
+    """(negative digits, product) of one lane: its in-bounds terms times the parallel significand, 7 + T
+    fraction bits.
+    """
     negative = spread(tables.negative[code], distance) >> distance
     value = (spread(tables.positive[code], distance) >> distance) - negative
     return negative, widen(value) * widen(significand)
@@ -248,7 +250,8 @@ def independent_sets(x, first, last, exponents, significands, tables, setup, s, 
     -------
     (s, exponent, Counts)
     """
-    # The eight lanes are written out, so that they stay in registers over a set's cycles; an array would live in memory.
+    # The eight lanes are written out, so that they stay in registers over a set's cycles; an array would live in
+    # memory.
     extra_bits = 7 + setup.threshold - setup.fraction_bits
     one, nothing = spread(1, exponent), spread(0, exponent)
     floor, reach = spread(setup.floor, exponent), spread(setup.reach, exponent)
@@ -268,9 +271,17 @@ def independent_sets(x, first, last, exponents, significands, tables, setup, s, 
         if not setup.per_cycle:
             s = add_rounded(s, p0 + p1 + p2 + p3 + p4 + p5 + p6 + p7, extra_bits)
         useful += total(
-            popcount(m0) + popcount(m1) + popcount(m2) + popcount(m3) + popcount(m4) + popcount(m5) + popcount(m6) + popcount(m7)
+            popcount(m0)
+            + popcount(m1)
+            + popcount(m2)
+            + popcount(m3)
+            + popcount(m4)
+            + popcount(m5)
+            + popcount(m6)
+            + popcount(m7)
         )
-        # One bit per cycle in which the PE still had a term pending: OR gives a column's maximum, the bit count the number.
+        # One bit per cycle in which the PE still had a term pending: OR gives a column's maximum, the bit count the
+        # number.
         unary, cycle = nothing, one
         waiting = m0 | m1 | m2 | m3 | m4 | m5 | m6 | m7
         while any_lane(waiting):

@@ -55,8 +55,8 @@ def column_max(vector, column):
 def coupled_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at, scratch):
     """Sets `first` to `last` of WIDTH PEs in columns; parameters and result as `fpraker.independent_sets`.
 
-    `scratch` holds SCRATCH_VECTORS vectors per lane: terms still to fire, those in bounds, distances below emax, negative
-    digits, and of the current cycle the term that the pointer shows and its offset.
+    `scratch` holds SCRATCH_VECTORS vectors per lane: terms still to fire, those in bounds, distances below emax,
+    negative digits, and of the current cycle the term that the pointer shows and its offset.
     """
     extra_bits = 7 + setup.threshold - setup.fraction_bits
     one, nothing, never = spread(1, exponent), spread(0, exponent), spread(NEVER, exponent)
@@ -76,11 +76,15 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             code_exponent, code = serial_code(x[k + lane])
             parallel = load(exponents, (k + lane) * WIDTH)
             distance = emax - parallel - spread(code_exponent, emax)
-            negative, product = in_bounds_product(code, unsigned_min(distance, last_bit), load(significands, (k + lane) * WIDTH), tables)
+            negative, product = in_bounds_product(
+                code, unsigned_min(distance, last_bit), load(significands, (k + lane) * WIDTH), tables
+            )
             added = added + product
             terms = where_negative(parallel, nothing, spread(tables.positions[code], emax))
             # K <= T for the first T + 2 - d positions.
-            inside = unsigned_min(signed_max(spread(setup.threshold + 2, emax) - distance, nothing), spread(POSITIONS, emax))
+            inside = unsigned_min(
+                signed_max(spread(setup.threshold + 2, emax) - distance, nothing), spread(POSITIONS, emax)
+            )
             in_bounds = terms & ((one << inside) - one)
             useful += total(popcount(in_bounds))
             store(scratch, bounds + lane * WIDTH, in_bounds)

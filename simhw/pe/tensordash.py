@@ -22,7 +22,9 @@ from simhw.pe.vector import WIDTH, load, rotate_left, spread, store, unsigned_mi
 
 LANES = 16
 MAX_DEPTH = 3
-LEVELS = np.array([sum(1 << lane for lane in level) for level in ((0, 5, 10), (1, 6, 11), (2, 7, 12), (3, 8, 13), (4, 9, 14), (15,))])
+LEVELS = np.array(
+    [sum(1 << lane for lane in level) for level in ((0, 5, 10), (1, 6, 11), (2, 7, 12), (3, 8, 13), (4, 9, 14), (15,))]
+)
 """The lanes that decide together, as masks, in the order in which they decide."""
 OPTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "paper": ((0, 0), (1, 0), (2, 0), (1, -1), (1, 1), (2, -2), (2, 2), (1, -3)),
@@ -51,7 +53,9 @@ def options(pe: TensorDashPE) -> npt.NDArray[np.int64]:
 
 @kernel
 def effectual_masks(rows: BF16Array) -> npt.NDArray[np.uint16]:
-    """Masks (n, T + MAX_DEPTH) of the non-zeros of rows (n, T * 16): bit i of a step is lane i; the last steps are empty."""
+    """Masks (n, T + MAX_DEPTH) of the non-zeros of rows (n, T * 16): bit i of a step is lane i; the last steps are
+    empty.
+    """
     count, reduction = rows.shape
     steps = reduction // LANES
     masks = np.zeros((count, steps + MAX_DEPTH), np.uint16)
@@ -119,7 +123,9 @@ def schedule_tiles(masks, rows, steps, choices, levels, depth, cycles, row_sync)
             one, zero = spread(1, least), spread(0, least)
             for row in range(rows):
                 at = row * MAX_DEPTH * WIDTH
-                window1, window2 = _schedule(load(window, at + WIDTH), load(window, at + 2 * WIDTH), ~load(window, at), levels, choices)
+                window1, window2 = _schedule(
+                    load(window, at + WIDTH), load(window, at + 2 * WIDTH), ~load(window, at), levels, choices
+                )
                 store(window, at + WIDTH, window1)
                 store(window, at + 2 * WIDTH, window2)
                 done = one
@@ -141,7 +147,8 @@ def schedule_tiles(masks, rows, steps, choices, levels, depth, cycles, row_sync)
                 for row in range(rows):
                     row_sync[first + lane, row] += drained[row * WIDTH + lane] - drop
                     at = row * MAX_DEPTH * WIDTH + lane
-                    # Steps already in the window move forward with what is left of them; the others come from the stream.
+                    # Steps already in the window move forward with what is left of them; the others come from the
+                    # stream.
                     source = ((first + lane) * rows + row) * stride + min(position[lane], steps)
                     for step in range(MAX_DEPTH):
                         if step + drop < MAX_DEPTH:

@@ -36,7 +36,12 @@ LongWords = VectorType("LongWords", 32, signed=False)
 Sums = VectorType("Sums", 32, signed=True)
 LongSums = VectorType("LongSums", 64, signed=True)
 VECTORS = (Words, LongWords, Sums, LongSums)
-_OF_ELEMENT: dict[Any, VectorType] = {types.uint16: Words, types.uint32: LongWords, types.int32: Sums, types.int64: LongSums}
+_OF_ELEMENT: dict[Any, VectorType] = {
+    types.uint16: Words,
+    types.uint32: LongWords,
+    types.int32: Sums,
+    types.int64: LongSums,
+}
 _SUM_OF = {Words: Sums, LongWords: LongSums}
 _INDEX = ir.IntType(32)
 
@@ -69,7 +74,9 @@ def _llvm_intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) 
 
 # ---- operators ------------------------------------------------------------------------------------------------------
 
-_INSTRUCTIONS: dict[Callable[..., Any], tuple[str, str]] = {  # the operator's instruction on unsigned and on signed lanes
+_INSTRUCTIONS: dict[
+    Callable[..., Any], tuple[str, str]
+] = {  # the operator's instruction on unsigned and on signed lanes
     operator.add: ("add", "add"),
     operator.sub: ("sub", "sub"),
     operator.mul: ("mul", "mul"),
@@ -147,7 +154,9 @@ def spread(typing: Any, scalar: Any, like: Any) -> Any:
 
 
 def _lanewise(name: str, operands: int, flag: bool = False) -> Any:
-    """An intrinsic on ``operands`` vectors of one type; ``flag`` adds LLVM's trailing "zero is poison" argument, false."""
+    """An intrinsic on ``operands`` vectors of one type; ``flag`` adds LLVM's trailing "zero is poison"
+    argument, false.
+    """
 
     def build(vector: Any, *others: Any) -> Any:
         if not isinstance(vector, VectorType) or any(other is not vector for other in others):

@@ -1,7 +1,8 @@
 """Replay: the schedule of a machine, stepped one lane at a time, and outputs recomputed from what it multiplied.
 
-The kernels of `simhw.pe` are fast because they are clever; this is slow and plain, and shares no code of theirs (the parameters
-of a machine alone), so a wrong schedule or a wrong value cannot go unnoticed.  `--check` compares every tile pass of a run with its replay.
+The kernels of `simhw.pe` are fast because they are clever; this is slow and plain, and shares no code of theirs (the
+parameters of a machine alone), so a wrong schedule or a wrong value cannot go unnoticed.  `--check` compares every tile
+pass of a run with its replay.
 """
 
 from collections import Counter
@@ -25,7 +26,9 @@ __all__ = ["check_passes", "replay"]
 
 
 class _Replay(Protocol):
-    def tile_pass(self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]) -> tuple[int, Counter[str], BF16Array]: ...
+    def tile_pass(
+        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]
+    ) -> tuple[int, Counter[str], BF16Array]: ...
 
 
 def _replay_of(machine: Machine) -> _Replay:
@@ -63,7 +66,9 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
     tile = machine.tile
     rows, real = parallel.rows, parallel.real
     if x.shape[1] % tile.lanes or x.shape[1] != rows.shape[1]:
-        raise ShapeError(f"reductions of {x.shape[1]} and {rows.shape[1]} values: both must be the same multiple of {tile.lanes}")
+        raise ShapeError(
+            f"reductions of {x.shape[1]} and {rows.shape[1]} values: both must be the same multiple of {tile.lanes}"
+        )
     if len(rows) % tile.tile_y:
         raise ShapeError(f"{len(rows)} rows of Y are not whole tiles of {tile.tile_y}")
     # Numba compiles anew for arrays that may not be written; copying those costs less.
@@ -86,7 +91,8 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
 
 
 def check_passes(machine: Machine, x: BF16Array, parallel: ParallelRows, passes: TilePasses, where: str) -> None:
-    """Compare tile passes with their replay: the cycles of each, every counter and, where there are any, every output bit.
+    """Compare tile passes with their replay: the cycles of each, every counter and, where there are any, every output
+    bit.
 
     Parameters
     ----------
@@ -111,11 +117,18 @@ def check_passes(machine: Machine, x: BF16Array, parallel: ParallelRows, passes:
     differ = np.flatnonzero(passes.durations != expected.durations)
     if len(differ):
         first = differ[0]
-        raise CheckError(f"{where}: tile pass {first} took {passes.durations[first]} cycles, replayed it takes {expected.durations[first]}")
+        raise CheckError(
+            f"{where}: tile pass {first} took {passes.durations[first]} cycles, replayed it takes "
+            f"{expected.durations[first]}"
+        )
     for name in sorted(set(passes.counters) | set(expected.counters)):
         if name == "overflows" and name not in passes.counters and passes.outputs is None:
             continue  # without outputs some tiles have nothing to count overflows in
-        if name not in passes.counters or name not in expected.counters or passes.counters[name] != expected.counters[name]:
+        if (
+            name not in passes.counters
+            or name not in expected.counters
+            or passes.counters[name] != expected.counters[name]
+        ):
             simulated, replayed = passes.counters.get(name, "none"), expected.counters.get(name, "none")
             raise CheckError(f"{where}: counter {name} is {simulated} simulated, {replayed} replayed")
     if passes.outputs is None or expected.outputs is None:

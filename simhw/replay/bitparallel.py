@@ -58,14 +58,18 @@ class BitParallelReplay:
     def __init__(self, pe: BitParallelPE, tile: GridTileParameters) -> None:
         self.pe, self.tile = pe, tile
 
-    def tile_pass(self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]) -> tuple[int, Counter[str], BF16Array]:
+    def tile_pass(
+        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]
+    ) -> tuple[int, Counter[str], BF16Array]:
         """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K)."""
         pe = self.pe
         chunk_sets = 0 if pe.chunk == "off" else pe.chunk // pe.lanes
         outputs = np.zeros((len(x), len(y)), np.uint16)
         useful = 0
         for column, row in np.ndindex(outputs.shape):
-            outputs[column, row], pairs = _dot(x[column], y[row], pe.lanes, pe.accumulator_fraction_bits, pe.align_range, chunk_sets)
+            outputs[column, row], pairs = _dot(
+                x[column], y[row], pe.lanes, pe.accumulator_fraction_bits, pe.align_range, chunk_sets
+            )
             useful += pairs
         cycles = x.shape[1] // pe.lanes
         overflows = int(np.count_nonzero(outputs[:, real_y] & 0x7FFF == 0x7F80))

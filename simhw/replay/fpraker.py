@@ -1,7 +1,7 @@
 """FPRaker's schedule, stepped cycle by cycle: every term that fires is added, and what was added is the output.
 
-One PE at a time, one lane at a time: a lane is a distance below emax and a place among its value's terms.  Cycles, waiting
-and every counter are counted where they happen.  Source: spec page fpraker.md, sections 1 to 3.
+One PE at a time, one lane at a time: a lane is a distance below emax and a place among its value's terms.  Cycles,
+waiting and every counter are counted where they happen.  Source: spec page fpraker.md, sections 1 to 3.
 """
 
 from collections import Counter
@@ -31,7 +31,17 @@ LANES = 8
 BIT_SLOTS = 8
 BEYOND = 1 << 20
 """A window that every offset lies within, and a pending offset that no lane has: exponents differ by less."""
-COUNTERS = ("useful", "shift_range", "no_term", "exponent", "inter_pe", "processed", "skipped_zero", "skipped_oob", "overflows")
+COUNTERS = (
+    "useful",
+    "shift_range",
+    "no_term",
+    "exponent",
+    "inter_pe",
+    "processed",
+    "skipped_zero",
+    "skipped_oob",
+    "overflows",
+)
 USEFUL, SHIFT_RANGE, NO_TERM, EXPONENT, INTER_PE, PROCESSED, SKIPPED_ZERO, SKIPPED_OOB, OVERFLOWS = range(len(COUNTERS))
 
 
@@ -77,7 +87,9 @@ class Column(NamedTuple):
 
 
 class Registers(NamedTuple):
-    """The accumulators of a column's PEs: S and E, what the set has added and not yet rounded, and the float32 sums of chunks."""
+    """The accumulators of a column's PEs: S and E, what the set has added and not yet rounded, and the float32 sums of
+    chunks.
+    """
 
     s: npt.NDArray[np.int64]
     exponent: npt.NDArray[np.int64]
@@ -88,8 +100,9 @@ class Registers(NamedTuple):
 def recoded(significand: int, encoder: str) -> list[tuple[int, int]]:
     """(sign, position) of a significand's terms, most significant first; bit 7 is position 0.
 
-    Read off from the right, as one does by hand.  Binary takes one bit at a time; NAF takes 1 or -1 where the number is odd,
-    whichever leaves a multiple of 4; radix-4 Booth takes two bits at a time, and where the upper one is set 4 less.
+    Read off from the right, as one does by hand.  Binary takes one bit at a time; NAF takes 1 or -1 where the number is
+    odd, whichever leaves a multiple of 4; radix-4 Booth takes two bits at a time, and where the upper one is set 4
+    less.
     """
     terms: list[tuple[int, int]] = []
     rest, place, owed = significand, -7, 0
@@ -157,7 +170,9 @@ def _latch(x, y, pe, column, terms, threshold, register_exponent):
 
 @numba.njit(inline="always")
 def _share_bounds(x, y, column, terms):
-    """oob: column. A lane's terms need a slot until the last one that is in bounds in any PE; an empty lane needs none."""
+    """oob: column. A lane's terms need a slot until the last one that is in bounds in any PE; an empty lane
+    needs none.
+    """
     for lane in range(LANES):
         needed = 0
         for pe in range(y.shape[0]):
@@ -169,7 +184,9 @@ def _share_bounds(x, y, column, terms):
 
 @numba.njit(inline="always")
 def _move_pointers(column):
-    """sync: term. A lane shows the first term that some PE of the column has still to fire; False where there is none."""
+    """sync: term. A lane shows the first term that some PE of the column has still to fire; False where
+    there is none.
+    """
     busy = False
     for lane in range(LANES):
         column.pointers[lane] = BIT_SLOTS
@@ -182,7 +199,9 @@ def _move_pointers(column):
 
 @numba.njit(inline="always")
 def _cycle(pe, column, terms, switches, counts, record, c, at):
-    """One cycle of one PE, the column's `at`-th: (did it have a term of its own pending, sum of what fired in units of 2**(-7 - T))."""
+    """One cycle of one PE, the column's `at`-th: (did it have a term of its own pending, sum of what fired in units of
+    2**(-7 - T)).
+    """
     base = BEYOND
     busy = False
     for lane in range(LANES):
@@ -208,7 +227,9 @@ def _cycle(pe, column, terms, switches, counts, record, c, at):
                     column.fired[pe, lane] += 1
                     if term < column.bounds[pe, lane]:  # else oob: column; the slot fires as a zero
                         state = USEFUL
-                        added += terms.signs[fraction, term] * column.multipliers[pe, lane] << (switches.threshold - offset)
+                        added += terms.signs[fraction, term] * column.multipliers[pe, lane] << (
+                            switches.threshold - offset
+                        )
         counts[state] += 1
         if record is not None and at < record.state.shape[1]:
             record.state[c, at, pe, lane] = state
@@ -305,7 +326,9 @@ def _column_set(x, y, column, registers, terms, switches, counts, record, c, ind
 
 @numba.njit(inline="always")
 def _count_terms(x, y, pe, column, terms, counts):
-    """After a set of a PE that has both rows: terms that fired with a value, that do not exist, and that did not fire."""
+    """After a set of a PE that has both rows: terms that fired with a value, that do not exist, and that
+    did not fire.
+    """
     for lane in range(LANES):
         existing = 0
         if field_of(x[lane]) and field_of(y[lane]):
@@ -350,10 +373,14 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
     """
     columns, rows, sets = x.shape[0], y.shape[0], x.shape[1] // LANES
     column = Column(
-        np.zeros(LANES, np.int64), np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64),
-        np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64), np.zeros(LANES, np.int64), np.zeros(rows, np.int64),
+        np.zeros(LANES, np.int64), np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64),
+        np.zeros((rows, LANES), np.int64),
+        np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64), np.zeros(LANES, np.int64),
+        np.zeros(rows, np.int64),
     )  # fmt: skip
-    registers = Registers(np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.float32))
+    registers = Registers(
+        np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.float32)
+    )
     times = np.zeros((columns, sets), np.int64)
     for c in range(columns):
         registers.s[:] = 0
@@ -362,7 +389,9 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
         at = 0
         for index in range(sets):
             x_set, y_set = x[c, index * LANES : (index + 1) * LANES], y[:, index * LANES : (index + 1) * LANES]
-            times[c, index] = _column_set(x_set, y_set, column, registers, terms, switches, counts, record, c, index, at)
+            times[c, index] = _column_set(
+                x_set, y_set, column, registers, terms, switches, counts, record, c, index, at
+            )
             at += times[c, index]
             for pe in range(rows):
                 if c < real_x and real_y[pe]:

@@ -59,7 +59,8 @@ def fpraker_record(columns: int, rows: int, lanes: int, sets: int, cycles: int, 
 
 
 class TensorDashRecord(NamedTuple):
-    """A TensorDash tile pass, by cycle and scheduler (one per row of X, or per PE, row by row, with two-sided schedules).
+    """A TensorDash tile pass, by cycle and scheduler (one per row of X, or per PE, row by row, with two-sided
+    schedules).
 
     Attributes
     ----------

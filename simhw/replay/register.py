@@ -1,4 +1,5 @@
-"""The accumulator register of one processing element, in plain integers: S at exponent E is worth S * 2**(E - BIAS - F).
+"""The accumulator register of one processing element, in plain integers: S at exponent E is worth S * 2**(E - BIAS -
+F).
 
 Exponents are sums of two biased ones, so BIAS is twice bfloat16's.  A zero register has no exponent that counts.
 Source: spec page fpraker.md, section 2, "Arithmetic".
@@ -46,7 +47,9 @@ def shift_right_rne(value, count):
 
 @kernel
 def normalised(s, exponent, fraction_bits):
-    """(S, E) with 2**F <= |S| < 2**(F + 1): one rounded right shift and one more on its carry, or an exact left shift."""
+    """(S, E) with 2**F <= |S| < 2**(F + 1): one rounded right shift and one more on its carry, or an exact
+    left shift.
+    """
     if s == 0:
         return 0, NO_EXPONENT
     excess = -fraction_bits - 1
@@ -86,7 +89,9 @@ def bfloat16_of(value):
         return np.uint16(sign | 0x7F80)
     fraction, exponent = math.frexp(abs(value))
     significand = np.int64(np.rint(fraction * 256))
-    field = exponent - 1 + 127 + (significand >> 8)  # 256 is the next power of two, whose fraction bits are zeros as well
+    field = (
+        exponent - 1 + 127 + (significand >> 8)
+    )  # 256 is the next power of two, whose fraction bits are zeros as well
     if field >= 255:
         return np.uint16(sign | 0x7F80)
     if field <= 0:

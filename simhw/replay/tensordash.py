@@ -1,8 +1,8 @@
 """TensorDash's schedule, recorded choice by choice; outputs are summed from the pairs it multiplied.
 
-A schedule is right if every effectual pair of every row is multiplied exactly once.  Here that is looked at, not assumed.
-Nothing but the PE's parameters comes from `simhw.pe`: the wires, the levels and the sums are written down here anew.
-Source: spec page tensordash.md, sections 1 and 2.
+A schedule is right if every effectual pair of every row is multiplied exactly once.  Here that is looked at, not
+assumed. Nothing but the PE's parameters comes from `simhw.pe`: the wires, the levels and the sums are written down here
+anew. Source: spec page tensordash.md, sections 1 and 2.
 """
 
 import math
@@ -31,7 +31,12 @@ LEVEL_OF_LANE = np.array([lane % 5 for lane in range(15)] + [5])
 
 def wired(order: str, depth: int) -> npt.NDArray[np.int64]:
     """A multiplier's options (n, 2) of (step, relative lane), in order of priority."""
-    places = [(digit, step, lane - 3) for step, row in enumerate(WIRES[order][:depth]) for lane, digit in enumerate(row) if digit != "."]
+    places = [
+        (digit, step, lane - 3)
+        for step, row in enumerate(WIRES[order][:depth])
+        for lane, digit in enumerate(row)
+        if digit != "."
+    ]
     return np.array([(step, lane) for _, step, lane in sorted(places)], np.int64)
 
 
@@ -48,7 +53,9 @@ def values_of(bits: BF16Array) -> npt.NDArray[np.float64]:
 
 
 def rounded_sum(products: list[float]) -> int:
-    """The bfloat16 bit pattern of a sum of products, rounded once to nearest even: too large is infinite, too small +0."""
+    """The bfloat16 bit pattern of a sum of products, rounded once to nearest even: too large is infinite,
+    too small +0.
+    """
     total = math.fsum(products)
     # What the double leaves out decides where it lies half way between two results.
     rest = math.fsum([*products, -total])
@@ -70,7 +77,9 @@ def rounded_sum(products: list[float]) -> int:
 
 @numba.njit
 def _choose(pending, row, position, choices, levels, picks):
-    """One row's cycle: fill `picks` (16,) with each lane's pair, as step * 16 + lane, or -1; takes them off `pending`."""
+    """One row's cycle: fill `picks` (16,) with each lane's pair, as step * 16 + lane, or -1; takes them off
+    `pending`.
+    """
     picks[:] = -1
     for level in range(levels.max() + 1):
         for lane in range(LANES):
@@ -184,7 +193,14 @@ class TensorDashReplay:
             effectual, real = ~zeros_of(x), np.ones(len(x), np.bool_)
         multiplied, order = np.zeros(effectual.shape, np.int64), np.zeros(effectual.shape, np.int64)
         cycles, useful, row_sync = _schedule(
-            effectual.reshape(len(effectual), steps, LANES), real, self.pe.depth, self._options, LEVEL_OF_LANE, multiplied, order, record
+            effectual.reshape(len(effectual), steps, LANES),
+            real,
+            self.pe.depth,
+            self._options,
+            LEVEL_OF_LANE,
+            multiplied,
+            order,
+            record,
         )
         wrong = np.argwhere(multiplied != effectual)
         if len(wrong):

@@ -19,12 +19,21 @@ def parts_sum(parts: dict[str, float]) -> str:
 
 def chip_sheet(area: ChipArea, cells: str) -> Sheet:
     """A row per part of the chip; `cells` are the transistors that CACTI's areas are for."""
-    rows = [_chip_row(name, area.tiles, each / 1e6, area.total_mm2, "tile_area_um2") for name, each in area.tile_um2.items()]
+    rows = [
+        _chip_row(name, area.tiles, each / 1e6, area.total_mm2, "tile_area_um2") for name, each in area.tile_um2.items()
+    ]
     for memory in area.memories:
         source = "memory_area_mm2, published" if memory.published else f"sram, CACTI, {cells}"
         rows.append(_chip_row(memory.name, memory.instances, memory.instance_mm2, area.total_mm2, source))
     rows.append(["total", "", "", f"{area.total_mm2:,.3f}", "", ""])
-    columns = [("area of the chip", False), ("number", True), ("mm^2 each", True), ("mm^2", True), ("share", True), ("from", False)]
+    columns = [
+        ("area of the chip", False),
+        ("number", True),
+        ("mm^2 each", True),
+        ("mm^2", True),
+        ("share", True),
+        ("from", False),
+    ]
     return Sheet(columns, rows, total_last=True)
 
 
@@ -50,7 +59,10 @@ def iso_area_facts(result: IsoArea) -> list[tuple[str, str]]:
         ("counted", COUNTED_MEANINGS[counted]),
         ("baseline's tile", _tile(base, counted)),
         ("machine's tile", _tile(machine, counted)),
-        ("area to fill", f"{_fixed(base, counted)}{base.tiles} x {base.per_tile_mm2(counted):,.6f} = {result.budget_mm2:,.6f} mm^2"),
+        (
+            "area to fill",
+            f"{_fixed(base, counted)}{base.tiles} x {base.per_tile_mm2(counted):,.6f} = {result.budget_mm2:,.6f} mm^2",
+        ),
         ("division", quotient),
     ]
 
@@ -88,15 +100,29 @@ def iso_area_sheet(result: IsoArea, filed_tiles: int) -> Sheet:
 
 
 def iso_area_speed(machine: Machine, baseline: Machine, tiles: int) -> list[tuple[str, str]]:
-    """Lanes with so many tiles over the baseline's, and the most that they can gain where compute is all that counts."""
+    """Lanes with so many tiles over the baseline's, and the most that they can gain where compute is all
+    that counts.
+    """
     lanes, base_lanes = tiles * lanes_per_tile(machine), baseline.values.tiles * lanes_per_tile(baseline)
     ratio, speed = lanes / base_lanes, lanes / base_lanes * machine.values.clock_hz / baseline.values.clock_hz
-    facts = [("lanes", f"{tiles:,} tiles x {lanes_per_tile(machine):,} = {lanes:,}, {base_lanes:,} of {baseline.name}: {ratio:.4g}x")]
+    facts = [
+        (
+            "lanes",
+            f"{tiles:,} tiles x {lanes_per_tile(machine):,} = {lanes:,}, {base_lanes:,} of {baseline.name}: "
+            f"{ratio:.4g}x",
+        )
+    ]
     if not baseline.tile.fixed_time:
         return facts
-    clocks = "" if speed == ratio else f" at {machine.values.clock_hz / 1e6:g} against {baseline.values.clock_hz / 1e6:g} MHz"
+    clocks = (
+        ""
+        if speed == ratio
+        else f" at {machine.values.clock_hz / 1e6:g} against {baseline.values.clock_hz / 1e6:g} MHz"
+    )
     text = f"{speed:.4g}x{clocks} with one cycle a set, where compute is all that counts"
     least = least_cycles_per_set(machine)
     if not machine.tile.fixed_time:
-        text += f"; a set takes at least {least:.3g} cycles, so at most {speed:.4g} / {least:.3g} = {speed / least:.4g}x"
+        text += (
+            f"; a set takes at least {least:.3g} cycles, so at most {speed:.4g} / {least:.3g} = {speed / least:.4g}x"
+        )
     return [*facts, ("peak", text)]

@@ -37,7 +37,15 @@ def ends(values: Sequence[float], errors: Sequence[float]) -> npt.NDArray[np.flo
 
 def legend(axes: Axes, columns: int) -> Legend:
     """What the colours mean, above the panel."""
-    return axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=7, frameon=False, handlelength=1, columnspacing=1)
+    return axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        fontsize=7,
+        frameon=False,
+        handlelength=1,
+        columnspacing=1,
+    )
 
 
 def label(axes: Axes, text: str, x: float, y: float, above: bool = False) -> None:
@@ -85,7 +93,15 @@ def draw_ratios(
     places = np.arange(len(alone)) - (height / 2 if overall else 0.0)
     farthest = ends(alone, errors)
     axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
-    axes.barh(places, alone, xerr=errors if any(errors) else None, color=colors, height=height, capsize=2, label="compute only")
+    axes.barh(
+        places,
+        alone,
+        xerr=errors if any(errors) else None,
+        color=colors,
+        height=height,
+        capsize=2,
+        label="compute only",
+    )
     for place, end, text in zip(places, farthest, texts, strict=True):
         label(axes, text, float(end), float(place))
     if overall:

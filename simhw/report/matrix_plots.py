@@ -1,4 +1,6 @@
-"""The heat map of the cross table: techniques by machines, speed-up and energy beside each other, with what the models scored."""
+"""The heat map of the cross table: techniques by machines, speed-up and energy beside each other, with what the models
+scored.
+"""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -50,10 +52,18 @@ def matrix_figure(frame: "pd.DataFrame", headings: "Headings") -> Figure:
     figure = Figure(figsize=(6 + 1.45 * len(machines), 1.9 + 0.27 * len(techniques)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (column, title) in zip(panels, PANELS, strict=True):
-        cells = frame.pivot(index="workload", columns="machine", values=column).reindex(index=techniques, columns=machines)
+        cells = frame.pivot(index="workload", columns="machine", values=column).reindex(
+            index=techniques, columns=machines
+        )
         _heat(axes, cells.to_numpy(dtype=float))
         axes.set_title(title, fontsize=9)
-        axes.set_xticks(range(len(machines)), [headings.machines.get(name, name) for name in machines], fontsize=7, rotation=35, ha="right")
+        axes.set_xticks(
+            range(len(machines)),
+            [headings.machines.get(name, name) for name in machines],
+            fontsize=7,
+            rotation=35,
+            ha="right",
+        )
     scores = frame.drop_duplicates("workload").set_index("workload")
     panels[0].set_yticks(range(len(techniques)), [_label(name, scores.loc[name]) for name in techniques], fontsize=7)
     for axes in panels:

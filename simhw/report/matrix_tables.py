@@ -21,7 +21,9 @@ class Headings:
         return self.machines.get(machine, machine).replace("\n", " ")
 
 
-def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], picture: str, told: dict[str, tuple[str, str]]) -> str:
+def matrix_page(
+    frame: "pd.DataFrame", headings: Headings, facts: list[str], picture: str, told: dict[str, tuple[str, str]]
+) -> str:
     """The cross table in Markdown.
 
     Parameters
@@ -42,16 +44,26 @@ def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], pic
     if picture:
         lines += [f"![Heat map of the table]({picture})", ""]
     lines += ["## Speed-up / energy saving of a training step against the uncompressed model on the same machine", ""]
-    lines += ["The whole training counts: where a technique takes fewer steps, the step's gain is divided by their share.", ""]
-    lines += _rows(["technique", "score (uncompressed)", *names], [_gain_row(frame, name, machines) for name in _names(frame)])
+    lines += [
+        "The whole training counts: where a technique takes fewer steps, the step's gain is divided by their share.",
+        "",
+    ]
+    lines += _rows(
+        ["technique", "score (uncompressed)", *names], [_gain_row(frame, name, machines) for name in _names(frame)]
+    )
     own = [machine for machine in machines if frame.loc[frame["machine"] == machine, "over_bf16"].notna().any()]
     lines += ["", "## Against the machine's own bit-parallel bfloat16 baseline", ""]
-    lines += ["The same step on both machines / the uncompressed step on the baseline against the compressed one on the machine.", ""]
+    lines += [
+        "The same step on both machines / the uncompressed step on the baseline against the compressed one on the "
+        "machine.",
+        "",
+    ]
     headers = [f"{headings.line(machine)}: {what}" for machine in own for what in ("time", "energy")]
     lines += _rows(["technique", *headers], [_bf16_row(frame, name, own) for name in _names(frame)])
     lines += ["", "## With ideal memories", ""]
     lines += [
-        "Steps of small models on few images move many bytes for each product, so memories bind most of them; compute alone gains:",
+        "Steps of small models on few images move many bytes for each product, so memories bind most of them; "
+        "compute alone gains:",
         "",
     ]
     simulated = list(dict.fromkeys(frame.loc[frame["compute_speedup"].notna(), "machine"]))
@@ -59,11 +71,13 @@ def matrix_page(frame: "pd.DataFrame", headings: Headings, facts: list[str], pic
     lines += _rows(["technique", *headers], [_compute_row(frame, name, simulated) for name in _names(frame)])
     lines += ["", "## Published, and seen here", ""]
     lines += [
-        "Scores here are of small models trained for minutes on a CPU, none pretrained; published ones of the models named.",
+        "Scores here are of small models trained for minutes on a CPU, none pretrained; published ones of the models "
+        "named.",
         "",
     ]
     lines += _rows(
-        ["technique", "published", "trained here", "seen"], [[name, *told[name], _seen(frame, name, headings)] for name in _names(frame)]
+        ["technique", "published", "trained here", "seen"],
+        [[name, *told[name], _seen(frame, name, headings)] for name in _names(frame)],
     )
     return "\n".join(lines) + "\n"
 

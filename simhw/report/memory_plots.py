@@ -45,7 +45,9 @@ def draw_time(axes: Axes, bars: Mapping[str, Overall]) -> None:
     starts = np.zeros(len(bars))
     wholes = np.array([overall.time_s * 1e3 for overall in bars.values()])
     for name in SHARES:
-        parts = np.nan_to_num([overall.time_s * 1e3 * share(overall.shares[name], overall.cycles) for overall in bars.values()])
+        parts = np.nan_to_num(
+            [overall.time_s * 1e3 * share(overall.shares[name], overall.cycles) for overall in bars.values()]
+        )
         axes.barh(range(len(bars)), parts, left=starts, color=SHARE_COLORS[name], label=SHARE_NAMES[name], height=0.7)
         for row, (start, part, whole) in enumerate(zip(starts, parts, wholes, strict=True)):
             _inside(axes, "", float(start), float(part), float(whole), row, float(wholes.max()))
@@ -65,14 +67,28 @@ def draw_energy(axes: Axes, bars: Mapping[str, Overall]) -> None:
         for component in components:
             parts = np.array([overall.energy[component].mid * 1e3 for overall in bars.values()])
             color, text = COMPONENT_COLORS[component], component_name(component)
-            axes.barh(range(len(bars)), parts, left=starts, color=color, label="core: tiles" if group == "core" else text, height=0.7)
+            axes.barh(
+                range(len(bars)),
+                parts,
+                left=starts,
+                color=color,
+                label="core: tiles" if group == "core" else text,
+                height=0.7,
+            )
             starts += parts
         for row, (begin, end, total) in enumerate(zip(begins, starts, totals, strict=True)):
             _inside(axes, f"{GROUP_NAMES[group]} ", float(begin), float(end - begin), total.mid, row, longest)
             axes.vlines(end, row - 0.35, row + 0.35, color="white", linewidth=1.2)
     errors = [[total.mid - total.low for total in totals], [total.high - total.mid for total in totals]]
     axes.errorbar(
-        starts, np.arange(len(bars)) + WHISKER_OFFSET, xerr=errors, fmt="|", markersize=5, color="black", elinewidth=0.8, capsize=2.5
+        starts,
+        np.arange(len(bars)) + WHISKER_OFFSET,
+        xerr=errors,
+        fmt="|",
+        markersize=5,
+        color="black",
+        elinewidth=0.8,
+        capsize=2.5,
     )
     name_rows(axes, list(bars))
     axes.set_xlim(left=0)
@@ -81,7 +97,9 @@ def draw_energy(axes: Axes, bars: Mapping[str, Overall]) -> None:
 
 
 def _inside(axes: Axes, name: str, start: float, part: float, whole: float, row: int, longest: float) -> None:
-    """The share of a piece of a bar in its middle, where there is room for it, with its name where there is room for both."""
+    """The share of a piece of a bar in its middle, where there is room for it, with its name where there is room for
+    both.
+    """
     if part < SMALLEST_LABELLED * longest:
         return
     text = f"{name if part >= SMALLEST_NAMED * longest else ''}{share(part, whole):.0%}"

@@ -9,7 +9,9 @@ from simhw.summary import Overall
 def memory_explanation(results: Results) -> list[str]:
     """What bounds the run, and what becomes of the speed-up and energy efficiency of the tiles alone."""
     total, overall = results.total, results.total.overall
-    bound = ", ".join(f"{BOUND_NAMES[name]} {part:.0%}" for name, part in sorted(overall.bound.items(), key=lambda item: -item[1]))
+    bound = ", ".join(
+        f"{BOUND_NAMES[name]} {part:.0%}" for name, part in sorted(overall.bound.items(), key=lambda item: -item[1])
+    )
     waits = percent(share(_waiting(overall), overall.cycles))
     lines = [
         f"With memories the run is bound by {BOUND_NAMES[overall.bound_by]}: the tiles wait {waits} of the time. "
@@ -19,12 +21,15 @@ def memory_explanation(results: Results) -> list[str]:
     if base is None or results.baseline is None:
         return lines
     lines.append(
-        f"Why {total.overall_speedup:.3f}x with memories and {total.speedup:.3f}x without: {_times(base)} on {results.baseline.name} "
+        f"Why {total.overall_speedup:.3f}x with memories and {total.speedup:.3f}x without: {_times(base)} on "
+        f"{results.baseline.name} "
         f"against {_times(overall)} on {results.machine.name}; {_bytes_of_both(overall, base)}."
     )
     lines.append(
-        f"Energy efficiency {total.overall_energy_efficiency:.3f}x with memories and {total.energy_efficiency:.3f}x without: memories take "
-        f"{percent(_memory_share(overall))} of the machine's energy and {percent(_memory_share(base))} of the baseline's; tiles that wait "
+        f"Energy efficiency {total.overall_energy_efficiency:.3f}x with memories and {total.energy_efficiency:.3f}x "
+        "without: memories take "
+        f"{percent(_memory_share(overall))} of the machine's energy and {percent(_memory_share(base))} of the "
+        "baseline's; tiles that wait "
         "draw power too."
     )
     return lines
@@ -53,8 +58,11 @@ def _memory_share(overall: Overall) -> float:
 def memory_legend() -> list[str]:
     """What the words of these tables mean."""
     return [
-        "overall: with memories, against the baseline with its memories.  compute: what the tiles need, memories aside.  DRAM: tiles wait "
+        "overall: with memories, against the baseline with its memories.  compute: what the tiles need, memories "
+        "aside.  DRAM: tiles wait "
         "for blocks or for room.  buffers, transposers: they cannot feed the tiles.",
-        "fill, drain: the first blocks in, the last outputs out.  bound by: the largest of these, fill and drain counted as DRAM.",
-        "compressed: bytes off chip over those before compression.  low to high: all costs at the ends of their uncertainty together.",
+        "fill, drain: the first blocks in, the last outputs out.  bound by: the largest of these, fill and drain "
+        "counted as DRAM.",
+        "compressed: bytes off chip over those before compression.  low to high: all costs at the ends of their "
+        "uncertainty together.",
     ]

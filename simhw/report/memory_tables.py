@@ -46,7 +46,9 @@ def sides(results: Results) -> list[tuple[str, Overall]]:
 
 
 def time_sheet(results: Results) -> Sheet:
-    """Where the time goes: per operation and total, machine and baseline, the time, its causes and the traffic off chip."""
+    """Where the time goes: per operation and total, machine and baseline, the time, its causes and the traffic off
+    chip.
+    """
     columns = [("operation", False), ("on", False), ("ms", True), *((name, True) for name in SHARE_NAMES.values())]
     columns += [("off-chip MB", True), ("compressed", True), ("GB/s", True)]
     rows = []
@@ -96,9 +98,13 @@ def overall_comparison_sheet(results: Sequence[Results], names: Sequence[str]) -
     for name, each in zip(names, results, strict=True):
         parts, total = each.by_operation(), each.total
         found = [parts.get(operation) for operation in operations]
-        cells = [ratio(part.overall_speedup, part.overall_speedup_half_width) if part else "-" for part in [*found, total]]
+        cells = [
+            ratio(part.overall_speedup, part.overall_speedup_half_width) if part else "-" for part in [*found, total]
+        ]
         bound = BOUND_NAMES[total.overall.bound_by]
-        rows.append([name, *cells, ratio(total.overall_energy_efficiency), bound, megabytes(total.overall.off_chip_bytes)])
+        rows.append(
+            [name, *cells, ratio(total.overall_energy_efficiency), bound, megabytes(total.overall.off_chip_bytes)]
+        )
     return Sheet(columns, rows)
 
 

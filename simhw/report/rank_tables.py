@@ -24,7 +24,14 @@ def staircase_sheet(frame: "pd.DataFrame") -> Sheet:
     later = frame["seconds"].shift(-1)
     steps = frame.assign(next_seconds=later, rise=later / frame["seconds"] - 1).dropna(subset=["rise"])
     largest = steps.nlargest(LARGEST_STEPS, "rise").sort_values("rank")
-    columns = [("rank", True), ("ms", True), ("next rank, ms", True), ("step", True), ("of whole layer", True), ("fewer weights", True)]
+    columns = [
+        ("rank", True),
+        ("ms", True),
+        ("next rank, ms", True),
+        ("step", True),
+        ("of whole layer", True),
+        ("fewer weights", True),
+    ]
     rows = [
         [
             f"{int(row['rank'])}",
@@ -43,12 +50,23 @@ def rank_sheet(frame: "pd.DataFrame") -> Sheet:
     """A row per layer: vanilla and optimised rank, and the time of each beside the whole layer's."""
     import pandas as pd
 
-    columns = [("layer", False), ("whole, ms", True), ("vanilla rank", True), ("ms", True), ("optimised rank", True), ("ms", True)]
+    columns = [
+        ("layer", False),
+        ("whole, ms", True),
+        ("vanilla rank", True),
+        ("ms", True),
+        ("optimised rank", True),
+        ("ms", True),
+    ]
     rows = []
     for row in frame.to_dict("records"):
         cells = [short(str(row["layer"]), LONGEST_LAYER), f"{row['original_seconds'] * 1e3:,.4g}"]
         kept = "whole" if row["kept_whole"] else f"{row['rank']}"
-        vanilla = [f"{row['vanilla_rank']}", f"{row['vanilla_seconds'] * 1e3:,.4g}"] if pd.notna(row["vanilla_rank"]) else ["none", "-"]
+        vanilla = (
+            [f"{row['vanilla_rank']}", f"{row['vanilla_seconds'] * 1e3:,.4g}"]
+            if pd.notna(row["vanilla_rank"])
+            else ["none", "-"]
+        )
         rows.append([*cells, *vanilla, kept, f"{row['seconds'] * 1e3:,.4g}"])
     return Sheet(columns, rows)
 
@@ -78,7 +96,14 @@ def choice_sheet(choice: Choice) -> Sheet:
 
 def variant_sheet(variants: Mapping[str, Network], device: Device, run: Run) -> Sheet:
     """A row per variant of a network: size, time and gain over the first."""
-    columns = [("network", False), ("M parameters", True), ("GMACs", True), ("ms a step", True), ("samples/s", True), ("throughput", True)]
+    columns = [
+        ("network", False),
+        ("M parameters", True),
+        ("GMACs", True),
+        ("ms a step", True),
+        ("samples/s", True),
+        ("throughput", True),
+    ]
     found = {name: estimate(network, device, run) for name, network in variants.items()}
     first = next(iter(found.values())).seconds
     rows = [

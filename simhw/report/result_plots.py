@@ -74,15 +74,20 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
-    """A block per machine: lane-cycles by class, speed-ups, time and energy with memories, and the speed-up of every layer.
+    """A block per machine: lane-cycles by class, speed-ups, time and energy with memories, and the speed-up of every
+    layer.
 
-    The error bars are 95% confidence intervals.  In the lower panel a marker's area grows with the share of the machine's
-    time that the layer and operation take; it is hollow and without its bar where the interval is too wide to draw.
+    The error bars are 95% confidence intervals.  In the lower panel a marker's area grows with the share of the
+    machine's time that the layer and operation take; it is hollow and without its bar where the interval is too wide to
+    draw.
     """
     layers = _layer_names(results[0])
     width = max(WIDTH_INCHES, 2.0 + LAYER_INCHES * min(len(layers), MOST_NAMED_LAYERS))
     # One layer, or no baseline, leaves the lower panel nothing to show.
-    heights = [[2.6, *([1.8] if has_memories(each) else []), *([3.4] if len(layers) > 1 and each.baseline else [])] for each in results]
+    heights = [
+        [2.6, *([1.8] if has_memories(each) else []), *([3.4] if len(layers) > 1 and each.baseline else [])]
+        for each in results
+    ]
     totals = [sum(each) + 0.4 for each in heights]
     figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
     figure.suptitle(plain(title(trace, results[0].provenance["grown_to"] or None)), fontsize=11)
@@ -117,7 +122,12 @@ def _draw_classes(axes: Axes, summaries: dict[str, Summary]) -> None:
     for each in dict.fromkeys(name for summary in summaries.values() for name in summary.classes):
         shares = np.array([summary.class_shares.get(each, 0.0) for summary in summaries.values()])
         bars = axes.barh(range(len(names)), shares, left=starts, color=CLASS_COLORS[each], label=each, height=0.7)
-        axes.bar_label(bars, [f"{share:.0%}" if share >= SMALLEST_LABELLED else "" for share in shares], label_type="center", fontsize=7)
+        axes.bar_label(
+            bars,
+            [f"{share:.0%}" if share >= SMALLEST_LABELLED else "" for share in shares],
+            label_type="center",
+            fontsize=7,
+        )
         starts += np.nan_to_num(shares)
     name_rows(axes, names)
     axes.set_xlim(0, 1)
@@ -176,7 +186,8 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
 
 
 def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
-    """Machines side by side: speed-ups per operation and total, lane-cycles, energy efficiency, and where time and energy go.
+    """Machines side by side: speed-ups per operation and total, lane-cycles, energy efficiency, and where time and
+    energy go.
 
     Speed-ups with memories, time and energy are of those machines whose memories are modelled.
     """
@@ -186,7 +197,12 @@ def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     several = len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1
     modelled = {name: each.total for name, each in zip(variants, results, strict=True) if has_memories(each)}
     groups = 3.2 if modelled else 3.8
-    heights = [groups, *([groups] if modelled else []), 1.1 + 0.32 * len(results), *([1.1 + 0.42 * len(modelled)] if modelled else [])]
+    heights = [
+        groups,
+        *([groups] if modelled else []),
+        1.1 + 0.32 * len(results),
+        *([1.1 + 0.42 * len(modelled)] if modelled else []),
+    ]
     width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
     figure = Figure(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
     figure.suptitle(plain(title(trace, results[0].provenance["grown_to"] or None)), fontsize=11)
@@ -222,7 +238,9 @@ def _draw_groups(
     against: Sequence[str],
     modelled: Sequence[bool] = (),
 ) -> None:
-    """A group per operation and the total, in it a bar per machine: compute only, or with the memories of those that model them."""
+    """A group per operation and the total, in it a bar per machine: compute only, or with the memories of those that
+    model them.
+    """
     width = 0.8 / len(variants)
     for index, (variant, parts) in enumerate(zip(variants, summaries, strict=True)):
         if modelled and not modelled[index]:
@@ -268,7 +286,9 @@ def _draw_efficiency(axes: Axes, totals: dict[str, Summary], modelled: Collectio
         [(value, 0.0, ratio(value)) for value in overall] if modelled else [],
     )
     axes.tick_params(axis="y", labelleft=False)
-    axes.set_xlabel("energy efficiency over the baseline, total" if modelled else "compute energy efficiency, total", fontsize=8)
+    axes.set_xlabel(
+        "energy efficiency over the baseline, total" if modelled else "compute energy efficiency, total", fontsize=8
+    )
 
 
 def _layer_names(results: Results) -> list[str]:

@@ -1,4 +1,6 @@
-"""Why a machine is as fast as it is: the factors of its speed-up, and sentences that say them with a run's own figures."""
+"""Why a machine is as fast as it is: the factors of its speed-up, and sentences that say them with a run's
+own figures.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ CLASS_MEANINGS: dict[str, dict[str, str]] = {
         "useful": "a term of the serial value was multiplied and added",
         "shift_range": "a term was ready, but lay beyond this cycle's shift window",
         "no_term": "no term was left in the lane (or its value was zero) while another lane of its PE worked",
-        "exponent": "the PE had finished, but a set takes no less than the shared exponent block needs (PEs without rows included)",
+        "exponent": "the PE had finished, but a set takes no less than the shared exponent block needs (PEs without "
+        "rows included)",
         "inter_pe": "the PE had finished and waited for the slowest PE of its tile",
     },
     "tensordash": {
@@ -88,12 +91,16 @@ def factors(results: Results) -> Factors | None:
 
 def _baseline_occupancy(operations: Sequence[OperationResult]) -> float:
     worked = [item for item in operations if item.baseline and item.baseline.occupancy]
-    return sum(item.fed_macs for item in worked) / sum(item.fed_macs / item.baseline.occupancy for item in worked if item.baseline)
+    return sum(item.fed_macs for item in worked) / sum(
+        item.fed_macs / item.baseline.occupancy for item in worked if item.baseline
+    )
 
 
 def _baseline_sets(operations: Sequence[OperationResult], baseline: Machine) -> float:
     """Sets of the baseline's tile passes, from the share of their lane slots that products fill."""
-    slots = sum(item.fed_macs / item.baseline.occupancy for item in operations if item.baseline and item.baseline.occupancy)
+    slots = sum(
+        item.fed_macs / item.baseline.occupancy for item in operations if item.baseline and item.baseline.occupancy
+    )
     return slots / lanes_per_tile(baseline)
 
 
@@ -104,7 +111,10 @@ def sampling_error(results: Results) -> str:
         return "Sampling error of the total: none, all of it was simulated."
     if not isfinite(relative):
         return "Sampling error of the total: unknown, one simulated piece is all there is to judge from; simulate more."
-    return f"Sampling error of the total: ±{relative:.2%} of its cycles at 95% confidence; ± in the tables is the same kind of half-width."
+    return (
+        f"Sampling error of the total: ±{relative:.2%} of its cycles at 95% confidence; ± in the tables is the "
+        "same kind of half-width."
+    )
 
 
 def explanation(results: Results) -> list[str]:
@@ -131,31 +141,38 @@ def _why(results: Results, made_of: Factors) -> list[str]:
     per_set = "cycles/set" if base.tile.fixed_time else "times the baseline's cycles/set"
     lines = [
         f"Why {total.speedup:.3f}x: {lanes} = {speed:.3f}, / {made_of.cycles_per_set:.3f} {per_set}, "
-        f"x {made_of.busy:.3f} for busy tiles and x {made_of.occupancy:.3f} for filled lanes (each against the baseline).",
+        f"x {made_of.busy:.3f} for busy tiles and x {made_of.occupancy:.3f} for filled lanes (each against the "
+        "baseline).",
     ]
     if base.tile.fixed_time:
         least = least_cycles_per_set(machine)
         lines.append(
-            f"Bound: a set takes at least {least:.3g} cycles, so at most {speed:.3f} / {least:.3g} = {speed / least:.3f}x where tiles are "
+            f"Bound: a set takes at least {least:.3g} cycles, so at most {speed:.3f} / {least:.3g} = "
+            f"{speed / least:.3f}x where tiles are "
             f"as busy and filled as the baseline's; break-even is at {speed:.3f} cycles/set."
         )
     if total.speedup < 1:
         shares = {name: share for name, share in total.class_shares.items() if name != "useful"}
         worst = max(shares, key=lambda name: shares[name])
         lines.append(
-            f"SLOWER than its baseline on this trace: {total.class_shares['useful']:.1%} of the lane-cycles are useful, "
-            f"the largest other share, {shares[worst]:.1%}, goes to {worst} ({CLASS_MEANINGS[kind_of(results)][worst]})."
+            f"SLOWER than its baseline on this trace: {total.class_shares['useful']:.1%} of the lane-cycles are "
+            "useful, "
+            f"the largest other share, {shares[worst]:.1%}, goes to {worst} "
+            f"({CLASS_MEANINGS[kind_of(results)][worst]})."
         )
     power, base_power = total.energy_j / total.time_s, total.baseline_energy_j / total.baseline_time_s
     lines.append(
-        f"Energy efficiency {total.energy_efficiency:.3f}x = speed-up / {power / base_power:.4f}: compute power {power:.4g} W "
+        f"Energy efficiency {total.energy_efficiency:.3f}x = speed-up / {power / base_power:.4f}: compute power "
+        f"{power:.4g} W "
         f"against {base_power:.4g} W; memory is not included."
     )
     return lines
 
 
 def _of_padding(results: Results) -> list[str]:
-    """How much of what tiles are fed is a convolution's padding: a machine that skips zeros is fast on it, and no product is lost."""
+    """How much of what tiles are fed is a convolution's padding: a machine that skips zeros is fast on it, and no
+    product is lost.
+    """
     shares = {
         name: sum(item.padding_macs for item in operations) / max(1, sum(item.fed_macs for item in operations))
         for name, operations in _by_operation(results).items()
@@ -165,7 +182,8 @@ def _of_padding(results: Results) -> list[str]:
     told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     gain = "" if results.machine.tile.fixed_time else "; skipping them is part of the speed-up"
     return [
-        f"Padding: zeros around the inputs and gradients of convolutions are fed as values, {told} of the products{gain}; "
+        f"Padding: zeros around the inputs and gradients of convolutions are fed as values, {told} of the "
+        f"products{gain}; "
         "lowering.padding=skip leaves them out."
     ]
 
@@ -185,7 +203,11 @@ def _of_the_pe(results: Results) -> list[str]:
 def _counters(results: Results) -> list[str]:
     counters = {name: estimate.value for name, estimate in results.total.counters.items()}
     if "skipped_oob" in counters:
-        kinds = {"processed": "were processed", "skipped_zero": "skipped as zeros", "skipped_oob": "skipped as out of bounds"}
+        kinds = {
+            "processed": "were processed",
+            "skipped_zero": "skipped as zeros",
+            "skipped_oob": "skipped as out of bounds",
+        }
         slots = sum(counters[name] for name in kinds)
         if not slots:
             return []
@@ -203,9 +225,11 @@ def _counters(results: Results) -> list[str]:
 def legend(results: Sequence[Results]) -> list[str]:
     """What columns and lane-cycle classes mean."""
     lines = [
-        "speed-up, energy eff.: time and compute energy of the baseline over the machine's.  cycles/set: tile cycles per set (or step) of "
+        "speed-up, energy eff.: time and compute energy of the baseline over the machine's.  cycles/set: tile cycles "
+        "per set (or step) of "
         "dense work.",
-        "busy: share of the tiles' time in which they run a pass.  occupancy: share of the lane slots of dense passes that hold a "
+        "busy: share of the tiles' time in which they run a pass.  occupancy: share of the lane slots of dense "
+        "passes that hold a "
         "product; the rest is partial tiles and sets.",
     ]
     for kind in dict.fromkeys(kind_of(each) for each in results):

@@ -25,7 +25,9 @@ def labels(results: Sequence[Results]) -> list[str]:
     """A name for each machine; two files may give the same one, so hashes tell those apart."""
     names = Counter(each.machine.label for each in results)
     return [
-        each.machine.label if names[each.machine.label] == 1 else f"{each.machine.label} ({each.machine.content_hash[:8]})"
+        each.machine.label
+        if names[each.machine.label] == 1
+        else f"{each.machine.label} ({each.machine.content_hash[:8]})"
         for each in results
     ]
 
@@ -84,9 +86,13 @@ def trace_facts(trace: Trace, results: Results) -> list[tuple[str, str]]:
     """Where the values come from, and what they were simulated with."""
     metadata, provenance = trace.metadata, results.provenance
     origin = [metadata.model, metadata.dataset, metadata.technique]
-    origin += [f"{name} {value}" for name, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None]
+    origin += [
+        f"{name} {value}" for name, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None
+    ]
     held = "a sample of random blocks" if trace.sampled else "whole tensors"
-    lines = [("trace", f"{trace.path or 'in memory'}{f', hash {digest}' if (digest := provenance['trace_hash']) else ''}")]
+    lines = [
+        ("trace", f"{trace.path or 'in memory'}{f', hash {digest}' if (digest := provenance['trace_hash']) else ''}")
+    ]
     if any(origin):
         lines.append(("training", ", ".join(part for part in origin if part)))
     lines.append(("holds", f"{len(trace.layers)} layers, {len(results.operations)} operations, {held}"))
@@ -102,11 +108,20 @@ def machine_facts(results: Results, label: str) -> list[tuple[str, str]]:
     lines = [("machine", f"{label}, hash {machine.content_hash}: {machine.values.description}")]
     if machine.overrides:
         lines.append(("overrides", ", ".join(f"{name} = {value}" for name, value in machine.overrides.items())))
-    against = f"{baseline.label}, hash {baseline.content_hash}: {baseline.values.description}" if baseline else "none; --baseline names one"
+    against = (
+        f"{baseline.label}, hash {baseline.content_hash}: {baseline.values.description}"
+        if baseline
+        else "none; --baseline names one"
+    )
     lines.append(("baseline", against))
     lines.append(("simulated", _simulated(results)))
     if provenance["grown_to"]:
-        lines.append(("grown to", f"{provenance['grown_to']} images, whose values are those of the captured ones again and again"))
+        lines.append(
+            (
+                "grown to",
+                f"{provenance['grown_to']} images, whose values are those of the captured ones again and again",
+            )
+        )
     if provenance["checked"]:
         lines.append(("checked", "every tile pass was replayed step by step: cycles, counters and output bits agree"))
     return lines
@@ -131,9 +146,17 @@ def kind_of(results: Results) -> str:
 
 
 def performance_sheet(results: Results) -> Sheet:
-    """Per operation and total: work, speed-up, energy, both with memories beside, cycles per set, and how full the machine is."""
+    """Per operation and total: work, speed-up, energy, both with memories beside, cycles per set, and how full the
+    machine is.
+    """
     modelled = has_memories(results)
-    headings = ["MACs", "speed-up", *(["overall speed-up"] if modelled else []), "energy eff.", *(["overall eff."] if modelled else [])]
+    headings = [
+        "MACs",
+        "speed-up",
+        *(["overall speed-up"] if modelled else []),
+        "energy eff.",
+        *(["overall eff."] if modelled else []),
+    ]
     columns = [("operation", False), *((heading, True) for heading in [*headings, "cycles/set", "busy", "occupancy"])]
     if modelled:
         columns.append(("bound by", False))
@@ -166,11 +189,20 @@ def layer_sheet(results: Results) -> Sheet:
     headings = ["MACs", "time", "speed-up", "energy eff.", "cycles/set", "busy", "occupancy"]
     modelled = has_memories(results)
     overall = ["overall speed-up", "bound by", "off-chip MB", "blocking"] if modelled else []
-    columns = [("layer", False), ("operation", False), *((heading, True) for heading in [*headings, *results.classes, *overall])]
+    columns = [
+        ("layer", False),
+        ("operation", False),
+        *((heading, True) for heading in [*headings, *results.classes, *overall]),
+    ]
     whole = results.total.time_s
     rows = []
     for item in results.operations:
-        row = [item.layer, item.operation, count(item.macs), percent(item.cost.time_s / whole if whole else float("nan"))]
+        row = [
+            item.layer,
+            item.operation,
+            count(item.macs),
+            percent(item.cost.time_s / whole if whole else float("nan")),
+        ]
         row += [ratio(item.speedup, item.speedup_half_width), ratio(item.energy_efficiency), ratio(item.cycles_per_set)]
         row += [percent(item.cost.busy), percent(item.cost.occupancy)]
         row += [percent(share) for share in summarise([item]).class_shares.values()]
@@ -194,8 +226,15 @@ def comparison_sheet(results: Sequence[Results]) -> Sheet:
         parts, total = each.by_operation(), each.total
         found = [parts.get(name) for name in operations]
         cells = [ratio(part.speedup, part.speedup_half_width) if part else "-" for part in [*found, total]]
-        cells += [ratio(total.energy_efficiency), ratio(total.cycles_per_set), percent(total.busy), percent(total.occupancy)]
-        rows.append([label, each.baseline.label if each.baseline else "-", *cells, percent(total.class_shares["useful"])])
+        cells += [
+            ratio(total.energy_efficiency),
+            ratio(total.cycles_per_set),
+            percent(total.busy),
+            percent(total.occupancy),
+        ]
+        rows.append(
+            [label, each.baseline.label if each.baseline else "-", *cells, percent(total.class_shares["useful"])]
+        )
     return Sheet(columns, rows)
 
 
@@ -204,7 +243,12 @@ def layer_comparison_sheet(results: Sequence[Results]) -> Sheet:
     columns = [("layer", False), ("operation", False), ("MACs", True), *((label, True) for label in labels(results))]
     # All results are of one trace, so their operations are the same ones in the same order.
     rows = [
-        [items[0].layer, items[0].operation, count(items[0].macs), *(ratio(item.speedup, item.speedup_half_width) for item in items)]
+        [
+            items[0].layer,
+            items[0].operation,
+            count(items[0].macs),
+            *(ratio(item.speedup, item.speedup_half_width) for item in items),
+        ]
         for items in zip(*(each.operations for each in results), strict=True)
     ]
     return Sheet(columns, rows)
@@ -214,6 +258,8 @@ def title(trace: Trace, grown_to: int | None = None) -> str:
     """A trace in a line, for a figure; with the images that its step was grown to."""
     metadata = trace.metadata
     parts = [metadata.model, metadata.dataset, metadata.technique]
-    parts += [f"{name} {value}" for name, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None]
+    parts += [
+        f"{name} {value}" for name, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None
+    ]
     known = ", ".join([part for part in parts if part] + ([f"grown to {grown_to} images"] if grown_to else []))
     return f"{Path(trace.path).name or 'trace'}{': ' if known else ''}{known}"

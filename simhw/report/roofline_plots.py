@@ -1,4 +1,6 @@
-"""The roofline picture: arithmetic intensity against achieved rate, a mark per layer, the device's ceilings labelled."""
+"""The roofline picture: arithmetic intensity against achieved rate, a mark per layer, the device's ceilings
+labelled.
+"""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +24,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Okabe and Ito's palette, as in the other plots.
-LIMIT_COLORS = {"matrix": "#009E73", "vector": "#E69F00", "dram": "#0072B2", "l2": "#56B4E9", "buffer": "#CC79A7", "launch": "#999999"}
+LIMIT_COLORS = {
+    "matrix": "#009E73",
+    "vector": "#E69F00",
+    "dram": "#0072B2",
+    "l2": "#56B4E9",
+    "buffer": "#CC79A7",
+    "launch": "#999999",
+}
 NUMBERS: dict[Precision, Number] = {"fp32": "fp32", "amp": "fp16", "fp16": "fp16", "int8": "int8"}
 MOST_NAMED = 8
 LONGEST_NAMED = 40
@@ -72,22 +81,40 @@ def _draw(axes: Axes, estimate: Estimate) -> None:
             part = float(share[chosen].sum())
             sizes = SMALLEST_MARK + (LARGEST_MARK - SMALLEST_MARK) * share[chosen] / share.max()
             label = f"{LIMIT_NAMES[limit]} ({part:.0%} of the time)"
-            axes.scatter(intensity[chosen], rate[chosen], s=sizes, color=color, alpha=0.55, edgecolor="black", linewidth=0.4, label=label)
+            axes.scatter(
+                intensity[chosen],
+                rate[chosen],
+                s=sizes,
+                color=color,
+                alpha=0.55,
+                edgecolor="black",
+                linewidth=0.4,
+                label=label,
+            )
     _name_marks(axes, intensity, rate, share)
     run = estimate.run
-    title = f"{estimate.network.name} on {estimate.device.label}: {run.mode}, {run.precision}, batch {run.batch}, {run.fusion}"
-    axes.set_title(plain(f"{title}\n{estimate.seconds * 1e3:,.4g} ms a step, {estimate.samples_per_s:,.4g} samples/s"), fontsize=9)
+    title = (
+        f"{estimate.network.name} on {estimate.device.label}: {run.mode}, {run.precision}, batch {run.batch}, "
+        f"{run.fusion}"
+    )
+    axes.set_title(
+        plain(f"{title}\n{estimate.seconds * 1e3:,.4g} ms a step, {estimate.samples_per_s:,.4g} samples/s"), fontsize=9
+    )
     axes.set_xlabel("FLOP per byte of off-chip traffic, all phases of a layer", fontsize=8)
     axes.set_ylabel("FLOP/s", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(which="major", linewidth=0.3)
-    legend = axes.legend(title="a mark per layer, its area by share of time; bound by", fontsize=7, title_fontsize=7, loc="lower right")
+    legend = axes.legend(
+        title="a mark per layer, its area by share of time; bound by", fontsize=7, title_fontsize=7, loc="lower right"
+    )
     for handle in legend.legend_handles:
         handle.set_sizes([40])  # type: ignore[union-attr]  # of scatters all
 
 
 def _name_marks(axes: Axes, intensity: "pd.Series[float]", rate: "pd.Series[float]", share: "pd.Series[float]") -> None:
-    """Numbers at the places where most time is spent, and a key to them; layers that lie on one another share a number."""
+    """Numbers at the places where most time is spent, and a key to them; layers that lie on one another
+    share a number.
+    """
     together = share.groupby([np.log10(intensity).round(1), np.log10(rate).round(1)])
     lines = []
     for number, (part, name, alike) in enumerate(
@@ -96,8 +123,26 @@ def _name_marks(axes: Axes, intensity: "pd.Series[float]", rate: "pd.Series[floa
         others = f" and {alike - 1} close to it" if alike > 1 else ""
         lines.append(plain(f"{number}  {short(str(name), LONGEST_NAMED)}{others}: {part:.0%} of the time"))
         outline = [withStroke(linewidth=2, foreground="white")]
-        axes.text(intensity[name], rate[name], str(number), ha="center", va="center", fontsize=8, fontweight="bold", path_effects=outline)
-    axes.text(0.985, 0.23, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom", multialignment="left", fontsize=7)
+        axes.text(
+            intensity[name],
+            rate[name],
+            str(number),
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold",
+            path_effects=outline,
+        )
+    axes.text(
+        0.985,
+        0.23,
+        "\n".join(lines),
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        multialignment="left",
+        fontsize=7,
+    )
 
 
 def _draw_ceiling(axes: Axes, line: Ceiling, left: float, right: float, top: float) -> None:
@@ -111,7 +156,9 @@ def _draw_ceiling(axes: Axes, line: Ceiling, left: float, right: float, top: flo
     axes.plot(ends, [end * line.per_s for end in ends], color="black", linewidth=1, linestyle="--")
     place = left * (ends[1] / left) ** 0.3
     text, height, angle = f"{line.name} {line.per_s / 1e9:,.4g} GB/s", place * line.per_s, _angle(axes)
-    axes.annotate(text, (place, height), (-2, 4), textcoords="offset points", rotation=angle, rotation_mode="anchor", fontsize=7)
+    axes.annotate(
+        text, (place, height), (-2, 4), textcoords="offset points", rotation=angle, rotation_mode="anchor", fontsize=7
+    )
 
 
 def _angle(axes: Axes) -> float:

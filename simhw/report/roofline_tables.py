@@ -1,4 +1,6 @@
-"""What a predicted step is made of, as tables: time by kind of operator, by phase, by layer, and two predictions side by side."""
+"""What a predicted step is made of, as tables: time by kind of operator, by phase, by layer, and two predictions side
+by side.
+"""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PHASES: tuple[Phase, ...] = ("forward", "input_grad", "weight_grad", "update")
-LIMIT_NAMES = {"matrix": "matrix unit", "vector": "vector unit", "dram": "DRAM", "l2": "L2", "buffer": "buffers", "launch": "launch"}
+LIMIT_NAMES = {
+    "matrix": "matrix unit",
+    "vector": "vector unit",
+    "dram": "DRAM",
+    "l2": "L2",
+    "buffer": "buffers",
+    "launch": "launch",
+}
 """Limits as tables and pictures say them."""
 LONGEST_LAYER = 48
 LONGEST_MAPPING = 60
@@ -27,16 +36,28 @@ def estimate_facts(estimate: Estimate) -> list[tuple[str, str]]:
         how += f", {run.optimizer}"
     energy, seconds = estimate.energy_j, estimate.seconds
     facts = [
-        ("network", f"{network.name}: {count(network.parameters)} parameters, {count(network.macs)} MACs a sample; {network.source}"),
+        (
+            "network",
+            f"{network.name}: {count(network.parameters)} parameters, {count(network.macs)} MACs a sample; "
+            f"{network.source}",
+        ),
         ("device", f"{device.label}, hash {device.content_hash}: {device.values.description}"),
         ("run", how),
         ("step", f"{seconds * 1e3:,.4g} ms, {estimate.samples_per_s:,.4g} samples/s"),
-        ("energy", f"{energy.mid:,.4g} J a step ({energy.low:,.3g} to {energy.high:,.3g}), {energy.mid / estimate.device_s:,.3g} W"),
+        (
+            "energy",
+            f"{energy.mid:,.4g} J a step ({energy.low:,.3g} to {energy.high:,.3g}), "
+            f"{energy.mid / estimate.device_s:,.3g} W",
+        ),
     ]
     if estimate.host_s > estimate.device_s:
         busy = percent(estimate.device_s / seconds)
         facts.append(
-            ("host", f"the framework needs {estimate.host_s * 1e3:,.4g} ms to issue the kernels: the device is busy {busy} of the time")
+            (
+                "host",
+                f"the framework needs {estimate.host_s * 1e3:,.4g} ms to issue the kernels: the device is busy "
+                f"{busy} of the time",
+            )
         )
     return [*facts, ("version", f"simhw {__version__}")]
 
@@ -93,7 +114,9 @@ def _group_row(name: str, group: "pd.DataFrame", whole: float) -> list[str]:
 
 
 def by_layer(estimate: Estimate) -> "pd.DataFrame":
-    """A row per layer, in order: seconds in all and per phase, flops, bytes, and the limit and mapping of its longest operator."""
+    """A row per layer, in order: seconds in all and per phase, flops, bytes, and the limit and mapping of its longest
+    operator.
+    """
     frame = estimate.frame
     order = frame["layer"].drop_duplicates()
     summed = frame.groupby("layer")[["seconds", "flops", "dram_bytes"]].sum()
@@ -110,13 +133,23 @@ def layer_sheet(estimate: Estimate, most: int | None = None) -> Sheet:
     if most is not None:
         layers = layers.nlargest(most, "seconds")
     phases = [phase for phase in PHASES if estimate.run.mode == "training" or phase == "forward"]
-    columns = [("layer", False), ("operator", False), ("ms", True), ("share", True), *((f"{phase} ms", True) for phase in phases)]
+    columns = [
+        ("layer", False),
+        ("operator", False),
+        ("ms", True),
+        ("share", True),
+        *((f"{phase} ms", True) for phase in phases),
+    ]
     columns += [("GFLOP", True), ("FLOP/B", True), ("of peak", True), ("bound by", False), ("longest kernel", False)]
     rows = []
     for name, layer in layers.iterrows():
         cells = [short(str(name), LONGEST_LAYER), str(layer["operator"]), f"{layer['seconds'] * 1e3:,.4g}"]
         cells += [percent(layer["seconds"] / estimate.device_s), *(f"{layer[phase] * 1e3:,.3g}" for phase in phases)]
-        cells += [f"{layer['flops'] / 1e9:,.4g}", f"{_intensity(layer):,.3g}", percent(layer["ideal_s"] / layer["seconds"])]
+        cells += [
+            f"{layer['flops'] / 1e9:,.4g}",
+            f"{_intensity(layer):,.3g}",
+            percent(layer["ideal_s"] / layer["seconds"]),
+        ]
         rows.append([*cells, LIMIT_NAMES[str(layer["limit"])], _cut(str(layer["mapping"]))])
     return Sheet(columns, rows)
 
@@ -142,9 +175,15 @@ def comparison_sheet(first: Estimate, second: Estimate) -> Sheet:
     ]
     for column in ("phase", "operator"):
         sums = [each.frame.groupby(column)["seconds"].sum() * 1e3 for each in (first, second)]
-        names = [*PHASES] if column == "phase" else sorted({*sums[0].index, *sums[1].index}, key=lambda name: -sums[0].get(name, 0.0))
+        names = (
+            [*PHASES]
+            if column == "phase"
+            else sorted({*sums[0].index, *sums[1].index}, key=lambda name: -sums[0].get(name, 0.0))
+        )
         rows += [
-            _compared(f"{name}, ms", *(float(each.get(name, 0.0)) for each in sums)) for name in names if any(name in each for each in sums)
+            _compared(f"{name}, ms", *(float(each.get(name, 0.0)) for each in sums))
+            for name in names
+            if any(name in each for each in sums)
         ]
     return Sheet(columns, rows)
 
@@ -158,5 +197,8 @@ def layer_comparison_sheet(first: Estimate, second: Estimate, most: int | None =
     both = by_layer(first)[["seconds"]].join(by_layer(second)["seconds"].rename("seconds_second"), how="inner")
     if most is not None:
         both = both.loc[(both["seconds"] - both["seconds_second"]).abs().sort_values(ascending=False).index[:most]]
-    rows = [_compared(short(str(name), LONGEST_LAYER), *(float(value) * 1e3 for value in row)) for name, row in both.iterrows()]
+    rows = [
+        _compared(short(str(name), LONGEST_LAYER), *(float(value) * 1e3 for value in row))
+        for name, row in both.iterrows()
+    ]
     return Sheet([("layer, ms", False), ("first", True), ("second", True), ("first / second", True)], rows)

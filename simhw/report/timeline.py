@@ -75,12 +75,16 @@ def write_timeline(
     complete_ns = min(cost.recorded_ns, intervals[limit].start_ns if len(intervals) > limit else inf)
     kept = [each for each in intervals if each.start_ns < complete_ns]
     end_ns = cost.cycles * 1e9 / results.machine.values.clock_hz
-    tracks = {track: number for number, track in enumerate(sorted({_track(each) for each in kept}, key=_order), start=1)}
+    tracks = {
+        track: number for number, track in enumerate(sorted({_track(each) for each in kept}, key=_order), start=1)
+    }
     about = _about(cost, results, layer, operation, end_ns) | {"events": len(kept), "cut": "no"}
     marks: list[Event] = []
     if complete_ns < inf:
         about["cut"] = f"the first {len(kept)} events: complete up to {complete_ns / 1e3:.3f} of {end_ns / 1e3:.3f} us"
-        marks = [{"ph": "i", "s": "g", "name": "cut here", "pid": PROCESSES["DMA"], "tid": 1, "ts": round(complete_ns) / 1e3}]
+        marks = [
+            {"ph": "i", "s": "g", "name": "cut here", "pid": PROCESSES["DMA"], "tid": 1, "ts": round(complete_ns) / 1e3}
+        ]
     events = [
         *_names(tracks, f"{layer} {operation}"),
         *(_event(each, tracks) for each in kept),
@@ -97,7 +101,10 @@ def write_timeline(
 def _about(cost: MemoryCost, results: Results, layer: str, operation: str, end_ns: float) -> dict[str, Any]:
     return {
         "simhw": __version__,
-        **{name: results.provenance[name] for name in ("machine", "machine_hash", "trace", "trace_hash", "sampling", "grown_to")},
+        **{
+            name: results.provenance[name]
+            for name in ("machine", "machine_hash", "trace", "trace_hash", "sampling", "grown_to")
+        },
         "layer": layer,
         "operation": operation,
         "nanoseconds": end_ns,
@@ -126,7 +133,8 @@ def _moving(intervals: Sequence[Interval]) -> Iterator[Interval]:
 def _track(interval: Interval) -> tuple[str, str]:
     """(process, track) of an interval, so that what shares a track never overlaps.
 
-    A tensor's blocks of even and of odd steps are held by the two halves of its buffer; those of a half follow one another.
+    A tensor's blocks of even and of odd steps are held by the two halves of its buffer; those of a half follow one
+    another.
     """
     if interval.unit == "DMA":
         half = "odd" if int(interval.facts["step"]) % 2 else "even"
@@ -147,7 +155,13 @@ def _names(tracks: dict[tuple[str, str], int], operation: str) -> Iterator[Event
         yield {"ph": "M", "name": "process_sort_index", "pid": pid, "tid": 0, "args": {"sort_index": pid}}
     for (process, name), tid in tracks.items():
         yield {"ph": "M", "name": "thread_name", "pid": PROCESSES[process], "tid": tid, "args": {"name": name}}
-        yield {"ph": "M", "name": "thread_sort_index", "pid": PROCESSES[process], "tid": tid, "args": {"sort_index": tid}}
+        yield {
+            "ph": "M",
+            "name": "thread_sort_index",
+            "pid": PROCESSES[process],
+            "tid": tid,
+            "args": {"sort_index": tid},
+        }
 
 
 def _event(interval: Interval, tracks: dict[tuple[str, str], int]) -> Event:
@@ -178,7 +192,9 @@ def _count(process: str, name: str, series: str, time_ns: float, value: float) -
     return counter | {"args": {series: round(float(value), 3)}}
 
 
-def _rates(intervals: Sequence[Interval], amounts: Sequence[float], edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _rates(
+    intervals: Sequence[Interval], amounts: Sequence[float], edges: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Amount per ns between the edges, where each interval brings its amount evenly from start to end."""
     total = np.zeros(len(edges))
     for each, amount in zip(intervals, amounts, strict=True):

@@ -50,8 +50,8 @@ def plot_trace_statistics(trace: Trace, path: str | os.PathLike[str]) -> None:
 def trace_figure(trace: Trace) -> Figure:
     """Zero fraction, terms per value and exponent histograms of every layer.
 
-    One line per layer, in the order of the trace, from top to bottom.  The heat maps show the share of each exponent among
-    a tensor's finite non-zero values, on a logarithmic scale that all three share.
+    One line per layer, in the order of the trace, from top to bottom.  The heat maps show the share of each exponent
+    among a tensor's finite non-zero values, on a logarithmic scale that all three share.
 
     Raises
     ------
@@ -68,7 +68,11 @@ def trace_figure(trace: Trace) -> Figure:
     figure = Figure(figsize=(15, 2.4 + ROW_INCHES * max(layers, 8)), layout="constrained")
     figure.suptitle(_title(trace), fontsize=11)
     axes = figure.subplots(1, 5, sharey=True, width_ratios=[1.2, 1.2, 1, 1, 1])
-    _draw_lines(axes[0], {t: {i: s.zero_fraction for i, s in rows.items()} for t, rows in found.items()}, "zeros, share of all values")
+    _draw_lines(
+        axes[0],
+        {t: {i: s.zero_fraction for i, s in rows.items()} for t, rows in found.items()},
+        "zeros, share of all values",
+    )
     axes[0].set_xlim(-0.02, 1.02)
     axes[0].xaxis.set_major_formatter(PercentFormatter(1))
     terms = {t: {i: s.terms_per_value() for i, s in rows.items()} for t, rows in found.items()}
@@ -77,7 +81,15 @@ def trace_figure(trace: Trace) -> Figure:
     axes[1].set_xlim(0, 1.05 * max(largest, 1.0))
     axes[0].set_yticks(range(layers), [_short(layer.name) for layer in trace.layers], fontsize=7)
     axes[0].set_ylim(layers - 0.5, -0.5)
-    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, frameon=False, handletextpad=0.2, columnspacing=0.8)
+    axes[0].legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        fontsize=7,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=0.8,
+    )
     _draw_exponents(figure, list(axes[2:]), found, layers)
     return figure
 
@@ -85,7 +97,9 @@ def trace_figure(trace: Trace) -> Figure:
 def _title(trace: Trace) -> str:
     metadata = trace.metadata
     parts = [metadata.model, metadata.dataset, metadata.technique]
-    parts += [f"{what} {value}" for what, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None]
+    parts += [
+        f"{what} {value}" for what, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None
+    ]
     known = ", ".join(part for part in parts if part)
     # A dollar sign would start a formula.
     return f"{Path(trace.path).name or 'trace'}{': ' if known else ''}{known}".replace("$", r"\$")
@@ -100,7 +114,14 @@ def _draw_lines(axes: Axes, values: dict[TensorName, dict[int, float]], label: s
     for tensor, rows in values.items():
         color, marker = STYLE[tensor]
         axes.plot(
-            list(rows.values()), list(rows), color=color, marker=marker, markersize=3.5, linewidth=0.7, alpha=0.9, label=NAMES[tensor]
+            list(rows.values()),
+            list(rows),
+            color=color,
+            marker=marker,
+            markersize=3.5,
+            linewidth=0.7,
+            alpha=0.9,
+            label=NAMES[tensor],
         )
     axes.set_xlabel(label, fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
@@ -119,7 +140,9 @@ def _shares(rows: dict[int, TensorStatistics], layers: int) -> npt.NDArray[np.fl
     return shares
 
 
-def _draw_exponents(figure: Figure, axes: list[Axes], found: dict[TensorName, dict[int, TensorStatistics]], layers: int) -> None:
+def _draw_exponents(
+    figure: Figure, axes: list[Axes], found: dict[TensorName, dict[int, TensorStatistics]], layers: int
+) -> None:
     image = None
     for panel, tensor in zip(axes, TENSORS, strict=True):
         shares = _shares(found[tensor], layers)

@@ -19,7 +19,8 @@ PERCENTILES = (1, 50, 99)
 
 
 def trace_statistics(trace: Trace) -> Iterator[tuple[Layer, TensorName, TensorStatistics]]:
-    """Each layer's tensors with their statistics, as recorded at capture, else measured now; tensors with neither are left out.
+    """Each layer's tensors with their statistics, as recorded at capture, else measured now; tensors with neither are
+    left out.
 
     Shows a progress bar on a terminal, since measuring reads the tensors.
     """
@@ -32,7 +33,9 @@ def trace_statistics(trace: Trace) -> Iterator[tuple[Layer, TensorName, TensorSt
 
 
 def exponent_percentile(exponents: npt.NDArray[np.int64], percentile: float) -> int | None:
-    """The smallest unbiased exponent that at least this share of the finite non-zero values does not exceed; None without any."""
+    """The smallest unbiased exponent that at least this share of the finite non-zero values does not exceed; None
+    without any.
+    """
     finite = exponents[1:NONFINITE_EXPONENT]
     total = int(finite.sum())
     if not total:
@@ -48,10 +51,10 @@ def statistics_frame(trace: Trace) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``layer``, ``kind``, ``tensor``, ``shape`` (as "2x3x4"), ``values``, ``zero_fraction``, ``terms_per_value`` (NAF, a
-        zero counts 0), ``bytes`` (uncompressed), ``bdc_bytes``, ``zero_bytes`` (compressed; missing where capture did not
-        record them), ``exponent_min``, ``exponent_p01``, ``exponent_p50``, ``exponent_p99``, ``exponent_max`` (of the finite
-        non-zero values, unbiased), ``nonfinite`` (values that are NaN or infinite).
+        ``layer``, ``kind``, ``tensor``, ``shape`` (as "2x3x4"), ``values``, ``zero_fraction``, ``terms_per_value``
+        (NAF, a zero counts 0), ``bytes`` (uncompressed), ``bdc_bytes``, ``zero_bytes`` (compressed; missing where
+        capture did not record them), ``exponent_min``, ``exponent_p01``, ``exponent_p50``, ``exponent_p99``,
+        ``exponent_max`` (of the finite non-zero values, unbiased), ``nonfinite`` (values that are NaN or infinite).
     """
     rows: list[dict[str, Any]] = []
     for layer, tensor, statistics in trace_statistics(trace):

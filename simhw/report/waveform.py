@@ -1,7 +1,7 @@
 """The lanes of one tile pass as a waveform (VCD), for a viewer such as GTKWave: what fires when, and why a lane waits.
 
-The file is written from the replay of the pass, after that has been compared with the machine's kernel.  Value Change Dump
-is defined by IEEE 1364; text values (`$var string`) are the extension that GTKWave and others read.
+The file is written from the replay of the pass, after that has been compared with the machine's kernel.  Value Change
+Dump is defined by IEEE 1364; text values (`$var string`) are the extension that GTKWave and others read.
 """
 
 import os
@@ -46,13 +46,19 @@ class Waveform:
 
 
 def write_waveform(
-    path: str | os.PathLike[str], machine: Machine, x: BF16Array, y: BF16Array, *, limit: int = LIMIT, title: str = "tile pass"
+    path: str | os.PathLike[str],
+    machine: Machine,
+    x: BF16Array,
+    y: BF16Array,
+    *,
+    limit: int = LIMIT,
+    title: str = "tile pass",
 ) -> Waveform:
     """Write the waveform of one tile pass.
 
     Every state of a lane lasts whole cycles; cycle n begins with the clock's n-th rising edge, and ``tile.cycle`` is n.
-    The file ends with the pass, so that the last value of ``tile.cycle`` is its duration, or after `limit` cycles, which
-    the header then says.  No date is written: the same pass gives the same file.
+    The file ends with the pass, so that the last value of ``tile.cycle`` is its duration, or after `limit` cycles,
+    which the header then says.  No date is written: the same pass gives the same file.
 
     Parameters
     ----------
@@ -71,7 +77,8 @@ def write_waveform(
     Raises
     ------
     ShapeError
-        The operands are not two matrices of uint16 with the same K, fit no tile, or hold NaN or infinity; or `limit` < 1.
+        The operands are not two matrices of uint16 with the same K, fit no tile, or hold NaN or infinity; or `limit` <
+        1.
     MachineError
         The clock is too fast for the femtoseconds of the format.
     CheckError
@@ -95,7 +102,10 @@ def write_waveform(
     comment = f"{title} on {machine.label}: {len(x)} rows of X, {len(y)} rows of Y, K = {x.shape[1]}{cut}"
     # A header's text ends at the first $end.  The format is ASCII (IEEE 1364), names of layers need not be.
     comment = " ".join(comment.replace("$", "_").split())
-    with replacing(path) as temporary, temporary.open("w", encoding="ascii", errors="backslashreplace", newline="\n") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="ascii", errors="backslashreplace", newline="\n") as file,
+    ):
         count = _write(file, step, half_period, comment, list(pass_signals(machine, x, parallel, written)), written)
     return Waveform(cycles, written, count)
 
@@ -108,7 +118,9 @@ def _operand(rows: BF16Array, name: str, most: int, lanes: int) -> BF16Array:
         raise ShapeError(f"{name} has {len(rows)} rows: a tile pass of this machine takes at most {most}")
     bad = is_nonfinite(rows)
     if bad.any():
-        raise ShapeError(f"{name}: {int(bad.sum())} NaN or infinite values (first at index {tuple(np.argwhere(bad)[0].tolist())})")
+        raise ShapeError(
+            f"{name}: {int(bad.sum())} NaN or infinite values (first at index {tuple(np.argwhere(bad)[0].tolist())})"
+        )
     return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, -rows.shape[1] % lanes))))
 
 
@@ -121,7 +133,9 @@ def _time_step(machine: Machine) -> tuple[str, Fraction]:
     exact = [step for step in TIMESCALES if (half / step).denominator == 1]
     fine = [step for step in TIMESCALES if half / step >= FINE_ENOUGH]
     if not exact and half < TIMESCALES[-1]:
-        raise MachineError(f"{machine.label}: a clock of {machine.values.clock_hz:g} Hz is too fast for a waveform's femtoseconds")
+        raise MachineError(
+            f"{machine.label}: a clock of {machine.values.clock_hz:g} Hz is too fast for a waveform's femtoseconds"
+        )
     step = (exact or fine or TIMESCALES[-1:])[0]
     power, place = divmod(TIMESCALES.index(step), 3)
     return f"{(100, 10, 1)[place]} {UNITS[power]}", half / step
@@ -129,7 +143,9 @@ def _time_step(machine: Machine) -> tuple[str, Fraction]:
 
 def _write(file: IO[str], step: str, half_period: Fraction, comment: str, groups: list[Signals], cycles: int) -> int:
     """The file; gives the number of signals, clock and cycle counter included."""
-    writer = VCDWriter(file, timescale=step, date="", comment=comment, version=f"simhw {__version__}", check_values=False)
+    writer = VCDWriter(
+        file, timescale=step, date="", comment=comment, version=f"simhw {__version__}", check_values=False
+    )
     clock = writer.register_var(("tile",), "clock", "wire", 1)
     cycle = writer.register_var(("tile",), "cycle", "wire", max(1, cycles.bit_length()))
     changing = [_register(writer, group) for group in groups]
@@ -154,7 +170,9 @@ def _register(writer: VCDWriter, group: Signals) -> tuple[list[Any], Any, np.nda
     values, texts = group.values, group.texts
     variables = []
     for (*scope, name), *others in group.paths:
-        kind: dict[str, Any] = {"var_type": "string", "init": texts[0]} if texts else {"var_type": "wire", "size": group.bits}
+        kind: dict[str, Any] = (
+            {"var_type": "string", "init": texts[0]} if texts else {"var_type": "wire", "size": group.bits}
+        )
         variables.append(writer.register_var(tuple(scope), name, **kind))
         for *other_scope, other in others:
             writer.register_alias(tuple(other_scope), other, variables[-1])
@@ -168,7 +186,9 @@ def _register(writer: VCDWriter, group: Signals) -> tuple[list[Any], Any, np.nda
     return variables, shown, changes
 
 
-def one_pass(trace: Trace, layer_name: str, operation: Operation, machine: Machine, index: int = 0) -> tuple[BF16Array, BF16Array]:
+def one_pass(
+    trace: Trace, layer_name: str, operation: Operation, machine: Machine, index: int = 0
+) -> tuple[BF16Array, BF16Array]:
     """Rows of X and of Y of one tile pass of a trace, as `write_waveform` takes them.
 
     Passes are numbered from 0 product by product, tile of X by tile of X, tile of Y by tile of Y; those of a sampled
@@ -202,7 +222,9 @@ def one_pass(trace: Trace, layer_name: str, operation: Operation, machine: Machi
     if not numbers:
         names = [layer.name for layer in trace.layers]
         more = f", ... ({len(names)} layers)" if len(names) > NAMES_LISTED else ""
-        raise TraceError(f"{where}: no layer {layer_name!r}; there are {', '.join(names[:NAMES_LISTED]) or 'none'}{more}")
+        raise TraceError(
+            f"{where}: no layer {layer_name!r}; there are {', '.join(names[:NAMES_LISTED]) or 'none'}{more}"
+        )
     layer = trace.layers[numbers[0]]
     run = plan_operation(layer, operation, machine, exact=True, layer_index=numbers[0])
     where = f"{where}: layer {layer_name!r}, operation {operation}"
@@ -213,7 +235,9 @@ def one_pass(trace: Trace, layer_name: str, operation: Operation, machine: Machi
             if not rows[0].shape[1]:
                 raise TraceError(f"{where}: tile pass {index} has nothing to execute: all of it is padding")
             return rows
-    held = sum(1 for stratum in strata for _ in _block_passes(stratum)) + sum(s.plan.passes for s in strata if not s.plan.family.sampled)
+    held = sum(1 for stratum in strata for _ in _block_passes(stratum)) + sum(
+        s.plan.passes for s in strata if not s.plan.family.sampled
+    )
     kind = "sampled tile passes" if layer.sampled else "tile passes"
     raise TraceError(f"{where}: no tile pass {index}; there are {held} {kind}, numbered from 0")
 

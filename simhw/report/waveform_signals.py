@@ -1,9 +1,9 @@
 """The signals of a tile pass: where each stands in the hierarchy of a waveform, and its value in every cycle.
 
-A lane's state is named as the counters are, and where spec page fpraker.md leaves open when a lane waits, this is what is
-shown.  The cycles that only the floor adds (`exponent`) follow those in which the PE worked; it waits for the slower PEs
-of its column (`inter_pe`) after them, at the end of the set.  Waiting for other columns lies where the recurrence of run-ahead
-has it: before the set that may not start yet, and after the last set until the tile ends.
+A lane's state is named as the counters are, and where spec page fpraker.md leaves open when a lane waits, this is what
+is shown.  The cycles that only the floor adds (`exponent`) follow those in which the PE worked; it waits for the slower
+PEs of its column (`inter_pe`) after them, at the end of the set.  Waiting for other columns lies where the recurrence
+of run-ahead has it: before the set that may not start yet, and after the last set until the tile ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,7 +84,9 @@ def _lane_paths(row: int, column: int, lanes: int, name: str) -> list[list[Path]
     return [[("tile", f"pe_{row}_{column}", f"lane_{lane}", name)] for lane in range(lanes)]
 
 
-def _fpraker(pe: FPRakerPE, tile: FPRakerTileParameters, x: BF16Array, parallel: ParallelRows, cycles: int) -> Iterator[Signals]:
+def _fpraker(
+    pe: FPRakerPE, tile: FPRakerTileParameters, x: BF16Array, parallel: ParallelRows, cycles: int
+) -> Iterator[Signals]:
     """Lanes and PEs column by column, each on the column's own way through its sets."""
     lanes, rows = pe.lanes, tile.rows
     sets = x.shape[1] // lanes
@@ -99,13 +101,18 @@ def _fpraker(pe: FPRakerPE, tile: FPRakerTileParameters, x: BF16Array, parallel:
         working = work >= 0
         yield from _column_signals(column, rows, sets, work, number, record.start[column], record.finish[column])
 
-        def over_time(values: npt.NDArray[Any], otherwise: int, working: npt.NDArray[np.bool_] = working, work: Any = work) -> Any:
+        def over_time(
+            values: npt.NDArray[Any], otherwise: int, working: npt.NDArray[np.bool_] = working, work: Any = work
+        ) -> Any:
             """Values by the column's own cycles as (cycles, signals), `otherwise` where it waits."""
             shown = np.full((cycles, values[0].size), otherwise, values.dtype)
             shown[working] = values[work[working]].reshape(-1, values[0].size)
             return shown
 
-        lane_paths = {name: [p for row in range(rows) for p in _lane_paths(row, column, lanes, name)] for name in ("state", "k", "term")}
+        lane_paths = {
+            name: [p for row in range(rows) for p in _lane_paths(row, column, lanes, name)]
+            for name in ("state", "k", "term")
+        }
         state = over_time(record.state[column], fpraker.INTER_PE)
         yield Signals(lane_paths["state"], state, texts=fpraker.COUNTERS[: fpraker.INTER_PE + 1])
         yield Signals(lane_paths["k"], over_time(record.offset[column], NOTHING), SIGNED_BITS)
@@ -114,7 +121,10 @@ def _fpraker(pe: FPRakerPE, tile: FPRakerTileParameters, x: BF16Array, parallel:
         fired = over_time(record.fired[column], -1)
         yield Signals(lane_paths["term"], _term_codes(np.tile(values, rows), fired, state, terms), texts=TERM_TEXTS)
 
-        pe_paths = {name: [[("tile", f"pe_{row}_{column}", name)] for row in range(rows)] for name in ("base", "emax", "acc_exponent")}
+        pe_paths = {
+            name: [[("tile", f"pe_{row}_{column}", name)] for row in range(rows)]
+            for name in ("base", "emax", "acc_exponent")
+        }
         yield Signals(pe_paths["base"], over_time(record.base[column], NOTHING), SIGNED_BITS)
         emax = np.where(working[:, None], record.emax[column, number], NOTHING)
         for name, sums in (("emax", emax), ("acc_exponent", record.register[column, number])):
@@ -144,7 +154,9 @@ def _column_signals(
     start: npt.NDArray[np.int64],
     finish: npt.NDArray[np.int64],
 ) -> Iterator[Signals]:
-    """Where a column stands: its set, also shown in each of its PEs, the set's first and last cycle, and whether it waits."""
+    """Where a column stands: its set, also shown in each of its PEs, the set's first and last cycle, and whether it
+    waits.
+    """
     place = ("tile", f"column_{column}")
     stall = work < 0
     places = [(*place, "set"), *(("tile", f"pe_{row}_{column}", "set") for row in range(rows))]
@@ -152,12 +164,17 @@ def _column_signals(
     clock = np.arange(len(work))
     first, last = np.isin(clock, start), np.isin(clock + 1, finish)
     yield Signals(
-        [[(*place, name)] for name in ("set_start", "set_finish", "stall")], np.stack([first, last, stall], axis=1).astype(np.int8)
+        [[(*place, name)] for name in ("set_start", "set_finish", "stall")],
+        np.stack([first, last, stall], axis=1).astype(np.int8),
     )
 
 
-def _term_codes(values: BF16Array, fired: npt.NDArray[np.int8], state: npt.NDArray[np.int8], terms: fpraker.Terms) -> npt.NDArray[np.int8]:
-    """Index into TERM_TEXTS of what each lane fires: its serial value's signed power of two, or a zero (oob: column)."""
+def _term_codes(
+    values: BF16Array, fired: npt.NDArray[np.int8], state: npt.NDArray[np.int8], terms: fpraker.Terms
+) -> npt.NDArray[np.int8]:
+    """Index into TERM_TEXTS of what each lane fires: its serial value's signed power of two, or a zero
+    (oob: column).
+    """
     fraction = (values & 0x7F).astype(np.int64)
     which = np.maximum(fired, 0)
     negative = (terms.signs[fraction, which] < 0) != (values & 0x8000 != 0)
@@ -167,7 +184,9 @@ def _term_codes(values: BF16Array, fired: npt.NDArray[np.int8], state: npt.NDArr
     return np.asarray(code, np.int8)
 
 
-def _tensordash(pe: TensorDashPE, tile: GridTileParameters, x: BF16Array, parallel: ParallelRows, cycles: int) -> Iterator[Signals]:
+def _tensordash(
+    pe: TensorDashPE, tile: GridTileParameters, x: BF16Array, parallel: ParallelRows, cycles: int
+) -> Iterator[Signals]:
     """A scheduler's signals, and its lanes in every PE that does as it says."""
     rows, columns, lanes = tile.rows, tile.cols, pe.lanes
     real = np.flatnonzero(parallel.real).tolist()
@@ -194,7 +213,10 @@ def _tensordash(pe: TensorDashPE, tile: GridTileParameters, x: BF16Array, parall
         }
         for name, (values, bits, texts) in chosen.items():
             # The same choice in the PEs of the row, and once where the row's scheduler stands.
-            paths = [[path for row, column in pes for path in _lane_paths(row, column, lanes, name)[lane]] for lane in range(lanes)]
+            paths = [
+                [path for row, column in pes for path in _lane_paths(row, column, lanes, name)[lane]]
+                for lane in range(lanes)
+            ]
             if not two_sided:
                 paths = [[(*place, f"lane_{lane}", name), *shown] for lane, shown in enumerate(paths)]
             yield Signals(paths, values, bits, texts)
@@ -215,4 +237,8 @@ def _bitparallel(
         for column in range(tile.cols):
             of_x, of_y = (column, row) if tile.x_on == "cols" else (row, column)
             idle = np.ones(x.shape[1], np.bool_) if of_x >= len(x) else is_zero(x[of_x]) | is_zero(parallel.rows[of_y])
-            yield Signals(_lane_paths(row, column, pe.lanes, "state"), idle.reshape(sets, -1)[:cycles].astype(np.int8), texts=BUSY_STATES)
+            yield Signals(
+                _lane_paths(row, column, pe.lanes, "state"),
+                idle.reshape(sets, -1)[:cycles].astype(np.int8),
+                texts=BUSY_STATES,
+            )

@@ -4,7 +4,18 @@ from math import prod
 
 from simhw.roofline.forward import INDEX_BYTES, cast, convolution, normalized_shape, recurrent
 from simhw.roofline.functions import function_of
-from simhw.roofline.layers import Conv, Embedding, Linear, MatMul, Normalization, Pointwise, Pool, RecurrentLayer, Softmax, Weight
+from simhw.roofline.layers import (
+    Conv,
+    Embedding,
+    Linear,
+    MatMul,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+    Weight,
+)
 from simhw.roofline.operators import BYTES, Gemm, Number, Operator, Streaming, StreamingKind
 from simhw.roofline.placed import FORK, Placed
 
@@ -21,17 +32,17 @@ BATCHNORM_GRADIENT_OPERATIONS = 9
 def input_gradient_operators(placed: Placed) -> list[Operator]:
     """Kernels of the gradient of what flowed into a layer; none where nothing trainable lies before it.
 
-    - Convolution and recurrent: their input gradient; linear: output gradient (rows, out) by weights (out, in); matmul: a
-      product for each of its two inputs.
-    - Batch norm reads input and gradient twice (sums, then application) and writes once; the kernel gives the gradients of
-      scale and shift with it, so it runs for them alone too.  Layer norm and softmax read the gradient and what they kept
-      (input, output) once.
-    - An elementwise function reads the gradient and what it kept: relu and tanh their output, gelu its input, dropout its mask;
-      `mul` runs a kernel per input.  The gradient of an `add` is the one that came in.  Where a value was used n times, n - 1
-      kernels add gradients up: at a ``fork``, or, in a network without any, at each `add` of n tensors, taken to be branches
-      that part from one value of its size.
-    - Joined functions (fused) only read what they kept, on top of the kernel before them; a relu after a batch norm reads
-      nothing, because that kernel has what it needs to compute it anew.
+    - Convolution and recurrent: their input gradient; linear: output gradient (rows, out) by weights (out, in); matmul:
+      a product for each of its two inputs.
+    - Batch norm reads input and gradient twice (sums, then application) and writes once; the kernel gives the gradients
+      of scale and shift with it, so it runs for them alone too.  Layer norm and softmax read the gradient and what they
+      kept (input, output) once.
+    - An elementwise function reads the gradient and what it kept: relu and tanh their output, gelu its input, dropout
+      its mask; `mul` runs a kernel per input.  The gradient of an `add` is the one that came in.  Where a value was
+      used n times, n - 1 kernels add gradients up: at a ``fork``, or, in a network without any, at each `add` of n
+      tensors, taken to be branches that part from one value of its size.
+    - Joined functions (fused) only read what they kept, on top of the kernel before them; a relu after a batch norm
+      reads nothing, because that kernel has what it needs to compute it anew.
     - A max pool reads the gradient and the indices and writes every input's gradient.
     - Values that the forward pass cast are cast back.
     """
@@ -49,7 +60,9 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
             gradients = [convolution(layer, "input_grad", placed)]
         case Linear():
             rows = layer.rows * placed.batch
-            gradients = [Gemm(rows, layer.in_features, layer.out_features, number=placed.works, transposed=(False, False))]
+            gradients = [
+                Gemm(rows, layer.in_features, layer.out_features, number=placed.works, transposed=(False, False))
+            ]
         case MatMul():
             batch = layer.products * placed.batch
             gradients = [
@@ -59,11 +72,15 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
         case Normalization():
             rows, columns = normalized_shape(layer, placed.batch)
             operations = LAYERNORM_GRADIENT_OPERATIONS
-            gradients = [_stream("layernorm", "layernorm_grad", rows, columns, placed, (placed.writes, placed.works), operations)]
+            gradients = [
+                _stream("layernorm", "layernorm_grad", rows, columns, placed, (placed.writes, placed.works), operations)
+            ]
         case Softmax():
             rows = layer.rows * placed.batch
             numbers = (placed.writes, placed.writes)
-            gradients = [_stream("softmax", "softmax_grad", rows, layer.columns, placed, numbers, SOFTMAX_GRADIENT_OPERATIONS)]
+            gradients = [
+                _stream("softmax", "softmax_grad", rows, layer.columns, placed, numbers, SOFTMAX_GRADIENT_OPERATIONS)
+            ]
         case Pointwise():
             gradients = _pointwise(layer, placed)
         case Pool():
@@ -79,8 +96,8 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
     """Kernels of the gradients of a layer's own parameters; none in inference or where they are frozen.
 
     - Convolution and recurrent: their weight gradient; linear: (out, rows) by (rows, in).
-    - A bias: a sum of the gradient over the batch and positions; likewise for an elementwise ``bias``, whose gradient is summed
-      over the batch.
+    - A bias: a sum of the gradient over the batch and positions; likewise for an elementwise ``bias``, whose gradient
+      is summed over the batch.
     - Layer norm reads input and gradient once more for its scale and shift.
     - An embedding writes zeros to the whole gradient table, and adds the rows that were looked up.
     - Gradients in fp16 of weights in fp32 are cast, a kernel per layer.
@@ -100,7 +117,9 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
                 gradients.append(_bias_sum(layer.out_channels, placed.batch * prod(layer.out_size), placed.works))
         case Linear():
             rows = layer.rows * placed.batch
-            gradients.append(Gemm(layer.out_features, layer.in_features, rows, number=placed.works, transposed=(True, False)))
+            gradients.append(
+                Gemm(layer.out_features, layer.in_features, rows, number=placed.works, transposed=(True, False))
+            )
             if layer.bias:
                 gradients.append(_bias_sum(layer.out_features, rows, placed.works))
         case RecurrentLayer():
@@ -110,7 +129,9 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
             read = float(BYTES[placed.writes] + BYTES[placed.works]) * rows * columns
             operations = float(LAYERNORM_WEIGHT_OPERATIONS) * rows * columns
             written = 2.0 * columns * BYTES[placed.weights]
-            gradients.append(Streaming("reduction", "layernorm_weight_grad", columns, rows, read, written, operations, placed.works))
+            gradients.append(
+                Streaming("reduction", "layernorm_weight_grad", columns, rows, read, written, operations, placed.works)
+            )
         case Embedding():
             gradients.append(_embedding(layer, placed))
     if placed.casts_weights and not placed.fused:
@@ -128,7 +149,9 @@ def _stream(
     operations: float,
     reads: int = 1,
 ) -> Streaming:
-    """A kernel that reads the gradient and a kept tensor (their numbers given) so many times and writes what flows back."""
+    """A kernel that reads the gradient and a kept tensor (their numbers given) so many times and writes what flows
+    back.
+    """
     values = rows * columns
     read = float(BYTES[numbers[0]] + BYTES[numbers[1]]) * values * reads
     # Softmax reads in one number and writes in another; every other layer's result is cast back by a kernel of its own.
@@ -139,7 +162,9 @@ def _stream(
 def _batchnorm(layer: Normalization, placed: Placed) -> list[Operator]:
     rows, columns = normalized_shape(layer, placed.batch)
     numbers = (placed.writes, placed.works)
-    return [_stream("batchnorm", "batchnorm_grad", rows, columns, placed, numbers, BATCHNORM_GRADIENT_OPERATIONS, reads=2)]
+    return [
+        _stream("batchnorm", "batchnorm_grad", rows, columns, placed, numbers, BATCHNORM_GRADIENT_OPERATIONS, reads=2)
+    ]
 
 
 def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
@@ -165,10 +190,16 @@ def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
     name = f"{layer.function}_grad"
     if not placed.joins:
         read = BYTES[placed.writes] * values + kept * max(1, layer.inputs - 1)
-        return added + [_elementwise(name, layer, placed, read, size * values, function.gradient_operations)] * layer.inputs
+        return (
+            added
+            + [_elementwise(name, layer, placed, read, size * values, function.gradient_operations)] * layer.inputs
+        )
     if placed.after_batchnorm and function.keeps != "mask":
         return added
-    return [*added, *([_elementwise(name, layer, placed, kept, 0.0, function.gradient_operations, joined=True)] if kept else [])]
+    return [
+        *added,
+        *([_elementwise(name, layer, placed, kept, 0.0, function.gradient_operations, joined=True)] if kept else []),
+    ]
 
 
 def _narrowed(values: int, placed: Placed) -> list[Operator]:
@@ -181,7 +212,9 @@ def _elementwise(
 ) -> Streaming:
     values = placed.batch * layer.elements
     kind = "elementwise" if name == "gradient_sum" else function_of(layer.function).kind
-    return Streaming(kind, name, placed.batch, layer.elements, read, written, float(operations) * values, placed.reads, joined)
+    return Streaming(
+        kind, name, placed.batch, layer.elements, read, written, float(operations) * values, placed.reads, joined
+    )
 
 
 def _pool(layer: Pool, placed: Placed) -> Operator:
@@ -191,13 +224,22 @@ def _pool(layer: Pool, placed: Placed) -> Operator:
     written = float(BYTES[placed.reads]) * placed.input_values
     rows, columns = placed.batch * layer.channels, max(prod(layer.size), prod(layer.out_size))
     operations = 1.0 if layer.kind == "max" else float(prod(layer.kernel))
-    return Streaming("pool", f"{layer.kind}_pool_grad", rows, columns, read, written, operations * outputs, placed.works)
+    return Streaming(
+        "pool", f"{layer.kind}_pool_grad", rows, columns, read, written, operations * outputs, placed.works
+    )
 
 
 def _bias_sum(channels: int, positions: int, number: Number) -> Operator:
     values = channels * positions
     return Streaming(
-        "reduction", "bias_grad", channels, positions, float(BYTES[number]) * values, float(BYTES[number]) * channels, values, number
+        "reduction",
+        "bias_grad",
+        channels,
+        positions,
+        float(BYTES[number]) * values,
+        float(BYTES[number]) * channels,
+        values,
+        number,
     )
 
 
@@ -210,4 +252,6 @@ def _embedding(layer: Embedding, placed: Placed) -> Operator:
     size = BYTES[placed.weights]
     read = float(BYTES[placed.writes]) * rows * layer.width + INDEX_BYTES * rows
     written = float(size) * layer.width * (layer.vocabulary + min(rows, layer.vocabulary))
-    return Streaming("embedding", "embedding_grad", rows, layer.width, read, written, float(rows) * layer.width, placed.writes)
+    return Streaming(
+        "embedding", "embedding_grad", rows, layer.width, read, written, float(rows) * layer.width, placed.writes
+    )

@@ -15,7 +15,9 @@ def cautions(network: Network, device: Device, run: Run) -> tuple[str, ...]:
     """Cautions of a network's step on a device, a sentence each."""
     found = list(network.cautions)
     if run.mode == "training" and not device.values.trains:
-        found.append(f"{device.name} is sold for inference alone; the time is what training would take if it could be run there")
+        found.append(
+            f"{device.name} is sold for inference alone; the time is what training would take if it could be run there"
+        )
     memory, needed = device.values.hardware.memory_bytes, needed_bytes(network, run)
     if memory is not None and needed > memory:
         what = (
@@ -23,16 +25,18 @@ def cautions(network: Network, device: Device, run: Run) -> tuple[str, ...]:
             if run.mode == "training"
             else "parameters and a layer's data"
         )
-        found.append(f"{what} alone need {needed / 1e9:,.3g} GB at batch {run.batch}; {device.name} has {memory / 1e9:,.3g} GB")
+        found.append(
+            f"{what} alone need {needed / 1e9:,.3g} GB at batch {run.batch}; {device.name} has {memory / 1e9:,.3g} GB"
+        )
     return tuple(found)
 
 
 def needed_bytes(network: Network, run: Run) -> int:
     """Bytes that a step needs at least of a device's memory, but for tensors that several layers read.
 
-    Inference: the weights, and the input and output of one layer at a time.  Training: weights, gradients and the optimizer's state,
-    and the inputs of all convolutions and linear layers, which their weights' gradients need again.  What other layers keep, work
-    space and the framework's own come on top.
+    Inference: the weights, and the input and output of one layer at a time.  Training: weights, gradients and the
+    optimizer's state, and the inputs of all convolutions and linear layers, which their weights' gradients need again.
+    What other layers keep, work space and the framework's own come on top.
     """
     value = BYTES["fp16" if run.precision == "amp" else run.precision]
     weight = BYTES["fp32"] if run.precision == "amp" else value

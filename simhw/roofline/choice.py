@@ -1,9 +1,10 @@
 """Which layers to decompose, and at which rank, for a device: the layers where it gains, within a budget.
 
-Every layer offers a few options: whole, or in factors at a rank from which a lower one would gain time.  An option takes time on the
-device and costs something: parameters that stay, or a loss of accuracy that a proxy guesses.  The choice takes the least
-time whose costs add up to no more than the budget: a multiple-choice knapsack, solved exactly on a grid of costs.
-Source: arXiv 2309.12412 (compress the layers that the hardware gains from; its own choice is unpublished); techniques.md, 5.1.
+Every layer offers a few options: whole, or in factors at a rank from which a lower one would gain time.  An option
+takes time on the device and costs something: parameters that stay, or a loss of accuracy that a proxy guesses.  The
+choice takes the least time whose costs add up to no more than the budget: a multiple-choice knapsack, solved exactly on
+a grid of costs. Source: arXiv 2309.12412 (compress the layers that the hardware gains from; its own choice is
+unpublished); techniques.md, 5.1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cost = Callable[[Conv | Linear, int | None], float]
-"""What an option costs: a layer, and its rank, or None where it stays whole.  Costs add up over layers and are not negative."""
+"""What an option costs: a layer, and its rank, or None where it stays whole.  Costs add up over layers and are not
+negative.
+"""
 GRID = 10_000
 """Steps that a budget is divided into; costs are rounded up to them, so that no choice exceeds the budget."""
 
@@ -83,9 +86,9 @@ def removed_share(network: Network) -> Cost:
 def lost_energy(weights: Mapping[str, np.ndarray]) -> Cost:
     """A proxy that looks at weights: the share of a layer's squared singular values that its rank drops.
 
-    A pair loses exactly that share of its squared Frobenius norm.  A triple loses at most the sum of what the input and the
-    output channels' unfoldings drop (the bound of a truncated higher-order decomposition).  The cost of a network is the
-    mean over the layers given, so 0.01 is a hundredth of the energy of every layer.
+    A pair loses exactly that share of its squared Frobenius norm.  A triple loses at most the sum of what the input and
+    the output channels' unfoldings drop (the bound of a truncated higher-order decomposition).  The cost of a network
+    is the mean over the layers given, so 0.01 is a hundredth of the energy of every layer.
 
     Parameters
     ----------
@@ -112,11 +115,13 @@ def lost_energy(weights: Mapping[str, np.ndarray]) -> Cost:
     return cost
 
 
-def options(layer: Conv | Linear, timer: LayerTimer, cost: Cost, shallowest: float = 4 / 3, deepest: float = 4.0) -> tuple[Option, ...]:
+def options(
+    layer: Conv | Linear, timer: LayerTimer, cost: Cost, shallowest: float = 4 / 3, deepest: float = 4.0
+) -> tuple[Option, ...]:
     """The ways to run a layer that can be part of a best choice.
 
-    Whole, and the cheap side of every step of the staircase between two compressions: a rank is left out if a higher one is
-    as fast, or if the layer is as fast whole.  A layer that no rank compresses as much is offered whole alone.
+    Whole, and the cheap side of every step of the staircase between two compressions: a rank is left out if a higher
+    one is as fast, or if the layer is as fast whole.  A layer that no rank compresses as much is offered whole alone.
 
     Raises
     ------
@@ -136,7 +141,11 @@ def options(layer: Conv | Linear, timer: LayerTimer, cost: Cost, shallowest: flo
 
 
 def choose(
-    network: Network, timer: LayerTimer, cost: Cost | None = None, budget: float = float("inf"), layers: Sequence[Conv | Linear] = ()
+    network: Network,
+    timer: LayerTimer,
+    cost: Cost | None = None,
+    budget: float = float("inf"),
+    layers: Sequence[Conv | Linear] = (),
 ) -> Choice:
     """The layers and ranks with the least time on a device within a budget.
 
@@ -144,11 +153,11 @@ def choose(
     ----------
     network : Network
     timer : LayerTimer
-        Of a device and a run: training or inference, batch, precision; each has a choice of its own.  Asked again with another
-        budget, it remembers the layers' times.
+        Of a device and a run: training or inference, batch, precision; each has a choice of its own.  Asked again with
+        another budget, it remembers the layers' times.
     cost : Cost, optional
-        `parameters_left`, `removed_share(network)`, `lost_energy(weights)` or a function of the caller; `removed_share` if
-        not given.
+        `parameters_left`, `removed_share(network)`, `lost_energy(weights)` or a function of the caller; `removed_share`
+        if not given.
     budget : float
         Of all options' costs together.
     layers : sequence of Conv or Linear
@@ -166,7 +175,9 @@ def choose(
         taken = [min(each, key=lambda option: option.seconds) for each in offered]
     else:
         taken = least_time(offered, budget)
-    ranks = {layer.name: option.rank for layer, option in zip(candidates, taken, strict=True) if option.rank is not None}
+    ranks = {
+        layer.name: option.rank for layer, option in zip(candidates, taken, strict=True) if option.rank is not None
+    }
     changed = decomposed(network, ranks, f"{network.name}-targeted")
     return Choice(
         original=network,
@@ -215,7 +226,9 @@ def least_time(offered: Sequence[Sequence[Option]], budget: float) -> list[Optio
     # Dynamic programming: best[c] is the least time of the layers so far that cost at most c units.
     best = np.zeros(GRID + 1)
     taken = np.zeros((len(offered), GRID + 1), dtype=np.int16)
-    units = [[_units(option.cost - floor, spare) for option in each] for each, floor in zip(offered, floors, strict=True)]
+    units = [
+        [_units(option.cost - floor, spare) for option in each] for each, floor in zip(offered, floors, strict=True)
+    ]
     for row, (each, charges) in enumerate(zip(offered, units, strict=True)):
         times = np.full((len(each), GRID + 1), np.inf)
         for index, (option, charge) in enumerate(zip(each, charges, strict=True)):
@@ -232,7 +245,9 @@ def least_time(offered: Sequence[Sequence[Option]], budget: float) -> list[Optio
 
 
 def _units(cost: float, spare: float) -> int:
-    """Steps of the grid that a cost takes, rounded up but for noise of the last digits; too many where nothing is to spare."""
+    """Steps of the grid that a cost takes, rounded up but for noise of the last digits; too many where nothing is to
+    spare.
+    """
     if cost <= 0:
         return 0
     return int(np.ceil(cost * GRID / spare - 1e-9)) if cost <= spare else GRID + 1
@@ -243,11 +258,17 @@ def _dropped(layer: Conv | Linear, weights: Mapping[str, np.ndarray]) -> list[np
     if layer.name not in weights:
         raise ShapeError(f"no weights of layer {quoted(layer.name)}")
     values = np.asarray(weights[layer.name], dtype=np.float64)
-    shape = (layer.out_features, layer.in_features) if isinstance(layer, Linear) else (layer.out_channels, layer.in_channels, *layer.kernel)
+    shape = (
+        (layer.out_features, layer.in_features)
+        if isinstance(layer, Linear)
+        else (layer.out_channels, layer.in_channels, *layer.kernel)
+    )
     if values.shape != shape:
         raise ShapeError(f"weights of layer {quoted(layer.name)} have shape {values.shape}; its geometry says {shape}")
     rows = values.reshape(shape[0], -1)
-    unfoldings = [rows] if values.size == shape[0] * shape[1] else [rows, np.moveaxis(values, 1, 0).reshape(shape[1], -1)]
+    unfoldings = (
+        [rows] if values.size == shape[0] * shape[1] else [rows, np.moveaxis(values, 1, 0).reshape(shape[1], -1)]
+    )
     curves = []
     for unfolding in unfoldings:
         energies = np.linalg.svd(unfolding, compute_uv=False) ** 2

@@ -20,7 +20,12 @@ def compact_list_text(network: Network, size: Sequence[int]) -> str:
 
     Reading it gives the same network.
     """
-    lines = [f"name: {_inline(network.name)}", f"source: {_inline(network.source)}", f"input: {_inline(list(size))}", "layers:"]
+    lines = [
+        f"name: {_inline(network.name)}",
+        f"source: {_inline(network.source)}",
+        f"input: {_inline(list(size))}",
+        "layers:",
+    ]
     flow: Flow | None = _RESOLVER.shape("input", list(size))
     for layer in network.layers:
         kind, values, flow = _shortest(layer, flow)
@@ -41,7 +46,9 @@ def write_compact_list(network: Network, path: str | os.PathLike[str], size: Seq
 
 
 def _shortest(layer: Layer, flow: Flow | None) -> tuple[str, dict[str, Any], Flow | None]:
-    """The entry of a layer with every field left out, or one number for all dimensions, that is read as the same layer."""
+    """The entry of a layer with every field left out, or one number for all dimensions, that is read as the
+    same layer.
+    """
     kind, values = written(layer)
     result = _read(kind, values, layer, flow)
     assert result is not None  # `written` states everything
@@ -66,4 +73,8 @@ def _read(kind: str, values: dict[str, Any], layer: Layer, flow: Flow | None) ->
 
 
 def _inline(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )

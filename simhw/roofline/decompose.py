@@ -1,7 +1,9 @@
-"""Low-rank decomposition by shape: one layer becomes two or three thin ones, with no normalisation or activation between.
+"""Low-rank decomposition by shape: one layer becomes two or three thin ones, with no normalisation or activation
+between.
 
-A linear layer or a 1x1 convolution becomes two by singular values: C -> r -> S.  A wider kernel becomes three by Tucker-2 over
-its channels: 1x1 C -> r, k x k r -> r, 1x1 r -> S.  Source: arXiv 2407.20266 and 2309.03824; spec page techniques.md, 5.1.
+A linear layer or a 1x1 convolution becomes two by singular values: C -> r -> S.  A wider kernel becomes three by
+Tucker-2 over its channels: 1x1 C -> r, k x k r -> r, 1x1 r -> S.  Source: arXiv 2407.20266 and 2309.03824; spec page
+techniques.md, 5.1.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +20,8 @@ FIRST, CORE, LAST = ".first", ".core", ".last"
 def rank_for(layer: Conv | Linear, compression: float = 2.0) -> int:
     """The largest rank that divides a layer's weights by at least `compression`.
 
-    A pair has r (C + S) weights.  A triple has r (C + S) + r^2 k^2: the positive root of a quadratic.  Both are rounded down.
+    A pair has r (C + S) weights.  A triple has r (C + S) + r^2 k^2: the positive root of a quadratic.  Both are rounded
+    down.
 
     Parameters
     ----------
@@ -96,11 +99,13 @@ def factors(layer: Conv | Linear, rank: int) -> tuple[Conv, ...] | tuple[Linear,
 def decomposable(network: Network) -> tuple[Conv | Linear, ...]:
     """The layers that the published tables decompose: all but the first, those on shortcuts, and those with groups.
 
-    Without the shortcuts' convolutions, with strides in the 3x3 (v1.5), and with the classifier, ranks for a compression of 2 take
-    42.9, 46.4 and 47.7% of the multiply-accumulates of ResNet-50, 101 and 152.
+    Without the shortcuts' convolutions, with strides in the 3x3 (v1.5), and with the classifier, ranks for a
+    compression of 2 take 42.9, 46.4 and 47.7% of the multiply-accumulates of ResNet-50, 101 and 152.
     """
     products = [layer for layer in network.layers if isinstance(layer, Conv | Linear)]
-    return tuple(layer for layer in products[1:] if not is_shortcut(layer) and not (isinstance(layer, Conv) and layer.groups > 1))
+    return tuple(
+        layer for layer in products[1:] if not is_shortcut(layer) and not (isinstance(layer, Conv) and layer.groups > 1)
+    )
 
 
 def is_shortcut(layer: Layer) -> bool:

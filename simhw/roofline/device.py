@@ -67,8 +67,12 @@ def device_source(where: str) -> str:
     """
     if where in device_names():
         return f"devices/{where}"
-    if Path(where).suffix not in (".yaml", ".yml") or not os.path.isfile(where):  # false for a name too long, where Path raises
-        raise MachineError(f"no device {quoted(where)}: give the path of a .yaml file or one of {', '.join(device_names())}")
+    if Path(where).suffix not in (".yaml", ".yml") or not os.path.isfile(
+        where
+    ):  # false for a name too long, where Path raises
+        raise MachineError(
+            f"no device {quoted(where)}: give the path of a .yaml file or one of {', '.join(device_names())}"
+        )
     return where
 
 

@@ -1,7 +1,7 @@
 """What compression papers measured, predicted: a table per effect, with a predicted and a published column.
 
-No constant of a device was fitted to any of these numbers.  Where a paper does not name a device, a batch or a setting, the
-caller gives one, and the defaults say which was taken.  Source: spec page roofline.md, section 6.
+No constant of a device was fitted to any of these numbers.  Where a paper does not name a device, a batch or a setting,
+the caller gives one, and the defaults say which was taken.  Source: spec page roofline.md, section 6.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,12 @@ def lrd_table(
         still, thin = frozen(plain), merged(network)
         for mode in MODES:
             run = Run(batch, mode, training if mode == "training" else inference, fusion)
-            variants = {"vanilla": plain, "optimised": optimised(network, device, run), "freezing": still, "merging": thin}
+            variants = {
+                "vanilla": plain,
+                "optimised": optimised(network, device, run),
+                "freezing": still,
+                "merging": thin,
+            }
             for variant, changed in variants.items():
                 row = table[model, variant]
                 told = row.training_percent if mode == "training" else row.inference_percent
@@ -95,21 +100,42 @@ def rank_step(device: Device, run: Run, low: int = 256, size: int = 7) -> "pd.Da
 
     layer = Conv("conv", 512, 512, (size, size), (3, 3), (1, 1), (1, 1), (1, 1))
     here, above = rank_latency(layer, (low, low + 1), device, run)["seconds"]
-    row = (device.name, run.precision, run.mode, run.batch, low, here, above, 100 * (above / here - 1), published.RANK_STEP_PERCENT)
-    names = ["device", "precision", "mode", "batch", "rank", "seconds", "next_seconds", "predicted_percent", "published_percent"]
+    row = (
+        device.name,
+        run.precision,
+        run.mode,
+        run.batch,
+        low,
+        here,
+        above,
+        100 * (above / here - 1),
+        published.RANK_STEP_PERCENT,
+    )
+    names = [
+        "device",
+        "precision",
+        "mode",
+        "batch",
+        "rank",
+        "seconds",
+        "next_seconds",
+        "predicted_percent",
+        "published_percent",
+    ]
     return pd.DataFrame([row], columns=names)
 
 
 def targeted_table(
     training_batch: int = 128, inference_batch: int = 8, budgets: Sequence[float] = (0.05, 0.1, 0.15, 0.2, float("inf"))
 ) -> "pd.DataFrame":
-    """Targeted decomposition of ResNet-50: Ascend 910 training and Ascend 310 inference, for shares of parameters removed.
+    """Targeted decomposition of ResNet-50: Ascend 910 training and Ascend 310 inference, for shares of parameters
+    removed.
 
     Returns
     -------
     DataFrame
-        A row per device and budget, and one for the untargeted decomposition by 2 (budget missing): device, mode, batch, budget,
-        layers, removed_share, predicted_percent, published_percent (of the targeted choice).
+        A row per device and budget, and one for the untargeted decomposition by 2 (budget missing): device, mode,
+        batch, budget, layers, removed_share, predicted_percent, published_percent (of the targeted choice).
     """
     import pandas as pd
 
@@ -123,7 +149,18 @@ def targeted_table(
         timer = LayerTimer(device, run)
         whole = vanilla(network)
         removed = 1 - whole.parameters / network.parameters
-        rows.append((name, run.mode, run.batch, None, len(decomposable(network)), removed, gain_percent(network, whole, device, run), None))
+        rows.append(
+            (
+                name,
+                run.mode,
+                run.batch,
+                None,
+                len(decomposable(network)),
+                removed,
+                gain_percent(network, whole, device, run),
+                None,
+            )
+        )
         for budget in budgets:
             found = choose(network, timer, budget=budget)
             share = 1 - found.network.parameters / network.parameters
@@ -133,11 +170,17 @@ def targeted_table(
 
 
 def sequential_freezing(
-    device: Device, batch: int = 64, precision: Precision = "fp32", fusion: Fusion = "eager", models: Sequence[str] = MODELS
+    device: Device,
+    batch: int = 64,
+    precision: Precision = "fp32",
+    fusion: Fusion = "eager",
+    models: Sequence[str] = MODELS,
 ) -> "pd.DataFrame":
-    """Rank quantisation with factors that are frozen in turns: the published figure is the most that any network gained.
+    """Rank quantisation with factors that are frozen in turns: the published figure is the most that any network
+    gained.
 
-    An epoch in which the outer factors are frozen and one in which the cores are follow each other, so a step takes the mean.
+    An epoch in which the outer factors are frozen and one in which the cores are follow each other, so a step takes the
+    mean.
 
     Returns
     -------
@@ -154,7 +197,9 @@ def sequential_freezing(
         quantised = optimised(network, device, run)
         # On a device that gains from no factors everything stays whole, and there is nothing to freeze.
         whole = quantised.layers == network.layers
-        halves = [before if whole else estimate(frozen(quantised, part), device, run).seconds for part in ("outer", "core")]
+        halves = [
+            before if whole else estimate(frozen(quantised, part), device, run).seconds for part in ("outer", "core")
+        ]
         rows.append((model, "training", 100 * (2 * before / sum(halves) - 1), published.SEQUENTIAL_TRAINING_PERCENT))
         run = replace(run, mode="inference")
         gained = gain_percent(network, optimised(network, device, run), device, run)
@@ -197,17 +242,23 @@ def token_skipping_table(device: Device, run: Run) -> "pd.DataFrame":
     for blocks in range(1, 11):
         first = 11 - blocks
         changed = skipping_tokens(network, published.SKIPPING_DROPPED, first, 10)
-        rows.append((blocks, first, 10, gain_percent(network, changed, device, run), published.SKIPPING_TRAINING_PERCENT))
+        rows.append(
+            (blocks, first, 10, gain_percent(network, changed, device, run), published.SKIPPING_TRAINING_PERCENT)
+        )
     return pd.DataFrame(rows, columns=["blocks", "first", "last", "predicted_percent", "published_percent"])
 
 
-def sample_selection_table(device: Device, batch: int = 32, precision: Precision = "fp32", sequence: int = 128) -> "pd.DataFrame":
-    """BERT-base fine-tuned on a tenth of its samples, for some lengths of the training and of the time between scorings.
+def sample_selection_table(
+    device: Device, batch: int = 32, precision: Precision = "fp32", sequence: int = 128
+) -> "pd.DataFrame":
+    """BERT-base fine-tuned on a tenth of its samples, for some lengths of the training and of the time between
+    scorings.
 
     Returns
     -------
     DataFrame
-        A row per setting: epochs, rescore_every (missing: never), predicted_speedup, published_low, published_mean, published_high.
+        A row per setting: epochs, rescore_every (missing: never), predicted_speedup, published_low, published_mean,
+        published_high.
     """
     import pandas as pd
 
@@ -218,7 +269,12 @@ def sample_selection_table(device: Device, batch: int = 32, precision: Precision
     for epochs in (8, 10, 12):
         for every in (None, 5, 3):
             speedup = selection_speedup(
-                epochs, published.SELECTION_WARMUP_EPOCHS, published.SELECTION_KEPT, training, inference, rescore_every=every
+                epochs,
+                published.SELECTION_WARMUP_EPOCHS,
+                published.SELECTION_KEPT,
+                training,
+                inference,
+                rescore_every=every,
             )
             low, high = published.SELECTION_SPEEDUPS
             rows.append((epochs, every, speedup, low, published.SELECTION_MEAN, high))
@@ -246,5 +302,7 @@ def video_table(
         row = told[variant]
         macs = three_dimensional_macs(network) / 1e9
         rows.append((variant, network.parameters / 1e6, row.parameters_m, macs, row.gmacs, rate, row.frames_per_s))
-    names = [f"{said}_{what}" for what in ("parameters_m", "gmacs", "frames_per_s") for said in ("predicted", "published")]
+    names = [
+        f"{said}_{what}" for what in ("parameters_m", "gmacs", "frames_per_s") for said in ("predicted", "published")
+    ]
     return pd.DataFrame(rows, columns=["variant", *names])

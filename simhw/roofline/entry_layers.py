@@ -86,19 +86,25 @@ def layer_of(kind: str, entry: Entry, name: str, flow: Flow | None, sizes: Resol
         case entries.PointwiseEntry():
             function = entry.function if isinstance(entry, entries.FunctionEntry) else kind
             after = flow if entry.elements is None else sizes.shape("elements", entry.elements)
-            elements = sizes.number("elements", _given(entry.elements, _values(after) if after else None, "elements", sizes))
+            elements = sizes.number(
+                "elements", _given(entry.elements, _values(after) if after else None, "elements", sizes)
+            )
             count = sizes.number("inputs", SHORT_FUNCTIONS.get(function, 1) if entry.inputs is None else entry.inputs)
             return Pointwise(name, function, elements, count), after
         case entries.SoftmaxEntry():
             tokens = flow if isinstance(flow, Tokens) else None
             rows = sizes.number("rows", _given(entry.rows, tokens.rows if tokens else None, "rows", sizes))
-            columns = sizes.number("columns", _given(entry.columns, tokens.features if tokens else None, "columns", sizes))
+            columns = sizes.number(
+                "columns", _given(entry.columns, tokens.features if tokens else None, "columns", sizes)
+            )
             return Softmax(name, rows, columns), Tokens(rows, columns)
         case entries.PoolEntry():
             return _pool(kind, entry, name, flow, sizes)
         case entries.EmbeddingEntry():
             rows, width = sizes.number("rows", entry.rows), sizes.number("width", entry.width)
-            return Embedding(name, sizes.number("vocabulary", entry.vocabulary), width, rows, entry.trainable), Tokens(rows, width)
+            return Embedding(name, sizes.number("vocabulary", entry.vocabulary), width, rows, entry.trainable), Tokens(
+                rows, width
+            )
         case entries.WeightEntry():
             return Weight(name, sizes.number("parameters", entry.parameters), entry.trainable), flow
     raise AssertionError(f"an entry of no known kind: {kind}")
@@ -128,7 +134,9 @@ def _values(flow: Flow) -> int:
 
 
 def _size(written: Extents | None, image: Image | None, kernel: Extents | None, sizes: Resolver) -> tuple[int, ...]:
-    """Spatial size: as written, one number meaning as many dimensions as the kernel has, or else two; or what flows in."""
+    """Spatial size: as written, one number meaning as many dimensions as the kernel has, or else two; or
+    what flows in.
+    """
     if written is None:
         if image is None:
             sizes.fail("size", "missing, and the layer before does not say it; write it here")
@@ -163,7 +171,9 @@ def _conv(entry: entries.ConvEntry, name: str, flow: Flow | None, sizes: Resolve
     return conv, Image(conv.out_channels, conv.out_size)
 
 
-def _recurrent(kind: str, entry: entries.RecurrentEntry, name: str, flow: Flow | None, sizes: Resolver) -> tuple[Layer, Flow]:
+def _recurrent(
+    kind: str, entry: entries.RecurrentEntry, name: str, flow: Flow | None, sizes: Resolver
+) -> tuple[Layer, Flow]:
     tokens = _tokens(flow)
     cell: Cell = next(each for each in GATES if each == kind)
     inputs = sizes.number("in", _given(entry.inputs, tokens.features if tokens else None, "in", sizes), least=0)

@@ -78,7 +78,9 @@ class Estimate:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """A row per operator of the step: what it is, how long it takes, what binds it, what it moves and what it costs."""
+        """A row per operator of the step: what it is, how long it takes, what binds it, what it moves and what it
+        costs.
+        """
         import pandas as pd
 
         rows = [
@@ -124,7 +126,8 @@ def estimate(network: Network, device: Device, run: Run) -> Estimate:
     work = step(network, run)
     if not work:
         raise ShapeError(
-            f"{network.name}: no layer that does any work in {run.mode}; a list needs at least one that computes or moves data"
+            f"{network.name}: no layer that does any work in {run.mode}; a list needs at least one that computes or "
+            "moves data"
         )
     for each in work:
         if each.operator not in known:

@@ -1,12 +1,24 @@
 """Kernels of a layer's forward pass, with their exact traffic.
 
-Left out everywhere: vectors of one value per channel (scales, shifts, statistics), which are under a thousandth of the data.
+Left out everywhere: vectors of one value per channel (scales, shifts, statistics), which are under a thousandth of the
+data.
 """
 
 from math import prod
 
 from simhw.roofline.functions import function_of
-from simhw.roofline.layers import Conv, Embedding, Linear, MatMul, Normalization, Pointwise, Pool, RecurrentLayer, Softmax, Weight
+from simhw.roofline.layers import (
+    Conv,
+    Embedding,
+    Linear,
+    MatMul,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+    Weight,
+)
 from simhw.roofline.operators import BYTES, Convolution, Gemm, Number, Operator, Recurrent, Streaming
 from simhw.roofline.placed import FORK, Placed
 from simhw.trace.layer import Operation
@@ -24,13 +36,14 @@ BATCHNORM_OPERATIONS = {"training": 7, "inference": 2}
 def forward_operators(placed: Placed) -> list[Operator]:
     """Kernels of the forward pass of one layer, casts before it included.
 
-    Convolutions, linear layers, batched products and recurrent layers are products.  A linear layer's bias is added where its
-    product writes; a convolution's is a kernel of its own that reads and writes the output (joined when fused).
+    Convolutions, linear layers, batched products and recurrent layers are products.  A linear layer's bias is added
+    where its product writes; a convolution's is a kernel of its own that reads and writes the output (joined when
+    fused).
 
     - Batch norm reads its input twice in training (statistics, then application), once in inference, and writes once.
     - Layer norm and softmax read once and write once.
-    - An elementwise function reads each of its inputs and writes once; dropout writes a mask of a byte per value besides, and
-      is nothing in inference.
+    - An elementwise function reads each of its inputs and writes once; dropout writes a mask of a byte per value
+      besides, and is nothing in inference.
     - A pool reads its input and writes its output; a max pool in training writes an index per output besides.
     - An embedding reads the rows of the table that are looked up, each once, and the indices.
     """
@@ -41,7 +54,10 @@ def forward_operators(placed: Placed) -> list[Operator]:
             return [*casts, convolution(layer, "forward", placed), *_convolution_bias(layer, placed)]
         case Linear():
             rows = layer.rows * placed.batch
-            return [*casts, Gemm(rows, layer.out_features, layer.in_features, number=placed.works, transposed=(False, True))]
+            return [
+                *casts,
+                Gemm(rows, layer.out_features, layer.in_features, number=placed.works, transposed=(False, True)),
+            ]
         case MatMul():
             batch = layer.products * placed.batch
             return [*casts, Gemm(layer.m, layer.n, layer.k, batch, placed.works, (False, False))]
@@ -87,7 +103,9 @@ def recurrent(layer: RecurrentLayer, operation: Operation, placed: Placed) -> Re
 
 def cast(values: int, source: Number, target: Number) -> Streaming:
     """A kernel that reads values in one number and writes them in another."""
-    return Streaming("copy", "cast", 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target)
+    return Streaming(
+        "copy", "cast", 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target
+    )
 
 
 def _casts(placed: Placed) -> list[Operator]:
@@ -100,7 +118,9 @@ def _casts(placed: Placed) -> list[Operator]:
     return casts
 
 
-def _stream(kind: str, name: str, rows: int, columns: int, values: int, placed: Placed, operations: float, reads: int = 1) -> Streaming:
+def _stream(
+    kind: str, name: str, rows: int, columns: int, values: int, placed: Placed, operations: float, reads: int = 1
+) -> Streaming:
     """An operator that reads `values` so many times in the number that flows in, and writes them once."""
     read = float(BYTES[placed.reads if kind == "softmax" else placed.works]) * values * reads
     written = float(BYTES[placed.writes]) * values
@@ -122,7 +142,18 @@ def _normalization(layer: Normalization, placed: Placed) -> list[Operator]:
     if placed.joins:
         return []
     mode = "training" if placed.training else "inference"
-    return [_stream("batchnorm", "batchnorm", rows, columns, values, placed, BATCHNORM_OPERATIONS[mode], 2 if placed.training else 1)]
+    return [
+        _stream(
+            "batchnorm",
+            "batchnorm",
+            rows,
+            columns,
+            values,
+            placed,
+            BATCHNORM_OPERATIONS[mode],
+            2 if placed.training else 1,
+        )
+    ]
 
 
 def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
@@ -177,4 +208,6 @@ def _embedding(layer: Embedding, placed: Placed) -> Operator:
     rows = placed.batch * layer.rows
     looked_up = float(BYTES[placed.weights]) * min(rows, layer.vocabulary) * layer.width
     written = float(BYTES[placed.writes]) * rows * layer.width
-    return Streaming("embedding", "embedding", rows, layer.width, looked_up + INDEX_BYTES * rows, written, 0.0, placed.works)
+    return Streaming(
+        "embedding", "embedding", rows, layer.width, looked_up + INDEX_BYTES * rows, written, 0.0, placed.works
+    )

@@ -17,9 +17,9 @@ CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
 def network_from_trace(trace: Trace) -> Network:
     """The product layers of a trace as a network; no values are read.
 
-    A trace has no elementwise functions, normalisations or pooling, so a prediction of it is of the products alone.  Where
-    training skipped the weights' gradients the layer is frozen.  Products that have no batch axis are left out and named in
-    the network's source: what an optimizer does is no part of a network.
+    A trace has no elementwise functions, normalisations or pooling, so a prediction of it is of the products alone.
+    Where training skipped the weights' gradients the layer is frozen.  Products that have no batch axis are left out
+    and named in the network's source: what an optimizer does is no part of a network.
 
     Raises
     ------
@@ -34,7 +34,11 @@ def network_from_trace(trace: Trace) -> Network:
     source = f"{trace.path or 'a trace'}, captured with batch {batch}: products alone, as traces hold nothing else"
     if without := [quoted(layer.name) for layer, axes in zip(layers, known, strict=True) if not axes.axes]:
         source += f"; without {listed(without)}, which have no batch axis"
-    doubts = tuple(f"{quoted(layer.name)}: {axes.doubt}" for layer, axes in zip(layers, known, strict=True) if axes.axes and axes.doubt)
+    doubts = tuple(
+        f"{quoted(layer.name)}: {axes.doubt}"
+        for layer, axes in zip(layers, known, strict=True)
+        if axes.axes and axes.doubt
+    )
     return Network(trace.metadata.model or "trace", found, source, cautions=doubts[:5], batch=batch)
 
 
@@ -47,7 +51,10 @@ def _layers(trace: Trace) -> list[Layer]:
 def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
     missing = [tensor.upper() for tensor in ("a", "w") if tensor not in layer.shapes]
     if missing:
-        raise ShapeError(f"layer {quoted(layer.name)}: tensor {' and '.join(missing)} has no shape in the trace, so its size is not known")
+        raise ShapeError(
+            f"layer {quoted(layer.name)}: tensor {' and '.join(missing)} has no shape in the trace, so its size is "
+            "not known"
+        )
     a, w = layer.shapes["a"], layer.shapes["w"]
     trainable = "weight_grad" in layer.operations
     if layer.kind in TRANSPOSED_CONVOLUTIONS:
@@ -59,14 +66,20 @@ def _converted(layer: Layer, batch: int, axes: BatchAxes) -> NetworkLayer:
     if layer.kind in CONVOLUTIONS:
         geometry = layer.geometry
         fields = (a[2:], w[2:], geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
-        # A view that takes several slices of a sample at once, as a video's frames, has a larger leading axis than the batch.
+        # A view that takes several slices of a sample at once, as a video's frames, has a larger leading axis than the
+        # batch.
         repeats = _whole(layer, a[0], batch)
         if repeats > 1:
-            raise ShapeError(f"layer {quoted(layer.name)}: {repeats} images a sample; give a trace of one image a sample")
+            raise ShapeError(
+                f"layer {quoted(layer.name)}: {repeats} images a sample; give a trace of one image a sample"
+            )
         return Conv(layer.name, a[1], w[0], *fields, trainable=trainable)
     if layer.kind == "matmul" and len(a) == 2:
         if axes.axes != MATRIX_AXES["M"]:
-            raise ShapeError(f"layer {quoted(layer.name)}: a product across samples ({axes.doubt}) is no layer of a network of one sample")
+            raise ShapeError(
+                f"layer {quoted(layer.name)}: a product across samples ({axes.doubt}) is no layer of a network of "
+                "one sample"
+            )
         return Linear(layer.name, a[-1], w[-1], _whole(layer, a[0], batch), bias=False, trainable=trainable)
     if layer.kind == "matmul":
         return MatMul(layer.name, _whole(layer, prod(a[:-2]), batch), m=a[-2], n=w[-1], k=a[-1])

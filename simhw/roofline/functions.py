@@ -1,8 +1,8 @@
 """Elementwise functions: arithmetic per value and what their gradient needs again.
 
-Every addition, multiplication, comparison, exponential, square root, division or hyperbolic tangent counts as one vector
-operation, an error function as four.  A function that the table does not name counts one operation per value and keeps its
-inputs for its gradient.
+Every addition, multiplication, comparison, exponential, square root, division or hyperbolic tangent counts as one
+vector operation, an error function as four.  A function that the table does not name counts one operation per value and
+keeps its inputs for its gradient.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Function:
     operations, gradient_operations : float
         Vector operations per value, forward and for the gradient of one input.
     keeps : str
-        What the gradient needs besides the gradient that comes in: the function's output, its inputs, a mask of a byte per
-        value, or nothing.
+        What the gradient needs besides the gradient that comes in: the function's output, its inputs, a mask of a byte
+        per value, or nothing.
     passes : bool
         The gradient that comes in is the one that goes out: no kernel.
     """
@@ -50,7 +50,8 @@ FUNCTIONS: dict[str, Function] = {
     "gelu": Function(kind="activation", operations=8, gradient_operations=14),
     "silu": Function(kind="activation", operations=5, gradient_operations=9),
 }
-"""Functions by name.  ``copy`` stands for every change of layout: permuting, concatenating, slicing into a new tensor."""
+"""Functions by name.  ``copy`` stands for every change of layout: permuting, concatenating, slicing into a new tensor.
+"""
 
 
 def function_of(name: str) -> Function:

@@ -89,10 +89,13 @@ def items_of(given: Any, at: str, where: str, resolver: Resolver) -> tuple[Leaf 
             items.append(Leaf(str(kind), entry_of(str(kind), values, place), place))
         else:
             raise ShapeError(
-                f"{place}: a layer is one kind with its fields, `conv: {{name: ..., out: 64, kernel: 3}}`, or a block with `layers`"
+                f"{place}: a layer is one kind with its fields, `conv: {{name: ..., out: 64, kernel: 3}}`, or a "
+                "block with `layers`"
             )
     if _count(items) > MAX_LAYERS:
-        raise ShapeError(f"{where}: {at}: {_count(items):,} layers once blocks are repeated; there may be {MAX_LAYERS:,}")
+        raise ShapeError(
+            f"{where}: {at}: {_count(items):,} layers once blocks are repeated; there may be {MAX_LAYERS:,}"
+        )
     return tuple(items)
 
 

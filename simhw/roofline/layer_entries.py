@@ -139,7 +139,9 @@ class SoftmaxEntry(Entry):
 
 
 class PoolEntry(Entry):
-    """Pooling; without a kernel, over the whole size.  `channels` and `size` come from the layer before, `out_size` from the geometry."""
+    """Pooling; without a kernel, over the whole size.  `channels` and `size` come from the layer before, `out_size`
+    from the geometry.
+    """
 
     channels: Size | None = None
     size: Extents | None = None
@@ -208,7 +210,9 @@ def checked(kind: str, model: type[Entry], values: Any, where: str) -> Entry:
             raise ShapeError(f"{called}: {kind} has no field {field!r}; it has {known}") from None
         if first["type"] == "missing":
             raise ShapeError(f"{called}: {kind} needs {field}") from None
-        raise ShapeError(f"{called}: {field}: {first['msg'].removeprefix('Value error, ')}, given {quoted(first['input'])}") from None
+        raise ShapeError(
+            f"{called}: {field}: {first['msg'].removeprefix('Value error, ')}, given {quoted(first['input'])}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -239,8 +243,12 @@ class Resolver:
         return tuple(self._checked(field, self._part(field, part), least) for part in parts)
 
     def shape(self, field: str, value: Part | list[Part]) -> Flow:
-        """What flows on: [rows, features], or [channels, height, width] with one to three spatial dimensions, or a number of features."""
-        parts = [self._checked(field, self._part(field, part), 1) for part in (value if isinstance(value, list) else [value])]
+        """What flows on: [rows, features], or [channels, height, width] with one to three spatial dimensions, or a
+        number of features.
+        """
+        parts = [
+            self._checked(field, self._part(field, part), 1) for part in (value if isinstance(value, list) else [value])
+        ]
         if len(parts) < 3:
             return Tokens(parts[0] if len(parts) == 2 else 1, parts[-1])
         if len(parts) > 4:

@@ -1,7 +1,7 @@
 """Layer lists: a network by shape in a YAML file that people write by hand (docs/layer-lists.md).
 
-A list names its layers in the order of the forward pass.  What the layer before already says (channels, size, elements) may be
-left out; blocks repeat; named sizes, such as a transformer's sequence length, can be set when the list is read.
+A list names its layers in the order of the forward pass.  What the layer before already says (channels, size, elements)
+may be left out; blocks repeat; named sizes, such as a transformer's sequence length, can be set when the list is read.
 """
 
 import os
@@ -53,7 +53,9 @@ def parse_layer_list(text: str, where: str, sizes: Mapping[str, int] | None = No
     unknown = [str(key) for key in loaded if key not in TOP]
     if unknown:
         raise ShapeError(f"{where}: no field {quoted(unknown[0])}; a layer list has {', '.join(TOP)}")
-    texts = [_text(loaded.get(key, default), key, where) for key, default in (("name", Path(where).stem), ("source", ""))]
+    texts = [
+        _text(loaded.get(key, default), key, where) for key, default in (("name", Path(where).stem), ("source", ""))
+    ]
     values = _named_sizes(loaded.get("sizes", {}), sizes or {}, where)
     _check_most(loaded.get("most", {}), Resolver(values, where))
     _check_patches(loaded.get("patches", {}), Resolver(values, where))
@@ -96,7 +98,11 @@ def _dumped(value: Any) -> str:
     """A text or the fields of an entry in one line of YAML."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_dumped(each)}" for key, each in value.items()) + "}"
-    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf")).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf"))
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
 
 
 def _text(value: Any, key: str, where: str) -> str:
@@ -121,9 +127,15 @@ def _named_sizes(given: Any, overrides: Mapping[str, int], where: str) -> dict[s
 
 
 def _check_most(most: Any, resolver: Resolver) -> None:
-    """Named sizes that may not exceed others or a number: ``{sequence: positions}``, as a table of positions has only so many rows."""
-    if not isinstance(most, dict) or not all(isinstance(limit, int | str) and not isinstance(limit, bool) for limit in most.values()):
-        raise ShapeError(f"{resolver.where}: most is a mapping of sizes to sizes or whole numbers: {{sequence: positions}}")
+    """Named sizes that may not exceed others or a number: ``{sequence: positions}``, as a table of positions has only
+    so many rows.
+    """
+    if not isinstance(most, dict) or not all(
+        isinstance(limit, int | str) and not isinstance(limit, bool) for limit in most.values()
+    ):
+        raise ShapeError(
+            f"{resolver.where}: most is a mapping of sizes to sizes or whole numbers: {{sequence: positions}}"
+        )
     for name, limit in most.items():
         value, highest = resolver.number("most", name), resolver.number(f"most of {name}", limit)
         if value > highest:
@@ -132,7 +144,9 @@ def _check_most(most: Any, resolver: Resolver) -> None:
 
 
 def _check_patches(given: Any, resolver: Resolver) -> None:
-    """Named sizes that count the patches of an image: ``{sequence: {image: image, patch: 16, more: 1}}``, one more for a class token."""
+    """Named sizes that count the patches of an image: ``{sequence: {image: image, patch: 16, more: 1}}``, one more for
+    a class token.
+    """
     form = "patches is a mapping of sizes to their images: {sequence: {image: image, patch: 16, more: 1}}"
     if not isinstance(given, dict):
         raise ShapeError(f"{resolver.where}: {form}")
@@ -144,10 +158,16 @@ def _check_patches(given: Any, resolver: Resolver) -> None:
         image, patch = (resolver.number(f"patches of {name}", parts[part]) for part in ("image", "patch"))
         tokens = (image // patch) ** 2 + resolver.number(f"patches of {name}", parts.get("more", 0), least=0)
         if (value := resolver.number("patches", name)) != tokens:
-            resolver.fail(name, f"{value:,}, but an image of {image:,} has {tokens:,} tokens; set {name} and image together")
+            resolver.fail(
+                name, f"{value:,}, but an image of {image:,} has {tokens:,} tokens; set {name} and image together"
+            )
 
 
 def _input(value: Any, resolver: Resolver) -> Flow:
-    if not isinstance(value, list) or not all(isinstance(part, int | str) and not isinstance(part, bool) for part in value) or not value:
+    if (
+        not isinstance(value, list)
+        or not all(isinstance(part, int | str) and not isinstance(part, bool) for part in value)
+        or not value
+    ):
         resolver.fail("input", "give [channels, height, width] or [rows, features]")
     return resolver.shape("input", value)

@@ -40,7 +40,8 @@ def parse_table(rows: list[Row], where: str) -> Network:
     check_header(header, where, ShapeError)
     if "name" not in header:
         raise ShapeError(
-            f"{where}: the header has no column 'name'; a table of layers has kind, name, and fields such as in, out, size, kernel"
+            f"{where}: the header has no column 'name'; a table of layers has kind, name, and fields such as in, "
+            "out, size, kernel"
         )
     items = []
     for number, row in rows[1:]:
@@ -59,7 +60,8 @@ def parse_table(rows: list[Row], where: str) -> Network:
 def table_rows(text: str, where: str) -> list[Row]:
     """Header and rows of a file of layers whose cells stand between commas, semicolons or tabs.
 
-    Comments are left out, from ``#`` or ``//`` to the end of a row, and so are empty rows and the empty cells at a row's end.
+    Comments are left out, from ``#`` or ``//`` to the end of a row, and so are empty rows and the empty cells at a
+    row's end.
 
     Raises
     ------
@@ -87,7 +89,9 @@ def _fields(header: list[str]) -> list[str]:
 
 
 def _delimiter(text: str) -> str:
-    """What stands most often between the words of the first line that has any and is no comment; a comma where none has."""
+    """What stands most often between the words of the first line that has any and is no comment; a comma where none
+    has.
+    """
     for match in re.finditer(r"[^\r\n]+", text):
         most = max(DELIMITERS, key=match[0].count)
         if most in match[0].strip() and not match[0].lstrip().startswith(("#", "//")):

@@ -112,7 +112,9 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class Pointwise:
-    """An elementwise function of `inputs` tensors of `elements` values per sample: relu, gelu, add, mul, dropout, bias, ..."""
+    """An elementwise function of `inputs` tensors of `elements` values per sample: relu, gelu, add, mul, dropout, bias,
+    ...
+    """
 
     name: str
     function: str
@@ -125,7 +127,9 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Normalisation of `elements` values per sample with a scale and a shift per channel (`channels`: the width in layernorm)."""
+    """Normalisation of `elements` values per sample with a scale and a shift per channel (`channels`: the width in
+    layernorm).
+    """
 
     name: str
     kind: Literal["batchnorm", "layernorm"]

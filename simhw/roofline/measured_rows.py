@@ -1,4 +1,6 @@
-"""Rows of measurements, each cell checked as it is taken: one wrong number would spoil every constant that is fitted."""
+"""Rows of measurements, each cell checked as it is taken: one wrong number would spoil every constant that
+is fitted.
+"""
 
 import re
 from collections.abc import Mapping

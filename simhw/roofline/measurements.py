@@ -1,4 +1,5 @@
-"""Kernels that others measured on a V100, read from the files of the calibration folder (spec page roofline.md, section 3).
+"""Kernels that others measured on a V100, read from the files of the calibration folder (spec page roofline.md, section
+3).
 
 DeepBench ran on the SXM2 board and timed library calls on the device; NeuSight ran PyTorch on the PCIe board.
 """
@@ -106,7 +107,9 @@ def _deepbench_conv(row: MeasuredRow, name: str, index: int) -> Iterator[Measure
 
 
 def _deepbench_rnn(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
-    """The benchmark ran cuDNN in skip mode: with a product for the input its fastest cells would beat the board's peak."""
+    """The benchmark ran cuDNN in skip mode: with a product for the input its fastest cells would beat the
+    board's peak.
+    """
     kind = row.text("kind").rpartition(" ")[2]
     if kind not in CELLS:
         row.fail(f"column 'kind' is {quoted(row.text('kind'))}; give one that ends in {', '.join(CELLS)}")

@@ -23,7 +23,9 @@ def network_names() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
 
 
-def load_network(network: str | os.PathLike[str], sequence: int | None = None, sizes: Mapping[str, int] | None = None) -> Network:
+def load_network(
+    network: str | os.PathLike[str], sequence: int | None = None, sizes: Mapping[str, int] | None = None
+) -> Network:
     """A network by name, or of a file: a YAML layer list, a CSV table of layers, or a SCALE-Sim topology.
 
     Parameters
@@ -57,18 +59,22 @@ def load_network(network: str | os.PathLike[str], sequence: int | None = None, s
     if suffix not in SUFFIXES or not os.path.isfile(name):  # which is false for a name too long, where Path raises
         if suffix in SUFFIXES:
             raise ShapeError(
-                f"no network {quoted(name)}: no such file; give a layer list, or a name that `simhw roofline --model list` tells"
+                f"no network {quoted(name)}: no such file; give a layer list, or a name that `simhw roofline --model "
+                "list` tells"
             )
         near = ", ".join(get_close_matches(name, network_names(), n=5, cutoff=0))
         raise ShapeError(
-            f"no network {quoted(name)}: give the path of a {', '.join(SUFFIXES)} file or a name that `simhw roofline --model list` tells; "
+            f"no network {quoted(name)}: give the path of a {', '.join(SUFFIXES)} file or a name that `simhw "
+            "roofline --model list` tells; "
             f"the closest are {near}"
         )
     text = read_text(name, MAX_FILE_BYTES, ShapeError, "a layer list")
     if suffix != ".csv":
         return parse_layer_list(text, name, given)
     if given:
-        raise ShapeError(f"{name}: a table has no named sizes to set; {next(iter(given))} can be set in a YAML layer list")
+        raise ShapeError(
+            f"{name}: a table has no named sizes to set; {next(iter(given))} can be set in a YAML layer list"
+        )
     rows = table_rows(text, name)
     return parse_table(rows, name) if is_table(rows[0][1]) else parse_topology(rows, Path(name).stem, name)
 

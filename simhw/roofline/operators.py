@@ -1,7 +1,7 @@
 """What a device executes: kernels described by their shapes alone, as a library would be asked for them.
 
-A step of a network is a list of these.  Everything that is limited by moving data is a `Streaming` operator; products are
-a `Gemm`, a `Convolution` or a `Recurrent` cell.
+A step of a network is a list of these.  Everything that is limited by moving data is a `Streaming` operator; products
+are a `Gemm`, a `Convolution` or a `Recurrent` cell.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,16 @@ BYTES: dict[Number, int] = {"fp32": 4, "fp16": 2, "int8": 1}
 """Bytes of one value."""
 
 StreamingKind = Literal[
-    "elementwise", "activation", "layernorm", "batchnorm", "softmax", "reduction", "pool", "embedding", "copy", "optimizer"
+    "elementwise",
+    "activation",
+    "layernorm",
+    "batchnorm",
+    "softmax",
+    "reduction",
+    "pool",
+    "embedding",
+    "copy",
+    "optimizer",
 ]
 Cell = Literal["rnn", "lstm", "gru"]
 GATES: dict[Cell, int] = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -89,14 +98,21 @@ class Convolution:
     number: Number = "fp32"
 
     def __post_init__(self) -> None:
-        _positive(self, images=self.images, in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
+        _positive(
+            self, images=self.images, in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups
+        )
         dims = len(self.size)
-        if not 1 <= dims <= 3 or any(len(each) != dims for each in (self.kernel, self.stride, self.padding, self.dilation)):
+        if not 1 <= dims <= 3 or any(
+            len(each) != dims for each in (self.kernel, self.stride, self.padding, self.dilation)
+        ):
             raise ShapeError(
-                f"Convolution: size {self.size}, kernel {self.kernel}, stride {self.stride} ... must all have 1 to 3 dimensions"
+                f"Convolution: size {self.size}, kernel {self.kernel}, stride {self.stride} ... must all have 1 to 3 "
+                "dimensions"
             )
         if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ShapeError(f"Convolution: {self.groups} groups do not divide {self.in_channels} and {self.out_channels} channels")
+            raise ShapeError(
+                f"Convolution: {self.groups} groups do not divide {self.in_channels} and {self.out_channels} channels"
+            )
         if min(self.out_size) < 1:
             raise ShapeError(f"Convolution: kernel {self.kernel} does not fit into size {self.size}")
 
@@ -121,7 +137,11 @@ class Convolution:
 
 
 def convolved(
-    size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> tuple[int, ...]:
     """Spatial size after a convolution or pooling of this geometry (rounded down)."""
     return tuple(
@@ -132,7 +152,8 @@ def convolved(
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A recurrent layer over a sequence: per step a product of (batch, hidden) by (hidden, gates x hidden), after one for all inputs.
+    """A recurrent layer over a sequence: per step a product of (batch, hidden) by (hidden, gates x hidden), after one
+    for all inputs.
 
     Attributes
     ----------
@@ -187,8 +208,8 @@ class Streaming:
     vector_operations : float
         Elementary arithmetic operations in all.
     joined : bool
-        It runs inside the kernel before it, as a compiler fuses them: nothing is launched, and its bytes are those that the
-        kernel moves on top of its own (a residual's second input).
+        It runs inside the kernel before it, as a compiler fuses them: nothing is launched, and its bytes are those that
+        the kernel moves on top of its own (a residual's second input).
     """
 
     kind: StreamingKind

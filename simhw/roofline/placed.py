@@ -1,14 +1,15 @@
 """A layer where it stands in a network: which numbers flow into and out of it, and what a training step needs of it.
 
-Without mixed precision everything has one number.  With it, as PyTorch's autocast does it: products (convolution, linear,
-matmul, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and write in fp32; adding a
-parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every other function keep the number
-that flows in.  Where a layer works in another number than the one that flows in, a cast kernel runs before it, but softmax
-casts while it reads.
+Without mixed precision everything has one number.  With it, as PyTorch's autocast does it: products (convolution,
+linear, matmul, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and write in fp32;
+adding a parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every other function keep
+the number that flows in.  Where a layer works in another number than the one that flows in, a cast kernel runs before
+it, but softmax casts while it reads.
 
-A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have the
-number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products after a fork of n
-uses whose input is as large read the forked value: query, key and value each cast the tensor that they share.
+A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have
+the number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products
+after a fork of n uses whose input is as large read the forked value: query, key and value each cast the tensor that
+they share.
 
 A graph compiler (`fused`) keeps every activation in fp16, the input included, and casts in passing.
 """
@@ -36,7 +37,9 @@ from simhw.roofline.operators import BYTES, Number
 UNJOINED = {"copy", "mul"}
 """Functions that no compiler joins to the kernel before."""
 FORK = "fork"
-"""A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added up."""
+"""A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added
+up.
+"""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ class Placed:
     @property
     def casts_weights(self) -> bool:
         """The layer multiplies by weights that are kept in another number than it works in."""
-        return isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights == "fp32" and self.works == "fp16"
+        return (
+            isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights == "fp32" and self.works == "fp16"
+        )
 
 
 def place(network: Network, batch: int, training: bool, number: Number, amp: bool, fused: bool) -> list[Placed]:
@@ -196,8 +201,8 @@ def _trainable(layer: Layer) -> bool:
 def _elementwise(layer: Layer, training: bool) -> bool:
     """Whether a graph compiler runs the layer inside the kernel before it.
 
-    In training a batch norm's statistics forbid that.  A copy changes the layout, and a product with a gate waits for what
-    the gate was made of, which is the whole tensor: they stay kernels.
+    In training a batch norm's statistics forbid that.  A copy changes the layout, and a product with a gate waits for
+    what the gate was made of, which is the whole tensor: they stay kernels.
     """
     if isinstance(layer, Pointwise):
         return layer.function not in UNJOINED

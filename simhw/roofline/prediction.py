@@ -7,7 +7,9 @@ from typing import Literal
 from simhw.roofline.operators import Operator
 
 Limit = Literal["matrix", "vector", "dram", "l2", "buffer", "launch"]
-"""What binds: the matrix unit (or FMA units), the vector unit, off-chip memory, the L2 cache, on-core buffers, launching."""
+"""What binds: the matrix unit (or FMA units), the vector unit, off-chip memory, the L2 cache, on-core buffers,
+launching.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Prediction:
     dram_bytes : float
         Off-chip traffic, padding and refetches included.
     host_s : float
-        Time that the framework needs to issue it.  It overlaps with earlier kernels; alone, an operator takes the longer of both.
+        Time that the framework needs to issue it.  It overlaps with earlier kernels; alone, an operator takes the
+        longer of both.
     latency_s : float
         Time until a kernel starts that no other runs before: in a stream it is hidden behind the kernel before.
     """

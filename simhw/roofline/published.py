@@ -1,7 +1,7 @@
 """Effects of compression and cheaper training that papers measured, as numbers with their sources.
 
-Nothing is fitted to them: predictions stand beside them in `simhw.roofline.effects`.  Collected on the spec page roofline.md,
-section 6.
+Nothing is fitted to them: predictions stand beside them in `simhw.roofline.effects`.  Collected on the spec page
+roofline.md, section 6.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,9 @@ LOW_RANK = (
     LowRankRow("resnet152", "merging", 55.86, 54.90, -60.18),
 )
 
-RANK_STEP_SOURCE = "arXiv 2407.20266 and 2309.03824: a Tucker-2 layer of 512 x 512 x 3 x 3 from rank 256 to 257, 3.5 to 4.0 ms"
+RANK_STEP_SOURCE = (
+    "arXiv 2407.20266 and 2309.03824: a Tucker-2 layer of 512 x 512 x 3 x 3 from rank 256 to 257, 3.5 to 4.0 ms"
+)
 RANK_STEP_PERCENT = 15.0
 
 TARGETED_SOURCE = "arXiv 2309.12412: ResNet-50, layers unpublished"
@@ -83,11 +85,15 @@ GROUPS = {
 }
 """Groups of queries, and of keys and values, by the paper's names."""
 
-SKIPPING_SOURCE = "arXiv 2401.15293: ViT-S on Ascend 910A, 55% of the tokens; the blocks that they skip are not in the abstract"
+SKIPPING_SOURCE = (
+    "arXiv 2401.15293: ViT-S on Ascend 910A, 55% of the tokens; the blocks that they skip are not in the abstract"
+)
 SKIPPING_DROPPED = 0.55
 SKIPPING_TRAINING_PERCENT = 13.23
 
-SELECTION_SOURCE = "arXiv 2311.15134: BERT fine-tuning on GLUE, 90% of the samples dropped; epochs and rescoring not named here"
+SELECTION_SOURCE = (
+    "arXiv 2311.15134: BERT fine-tuning on GLUE, 90% of the samples dropped; epochs and rescoring not named here"
+)
 SELECTION_KEPT = 0.1
 SELECTION_WARMUP_EPOCHS = 2
 SELECTION_SPEEDUPS = (3.00, 3.53)

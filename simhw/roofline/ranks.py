@@ -1,9 +1,9 @@
 """Ranks that suit a device: latency against rank is a staircase, and the cheap side of a step is a better rank.
 
-Padding to a device's tiles makes ranks between two multiples cost as much as the higher one.  Rank optimisation measures a
-layer's factors from the rank of the wanted compression downwards, cuts at the largest step, on its cheap side, and keeps the whole
-layer where its factors are no faster.  Here the device's model is asked in place of the device.
-Source: arXiv 2407.20266 and 2309.03824 (rank quantisation); spec page techniques.md, 5.1.
+Padding to a device's tiles makes ranks between two multiples cost as much as the higher one.  Rank optimisation
+measures a layer's factors from the rank of the wanted compression downwards, cuts at the largest step, on its cheap
+side, and keeps the whole layer where its factors are no faster.  Here the device's model is asked in place of the
+device. Source: arXiv 2407.20266 and 2309.03824 (rank quantisation); spec page techniques.md, 5.1.
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,7 +44,8 @@ class LayerTimer:
         """
         shapes = tuple(replace(layer, name=str(place)) for place, layer in enumerate(layers))
         if shapes not in self._layers:
-            # A trainable layer of the same numbers stands before them, so that they pass a gradient on as they would in a network.
+            # A trainable layer of the same numbers stands before them, so that they pass a gradient on as they would in
+            # a network.
             names = {layer.name for layer in shapes}
             work = step(Network("layers", (Linear("", 1, 1), *shapes)), self.run)
             self._layers[shapes] = sum(self._operator_s(each.operator) for each in work if each.layer in names)
@@ -69,8 +70,8 @@ class RankChoice:
     rank : int or None
         On the cheap side of the largest step below it; None where the layer stays whole.
     seconds, vanilla_seconds, original_seconds : float
-        At the rank found, whether it is taken or not, at the vanilla rank, and of the whole layer; all the whole layer's where
-        there is no vanilla rank.
+        At the rank found, whether it is taken or not, at the vanilla rank, and of the whole layer; all the whole
+        layer's where there is no vanilla rank.
     """
 
     layer: Conv | Linear
@@ -87,7 +88,8 @@ def rank_latency(layer: Conv | Linear, ranks: Iterable[int], device: Device, run
     Returns
     -------
     DataFrame
-        A row per rank: rank; seconds, original_seconds [s]; speedup_percent; parameters, macs of the factors; compression.
+        A row per rank: rank; seconds, original_seconds [s]; speedup_percent; parameters, macs of the factors;
+        compression.
     """
     import pandas as pd
 
@@ -112,7 +114,9 @@ def rank_latency(layer: Conv | Linear, ranks: Iterable[int], device: Device, run
     return pd.DataFrame(rows)
 
 
-def optimised_rank(layer: Conv | Linear, timer: LayerTimer, compression: float = 2.0, deepest: float | None = None) -> RankChoice:
+def optimised_rank(
+    layer: Conv | Linear, timer: LayerTimer, compression: float = 2.0, deepest: float | None = None
+) -> RankChoice:
     """The rank optimisation of one layer.
 
     Parameters
@@ -137,7 +141,8 @@ def optimised_rank(layer: Conv | Linear, timer: LayerTimer, compression: float =
         return RankChoice(layer, None, None, original, original, original)
     lowest = highest_rank(layer, deepest if deepest is not None else compression + 1) or 1
     times = {rank: timer.seconds(factors(layer, rank)) for rank in range(lowest, highest + 1)}
-    # Of equal steps the highest: it keeps the most of the layer.  Where no lower rank is faster, the vanilla rank stands.
+    # Of equal steps the highest: it keeps the most of the layer.  Where no lower rank is faster, the vanilla rank
+    # stands.
     steps = {rank: times[rank + 1] - times[rank] for rank in range(lowest, highest)}
     best = max(steps, key=lambda rank: (steps[rank], rank), default=highest)
     if best != highest and steps[best] <= 0:
@@ -145,19 +150,23 @@ def optimised_rank(layer: Conv | Linear, timer: LayerTimer, compression: float =
     return RankChoice(layer, highest, best if times[best] < original else None, times[best], times[highest], original)
 
 
-def rank_choices(network: Network, timer: LayerTimer, compression: float = 2.0, deepest: float | None = None) -> list[RankChoice]:
+def rank_choices(
+    network: Network, timer: LayerTimer, compression: float = 2.0, deepest: float | None = None
+) -> list[RankChoice]:
     """Rank optimisation of every layer that the published tables decompose."""
     return [optimised_rank(layer, timer, compression, deepest) for layer in decomposable(network)]
 
 
-def optimised_ranks(network: Network, device: Device, run: Run, compression: float = 2.0, deepest: float | None = None) -> "pd.DataFrame":
+def optimised_ranks(
+    network: Network, device: Device, run: Run, compression: float = 2.0, deepest: float | None = None
+) -> "pd.DataFrame":
     """Rank optimisation of a network as a table.
 
     Returns
     -------
     DataFrame
-        A row per layer: layer, vanilla_rank (missing where no rank compresses as much), rank (missing where the layer stays whole),
-        kept_whole, vanilla_seconds, seconds (of what is kept), original_seconds [s].
+        A row per layer: layer, vanilla_rank (missing where no rank compresses as much), rank (missing where the layer
+        stays whole), kept_whole, vanilla_seconds, seconds (of what is kept), original_seconds [s].
     """
     import pandas as pd
 
@@ -177,7 +186,11 @@ def optimised_ranks(network: Network, device: Device, run: Run, compression: flo
     return pd.DataFrame(rows, columns=columns).astype({"vanilla_rank": "Int64", "rank": "Int64"})
 
 
-def optimised(network: Network, device: Device, run: Run, compression: float = 2.0, deepest: float | None = None) -> Network:
+def optimised(
+    network: Network, device: Device, run: Run, compression: float = 2.0, deepest: float | None = None
+) -> Network:
     """A network decomposed at its optimised ranks."""
     found = rank_choices(network, LayerTimer(device, run), compression, deepest)
-    return decomposed(network, {each.layer.name: each.rank for each in found if each.rank is not None}, f"{network.name}-optimised")
+    return decomposed(
+        network, {each.layer.name: each.rank for each in found if each.rank is not None}, f"{network.name}-optimised"
+    )

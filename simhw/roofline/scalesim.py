@@ -1,11 +1,12 @@
-"""Networks from SCALE-Sim topology files, the CSV tables of convolutions or products that many accelerator papers publish.
+"""Networks from SCALE-Sim topology files, the CSV tables of convolutions or products that many accelerator papers
+publish.
 
-Convolutions: ``Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,``; padding is
-part of the IFMAP's size already unless a column says it, one stride serves both dimensions unless there are two, a layer
-with DP in its name is a depthwise convolution, and a window that sticks out of the IFMAP counts: the output is
-ceil((size - filter) / stride) + 1.  Products: ``Layer, M, N, K,``, of (M, K) by (K, N); a batch makes as many of them.
-A batch of convolutions is the samples of a step.  N:M sparsity keeps N of M weights; no device here has units for that, so that
-it is counted dense.  Source: SCALE-Sim v1 to v3, scalesim/topology_utils.py.
+Convolutions: ``Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,``;
+padding is part of the IFMAP's size already unless a column says it, one stride serves both dimensions unless there are
+two, a layer with DP in its name is a depthwise convolution, and a window that sticks out of the IFMAP counts: the
+output is ceil((size - filter) / stride) + 1.  Products: ``Layer, M, N, K,``, of (M, K) by (K, N); a batch makes as many
+of them. A batch of convolutions is the samples of a step.  N:M sparsity keeps N of M weights; no device here has units
+for that, so that it is counted dense.  Source: SCALE-Sim v1 to v3, scalesim/topology_utils.py.
 """
 
 from collections import Counter
@@ -17,7 +18,17 @@ from simhw.input import parse_whole, quoted
 from simhw.roofline.layer_entries import MAX_SIZE
 from simhw.roofline.layer_table import Row
 from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network
-from simhw.roofline.scalesim_columns import BATCH, CONVOLUTION, GEMM, NAME, PADDING, PADDING_WIDTH, SPARSITY, STRIDE_WIDTH, columns_of
+from simhw.roofline.scalesim_columns import (
+    BATCH,
+    CONVOLUTION,
+    GEMM,
+    NAME,
+    PADDING,
+    PADDING_WIDTH,
+    SPARSITY,
+    STRIDE_WIDTH,
+    columns_of,
+)
 
 
 def parse_topology(rows: list[Row], name: str, where: str) -> Network:
@@ -73,7 +84,9 @@ def parse_topology(rows: list[Row], name: str, where: str) -> Network:
         raise ShapeError(f"{where}: layers of different batches ({told}): a step has one; give a file of one batch")
     batch = next(iter(batches), 1)
     cautions = tuple(_cautions(sparse, headings, words))
-    return Network(name, tuple(layers), f"SCALE-Sim topology {where}", cautions=cautions, batch=batch if batch > 1 else None)
+    return Network(
+        name, tuple(layers), f"SCALE-Sim topology {where}", cautions=cautions, batch=batch if batch > 1 else None
+    )
 
 
 def _cautions(sparse: Counter[str], headings: list[str], words: list[str]) -> Iterable[str]:
@@ -84,7 +97,10 @@ def _cautions(sparse: Counter[str], headings: list[str], words: list[str]) -> It
     if headings:
         yield f"rows of a name alone are taken as headings: {', '.join(quoted(heading) for heading in headings[:3])}"
     if words:
-        yield f"words in columns that are no sizes are left out: {', '.join(quoted(word) for word in sorted(set(words))[:3])}"
+        yield (
+            "words in columns that are no sizes are left out: "
+            f"{', '.join(quoted(word) for word in sorted(set(words))[:3])}"
+        )
 
 
 def _unused(name: str, used: dict[str, int]) -> str:
@@ -108,7 +124,11 @@ def _number(cells: Mapping[str, str], name: str, place: str, default: int | None
 def _sizes(cells: Mapping[str, str], names: tuple[str, ...], place: str) -> list[int]:
     missing = [name for name in names if name not in cells]
     if missing:
-        _fail(place, f"{len(names) - len(missing)} numbers after the name; there should be {len(names)}: {', '.join(missing)} is missing")
+        _fail(
+            place,
+            f"{len(names) - len(missing)} numbers after the name; there should be {len(names)}: {', '.join(missing)} "
+            "is missing",
+        )
     return [_number(cells, name, place) for name in names]
 
 
@@ -121,7 +141,11 @@ def _sparsity(cells: Mapping[str, str], place: str) -> str:
         case [int(kept), int(of)] if 1 <= kept <= of:
             pass
         case _:
-            _fail(place, f"sparsity is {quoted(text)}; give N:M, of which N of every M weights are kept, or 1:1 for a dense layer")
+            _fail(
+                place,
+                f"sparsity is {quoted(text)}; give N:M, of which N of every M weights are kept, or 1:1 for a dense "
+                "layer",
+            )
     return "1:1" if kept == of else f"{kept}:{of}"
 
 
@@ -136,7 +160,9 @@ def _convolution(cells: Mapping[str, str], name: str, place: str) -> Conv:
     pad = _number(cells, PADDING, place, default=0, least=0)
     padding = (pad, _number(cells, PADDING_WIDTH, place, default=pad, least=0))
     sides = zip((height, width), padding, kernel, stride, ("height", "width"), strict=True)
-    size = tuple(_covered(extent + 2 * pad, taps, step, side, place) - 2 * pad for extent, pad, taps, step, side in sides)
+    size = tuple(
+        _covered(extent + 2 * pad, taps, step, side, place) - 2 * pad for extent, pad, taps, step, side in sides
+    )
     depthwise = "DP" in cells[NAME]
     return Conv(
         name=name,

@@ -1,8 +1,8 @@
 """The columns of SCALE-Sim topologies: what a header calls them, and what stands where it says nothing that is known.
 
-SCALE-Sim itself skips the first row and goes by positions, so that published files have headers of all kinds.  Here a header
-decides where its words are known, in any order; a word that is not known stands for what SCALE-Sim has in its place, unless it
-speaks of something else.
+SCALE-Sim itself skips the first row and goes by positions, so that published files have headers of all kinds.  Here a
+header decides where its words are known, in any order; a word that is not known stands for what SCALE-Sim has in its
+place, unless it speaks of something else.
 """
 
 import re
@@ -18,7 +18,9 @@ GEMM = ("M", "N", "K")
 STRIDE_WIDTH, BATCH, SPARSITY, NAME, IGNORED = "Stride Width", "Batch", "Sparsity", "Layer name", "ignored"
 PADDING, PADDING_WIDTH = "Padding", "Padding Width"
 _FURTHER = {CONVOLUTION: (STRIDE_WIDTH, PADDING, PADDING_WIDTH, BATCH, SPARSITY), GEMM: (BATCH, SPARSITY)}
-"""Columns that a topology may have besides; the first is what a number behind the others means where no header names it."""
+"""Columns that a topology may have besides; the first is what a number behind the others means where no header names
+it.
+"""
 
 _NUMBER = r"(?:num(?:ber)?(?: of)?|no(?: of)?|n|#)"
 _INPUT = r"(?:ifmaps?|ifm|inputs?|in|i|images?|input feature maps?|input images?)(?: size| dim)?"
@@ -31,7 +33,8 @@ _WORDS = {
     "Filter Height": rf"{_FILTER} {_HEIGHT}|fh|kh",
     "Filter Width": rf"{_FILTER} {_WIDTH}|fw|kw",
     "Channels": rf"(?:{_NUMBER} )?(?:in(?:put)? |ifmap )?(?:channels?|ch)|in(?:put)? c|c in|cin|ic",
-    "Num Filter": rf"(?:{_NUMBER} )?(?:filters?|filt|kernels?|(?:out(?:put)?|ofmap) (?:channels?|ch))(?: num(?:ber)?| count)?"
+    "Num Filter": rf"(?:{_NUMBER} )?(?:filters?|filt|kernels?|(?:out(?:put)?|ofmap) (?:channels?|ch))(?: "
+    r"num(?:ber)?| count)?"
     r"|out(?:put)? c|c out|cout|oc",
     "Strides": rf"strides?(?: {_HEIGHT})?|sh",
     STRIDE_WIDTH: rf"strides? {_WIDTH}|sw",
@@ -46,7 +49,14 @@ _WORDS = {
     IGNORED: r"(?:ifmap|filter|ofmap) offset|comments?|notes?|remarks?|mac cycles",
 }
 _LETTERS = {
-    **{"h": "IFMAP Height", "y": "IFMAP Height", "w": "IFMAP Width", "x": "IFMAP Width", "r": "Filter Height", "s": "Filter Width"},
+    **{
+        "h": "IFMAP Height",
+        "y": "IFMAP Height",
+        "w": "IFMAP Width",
+        "x": "IFMAP Width",
+        "r": "Filter Height",
+        "s": "Filter Width",
+    },
     **{"c": "Channels", "k": "Num Filter", "m": "Num Filter", "n": BATCH},
 }
 """What papers on accelerators call the sizes of a convolution; only where a header has r, s and c."""
@@ -62,7 +72,10 @@ _SPEAKS = {
     r"dilat|group|depth ?wise|transpos": (),
 }
 """What words that are not known may mean nevertheless, by what stands in them: no other place is theirs."""
-_PLAIN = r"(?:conv(?:olution)?(?:al)?(?: ?[12]d)?|fc|fully connected|linear|dense|gemm|matmul|mm|standard|normal|false|no|none|others?)"
+_PLAIN = (
+    r"(?:conv(?:olution)?(?:al)?(?: ?[12]d)?|fc|fully "
+    r"connected|linear|dense|gemm|matmul|mm|standard|normal|false|no|none|others?)"
+)
 _OTHERWISE = r"\b(?:dw|add|relu|true|yes)|depth|group|dilat|transpos|deconv|pool|softmax|norm\b|concat|embed"
 """Words that name another operation than a convolution or a product, or say yes to it."""
 
@@ -97,9 +110,12 @@ class Columns:
         for index, cell in enumerate(row):
             role = self._role(index, cell)
             if role is None and cell and _matters(cell):
-                called = quoted(self.given[index]) if index < len(self.given) and self.given[index] else "without a name"
+                called = (
+                    quoted(self.given[index]) if index < len(self.given) and self.given[index] else "without a name"
+                )
                 raise ShapeError(
-                    f"{place}: column {index + 1}, {called}, holds {quoted(cell)}: what that changes is not known here; "
+                    f"{place}: column {index + 1}, {called}, holds {quoted(cell)}: what that changes is not known "
+                    "here; "
                     f"known besides the sizes are {', '.join(_FURTHER[CONVOLUTION if self.convolutions else GEMM])}"
                 )
             if cell and role not in (None, IGNORED):
@@ -107,7 +123,9 @@ class Columns:
         return found
 
     def words(self, row: list[str]) -> list[str]:
-        """Cells of unknown columns that are left out, as they hold no number; those that name a plain layer need no mention."""
+        """Cells of unknown columns that are left out, as they hold no number; those that name a plain layer need no
+        mention.
+        """
         left = [cell for index, cell in enumerate(row) if cell and self._role(index, cell) is None]
         return [cell for cell in left if is_word(cell) and not re.fullmatch(_PLAIN, _spaced(cell))]
 
@@ -144,9 +162,14 @@ def columns_of(rows: Sequence[Row], where: str) -> tuple[Columns, Sequence[Row]]
         roles.append(_FURTHER[standard][0])
     for role in (NAME, *standard, *_FURTHER[standard]):
         if roles.count(role) > 1:
-            raise ShapeError(f"{where}: the header names {role} {roles.count(role)} times; give every column its own name")
+            raise ShapeError(
+                f"{where}: the header names {role} {roles.count(role)} times; give every column its own name"
+            )
         if role not in (*roles, *_FURTHER[standard]):
-            raise ShapeError(f"{where}: the header has no column {role}, and another stands in its place: {quoted(', '.join(header))}")
+            raise ShapeError(
+                f"{where}: the header has no column {role}, and another stands in its place: "
+                f"{quoted(', '.join(header))}"
+            )
     return Columns(standard == CONVOLUTION, tuple(roles), header), layers
 
 
@@ -186,14 +209,23 @@ def _check_places(roles: Sequence[str | None], header: Sequence[str], where: str
         for pattern, meant in _SPEAKS.items():
             spaced = _spaced(word)
             twice = sum(_spaced(other) == spaced for other in header) > 1
-            if role is not None and _role(spaced) is None and not twice and re.search(pattern, spaced) and role not in (*meant, IGNORED):
+            if (
+                role is not None
+                and _role(spaced) is None
+                and not twice
+                and re.search(pattern, spaced)
+                and role not in (*meant, IGNORED)
+            ):
                 raise ShapeError(
-                    f"{where}: the header has {quoted(word)} in the place of {role}; call it {' or '.join(meant) or 'otherwise'}"
+                    f"{where}: the header has {quoted(word)} in the place of {role}; call it "
+                    f"{' or '.join(meant) or 'otherwise'}"
                 )
 
 
 def _standard(layers: Sequence[Row], where: str) -> tuple[str, ...]:
-    """The columns that the first layer has: the seven sizes of a convolution, or the three of a product and maybe two more."""
+    """The columns that the first layer has: the seven sizes of a convolution, or the three of a product and maybe two
+    more.
+    """
     for _, row in layers:
         sizes = sum(not is_word(cell) for cell in row[1:])
         if sizes >= len(CONVOLUTION):
@@ -209,9 +241,15 @@ def _standard(layers: Sequence[Row], where: str) -> tuple[str, ...]:
 
 
 def _fill(roles: list[str | None], standard: Sequence[str]) -> None:
-    """Give columns of unknown names their meaning by position; so also where a header has the width of a thing twice."""
+    """Give columns of unknown names their meaning by position; so also where a header has the width of a
+    thing twice.
+    """
     roles += [None] * (len(standard) - len(roles))
     for index, role in enumerate(standard):
         given = roles[index]
-        if given is None or given == NAME or {given, role} in ({"IFMAP Height", "IFMAP Width"}, {"Filter Height", "Filter Width"}):
+        if (
+            given is None
+            or given == NAME
+            or {given, role} in ({"IFMAP Height", "IFMAP Width"}, {"Filter Height", "Filter Width"})
+        ):
             roles[index] = role

@@ -1,4 +1,6 @@
-"""What a framework executes for one step of a network: inference, or training with gradients and the optimizer's update."""
+"""What a framework executes for one step of a network: inference, or training with gradients and the optimizer's
+update.
+"""
 
 from dataclasses import dataclass
 from math import prod
@@ -9,7 +11,18 @@ from simhw.errors import ShapeError
 from simhw.input import quoted
 from simhw.roofline.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.forward import forward_operators
-from simhw.roofline.layers import Conv, Embedding, Layer, Linear, MatMul, Network, Pointwise, Pool, RecurrentLayer, Softmax
+from simhw.roofline.layers import (
+    Conv,
+    Embedding,
+    Layer,
+    Linear,
+    MatMul,
+    Network,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+)
 from simhw.roofline.operators import GATES, Number, Operator
 from simhw.roofline.placed import place
 from simhw.roofline.update import loss_operators, update_operators
@@ -24,7 +37,9 @@ Phase = Literal["forward", "input_grad", "weight_grad", "update"]
 
 
 MAX_COUNT = 2**63 - 1
-"""Of products, parameters or values of a layer in a step: what hardware counts in 64 bits, far above all that any device holds."""
+"""Of products, parameters or values of a layer in a step: what hardware counts in 64 bits, far above all that any
+device holds.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,24 +81,27 @@ class Work:
 def step(network: Network, run: Run) -> list[Work]:
     """The operators of one step, in the order of execution.
 
-    Inference is the forward pass.  Training adds the loss (cross-entropy, where the network ends in a linear layer), the backward
-    pass in reverse order, and the optimizer's update of every trainable parameter.  A layer's input gradient is computed where
-    something trainable lies before it, frozen layers pass theirs on; weight gradients only of trainable layers.
+    Inference is the forward pass.  Training adds the loss (cross-entropy, where the network ends in a linear layer),
+    the backward pass in reverse order, and the optimizer's update of every trainable parameter.  A layer's input
+    gradient is computed where something trainable lies before it, frozen layers pass theirs on; weight gradients only
+    of trainable layers.
 
-    Kernels and their traffic: `simhw.roofline.forward`, `backward` and `update` say which and how many bytes.  Data are in the
-    numbers of `Run.precision`:
+    Kernels and their traffic: `simhw.roofline.forward`, `backward` and `update` say which and how many bytes.  Data are
+    in the numbers of `Run.precision`:
 
-    - fp32, fp16: everything, parameters and the optimizer's state too.  int8: products and activations of a byte a value.
-    - amp, eager: as PyTorch's autocast places numbers (`simhw.roofline.placed`).  Weights are kept in fp32 and cast to fp16 once
-      a step, a kernel for each layer with weights (6 bytes a value), and their gradients cast back likewise; loss scaling adds
-      a pass over all gradients before the update.  Inference casts weights too.
+    - fp32, fp16: everything, parameters and the optimizer's state too.  int8: products and activations of a byte a
+      value.
+    - amp, eager: as PyTorch's autocast places numbers (`simhw.roofline.placed`).  Weights are kept in fp32 and cast to
+      fp16 once a step, a kernel for each layer with weights (6 bytes a value), and their gradients cast back likewise;
+      loss scaling adds a pass over all gradients before the update.  Inference casts weights too.
     - amp, fused: every activation is in fp16; weights are cast by kernels, gradients where they are written.
 
-    A graph compiler (fused) runs elementwise functions inside the kernel before them, and in inference batch norm, which is an
-    elementwise function there (folded into the weights after a convolution).  Such a function costs no kernel; bytes that it
-    moves on top of the kernel's own (a residual's second input, a dropout's mask, what a gelu keeps for its gradient) stand in a
-    `Streaming` that is marked `joined`.  A function without such bytes does not appear.  Copies to another layout and products
-    with a gate, which wait for a whole tensor, stay kernels; in training so does a batch norm, and functions after it join it.
+    A graph compiler (fused) runs elementwise functions inside the kernel before them, and in inference batch norm,
+    which is an elementwise function there (folded into the weights after a convolution).  Such a function costs no
+    kernel; bytes that it moves on top of the kernel's own (a residual's second input, a dropout's mask, what a gelu
+    keeps for its gradient) stand in a `Streaming` that is marked `joined`.  A function without such bytes does not
+    appear.  Copies to another layout and products with a gate, which wait for a whole tensor, stay kernels; in training
+    so does a batch norm, and functions after it join it.
 
     Parameters
     ----------
@@ -145,7 +163,11 @@ def _tensors(layer: Layer) -> tuple[tuple[int, ...], ...]:
         case Linear():
             return (layer.rows, layer.in_features), (layer.rows, layer.out_features)
         case MatMul():
-            return (layer.products, layer.m, layer.k), (layer.products, layer.k, layer.n), (layer.products, layer.m, layer.n)
+            return (
+                (layer.products, layer.m, layer.k),
+                (layer.products, layer.k, layer.n),
+                (layer.products, layer.m, layer.n),
+            )
         case RecurrentLayer():
             return (layer.steps, layer.inputs), (layer.steps, GATES[layer.cell], layer.hidden)
         case Pointwise():
@@ -153,7 +175,11 @@ def _tensors(layer: Layer) -> tuple[tuple[int, ...], ...]:
         case Softmax():
             return ((layer.rows, layer.columns),)
         case Pool():
-            return (layer.channels, *layer.size), (layer.channels, *layer.out_size), (layer.channels, *layer.out_size, *layer.kernel)
+            return (
+                (layer.channels, *layer.size),
+                (layer.channels, *layer.out_size),
+                (layer.channels, *layer.out_size, *layer.kernel),
+            )
         case Embedding():
             return ((layer.rows, layer.width),)
     return ()

@@ -1,13 +1,14 @@
 """Transformers by shape, made cheaper: grouped queries, keys and values, and tokens that skip some blocks.
 
-Grouping (arXiv 2311.03426): queries come in some groups, keys and values in others, and heads share them.  Only the projection
-that makes them shrinks; heads still multiply as many queries by as many keys, of which the shared ones are copied out.
+Grouping (arXiv 2311.03426): queries come in some groups, keys and values in others, and heads share them.  Only the
+projection that makes them shrinks; heads still multiply as many queries by as many keys, of which the shared ones are
+copied out.
 
-Token skipping (arXiv 2401.15293): after some block the patches that the class token attends to least leave, pass by a few
-blocks without any arithmetic, and join the others again.
+Token skipping (arXiv 2401.15293): after some block the patches that the class token attends to least leave, pass by a
+few blocks without any arithmetic, and join the others again.
 
-Sample selection (arXiv 2311.15134): after warm-up epochs on all samples a fraction of them is kept, and every few epochs all
-are scored anew by a forward pass.  Source of all three: spec page techniques.md, 5.2 to 5.4.
+Sample selection (arXiv 2311.15134): after warm-up epochs on all samples a fraction of them is kept, and every few
+epochs all are scored anew by a forward pass.  Source of all three: spec page techniques.md, 5.2 to 5.4.
 """
 
 from dataclasses import replace
@@ -22,8 +23,8 @@ PROJECTION = ".qkv"
 def grouped_attention(network: Network, query_groups: int, key_groups: int) -> Network:
     """A network whose attention has fewer groups of queries, or of keys and values, than heads.
 
-    A projection d -> 3 h d_h becomes d -> (g_q + 2 g_kv) d_h.  Copies that lay heads out stay: where heads share a group, they write it
-    once per head.
+    A projection d -> 3 h d_h becomes d -> (g_q + 2 g_kv) d_h.  Copies that lay heads out stay: where heads share a
+    group, they write it once per head.
 
     Parameters
     ----------
@@ -39,9 +40,15 @@ def grouped_attention(network: Network, query_groups: int, key_groups: int) -> N
     """
     heads = _heads(network)
     pairs = query_groups * key_groups == heads
-    shared = max(query_groups, key_groups) == heads and min(query_groups, key_groups) >= 1 and heads % min(query_groups, key_groups) == 0
+    shared = (
+        max(query_groups, key_groups) == heads
+        and min(query_groups, key_groups) >= 1
+        and heads % min(query_groups, key_groups) == 0
+    )
     if not pairs and not shared:
-        raise ShapeError(f"{network.name}: {query_groups} groups of queries and {key_groups} of keys cannot serve {heads} heads")
+        raise ShapeError(
+            f"{network.name}: {query_groups} groups of queries and {key_groups} of keys cannot serve {heads} heads"
+        )
     layers: list[Layer] = []
     for layer in network.layers:
         if isinstance(layer, Linear) and layer.name.endswith(PROJECTION):
@@ -54,8 +61,8 @@ def grouped_attention(network: Network, query_groups: int, key_groups: int) -> N
 def skipping_tokens(network: Network, dropped: float, first: int, last: int, prefix: str = "blocks") -> Network:
     """A network in some of whose blocks a share of the tokens is missing.
 
-    Every size that is counted in tokens shrinks in blocks `first` to `last`.  Two copies are added: of the tokens that stay,
-    before, and of all tokens, behind.  Scoring is left out: the scores are a row of attention that exists anyway.
+    Every size that is counted in tokens shrinks in blocks `first` to `last`.  Two copies are added: of the tokens that
+    stay, before, and of all tokens, behind.  Scoring is left out: the scores are a row of attention that exists anyway.
 
     Parameters
     ----------
@@ -90,7 +97,12 @@ def skipping_tokens(network: Network, dropped: float, first: int, last: int, pre
 
 
 def selection_speedup(
-    epochs: int, warmup_epochs: int, kept: float, training_s: float, inference_s: float, rescore_every: int | None = None
+    epochs: int,
+    warmup_epochs: int,
+    kept: float,
+    training_s: float,
+    inference_s: float,
+    rescore_every: int | None = None,
 ) -> float:
     """How much faster training is where a fraction of the samples is kept after a few epochs.
 
@@ -111,8 +123,16 @@ def selection_speedup(
     ShapeError
         A number is out of range.
     """
-    if not 0 <= warmup_epochs <= epochs or epochs < 1 or not 0 < kept <= 1 or (rescore_every is not None and rescore_every < 1):
-        raise ShapeError(f"{epochs} epochs, {warmup_epochs} of them warm-up, {kept} kept, rescored every {rescore_every}: out of range")
+    if (
+        not 0 <= warmup_epochs <= epochs
+        or epochs < 1
+        or not 0 < kept <= 1
+        or (rescore_every is not None and rescore_every < 1)
+    ):
+        raise ShapeError(
+            f"{epochs} epochs, {warmup_epochs} of them warm-up, {kept} kept, rescored every {rescore_every}: out of "
+            "range"
+        )
     rest = epochs - warmup_epochs
     scorings = max(0, rest - 1) // rescore_every if rescore_every else 0
     whole = warmup_epochs + kept * rest
@@ -123,7 +143,9 @@ def _heads(network: Network) -> int:
     projections = sum(isinstance(layer, Linear) and layer.name.endswith(PROJECTION) for layer in network.layers)
     products = {layer.products for layer in network.layers if isinstance(layer, MatMul)}
     if not projections or len(products) != 1:
-        raise ShapeError(f"{network.name}: no linear layers that end in {PROJECTION!r} with products of one number of heads")
+        raise ShapeError(
+            f"{network.name}: no linear layers that end in {PROJECTION!r} with products of one number of heads"
+        )
     return products.pop()
 
 

@@ -3,8 +3,8 @@
 from simhw.roofline.layers import Linear, Network, Weight
 from simhw.roofline.operators import BYTES, Number, Operator, Streaming
 
-# Function, tensors read, tensors written, operations per value.  Source: PyTorch 2, torch/optim/sgd.py and adamw.py, the
-# for-each implementations that are the default on a GPU.
+# Function, tensors read, tensors written, operations per value.  Source: PyTorch 2, torch/optim/sgd.py and adamw.py,
+# the for-each implementations that are the default on a GPU.
 FOREACH: dict[str, tuple[tuple[str, int, int, int], ...]] = {
     "sgd": (("weight_decay", 2, 1, 2), ("momentum", 1, 1, 1), ("add_gradient", 2, 1, 1), ("update", 2, 1, 2)),
     "adam": (
@@ -18,7 +18,10 @@ FOREACH: dict[str, tuple[tuple[str, int, int, int], ...]] = {
         ("update", 3, 1, 3),
     ),
 }
-FUSED: dict[str, tuple[tuple[str, int, int, int], ...]] = {"sgd": (("update", 3, 2, 6),), "adam": (("update", 4, 3, 14),)}
+FUSED: dict[str, tuple[tuple[str, int, int, int], ...]] = {
+    "sgd": (("update", 3, 2, 6),),
+    "adam": (("update", 4, 3, 14),),
+}
 LOSS_OPERATIONS = 5
 """Per value of the log-softmax: maximum, difference, exponential, sum, difference of the logarithm."""
 
@@ -26,9 +29,9 @@ LOSS_OPERATIONS = 5
 def update_operators(parameters: int, optimizer: str, number: Number, fused: bool, scaled: bool) -> list[Operator]:
     """The optimizer's update of all trainable parameters, with weight decay, and momentum in SGD.
 
-    PyTorch 2 runs each elementary function of the update over all tensors in one multi-tensor kernel: four for SGD (44 bytes
-    a parameter in fp32), eight for AdamW (80).  Fused, one kernel does all (20 and 28 bytes).  With loss scaling a kernel before
-    them divides every gradient and looks for infinities.
+    PyTorch 2 runs each elementary function of the update over all tensors in one multi-tensor kernel: four for SGD (44
+    bytes a parameter in fp32), eight for AdamW (80).  Fused, one kernel does all (20 and 28 bytes).  With loss scaling
+    a kernel before them divides every gradient and looks for infinities.
     """
     if not parameters:
         return []
@@ -54,9 +57,9 @@ def update_operators(parameters: int, optimizer: str, number: Number, fused: boo
 def loss_operators(network: Network, batch: int, number: Number, mixed: bool) -> tuple[list[Operator], list[Operator]]:
     """Cross-entropy of what the last layer gives out if that is a linear layer's, forward and backward; else nothing.
 
-    Log-softmax reads the logits and writes in fp32 under autocast (`mixed`), the likelihood of the labels reads one value a row;
-    backward a gradient of zeros but for the labels is written, and one kernel reads it and the log-softmax and writes the logits'
-    gradient.
+    Log-softmax reads the logits and writes in fp32 under autocast (`mixed`), the likelihood of the labels reads one
+    value a row; backward a gradient of zeros but for the labels is written, and one kernel reads it and the log-softmax
+    and writes the logits' gradient.
     """
     last = next((layer for layer in reversed(network.layers) if not isinstance(layer, Weight)), None)
     if not isinstance(last, Linear):

@@ -1,9 +1,9 @@
 """What low-rank decomposition makes of a whole network: factors, some of them frozen, or folded into their neighbours.
 
 Freezing leaves a factor's weights as they are: no weight gradient, no update, but the input gradient runs through it.
-Merging decomposes a bottleneck's k x k convolution by Tucker-2 and multiplies the outer factors into the 1x1 convolutions
-before and behind it, so the block is as deep as it was and narrower.  Source: arXiv 2407.20266 (freezing, merging) and
-2309.03824 (sequential freezing); spec page techniques.md, 5.1.
+Merging decomposes a bottleneck's k x k convolution by Tucker-2 and multiplies the outer factors into the 1x1
+convolutions before and behind it, so the block is as deep as it was and narrower.  Source: arXiv 2407.20266 (freezing,
+merging) and 2309.03824 (sequential freezing); spec page techniques.md, 5.1.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,9 @@ from simhw.roofline.decompose import CORE, FIRST, LAST, compression_ranks, decom
 from simhw.roofline.layers import Conv, Layer, Linear, Network, Normalization, Pointwise
 
 Part = Literal["outer", "core"]
-"""Which factors are frozen: the first of a pair and both 1x1 of a triple, or the others.  Sequential freezing takes turns."""
+"""Which factors are frozen: the first of a pair and both 1x1 of a triple, or the others.  Sequential freezing takes
+turns.
+"""
 
 
 def vanilla(network: Network, compression: float = 2.0) -> Network:
@@ -35,7 +37,9 @@ def frozen(network: Network, part: Part = "outer") -> Network:
     names = {layer.name for layer in network.layers}
     cores = {name.removesuffix(CORE) for name in names if name.endswith(CORE)}
     layers = tuple(
-        replace(layer, trainable=False) if isinstance(layer, Conv | Linear) and _part(layer.name, cores, names) == part else layer
+        replace(layer, trainable=False)
+        if isinstance(layer, Conv | Linear) and _part(layer.name, cores, names) == part
+        else layer
         for layer in network.layers
     )
     if layers == network.layers:
@@ -88,7 +92,9 @@ def _part(name: str, cores: set[str], names: set[str]) -> Part | None:
 
 
 def _bottlenecks(layers: list[Layer]) -> Iterator[tuple[int, int, int]]:
-    """Indices of every 1x1, k x k, 1x1 in a row, with nothing but normalisation and elementwise functions of one input between."""
+    """Indices of every 1x1, k x k, 1x1 in a row, with nothing but normalisation and elementwise functions of one input
+    between.
+    """
     chain: list[int] = []
     for index, layer in enumerate(layers):
         if isinstance(layer, Conv):

@@ -1,17 +1,20 @@
 """Video networks by shape: ECO-Lite, with its 3D convolutions as they are or put together from 2D and 1D ones.
 
-ECO-Lite (Zolfaghari et al., ECCV 2018) runs BN-Inception up to its third block on every frame, and a 3D ResNet-18 without its first
-stages on the 96 x 28 x 28 features of all frames of a clip.  arXiv 2407.16514 replaces its 3 x 3 x 3 convolutions:
+ECO-Lite (Zolfaghari et al., ECCV 2018) runs BN-Inception up to its third block on every frame, and a 3D ResNet-18
+without its first stages on the 96 x 28 x 28 features of all frames of a clip.  arXiv 2407.16514 replaces its 3 x 3 x 3
+convolutions:
 
 - ``conv3d``: as they are.  ``r2plus1d``: 1 x 3 x 3, then 3 x 1 x 1, with as many parameters.
-- ``prop-add``, ``prop-cat``: frames are images; a 3 x 3 convolution and, where the unit strides, a 1 x 1 that strides in time;
-  beside them a 3 x 1 convolution over (time, positions); both are added, or stand side by side as twice the channels.
+- ``prop-add``, ``prop-cat``: frames are images; a 3 x 3 convolution and, where the unit strides, a 1 x 1 that strides
+  in time; beside them a 3 x 1 convolution over (time, positions); both are added, or stand side by side as twice the
+  channels.
 - ``p3d-a``, ``p3d-b``, ``p3d-c``: spatial then temporal, both beside each other, spatial plus temporal of spatial.
 - ``rank-1``: 3 x 1 x 1, 1 x 3 x 1, 1 x 1 x 3.
 
-The paper's 33.7 M parameters and 35.6 GFLOP are those of ECO-Lite over 16 frames with 400 classes, where the 3D part alone is
-counted, in multiply-accumulates.  Its P3D networks have more parameters than the definition gives; what they add is not published.
-Sources: ECCV 2018, table 1 and figure 2; spec page techniques.md, 5.5; Qiu et al., ICCV 2017 (P3D).
+The paper's 33.7 M parameters and 35.6 GFLOP are those of ECO-Lite over 16 frames with 400 classes, where the 3D part
+alone is counted, in multiply-accumulates.  Its P3D networks have more parameters than the definition gives; what they
+add is not published. Sources: ECCV 2018, table 1 and figure 2; spec page techniques.md, 5.5; Qiu et al., ICCV 2017
+(P3D).
 """
 
 from collections.abc import Callable
@@ -38,7 +41,9 @@ class _Builder:
     size: tuple[int, int, int]
     layers: list[Layer] = field(default_factory=list)
 
-    def convolve(self, name: str, outputs: int, kernel: Size, stride: Size, inputs: int | None = None, size: Size | None = None) -> Conv:
+    def convolve(
+        self, name: str, outputs: int, kernel: Size, stride: Size, inputs: int | None = None, size: Size | None = None
+    ) -> Conv:
         """Add a convolution with `same` padding; one of two dimensions works on `size`."""
         padding = tuple(width // 2 for width in kernel)
         ones = (1,) * len(kernel)
@@ -59,8 +64,8 @@ Unit = Callable[[_Builder, str, int, int], int]
 def eco_lite(variant: str = "conv3d", frames: int = 16, classes: int = 400) -> Network:
     """ECO-Lite on clips of a few frames of 224 x 224; one sample is one clip.
 
-    Frames of a clip are stacked along the height wherever each is an image of its own, which leaves products and bytes as
-    they are.
+    Frames of a clip are stacked along the height wherever each is an image of its own, which leaves products and bytes
+    as they are.
 
     Parameters
     ----------
@@ -185,7 +190,11 @@ def _p3d_c(build: _Builder, name: str, width: int, stride: int) -> int:
 
 
 def _rank_one(build: _Builder, name: str, width: int, stride: int) -> int:
-    return _chain(build, name, (((3, 1, 1), (stride, 1, 1), width), ((1, 3, 1), (1, stride, 1), width), ((1, 1, 3), (1, 1, stride), width)))
+    return _chain(
+        build,
+        name,
+        (((3, 1, 1), (stride, 1, 1), width), ((1, 3, 1), (1, stride, 1), width), ((1, 1, 3), (1, 1, stride), width)),
+    )
 
 
 def _proposed(build: _Builder, name: str, width: int, stride: int, concatenate: bool) -> int:

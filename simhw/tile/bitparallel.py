@@ -49,7 +49,9 @@ class BitParallelTile:
         passes = -(-len(x) // self.tile_x) * (len(prepared.real) // self.tile_y)
         durations = np.full(passes, x.shape[1] // self.lanes, np.int64)
         useful = count_useful(x, prepared.nonzero_rows)
-        counters: Counter[str] = Counter(useful=useful, idle=self.tile_x * self.tile_y * self.lanes * int(durations.sum()) - useful)
+        counters: Counter[str] = Counter(
+            useful=useful, idle=self.tile_x * self.tile_y * self.lanes * int(durations.sum()) - useful
+        )
         if not outputs:
             return TilePasses(durations, counters)
         chunk_sets = 0 if pe.chunk == "off" else pe.chunk // self.lanes
@@ -62,5 +64,7 @@ class BitParallelTile:
                 x, prepared.exponents[group], prepared.significands[group], self.lanes, pe.accumulator_fraction_bits,
                 pe.align_range, chunk_sets, s, exponent, sums,
             )  # fmt: skip
-            counters["overflows"] += read_out_all(s, exponent, sums, bool(chunk_sets), pe.accumulator_fraction_bits, read[group])
+            counters["overflows"] += read_out_all(
+                s, exponent, sums, bool(chunk_sets), pe.accumulator_fraction_bits, read[group]
+            )
         return TilePasses(durations, counters, prepared.real_outputs(read))

@@ -25,7 +25,8 @@ from simhw.tile.passes import ParallelRows, TilePasses
 BIT_SLOTS = 8
 """Bits of a significand: what a bit-serial PE would step through, against which skipped terms are counted."""
 SETS_PER_ROUND = 128
-"""Sets that a column simulates before the tile's clock moves on over them: their times stay in the second-level cache."""
+"""Sets that a column simulates before the tile's clock moves on over them: their times stay in the second-level cache.
+"""
 
 
 class FPRakerTileParameters(BaseModel):
@@ -109,7 +110,9 @@ def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead,
                     short += counts.exponent
                     if setup.chunk_sets:
                         for lane in range(WIDTH):
-                            own_sums[lane] = fold_chunk(own_s[lane], own_exponent[lane], setup.fraction_bits, own_sums[lane])
+                            own_sums[lane] = fold_chunk(
+                                own_s[lane], own_exponent[lane], setup.fraction_bits, own_sums[lane]
+                            )
                             own_s[lane] = 0
                             own_exponent[lane] = 0
             _advance_clock(times, columns, begin, end - begin, setup.floor, run_ahead, finished, slowest)
@@ -157,8 +160,9 @@ class FPRakerTile:
         self._tables = recoding(pe)
         word = self._tables.terms.dtype
         bits = word.itemsize * 8
-        # Beyond the word's width a window reaches everything that is in bounds.  The coupled kernel compares offsets, also those
-        # out of bounds: products' exponents lie within 506 positions, and a register's not much above, so 1,024 reaches all.
+        # Beyond the word's width a window reaches everything that is in bounds.  The coupled kernel compares offsets,
+        # also those out of bounds: products' exponents lie within 506 positions, and a register's not much above, so
+        # 1,024 reaches all.
         self._setup = Setup(
             threshold=pe.threshold,
             window=min(pe.shift_window, 1024),
@@ -203,7 +207,12 @@ class FPRakerTile:
         read = np.empty(shape, np.uint16)
         flat = -1, WIDTH
         overflows = read_out_all(
-            s.reshape(flat), exponent.reshape(flat), sums.reshape(flat), bool(setup.chunk_sets), setup.fraction_bits, read.reshape(flat)
+            s.reshape(flat),
+            exponent.reshape(flat),
+            sums.reshape(flat),
+            bool(setup.chunk_sets),
+            setup.fraction_bits,
+            read.reshape(flat),
         )
         rows = len(prepared.real)
         # The kernel charged the floor to lanes that belong to no tile, and to no column without a row of X.
@@ -216,7 +225,9 @@ class FPRakerTile:
             overflows=overflows,
         )
         last = rows - (prepared.groups - 1) * WIDTH
-        times = np.concatenate([finish[:-1, :, :: tile.rows].reshape(-1), finish[-1, :, : last : tile.rows].reshape(-1)])
+        times = np.concatenate(
+            [finish[:-1, :, :: tile.rows].reshape(-1), finish[-1, :, : last : tile.rows].reshape(-1)]
+        )
         busy = sum(counters[name] for name in ("useful", "shift_range", "no_term", "exponent"))
         counters["inter_pe"] = tile.rows * tile.cols * LANES * int(times.sum()) - busy
         pairs = len(x) * int(prepared.real.sum()) * sets * LANES

@@ -1,4 +1,6 @@
-"""Rows of the parallel operand laid side by side for the vector kernels, and outputs brought back in the order of rows."""
+"""Rows of the parallel operand laid side by side for the vector kernels, and outputs brought back in the
+order of rows.
+"""
 
 from dataclasses import dataclass
 

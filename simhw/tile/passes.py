@@ -90,7 +90,9 @@ class Tile(Protocol):
 
 
 def whole_tiles(blocks: Sequence[BF16Array], tile_y: int) -> ParallelRows:
-    """Stack blocks of rows (each from one product), every one filled up with rows of zeros to whole tiles of ``tile_y``."""
+    """Stack blocks of rows (each from one product), every one filled up with rows of zeros to whole tiles of
+    ``tile_y``.
+    """
     sizes = [-(-len(block) // tile_y) * tile_y for block in blocks]
     rows = np.zeros((sum(sizes), blocks[0].shape[1]), dtype=np.uint16)
     real = np.zeros(len(rows), dtype=np.bool_)

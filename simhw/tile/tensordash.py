@@ -1,4 +1,5 @@
-"""A TensorDash tile: rows share a scheduled operand and a scheduler, columns the other operand, and all rows advance together.
+"""A TensorDash tile: rows share a scheduled operand and a scheduler, columns the other operand, and all rows advance
+together.
 
 A one-sided schedule depends on the scheduled operand alone, so every further row of Y costs the simulator nothing.
 Source: MICRO 2020; spec page tensordash.md, section 2.
@@ -70,7 +71,9 @@ class TensorDashTile:
         schedule_tiles(masks, rows, steps, self._options, LEVELS, self.pe.depth, cycles, row_sync)
         return cycles, row_sync
 
-    def _one_sided(self, masks: npt.NDArray[np.uint16], y_tiles: int, y_rows: int) -> tuple[npt.NDArray[np.int64], Counter[str]]:
+    def _one_sided(
+        self, masks: npt.NDArray[np.uint16], y_tiles: int, y_rows: int
+    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
         rows, steps = self.tile.rows, masks.shape[1] - MAX_DEPTH
         tiles = -(-len(masks) // rows)
         filled = np.zeros((tiles * rows, masks.shape[1]), np.uint16)
@@ -83,7 +86,9 @@ class TensorDashTile:
         )
         return np.repeat(cycles, y_tiles), counters
 
-    def _two_sided(self, masks: npt.NDArray[np.uint16], prepared: Prepared) -> tuple[npt.NDArray[np.int64], Counter[str]]:
+    def _two_sided(
+        self, masks: npt.NDArray[np.uint16], prepared: Prepared
+    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
         """Every PE has its own scheduler: the rows that advance together are the PEs of the tile."""
         rows, cols, steps = self.tile.rows, self.tile.cols, masks.shape[1] - MAX_DEPTH
         y_masks, real = prepared.masks, prepared.parallel.real
@@ -96,8 +101,12 @@ class TensorDashTile:
             part[: len(masks) - start] = masks[start : start + rows]
             # (tile of Y, row, column, step): an effectual pair is one where both operands are not zero.
             pairs = part[None, :, None, :] & y_masks.reshape(y_tiles, 1, cols, -1)
-            cycles, row_sync = self.schedule(np.ascontiguousarray(pairs.reshape(y_tiles * rows * cols, -1)), rows * cols)
-            exists = np.logical_and(np.arange(start, start + rows)[None, :, None] < len(masks), real.reshape(y_tiles, 1, cols))
+            cycles, row_sync = self.schedule(
+                np.ascontiguousarray(pairs.reshape(y_tiles * rows * cols, -1)), rows * cols
+            )
+            exists = np.logical_and(
+                np.arange(start, start + rows)[None, :, None] < len(masks), real.reshape(y_tiles, 1, cols)
+            )
             durations.append(cycles)
             counters["useful"] += int(np.bitwise_count(pairs).sum(dtype=np.int64))
             counters["row_sync_steps"] += int(row_sync.reshape(exists.shape)[exists].sum())

@@ -1,7 +1,8 @@
-"""Reading a zip of ``.npy`` members that nobody vouches for: one member at a time, nothing allocated before it is checked.
+"""Reading a zip of ``.npy`` members that nobody vouches for: one member at a time, nothing allocated before it is
+checked.
 
-A stored member is memory-mapped where it lies, and an archive is small enough to pickle into a worker process, without an
-open file.  `simhw.trace.directory` reads the zip's directory.
+A stored member is memory-mapped where it lies, and an archive is small enough to pickle into a worker process, without
+an open file.  `simhw.trace.directory` reads the zip's directory.
 """
 
 import mmap
@@ -45,7 +46,8 @@ class Limits:
     Attributes
     ----------
     tensor_bytes, trace_bytes : int
-        Largest size of one tensor, unpacked or only claimed (a sample's tensors are not in the file), and of all members.
+        Largest size of one tensor, unpacked or only claimed (a sample's tensors are not in the file), and of all
+        members.
     metadata_bytes : int
         Memory that the metadata may take once parsed, beside eight times the file's size.
 
@@ -117,17 +119,22 @@ class Archive:
             members[member.name] = member
         if total > self.limits.trace_bytes:
             raise self.error(
-                f"unpacks to {total} bytes, more than {self.limits.trace_bytes} for one trace; set SIMHW_MAX_TRACE_BYTES to allow more"
+                f"unpacks to {total} bytes, more than {self.limits.trace_bytes} for one trace; set "
+                "SIMHW_MAX_TRACE_BYTES to allow more"
             )
         return members
 
     def _overlap(self, member: Member, where: str = "directory") -> TraceError:
-        return self.error(f"{where}: member {quoted(member.name)} reaches into what follows it; the file is damaged or forged")
+        return self.error(
+            f"{where}: member {quoted(member.name)} reaches into what follows it; the file is damaged or forged"
+        )
 
     def _check_size(self, member: Member) -> None:
         if not member.deflated:
             if member.bytes != member.stored_bytes:
-                raise self.error(f"member {quoted(member.name)} is stored, but claims {member.bytes} bytes in {member.stored_bytes}")
+                raise self.error(
+                    f"member {quoted(member.name)} is stored, but claims {member.bytes} bytes in {member.stored_bytes}"
+                )
             return
         if member.bytes > DEFLATE_LARGEST_RATIO * (member.stored_bytes + 1):
             raise self.error(
@@ -136,7 +143,8 @@ class Archive:
             )
         if member.bytes > self.limits.tensor_bytes:
             raise self.error(
-                f"member {quoted(member.name)} unpacks to {member.bytes} bytes, more than {self.limits.tensor_bytes} for one tensor; "
+                f"member {quoted(member.name)} unpacks to {member.bytes} bytes, more than {self.limits.tensor_bytes} "
+                "for one tensor; "
                 "set SIMHW_MAX_TENSOR_BYTES to allow more"
             )
 
@@ -182,7 +190,9 @@ class Archive:
         return self.error(f"{where}: member {quoted(member.name)} is damaged: {problem}")
 
     def _unpacked(self, file: BinaryIO, member: Member, where: str) -> Iterator[bytes]:
-        """The member's bytes in pieces, never more than the directory says; length and checksum are checked at the end."""
+        """The member's bytes in pieces, never more than the directory says; length and checksum are checked
+        at the end.
+        """
         file.seek(self._data_offset(file, member, where))
         inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member.deflated else None
         left, given, crc = member.stored_bytes, 0, 0
@@ -203,7 +213,9 @@ class Archive:
         except zlib.error as error:
             raise self._damaged(member, where, str(error)) from error
         if given != member.bytes or left or (inflate and (inflate.unused_data or not inflate.eof)):
-            raise self._damaged(member, where, f"it does not unpack to the {member.bytes} bytes that the directory says")
+            raise self._damaged(
+                member, where, f"it does not unpack to the {member.bytes} bytes that the directory says"
+            )
         if crc != member.crc:
             raise self._damaged(member, where, "its checksum is wrong")
         self._intact.add(member.name)
@@ -235,7 +247,8 @@ class Archive:
         member = self.member(name, where)
         if not 0 < member.bytes - 2 * prod(shape) <= NPY_HEADER_LIMIT:
             raise self.error(
-                f"{where}: member {name!r} has {member.bytes} bytes, which does not fit shape {shape} of 2 bytes each and a header"
+                f"{where}: member {name!r} has {member.bytes} bytes, which does not fit shape {shape} of 2 bytes "
+                "each and a header"
             )
 
     def array(self, name: str, shape: tuple[int, ...], where: str) -> BF16Array:
@@ -253,7 +266,11 @@ class Archive:
         with self._open() as file:
             if not member.deflated and member.bytes >= SMALLEST_MAPPED_BYTES:
                 return self._mapped(file, member, shape, where)
-            if member.deflated and member.name not in self._intact and member.bytes > FREE_BYTES + FREE_RATIO * member.stored_bytes:
+            if (
+                member.deflated
+                and member.name not in self._intact
+                and member.bytes > FREE_BYTES + FREE_RATIO * member.stored_bytes
+            ):
                 # What unpacks to so much more than the file is looked through once before room is made for it.
                 for _ in self._unpacked(file, member, where):
                     pass
@@ -296,19 +313,30 @@ class Archive:
         try:
             claimed, fortran_order, dtype = _parsed_header(stream)
         # All that numpy's parser of a literal lets through when the header is not one.
-        except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError, tokenize.TokenError) as error:
+        except (
+            ValueError,
+            TypeError,
+            SyntaxError,
+            KeyError,
+            RecursionError,
+            MemoryError,
+            tokenize.TokenError,
+        ) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise self.error(f"{where}: member {quoted(member.name)} is not a .npy array: {reason}") from error
         if dtype != np.dtype("<u2"):
             hint = " (big-endian)" if dtype == np.dtype(">u2") else ""
-            raise self.error(f"{where}: dtype {dtype.str!r}{hint}; bfloat16 bit patterns are little-endian uint16, '<u2'")
+            raise self.error(
+                f"{where}: dtype {dtype.str!r}{hint}; bfloat16 bit patterns are little-endian uint16, '<u2'"
+            )
         if fortran_order:
             raise self.error(f"{where}: the array is in Fortran order; write it in C order")
         if claimed != shape:
             raise self.error(f"{where}: the array's header claims shape {claimed}, the metadata {shape}")
         if stream.tell() + 2 * prod(shape) != member.bytes:
             raise self.error(
-                f"{where}: member {quoted(member.name)} has {member.bytes} bytes; its header and shape {shape} need another number"
+                f"{where}: member {quoted(member.name)} has {member.bytes} bytes; its header and shape {shape} need "
+                "another number"
             )
         return stream.tell()
 
@@ -320,8 +348,9 @@ def _parsed_header(stream: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"unknown version {version}")
     begin = stream.tell()
     length = int.from_bytes(stream.read(2 * version[0]), "little")
-    # numpy evaluates the header with Python's own compiler, whose state CPython 3.11 shares between threads: tensors are read
-    # on worker threads while numba compiles on another, and either may then fail.  An honest header never gets there.
+    # numpy evaluates the header with Python's own compiler, whose state CPython 3.11 shares between threads: tensors
+    # are read on worker threads while numba compiles on another, and either may then fail.  An honest header never gets
+    # there.
     if match := NPY_HEADER.fullmatch(stream.read(length)):
         return tuple(int(size) for size in match[1].split(b",")), False, np.dtype("<u2")
     stream.seek(begin)

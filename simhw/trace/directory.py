@@ -1,7 +1,7 @@
 """The directory of a zip file that nobody vouches for.
 
-Read here rather than by Python's `zipfile`, which takes a kilobyte a member, believes offsets and counts that disagree, and
-raises what happens to come up.  Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16, 4.5.3.
+Read here rather than by Python's `zipfile`, which takes a kilobyte a member, believes offsets and counts that disagree,
+and raises what happens to come up.  Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16, 4.5.3.
 """
 
 import re
@@ -87,13 +87,21 @@ def _end(file: BinaryIO, problem: Problem) -> tuple[int, int, int]:
     start = max(0, file_bytes - END.size - LONGEST_COMMENT)
     file.seek(start)
     tail = file.read(END.size + LONGEST_COMMENT)
-    candidates = [match.start() for match in re.finditer(re.escape(END_SIGNATURE), tail) if match.start() + END.size <= len(tail)]
+    candidates = [
+        match.start() for match in re.finditer(re.escape(END_SIGNATURE), tail) if match.start() + END.size <= len(tail)
+    ]
     if not candidates:
         file.seek(0)
         begins = file.read(4) == LOCAL_SIGNATURE
-        what = "is cut off or damaged: it begins as a zip file but its directory is missing" if begins else "is not a zip file"
+        what = (
+            "is cut off or damaged: it begins as a zip file but its directory is missing"
+            if begins
+            else "is not a zip file"
+        )
         raise problem(f"{what}; a trace is an .npz file that simhw has written")
-    damaged = problem("is cut off or damaged: the record at its end does not fit it; a trace is an .npz file that simhw has written")
+    damaged = problem(
+        "is cut off or damaged: the record at its end does not fit it; a trace is an .npz file that simhw has written"
+    )
     # Its comment ends the file; one that holds the signature itself looks like a second record.
     fitting = [at for at in candidates if at + END.size + END.unpack_from(tail, at)[-1] == len(tail)]
     if not fitting:
@@ -122,9 +130,25 @@ def _entry(directory: bytes, at: int, problem: Problem) -> tuple[tuple[str, int,
     damaged = "is cut off or damaged: its directory is not one"
     if at + ENTRY.size > len(directory):
         raise problem(damaged)
-    signature, _, _, flags, method, _, _, crc, stored, unpacked, name_bytes, extra_bytes, comment_bytes, disk, _, _, offset = (
-        ENTRY.unpack_from(directory, at)
-    )
+    (
+        signature,
+        _,
+        _,
+        flags,
+        method,
+        _,
+        _,
+        crc,
+        stored,
+        unpacked,
+        name_bytes,
+        extra_bytes,
+        comment_bytes,
+        disk,
+        _,
+        _,
+        offset,
+    ) = ENTRY.unpack_from(directory, at)
     begin = at + ENTRY.size
     end = begin + name_bytes + extra_bytes + comment_bytes
     if signature != ENTRY_SIGNATURE or disk or end > len(directory):

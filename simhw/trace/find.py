@@ -56,7 +56,9 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
     except TypeError:
         raise TraceError(f"{quoted(name)} is no trace; give a path or a name, or a Trace where one is taken") from None
     # Joining an absolute path to a folder gives the path itself, so it is looked up as it is.
-    names = [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
+    names = (
+        [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
+    )
     folders = _folders()
     problem: OSError | None = None
     for place in [Path(), *folders]:
@@ -69,7 +71,9 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
                 problem = problem or error
     shown = quoted(str(wanted))[1:-1]
     if problem is not None:
-        raise TraceError(f"{shown}: cannot be looked up: {reason(problem)}; give the path of a trace that can be read") from None
+        raise TraceError(
+            f"{shown}: cannot be looked up: {reason(problem)}; give the path of a trace that can be read"
+        ) from None
     if wanted.is_dir():
         raise TraceError(f"{shown}: is a folder, not a trace file")
     if wanted.is_absolute():

@@ -37,7 +37,16 @@ from simhw.trace.layer import (
     TensorSource,
     output_spatial,
 )
-from simhw.trace.metadata import MEMBER, LayerRecord, bounded, first_problem, layer_record, parse, statistics_of, trace_record
+from simhw.trace.metadata import (
+    MEMBER,
+    LayerRecord,
+    bounded,
+    first_problem,
+    layer_record,
+    parse,
+    statistics_of,
+    trace_record,
+)
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
 
@@ -52,8 +61,8 @@ ALIGNMENT = 64
 ALIGNMENT_ID = 0xD935
 ZIP64_EXTRA_BYTES = 20
 SCAN_VALUES = 1 << 20
-# A convolution's padding may grow its input by this, and by so many times what the file holds of the layer: a kernel of 3 x 3
-# x 3 on a single position makes 27 of it.
+# A convolution's padding may grow its input by this, and by so many times what the file holds of the layer: a kernel of
+# 3 x 3 x 3 on a single position makes 27 of it.
 PADDING_BYTES, PADDING_RATIO = 32 << 20, 32
 OFFSET_BYTES = 8
 
@@ -139,7 +148,8 @@ def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", lim
     Raises
     ------
     TraceError
-        The file is not there, or its directory or metadata cannot be trusted.  Reading a tensor raises it for that tensor.
+        The file is not there, or its directory or metadata cannot be trusted.  Reading a tensor raises it for that
+        tensor.
     """
     if nonfinite not in ("error", "zero"):
         raise TraceError(f"nonfinite={nonfinite!r}: give 'error' or 'zero'")
@@ -157,7 +167,9 @@ def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", lim
 def _metadata_bytes(archive: Archive) -> bytes:
     if MEMBER not in archive.members:
         raise archive.error(f"has no {MEMBER}: a zip file, but not a trace")
-    return bounded(archive.unpacked(MEMBER, MEMBER), archive.limits.metadata_bytes + 8 * archive.file_bytes, archive.path.name)
+    return bounded(
+        archive.unpacked(MEMBER, MEMBER), archive.limits.metadata_bytes + 8 * archive.file_bytes, archive.path.name
+    )
 
 
 def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFinite, expected: set[str]) -> Layer:
@@ -169,7 +181,9 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
         return FileTensor(archive, member, shape, where, nonfinite)
 
     held: dict[TensorName, TensorSource] = {
-        tensor: source(tensor_member(index, tensor), tuple(entry.shape), f"layer {record.name!r}, tensor {tensor.upper()}")
+        tensor: source(
+            tensor_member(index, tensor), tuple(entry.shape), f"layer {record.name!r}, tensor {tensor.upper()}"
+        )
         for tensor, entry in record.tensors.items()
         if entry.held
     }
@@ -191,7 +205,11 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
             g=held.get("g"),
             operations=record.operations,
             shapes={tensor: tuple(entry.shape) for tensor, entry in record.tensors.items()},
-            statistics={t: statistics_of(entry.statistics) for t, entry in record.tensors.items() if entry.statistics is not None},
+            statistics={
+                t: statistics_of(entry.statistics)
+                for t, entry in record.tensors.items()
+                if entry.statistics is not None
+            },
             blocks=blocks,
             blocks_by_size=record.blocks_by_size,
         )
@@ -205,16 +223,20 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
 
 
 def _check_claims(archive: Archive, layer: Layer) -> None:
-    """Refuse sizes that the file states but does not hold, beyond those of one tensor or, of padding, beyond what it holds.
+    """Refuse sizes that the file states but does not hold, beyond those of one tensor or, of padding, beyond what it
+    holds.
 
     Held tensors are as large as their members.  A sample's were once captured whole, under the same limit.
     """
     limit = archive.limits.tensor_bytes // 2
-    sizes = {f"tensor {t.upper()} of shape {shape}": prod(shape) for t, shape in layer.shapes.items() if not layer.holds(t)}
+    sizes = {
+        f"tensor {t.upper()} of shape {shape}": prod(shape) for t, shape in layer.shapes.items() if not layer.holds(t)
+    }
     if layer.kind in CONVOLUTIONS and "a" in layer.shapes and "w" in layer.shapes:
         a, w, padding = layer.shapes["a"], layer.shapes["w"], layer.geometry.padding
         out = output_spatial(layer)
-        # What is padded is the input, or the output of a transposed convolution: that of the convolution which it mirrors.
+        # What is padded is the input, or the output of a transposed convolution: that of the convolution which it
+        # mirrors.
         mirrored = layer.kind in TRANSPOSED_CONVOLUTIONS
         outputs = w[1] * layer.geometry.groups if mirrored else w[0]
         channels, image = (outputs, out) if mirrored else (a[1], a[2:])
@@ -335,7 +357,9 @@ def _write(trace: Trace, file: BinaryIO | _Counter, name: str, compress: bool, p
             member.write(text)
 
 
-def _write_layer(archive: zipfile.ZipFile, file: BinaryIO | _Counter, index: int, layer: Layer, compress: bool) -> LayerRecord:
+def _write_layer(
+    archive: zipfile.ZipFile, file: BinaryIO | _Counter, index: int, layer: Layer, compress: bool
+) -> LayerRecord:
     statistics = dict(layer.statistics)
     for tensor in TENSORS:
         if layer.holds(tensor):

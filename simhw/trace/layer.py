@@ -33,13 +33,18 @@ KINDS = (*CONVOLUTIONS, "linear", "matmul", *RECURRENT)
 
 
 # What a transposed convolution's operations and tensors are of the convolution that it mirrors.
-MIRRORED_OPERATION: dict[Operation, Operation] = {"forward": "input_grad", "input_grad": "forward", "weight_grad": "weight_grad"}
+MIRRORED_OPERATION: dict[Operation, Operation] = {
+    "forward": "input_grad",
+    "input_grad": "forward",
+    "weight_grad": "weight_grad",
+}
 MIRRORED_TENSOR: dict[TensorName, TensorName] = {"a": "g", "w": "w", "g": "a"}
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Stride, padding and dilation per spatial dimension, and groups; all empty (groups 1) for kinds that are not convolutions.
+    """Stride, padding and dilation per spatial dimension, and groups; all empty (groups 1) for kinds that are not
+    convolutions.
 
     A transposed convolution's are those of the convolution that it mirrors; only it has an output padding.
     """
@@ -75,7 +80,9 @@ class InMemory:
 
     def __post_init__(self) -> None:
         if getattr(self.values, "dtype", None) != np.uint16:
-            raise ShapeError(f"values of {getattr(self.values, 'dtype', type(self.values).__name__)}: give bit patterns, as uint16")
+            raise ShapeError(
+                f"values of {getattr(self.values, 'dtype', type(self.values).__name__)}: give bit patterns, as uint16"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,7 +111,8 @@ class TensorStatistics:
     terms_per_image : (images,) int64
         NAF terms of each index of the leading axis.
     compressed_bytes : dict
-        Size under ``"bdc"`` (exponent base-delta, groups of 32 along channels) and ``"zero"`` (a bit mask and the non-zeros).
+        Size under ``"bdc"`` (exponent base-delta, groups of 32 along channels) and ``"zero"`` (a bit mask and the
+        non-zeros).
     """
 
     size: int
@@ -146,10 +154,14 @@ def _integers(value: object, number: int | None, what: str) -> tuple[int, ...]:
         return (int(value),) * number
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    sized = isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and (number is None or len(value) == number)
+    sized = (
+        isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and (number is None or len(value) == number)
+    )
     if sized and all(isinstance(item, (int, np.integer)) for item in value):  # type: ignore[attr-defined]  # a sequence, as just found
         return tuple(int(item) for item in value)  # type: ignore[attr-defined]
-    raise ShapeError(f"{what}={quoted(value)}: give {'integers' if number is None else f'an integer or {number} integers'}")
+    raise ShapeError(
+        f"{what}={quoted(value)}: give {'integers' if number is None else f'an integer or {number} integers'}"
+    )
 
 
 def _mapping(value: object, what: str, names: Collection[str]) -> Mapping[Any, Any]:
@@ -176,7 +188,9 @@ def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geome
         padding=_integers(fields.get("padding", 0), dims, "geometry padding"),
         dilation=_integers(fields.get("dilation", 1), dims, "geometry dilation"),
         groups=_integers(fields.get("groups", 1), 1, "geometry groups")[0],
-        output_padding=_integers(extra or 0, dims, "geometry output_padding") if kind in TRANSPOSED_CONVOLUTIONS else (),
+        output_padding=_integers(extra or 0, dims, "geometry output_padding")
+        if kind in TRANSPOSED_CONVOLUTIONS
+        else (),
     )
     limits = [max(steps) for steps in zip(geometry.stride, geometry.dilation, strict=True)]
     if any(not 0 <= extra < limit for extra, limit in zip(geometry.output_padding, limits, strict=False)):
@@ -197,14 +211,14 @@ class Layer:
     kind : {"conv1d", "conv2d", "conv3d", "conv_transpose1d", ..., "linear", "matmul", "lstm", "gru"}
         ``"conv"`` and ``"conv_transpose"`` take their dimensions from the tensors.
     geometry : Geometry or mapping or None
-        ``stride``, ``padding``, ``dilation`` (integers or one per spatial dimension) and ``groups`` of a convolution; of a
-        transposed one ``output_padding`` as well.
+        ``stride``, ``padding``, ``dilation`` (integers or one per spatial dimension) and ``groups`` of a convolution;
+        of a transposed one ``output_padding`` as well.
     a, w, g : uint16 bit patterns, floating-point arrays, TensorSource or None
-        Shapes as PyTorch has them.  Convolution: (N, C, spatial...), (out, C / groups, kernel...), (N, out, spatial...);
-        transposed: (N, C, spatial...), (C, out / groups, kernel...), (N, out, spatial...).
-        Linear: (samples..., in), (out, in), (samples..., out).  Matmul: (batch..., M, K), (batch..., K, N), (batch..., M, N).
-        LSTM and GRU gate products: (time, batch, in), (out, in), (time, batch, out).
-        Floating-point values are rounded to bfloat16, nearest even.
+        Shapes as PyTorch has them.  Convolution: (N, C, spatial...), (out, C / groups, kernel...), (N, out,
+        spatial...); transposed: (N, C, spatial...), (C, out / groups, kernel...), (N, out, spatial...). Linear:
+        (samples..., in), (out, in), (samples..., out).  Matmul: (batch..., M, K), (batch..., K, N), (batch..., M, N).
+        LSTM and GRU gate products: (time, batch, in), (out, in), (time, batch, out). Floating-point values are rounded
+        to bfloat16, nearest even.
     operations : sequence of str, optional
         The operations that training ran; by default those whose tensors are there.
     shapes : mapping, optional
@@ -270,7 +284,9 @@ class Layer:
             # Those of a tensor that is not held may be of fewer images, that the step was grown from.
             held = prod(self.shapes[tensor]) if tensor in self._sources else None
             if not isinstance(measured, TensorStatistics) or held not in (None, measured.size):
-                raise ShapeError(f"{where}, tensor {tensor.upper()}: what is given are no statistics of its {held or 'own'} values")
+                raise ShapeError(
+                    f"{where}, tensor {tensor.upper()}: what is given are no statistics of its {held or 'own'} values"
+                )
         sampled = _mapping(blocks, f"{where}, blocks", OPERATIONS)
         for cells in sampled.values():
             if not isinstance(cells, Sequence) or not all(isinstance(cell, ProductBlock) for cell in cells):
@@ -279,7 +295,9 @@ class Layer:
         self.blocks_by_size = blocks_by_size
         possible = [o for o in OPERATIONS if all(t in self.shapes for t in OPERANDS[o])]
         if isinstance(operations, str) or not isinstance(operations, Iterable | None):
-            raise ShapeError(f"{where}: its operations are {quoted(operations)}; give a list with some of {', '.join(OPERATIONS)}")
+            raise ShapeError(
+                f"{where}: its operations are {quoted(operations)}; give a list with some of {', '.join(OPERATIONS)}"
+            )
         wanted = possible if operations is None else list(operations)
         for operation in wanted:
             if operation not in OPERATIONS:

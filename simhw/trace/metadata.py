@@ -41,7 +41,9 @@ Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 
 MARK_BYTES = {b"{": 400, b"[": 120, b":": 150, b",": 24, b'"': 28, b".": 24, b"e": 24, b"E": 24}
-"""Memory that a mark of JSON brings with it once parsed and checked, at the most: the object that it begins, and its place in another."""
+"""Memory that a mark of JSON brings with it once parsed and checked, at the most: the object that it begins, and its
+place in another.
+"""
 LONG_NUMBER = re.compile(rb"[0-9]{3}")
 LONG_NUMBER_BYTES = 32
 """Python keeps the integers up to 256 anyway; histograms are mostly zeros."""
@@ -87,7 +89,9 @@ class TensorRecord(_Record):
             if self.statistics.size != prod(self.shape):
                 raise ValueError(f"its statistics count {self.statistics.size} values, its shape {prod(self.shape)}")
             if not self.held and (missing := set(COMPRESSED) - set(self.statistics.compressed_bytes)):
-                raise ValueError(f"its statistics lack the compressed size {min(missing)!r}, and it is not there to be measured")
+                raise ValueError(
+                    f"its statistics lack the compressed size {min(missing)!r}, and it is not there to be measured"
+                )
         return self
 
 
@@ -146,7 +150,9 @@ class LayerRecord(_Record):
         for tensor, entry in self.tensors.items():
             entries = entry.shape[0] if per_image(self.kind, tensor) else 1
             if entry.statistics is not None and len(entry.statistics.zeros_per_image) not in (1, entries):
-                raise ValueError(f"the statistics of {tensor.upper()} have neither one entry nor one per index of the leading axis")
+                raise ValueError(
+                    f"the statistics of {tensor.upper()} have neither one entry nor one per index of the leading axis"
+                )
         return self
 
 
@@ -268,7 +274,9 @@ def layer_record(layer: Layer, statistics: dict[TensorName, TensorStatistics]) -
 
 def trace_record(metadata: Metadata, layers: list[LayerRecord]) -> TraceRecord:
     """What the file says as a whole."""
-    return TraceRecord(format="simhw-trace", format_version=1, simhw_version=__version__, layers=layers, **vars(metadata))
+    return TraceRecord(
+        format="simhw-trace", format_version=1, simhw_version=__version__, layers=layers, **vars(metadata)
+    )
 
 
 def first_problem(error: ValidationError) -> str:
@@ -295,7 +303,8 @@ def bounded(pieces: Iterable[bytes], limit_bytes: int, file_name: str) -> bytes:
         needed += len(LONG_NUMBER.findall(piece)) * LONG_NUMBER_BYTES
         if needed > limit_bytes:
             raise TraceError(
-                f"{file_name}: {MEMBER}: would take over {limit_bytes / 1e6:.0f} MB of memory, more than a trace of this size needs; "
+                f"{file_name}: {MEMBER}: would take over {limit_bytes / 1e6:.0f} MB of memory, more than a trace of "
+                "this size needs; "
                 "set SIMHW_MAX_METADATA_BYTES to allow more"
             )
         kept.append(piece)
@@ -308,7 +317,8 @@ def parse(text: bytes, file_name: str) -> TraceRecord:
     Raises
     ------
     TraceError
-        It is not JSON, not of this format or a readable version, or a field is missing, unknown, of another type or absurd.
+        It is not JSON, not of this format or a readable version, or a field is missing, unknown, of another type or
+        absurd.
     """
     where = f"{file_name}: {MEMBER}"
     try:
@@ -322,7 +332,8 @@ def parse(text: bytes, file_name: str) -> TraceRecord:
         if version.format_version not in READABLE_VERSIONS:
             readable = ", ".join(map(str, READABLE_VERSIONS))
             raise TraceError(
-                f"{where}: format version {version.format_version} is unknown; simhw {__version__} reads version {readable}: "
+                f"{where}: format version {version.format_version} is unknown; simhw {__version__} reads version "
+                f"{readable}: "
                 "upgrade simhw, or capture anew"
             )
         return TraceRecord.model_validate(record)

@@ -12,7 +12,8 @@ RECORD = "recomputed"
 
 
 def recomputed_share(trace: Trace, macs: Mapping[tuple[str, str], int]) -> str:
-    """How many forward products were run again, and their share of the step's multiply-accumulates; empty where none was.
+    """How many forward products were run again, and their share of the step's multiply-accumulates; empty where none
+    was.
 
     Parameters
     ----------

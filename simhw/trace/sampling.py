@@ -1,9 +1,9 @@
 """A trace small enough to bundle: random cells of every operation's products instead of whole tensors.
 
-A cell is 16 consecutive rows of X and 16 of Y over the whole reduction, since a tile shares neighbouring rows; fewer
-at the edges.  A stratum is the cells of one size of a family of products of one layer and operation; its cells are
-drawn with equal probability and without replacement, so that the mean of a stratum's cells times their number
-estimates the stratum's total without bias, whatever is totalled.  Statistics of the whole tensors stay beside the sample.
+A cell is 16 consecutive rows of X and 16 of Y over the whole reduction, since a tile shares neighbouring rows; fewer at
+the edges.  A stratum is the cells of one size of a family of products of one layer and operation; its cells are drawn
+with equal probability and without replacement, so that the mean of a stratum's cells times their number estimates the
+stratum's total without bias, whatever is totalled.  Statistics of the whole tensors stay beside the sample.
 """
 
 import heapq
@@ -28,7 +28,8 @@ LEAST_CELLS = 2
 PILOT_CELLS = 2
 # The pilot's mean is an estimate: aim below the limit, so that cutting the sample afterwards stays rare.
 FILL = 0.97
-# A cell's share of the archive beside its values: two members' headers, names and array headers, one line of metadata (measured: 430).
+# A cell's share of the archive beside its values: two members' headers, names and array headers, one line of metadata
+# (measured: 430).
 CELL_OVERHEAD_BYTES = 440
 # Pieces of a tensor that tell its compressed size, and values in each.
 PIECES, PIECE_VALUES = 4, 1 << 12
@@ -98,7 +99,9 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
         raise TraceError(f"sample seed {seed}: give 0 or more")
     for layer in trace.layers:
         if layer.sampled:
-            raise TraceError(f"{trace.path or 'trace'}: layer {layer.name!r} is already a sample; sample the whole trace instead")
+            raise TraceError(
+                f"{trace.path or 'trace'}: layer {layer.name!r} is already a sample; sample the whole trace instead"
+            )
     layers = [_with_statistics(layer) for layer in track(trace.layers, "measuring tensors", len(trace.layers))]
     whole = Trace(layers, trace.metadata, trace.path)
     # The estimate only tells whether writing the whole trace to see is worth the time.
@@ -111,15 +114,22 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
     extra = {**trace.metadata.extra, "sample": {"seed": seed, "max_bytes": max_bytes, "block_rows": BLOCK_ROWS}}
     metadata = replace(trace.metadata, extra=extra)
     fixed = written_bytes(Trace([_sampled(layer, {}) for layer in layers], metadata), compress=True)
-    strata = [s for i, layer in enumerate(track(layers, "sizing the sample", len(layers))) for s in _strata(layer, i, seed)]
+    strata = [
+        s for i, layer in enumerate(track(layers, "sizing the sample", len(layers))) for s in _strata(layer, i, seed)
+    ]
     budget = FILL * (max_bytes - fixed)
     drawn: list[dict[Operation, dict[Key, list[ProductBlock]]]] = []
     while True:
         counts = dict(zip((s.key for s in strata), allocate(strata, budget), strict=True))
         if not drawn:
-            drawn = [_draw(layer, i, counts, seed) for i, layer in enumerate(track(layers, "drawing the sample", len(layers)))]
+            drawn = [
+                _draw(layer, i, counts, seed)
+                for i, layer in enumerate(track(layers, "drawing the sample", len(layers)))
+            ]
         blocks = [_prefixes(operations, counts) for operations in drawn]
-        sample = Trace([_sampled(layer, cells) for layer, cells in zip(layers, blocks, strict=True)], metadata, trace.path)
+        sample = Trace(
+            [_sampled(layer, cells) for layer, cells in zip(layers, blocks, strict=True)], metadata, trace.path
+        )
         size = written_bytes(sample, compress=True)
         if size <= max_bytes:
             return sample
@@ -149,7 +159,9 @@ def allocate(strata: Sequence[Stratum], budget_bytes: float) -> list[int]:
         counts = [1] * len(strata)
     if cost(counts) > budget_bytes:
         needed, given = (f"{amount / 1e6:.2f} MB" for amount in (cost(counts), max(budget_bytes, 0)))
-        raise TraceError(f"one cell of each of {len(strata)} strata takes about {needed}, the limit leaves {given}; raise the limit")
+        raise TraceError(
+            f"one cell of each of {len(strata)} strata takes about {needed}, the limit leaves {given}; raise the limit"
+        )
     left = budget_bytes - cost(counts)
     queue = [(-gain(index, n), index) for index, n in enumerate(counts) if n < strata[index].cells]
     heapq.heapify(queue)
@@ -195,7 +207,9 @@ def _strata(layer: Layer, layer_index: int, seed: int) -> Iterator[Stratum]:
                 yield Stratum(key, alike.cells, family.k(), share, alike.x_rows * alike.y_rows)
 
 
-def _draw(layer: Layer, layer_index: int, counts: dict[Key, int], seed: int) -> dict[Operation, dict[Key, list[ProductBlock]]]:
+def _draw(
+    layer: Layer, layer_index: int, counts: dict[Key, int], seed: int
+) -> dict[Operation, dict[Key, list[ProductBlock]]]:
     """Cells of every stratum of every operation, in the random order in which they were drawn."""
     drawn: dict[Operation, dict[Key, list[ProductBlock]]] = {}
     for operation_index, operation, families in _lowered(layer):
@@ -208,8 +222,13 @@ def _draw(layer: Layer, layer_index: int, counts: dict[Key, int], seed: int) -> 
     return drawn
 
 
-def _prefixes(drawn: dict[Operation, dict[Key, list[ProductBlock]]], counts: dict[Key, int]) -> dict[Operation, list[ProductBlock]]:
-    return {operation: [cell for key, cells in strata.items() for cell in cells[: counts[key]]] for operation, strata in drawn.items()}
+def _prefixes(
+    drawn: dict[Operation, dict[Key, list[ProductBlock]]], counts: dict[Key, int]
+) -> dict[Operation, list[ProductBlock]]:
+    return {
+        operation: [cell for key, cells in strata.items() for cell in cells[: counts[key]]]
+        for operation, strata in drawn.items()
+    }
 
 
 def _with_statistics(layer: Layer) -> Layer:

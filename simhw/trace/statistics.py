@@ -4,10 +4,10 @@ The statistics are measured at capture on whole tensors, so that a sampled trace
 
 Compressed sizes, in bytes (the last byte of a tensor rounded up):
 
-- ``bdc``, exponent base-delta (spec page fpraker.md, section 4): groups of 32 values along the channel axis.  A group of
-  n values takes 8 bits for the first exponent, 3 bits for a width w, n - 1 deltas of w bits (two's complement,
-  relative to the first exponent, w = 0..6; width code 7 stands for raw 8-bit exponents), and n signs and fractions of
-  8 bits.  The last group of a row of channels is short where 32 does not divide the channels, and is counted as short.
+- ``bdc``, exponent base-delta (spec page fpraker.md, section 4): groups of 32 values along the channel axis.  A group
+  of n values takes 8 bits for the first exponent, 3 bits for a width w, n - 1 deltas of w bits (two's complement,
+  relative to the first exponent, w = 0..6; width code 7 stands for raw 8-bit exponents), and n signs and fractions of 8
+  bits.  The last group of a row of channels is short where 32 does not divide the channels, and is counted as short.
 - ``zero``, as a CompressingDMA does it: one mask bit per value and 16 bits per non-zero value.  Subnormals count as
   zeros, since the machines flush them.
 """
@@ -37,7 +37,8 @@ PIECE_VALUES = 1 << 22
 def channel_axis(kind: str, rank: int) -> int:
     """The axis along which compression groups run: 1 for a convolution's A, W and G, the last one for all other kinds.
 
-    For a convolution's W, axis 1 counts the input channels of a group; a matmul's second operand runs along its columns.
+    For a convolution's W, axis 1 counts the input channels of a group; a matmul's second operand runs along its
+    columns.
     """
     return 1 if kind in CONVOLUTIONS else rank - 1
 
@@ -107,7 +108,9 @@ def _histograms(
 
 @kernel
 def _exponent_bits(values: npt.NDArray[np.uint16]) -> np.int64:
-    """Bits that base-delta takes for the exponents of ``values`` (outer, channels, inner), groups running along channels."""
+    """Bits that base-delta takes for the exponents of ``values`` (outer, channels, inner), groups running along
+    channels.
+    """
     outer, channels, inner = values.shape
     bits = np.int64(0)
     # Positions side by side along the vector; small enough to stay in the first-level cache.
@@ -143,7 +146,8 @@ def _exponent_bits(values: npt.NDArray[np.uint16]) -> np.int64:
                             low[position] = min(low[position], exponent)
                             high[position] = max(high[position], exponent)
                 for position in range(count):
-                    # w bits hold -2**(w-1) .. 2**(w-1) - 1: the larger of the rise and one less than the fall sets the width.
+                    # w bits hold -2**(w-1) .. 2**(w-1) - 1: the larger of the rise and one less than the fall sets the
+                    # width.
                     rise = np.int64(high[position]) - np.int64(base[position])
                     fall = np.int64(base[position]) - np.int64(low[position])
                     reach = max(rise, fall - 1)
@@ -160,7 +164,9 @@ def _exponent_bits(values: npt.NDArray[np.uint16]) -> np.int64:
 
 
 def _pieces(bits: BF16Array, axis: int) -> Iterator[tuple[int, BF16Array]]:
-    """C-contiguous pieces along the leading axis with the index each starts at; the whole where it is contiguous already."""
+    """C-contiguous pieces along the leading axis with the index each starts at; the whole where it is contiguous
+    already.
+    """
     if bits.flags.c_contiguous or axis == 0:
         yield 0, np.ascontiguousarray(bits)
         return
@@ -192,7 +198,10 @@ def tensor_statistics(bits: BF16Array, channel_axis: int, per_image: bool = True
         The array is not uint16, has no axis, or no such channel axis.
     """
     if bits.dtype != np.uint16 or not bits.ndim:
-        raise ShapeError(f"statistics need a uint16 array of bfloat16 bit patterns with at least one axis, not {bits.dtype} {bits.shape}")
+        raise ShapeError(
+            f"statistics need a uint16 array of bfloat16 bit patterns with at least one axis, not {bits.dtype} "
+            f"{bits.shape}"
+        )
     if not -bits.ndim <= channel_axis < bits.ndim:
         raise ShapeError(f"channel axis {channel_axis} does not exist in shape {bits.shape}")
     axis = channel_axis % bits.ndim

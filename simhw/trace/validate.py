@@ -32,7 +32,10 @@ def validate_trace(trace: Trace, check_statistics: bool = True) -> int:
         The first tensor that cannot be read, holds NaN or infinity that the trace does not allow, or differs from its
         recorded statistics; the first operation that cannot be simulated from what the trace holds.
     """
-    return sum(_validate_layer(trace, layer, check_statistics) for layer in track(trace.layers, "validating", len(trace.layers)))
+    return sum(
+        _validate_layer(trace, layer, check_statistics)
+        for layer in track(trace.layers, "validating", len(trace.layers))
+    )
 
 
 def _validate_layer(trace: Trace, layer: Layer, check_statistics: bool) -> int:
@@ -69,5 +72,7 @@ def _difference(recorded: TensorStatistics, measured: TensorStatistics) -> str |
         if not np.array_equal(getattr(recorded, name), getattr(measured, name)):
             return name
     # A trace may record fewer sizes, but none that differ.
-    different = {key for key, size in recorded.compressed_bytes.items() if measured.compressed_bytes.get(key, size) != size}
+    different = {
+        key for key, size in recorded.compressed_bytes.items() if measured.compressed_bytes.get(key, size) != size
+    }
     return f"compressed bytes ({', '.join(sorted(different))})" if different else None

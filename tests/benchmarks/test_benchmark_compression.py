@@ -42,4 +42,7 @@ def test_compression(benchmark, codec, name, kind, direction):
         benchmark.pedantic(CODECS[codec].decode, (encoded,), rounds=10, iterations=1)
     rate = values.nbytes / benchmark.stats.stats.min
     benchmark.extra_info.update(bytes_per_s=rate, compressed_over_raw=encoded.ratio)
-    print(f"\n{codec:5s}{direction}  {name:24s}{kind:12s}{rate / 1e6:8,.0f} MB/s   compressed / raw {encoded.ratio:.3f}", end="")
+    print(
+        f"\n{codec:5s}{direction}  {name:24s}{kind:12s}{rate / 1e6:8,.0f} MB/s   compressed / raw {encoded.ratio:.3f}",
+        end="",
+    )

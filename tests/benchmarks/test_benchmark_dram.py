@@ -23,7 +23,9 @@ def test_containers(benchmark, jobs, container_bytes):
     runs, run, stride = JOBS[jobs]
     dram = Dram(parameters(), container_bytes)
     dram.transfer(0, 1, 1, 0, 1, False, 0.0)  # compiles
-    benchmark.pedantic(dram.transfer, (0, runs, run, stride, runs * run * container_bytes, False, 0.0), rounds=5, iterations=1)
+    benchmark.pedantic(
+        dram.transfer, (0, runs, run, stride, runs * run * container_bytes, False, 0.0), rounds=5, iterations=1
+    )
     rate = CONTAINERS / benchmark.stats.stats.min
     benchmark.extra_info["containers_per_s"] = rate
     print(f"\n{container_bytes:5d} bytes, {jobs:14s} {rate / 1e6:8.1f} M containers/s", end="")

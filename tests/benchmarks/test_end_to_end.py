@@ -1,6 +1,7 @@
 """A whole training step end to end, beside the bare kernel: what lowering, planning, Python and threads cost on top.
 
-Run with ``pytest tests/benchmarks/test_end_to_end.py --benchmark-only`` on an idle machine; ``extra_info`` holds rates and ratios.
+Run with ``pytest tests/benchmarks/test_end_to_end.py --benchmark-only`` on an idle machine; ``extra_info`` holds rates
+and ratios.
 """
 
 import time
@@ -12,7 +13,8 @@ from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
 from simhw.tile.passes import whole_tiles
 
-# The stem of ResNet-50 and convolutions of each of its stages, images a quarter as wide: (channels, outputs, size, kernel, stride).
+# The stem of ResNet-50 and convolutions of each of its stages, images a quarter as wide: (channels, outputs, size,
+# kernel, stride).
 SHAPES = [
     (3, 64, 56, 7, 2),
     (64, 64, 14, 1, 1),
@@ -41,7 +43,9 @@ def step():
             "g": values((2, outputs, out, out), 0.5),
         }
         operations = ["forward", "weight_grad"] if number == 0 else None
-        layers.append(Layer(f"conv{number}", "conv2d", {"stride": stride, "padding": padding}, **tensors, operations=operations))
+        layers.append(
+            Layer(f"conv{number}", "conv2d", {"stride": stride, "padding": padding}, **tensors, operations=operations)
+        )
     return Trace(layers)
 
 
@@ -75,7 +79,10 @@ def test_fpraker_end_to_end_against_its_kernel(benchmark, workers):
         # Slots of partial tiles and sets are simulated as well: the kernel's work is larger than the layers'.
         occupancy=results.total.occupancy,
     )
-    print(f"\n{workers} workers: {macs / seconds / 1e6:.0f} M MAC/s, kernel {1e-6 / kernel:.0f}, share {macs * kernel / seconds:.2f}")
+    print(
+        f"\n{workers} workers: {macs / seconds / 1e6:.0f} M MAC/s, kernel {1e-6 / kernel:.0f}, share "
+        f"{macs * kernel / seconds:.2f}"
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])

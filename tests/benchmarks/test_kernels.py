@@ -1,7 +1,7 @@
 """How fast the kernels and their replays are: MAC/s of one core per switch, values/s for TensorDash's scheduler.
 
-Run with `pytest tests/benchmarks/test_kernels.py --benchmark-only -s`; every benchmark prints its rate and keeps it in `extra_info`.
-Operands are Gaussian with half of X's values zero, as after a ReLU; nothing is asserted about time.
+Run with `pytest tests/benchmarks/test_kernels.py --benchmark-only -s`; every benchmark prints its rate and keeps it in
+`extra_info`. Operands are Gaussian with half of X's values zero, as after a ReLU; nothing is asserted about time.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """What the memory model adds to an exact run of the bundled trace: pairs of runs, with and without it, in turn.
 
-``pytest tests/benchmarks/test_memory_cost.py --benchmark-only -m ""`` on an idle machine; ``extra_info`` holds the ratios.
+``pytest tests/benchmarks/test_memory_cost.py --benchmark-only -m ""`` on an idle machine; ``extra_info`` holds the
+ratios.
 """
 
 import time

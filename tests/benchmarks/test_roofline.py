@@ -21,5 +21,7 @@ def test_training_step_of_a_network(benchmark: BenchmarkFixture, device: str, ne
 @pytest.mark.parametrize("device", ["v100", "ascend910"])
 def test_staircase_of_a_layer(benchmark: BenchmarkFixture, device: str) -> None:
     layer = Conv("c", 512, 512, (14, 14), (3, 3), (1, 1), (1, 1), (1, 1))
-    frame = benchmark.pedantic(rank_latency, (layer, range(128, 257), load_device(device), Run(32, "training", "amp")), rounds=3)
+    frame = benchmark.pedantic(
+        rank_latency, (layer, range(128, 257), load_device(device), Run(32, "training", "amp")), rounds=3
+    )
     assert len(frame) == 129

@@ -69,7 +69,9 @@ def shift_right_rne(value: int, positions: int) -> int:
     return floor + (rest > half or (rest == half and floor & 1))
 
 
-def round_to_format(value: Fraction, significand_bits: int, min_exponent: int, max_exponent: int, subnormals: bool) -> float:
+def round_to_format(
+    value: Fraction, significand_bits: int, min_exponent: int, max_exponent: int, subnormals: bool
+) -> float:
     """RNE of an exact value to a binary format; too large gives +-inf, and without `subnormals` too small gives +0.
 
     The result is a Python float, which holds every value of the formats used here exactly.
@@ -140,7 +142,9 @@ class Accumulator:
         self.integer += self._rounded(0, addends)
 
     def _rounded(self, start: int, addends: list[tuple[int, int]]) -> int:
-        scale = max([self.fraction_bits] + [-weight for _, weight in addends])  # every addend is whole in units of 2^-scale
+        scale = max(
+            [self.fraction_bits] + [-weight for _, weight in addends]
+        )  # every addend is whole in units of 2^-scale
         total = start << (scale - self.fraction_bits)
         for integer, weight in addends:
             total += integer << (weight + scale)

@@ -1,4 +1,5 @@
-"""Blocks of an operation by their definition: every multiply-accumulate one by one, every step of the loop nest in turn.
+"""Blocks of an operation by their definition: every multiply-accumulate one by one, every step of the loop nest in
+turn.
 
 Shares with simhw.memory the loops' names and, in the walk, the sizes of blocks; no formula.
 """
@@ -19,8 +20,8 @@ Element = tuple[int, ...]
 class Mac(NamedTuple):
     """One multiply-accumulate: its place in the loops, and the element of each tensor that it meets.
 
-    `row` is the row of the windowed tensor that it reads, which may lie in the padding or, in an input gradient, between two
-    rows; the windowed tensor's element is None there.
+    `row` is the row of the windowed tensor that it reads, which may lie in the padding or, in an input gradient,
+    between two rows; the windowed tensor's element is None there.
     """
 
     g: int
@@ -63,14 +64,21 @@ def _convolution(layer, operation) -> Iterator[Mac]:
     images, _, *sizes = layer.shapes["a"]
     outputs, group_inputs, *kernel = layer.shapes["w"]
     axes = list(zip(geometry.stride, geometry.padding, geometry.dilation, strict=True))
-    out = [(n + 2 * pad - dil * (k - 1) - 1) // step + 1 for n, k, (step, pad, dil) in zip(sizes, kernel, axes, strict=True)]
+    out = [
+        (n + 2 * pad - dil * (k - 1) - 1) // step + 1
+        for n, k, (step, pad, dil) in zip(sizes, kernel, axes, strict=True)
+    ]
     counted, read = (sizes, out) if operation == "input_grad" else (out, sizes)
     group_outputs = outputs // geometry.groups
     for image, position, tap in product(range(images), product(*map(range, counted)), product(*map(range, kernel))):
         if operation == "input_grad":
-            place = [Fraction(i + pad - k * dil, step) for i, k, (step, pad, dil) in zip(position, tap, axes, strict=True)]
+            place = [
+                Fraction(i + pad - k * dil, step) for i, k, (step, pad, dil) in zip(position, tap, axes, strict=True)
+            ]
         else:
-            place = [Fraction(i * step + k * dil - pad) for i, k, (step, pad, dil) in zip(position, tap, axes, strict=True)]
+            place = [
+                Fraction(i * step + k * dil - pad) for i, k, (step, pad, dil) in zip(position, tap, axes, strict=True)
+            ]
         real = all(i.denominator == 1 and 0 <= i < n for i, n in zip(place, read, strict=True))
         there = tuple(int(i) for i in place)
         for g, c, o in product(range(geometry.groups), range(group_inputs), range(group_outputs)):
@@ -91,7 +99,9 @@ def loop_nest(order: str, blocks: Sequence[int]) -> Iterator[dict[str, int]]:
 
 @dataclass
 class Walk:
-    """What became of one tensor: bytes of whole values in and out, bytes of partial sums in and out, and the buffer it took."""
+    """What became of one tensor: bytes of whole values in and out, bytes of partial sums in and out, and the buffer it
+    took.
+    """
 
     values_in: int = 0
     values_out: int = 0

@@ -1,7 +1,8 @@
 """DRAM in plain Python: every container asks the whole history of its channel when it may go on.
 
-The rules are those of `simhw.memory.dram`; here nothing is remembered but what happened, no rule relies on another, and the
-pauses for refresh are counted one by one.  Times are whole picoseconds; inside, live time (pauses for refresh left out).
+The rules are those of `simhw.memory.dram`; here nothing is remembered but what happened, no rule relies on another, and
+the pauses for refresh are counted one by one.  Times are whole picoseconds; inside, live time (pauses for refresh left
+out).
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ def ps(time_ns: float) -> int:
 
 @dataclass
 class Access:
-    """Data of one container in live time; `act` is the activate that opened its row, `precharge` what came before it."""
+    """Data of one container in live time; `act` is the activate that opened its row, `precharge` what came
+    before it.
+    """
 
     bank: int
     row: int
@@ -59,7 +62,9 @@ class DramOracle:
     def burst(self) -> int:
         return round(1e12 * self.parameters.burst_length / self.parameters.transfers_per_s)
 
-    def transfer(self, first: int, runs: int, run: int, stride: int, payload_bytes: int, write: bool, start_ns: float) -> float:
+    def transfer(
+        self, first: int, runs: int, run: int, stride: int, payload_bytes: int, write: bool, start_ns: float
+    ) -> float:
         p = self.parameters
         containers = [first + r * stride + k for r in range(runs) for k in range(run)]
         payload = payload_bytes / len(containers)
@@ -156,7 +161,8 @@ class DramOracle:
             "turnarounds": turnarounds,
             "refreshes": channels * self.refreshes(0, last - 1),
             "busy_ns": tuple(
-                sum(access.end - access.data for access in self.accesses.get(channel, [])) / 1000 for channel in range(channels)
+                sum(access.end - access.data for access in self.accesses.get(channel, [])) / 1000
+                for channel in range(channels)
             ),
         }
 

@@ -2,16 +2,19 @@
 
 Source: spec page fpraker.md, sections 1-3. Where the page leaves a counter open, this file decides:
 
-- Every set of every PE of the full tile is classified; missing rows and columns are PEs fed zeros, which never hold anyone up
-  (they cost the floor, as everybody does). `useful + shift_range + no_term + exponent + inter_pe == rows * cols * 8 * cycles`.
-- `inter_pe` is a PE waiting with nothing of its own to do: for the column's slowest PE, for other columns through run-ahead, and
-  at the end of the tile pass; under sync: term also for the other PEs of its column in the middle of a set.
-- Under oob: column a slot that fires as a zero is `no_term` (the lane does no useful work) and its term is counted `skipped_oob`;
-  while it waits outside the window it is `shift_range` like any pending term. A lane whose B is zero in a PE is empty there and
-  needs no slots.
+- Every set of every PE of the full tile is classified; missing rows and columns are PEs fed zeros, which never hold
+  anyone up (they cost the floor, as everybody does). `useful + shift_range + no_term + exponent + inter_pe == rows *
+  cols * 8 * cycles`.
+- `inter_pe` is a PE waiting with nothing of its own to do: for the column's slowest PE, for other columns through
+  run-ahead, and at the end of the tile pass; under sync: term also for the other PEs of its column in the middle of a
+  set.
+- Under oob: column a slot that fires as a zero is `no_term` (the lane does no useful work) and its term is counted
+  `skipped_oob`; while it waits outside the window it is `shift_range` like any pending term. A lane whose B is zero in
+  a PE is empty there and needs no slots.
 - Term counters cover the PEs that have both a real row of `a` and of `b`, with all their sets, padding of K included:
   `processed + skipped_zero + skipped_oob == 8 * 8 * sets * real PEs`.
-- Values depend on `sync`, `oob` and the window only under rounding: cycle, where those decide which terms share an adder-tree sum.
+- Values depend on `sync`, `oob` and the window only under rounding: cycle, where those decide which terms share an
+  adder-tree sum.
 """
 
 import math
@@ -26,7 +29,10 @@ from tests.oracles.accumulator import Accumulator, Number, decode_rows
 
 LANES = 8
 BIT_SLOTS = 8
-TERMS = {encoder: [significand_terms(fraction, encoder) for fraction in range(128)] for encoder in ("naf", "booth4", "binary")}
+TERMS = {
+    encoder: [significand_terms(fraction, encoder) for fraction in range(128)]
+    for encoder in ("naf", "booth4", "binary")
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,9 @@ LONE_PE = Config(exponent_sharing=1, rows=1, cols=1)
 
 @dataclass
 class Lane:
-    """One lane of one PE in one set: K and value of each term; the first `in_bounds` have K <= T, the first `slots` need a slot."""
+    """One lane of one PE in one set: K and value of each term; the first `in_bounds` have K <= T, the first `slots`
+    need a slot.
+    """
 
     shifts: list[int]
     addends: list[tuple[int, int]]
@@ -104,7 +112,9 @@ class FPRakerPass:
     column_times: list[list[int]]
 
 
-def make_lanes(a_set: list[Number | None], b_set: list[Number | None], accumulator: Accumulator, config: Config) -> list[Lane]:
+def make_lanes(
+    a_set: list[Number | None], b_set: list[Number | None], accumulator: Accumulator, config: Config
+) -> list[Lane]:
     """Start a set in one PE: latch emax, align the accumulator, and give every lane's terms their shifts K = d - p."""
     pairs = list(zip(a_set, b_set, strict=True))
     exponents = [x.exponent + y.exponent for x, y in pairs if x is not None and y is not None]
@@ -142,7 +152,9 @@ def run_alone(lanes: list[Lane], window: int) -> SetRun:
     run = SetRun()
     position = [0] * len(lanes)
     while True:
-        pending = {index: lane.shifts[position[index]] for index, lane in enumerate(lanes) if position[index] < lane.slots}
+        pending = {
+            index: lane.shifts[position[index]] for index, lane in enumerate(lanes) if position[index] < lane.slots
+        }
         if not pending:
             return run
         base = min(pending.values())
@@ -163,7 +175,9 @@ def run_alone(lanes: list[Lane], window: int) -> SetRun:
 
 
 def run_together(column: list[list[Lane]], window: int) -> list[SetRun]:
-    """sync: term. The PEs of a column share each lane's pointer; it moves at the end of the cycle in which the last PE has fired."""
+    """sync: term. The PEs of a column share each lane's pointer; it moves at the end of the cycle in which the last PE
+    has fired.
+    """
     runs = [SetRun() for _ in column]
     pointer = [0] * LANES
     done = [[0] * LANES for _ in column]  # terms that each PE has fired in each lane: the pointer's term or one more
@@ -197,14 +211,19 @@ def run_together(column: list[list[Lane]], window: int) -> list[SetRun]:
             run.fired.append(fired)
         for index in range(LANES):
             # Slots are a prefix of a lane's terms, so the pointer never has to jump over a term that nobody needs.
-            if all(lanes[index].slots <= pointer[index] or done[pe][index] > pointer[index] for pe, lanes in enumerate(column)):
+            if all(
+                lanes[index].slots <= pointer[index] or done[pe][index] > pointer[index]
+                for pe, lanes in enumerate(column)
+            ):
                 pointer[index] += 1
     return runs
 
 
 def accumulate(lanes: list[Lane], run: SetRun, accumulator: Accumulator, config: Config) -> None:
     """Add the terms that fired with a value, and end the set."""
-    cycles = [[lanes[index].addends[term] for index, term in fired if term < lanes[index].in_bounds] for fired in run.fired]
+    cycles = [
+        [lanes[index].addends[term] for index, term in fired if term < lanes[index].in_bounds] for fired in run.fired
+    ]
     if config.rounding == "set":
         accumulator.add([addend for addends in cycles for addend in addends])
     else:
@@ -214,8 +233,12 @@ def accumulate(lanes: list[Lane], run: SetRun, accumulator: Accumulator, config:
     accumulator.end_set(LANES)
 
 
-def pe_set(a_set: list[Number | None], b_set: list[Number | None], accumulator: Accumulator, config: Config = LONE_PE) -> SetRun:
-    """One set in one PE on its own (sync: set, oob: pe), accumulator updated. `cycles` of the result is before the floor."""
+def pe_set(
+    a_set: list[Number | None], b_set: list[Number | None], accumulator: Accumulator, config: Config = LONE_PE
+) -> SetRun:
+    """One set in one PE on its own (sync: set, oob: pe), accumulator updated. `cycles` of the result is before the
+    floor.
+    """
     lanes = make_lanes(a_set, b_set, accumulator, config)
     run = run_alone(lanes, config.shift_window)
     accumulate(lanes, run, accumulator, config)
@@ -236,7 +259,9 @@ def tile_time(column_times: list[list[int]], run_ahead: int) -> int:
 
 
 def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRakerPass:
-    """`a` (at most cols, K) serial and `b` (at most rows, K) parallel bit patterns; K is padded with zeros to whole sets of 8."""
+    """`a` (at most cols, K) serial and `b` (at most rows, K) parallel bit patterns; K is padded with zeros to whole
+    sets of 8.
+    """
     config = config or Config()
     a_rows, b_rows = decode_rows(a, LANES), decode_rows(b, LANES)
     real_cols, real_rows = len(a_rows), len(b_rows)
@@ -254,7 +279,10 @@ def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRak
         registers = [Accumulator(config.accumulator_fraction_bits, config.chunk) for _ in b_rows]
         times = []
         for s, a_set in enumerate(a_sets):
-            column = [make_lanes(a_set, b_sets[s], register, config) for b_sets, register in zip(b_rows, registers, strict=True)]
+            column = [
+                make_lanes(a_set, b_sets[s], register, config)
+                for b_sets, register in zip(b_rows, registers, strict=True)
+            ]
             if config.oob == "column":
                 share_slots(column)
             if config.sync == "term":
@@ -297,10 +325,12 @@ def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRak
 
 
 def closed_form(shifts: list[list[int]], window: int) -> tuple[int, int]:
-    """(cycles, pending lane-cycles) of a PE's set from the in-bounds shifts of each lane, without stepping through cycles.
+    """(cycles, pending lane-cycles) of a PE's set from the in-bounds shifts of each lane, without stepping through
+    cycles.
 
-    c(l, p) = 1 + max(c(previous term of lane l), max over terms of any lane with shift <= p - W - 1 of c). A term can fire once
-    its predecessor has and nothing is pending more than W positions before it; in order of shift everything needed is known.
+    c(l, p) = 1 + max(c(previous term of lane l), max over terms of any lane with shift <= p - W - 1 of c). A term can
+    fire once its predecessor has and nothing is pending more than W positions before it; in order of shift everything
+    needed is known.
     """
     order = sorted((shift, lane, index) for lane, terms in enumerate(shifts) for index, shift in enumerate(terms))
     cycle: dict[tuple[int, int], int] = {}

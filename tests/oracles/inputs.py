@@ -21,7 +21,11 @@ LONGEST_NAF_FRACTION = 0b1010101  # 1.1010101 = 2 - 1/2 + 1/8 + 1/32 + 1/128: 5 
 
 def pack(sign: IntArray | int, field: IntArray | int, fraction: IntArray | int, shape: tuple[int, int]) -> BF16Array:
     """Bit patterns from sign (0 or 1), exponent field (0..254) and fraction (0..127), broadcast to `shape`."""
-    bits = np.asarray(sign, dtype=np.int64) << 15 | np.asarray(field, dtype=np.int64) << 7 | np.asarray(fraction, dtype=np.int64)
+    bits = (
+        np.asarray(sign, dtype=np.int64) << 15
+        | np.asarray(field, dtype=np.int64) << 7
+        | np.asarray(fraction, dtype=np.int64)
+    )
     return np.broadcast_to(bits, shape).astype(np.uint16)
 
 
@@ -71,7 +75,9 @@ def all_zero(_: np.random.Generator, rows: int, k: int) -> BF16Array:
 def largest_exponents(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
     """One sign per row, so that products of two such rows overflow the read-out."""
     shape = (rows, k)
-    return pack(rng.integers(0, 2, (rows, 1)), rng.integers(250, LARGEST_FIELD + 1, shape), _fractions(rng, shape), shape)
+    return pack(
+        rng.integers(0, 2, (rows, 1)), rng.integers(250, LARGEST_FIELD + 1, shape), _fractions(rng, shape), shape
+    )
 
 
 def smallest_exponents(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
@@ -115,11 +121,18 @@ def worst_naf(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
 def repeated(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
     """One value all along a row: the accumulator grows past its addends until they are out of bounds."""
     shape = (rows, k)
-    return pack(rng.integers(0, 2, (rows, 1)), rng.integers(BIAS - 20, BIAS + 21, (rows, 1)), rng.integers(0, 128, (rows, 1)), shape)
+    return pack(
+        rng.integers(0, 2, (rows, 1)),
+        rng.integers(BIAS - 20, BIAS + 21, (rows, 1)),
+        rng.integers(0, 128, (rows, 1)),
+        shape,
+    )
 
 
 def tiny_after_huge(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
-    """Exponents that fall by 0 to 6 from one set to the next: every distance from the accumulator, and long out-of-bounds tails."""
+    """Exponents that fall by 0 to 6 from one set to the next: every distance from the accumulator, and long
+    out-of-bounds tails.
+    """
     shape = (rows, k)
     fall = np.cumsum(rng.integers(0, 7, (rows, -(-k // SET))), axis=1)
     field = np.clip(200 - np.repeat(fall, SET, axis=1)[:, :k], 1, LARGEST_FIELD)
@@ -127,12 +140,16 @@ def tiny_after_huge(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
 
 
 def huge_after_tiny(rng: np.random.Generator, rows: int, k: int) -> BF16Array:
-    """Exponents that rise by 0 to 6 from one set to the next: the accumulator is shifted right, or out, at every start."""
+    """Exponents that rise by 0 to 6 from one set to the next: the accumulator is shifted right, or out, at
+    every start.
+    """
     return np.ascontiguousarray(tiny_after_huge(rng, rows, k)[:, ::-1])
 
 
 def threshold_spread(rng: np.random.Generator, rows: int, k: int, threshold: int) -> BF16Array:
-    """In every set one lane on top and the others `threshold` - 8 to + 9 positions below it, against a flat other operand."""
+    """In every set one lane on top and the others `threshold` - 8 to + 9 positions below it, against a flat other
+    operand.
+    """
     shape = (rows, k)
     below = rng.integers(max(0, threshold - 8), threshold + 10, shape)
     top = rng.integers(0, SET, (rows, -(-k // SET)))
@@ -209,7 +226,9 @@ def adversarial(rng: np.random.Generator, rows: int, k: int) -> list[tuple[str, 
     return [(name, make(rng, rows, k)) for name, make in GENERATORS.items()] + [("mixed", mixed(rng, rows, k))]
 
 
-def adversarial_pairs(rng: np.random.Generator, a_rows: int, b_rows: int, k: int) -> list[tuple[str, BF16Array, BF16Array]]:
+def adversarial_pairs(
+    rng: np.random.Generator, a_rows: int, b_rows: int, k: int
+) -> list[tuple[str, BF16Array, BF16Array]]:
     """(name, a, b): every generator against Gaussian values, either way round, and against itself.
 
     The last few meet repeated values, because a flat operand keeps the offsets and the cancellations of the other.
@@ -222,4 +241,6 @@ def adversarial_pairs(rng: np.random.Generator, a_rows: int, b_rows: int, k: int
     for (name, a), (_, b) in zip(adversarial(rng, a_rows, k), adversarial(rng, b_rows, k), strict=True):
         pairs.append((f"{name}_by_itself", a, b))
     against_flat = ("threshold_6", "threshold_12", "cancelling", "powers_of_two", "read_out_edge")
-    return pairs + [(f"{name}_by_repeated", GENERATORS[name](rng, a_rows, k), repeated(rng, b_rows, k)) for name in against_flat]
+    return pairs + [
+        (f"{name}_by_repeated", GENERATORS[name](rng, a_rows, k), repeated(rng, b_rows, k)) for name in against_flat
+    ]

@@ -1,4 +1,6 @@
-"""The three operations of a convolution by their definition, one scalar product at a time; shares nothing with simhw.lowering."""
+"""The three operations of a convolution by their definition, one scalar product at a time; shares nothing with
+simhw.lowering.
+"""
 
 from itertools import product
 
@@ -10,7 +12,10 @@ def contributions(a_shape, w_shape, geometry):
     images, _, *sizes = a_shape
     outputs, group_channels, *kernel = w_shape
     stride, padding, dilation, groups = geometry
-    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)]
+    out = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(sizes, padding, dilation, kernel, stride, strict=True)
+    ]
     for image, o, position in product(range(images), range(outputs), product(*map(range, out))):
         group = o // (outputs // groups)
         for c, tap in product(range(group_channels), product(*map(range, kernel))):
@@ -20,7 +25,9 @@ def contributions(a_shape, w_shape, geometry):
 
 
 def count(a_shape, w_shape, geometry):
-    """Products of two values in each of the three operations: they are the same triples, each read with another index as its output."""
+    """Products of two values in each of the three operations: they are the same triples, each read with another index
+    as its output.
+    """
     return sum(1 for _ in contributions(a_shape, w_shape, geometry))
 
 

@@ -1,4 +1,6 @@
-"""What passes between buffers, scratchpads and tiles, one slice, tile pass and set after another; and bank numbers one by one."""
+"""What passes between buffers, scratchpads and tiles, one slice, tile pass and set after another; and bank numbers one
+by one.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,7 +9,9 @@ from itertools import product
 
 @dataclass
 class Accesses:
-    """Accesses of a set's lanes of one row each; `sums` counts partial sums that go into the scratchpads, and as many come out."""
+    """Accesses of a set's lanes of one row each; `sums` counts partial sums that go into the scratchpads, and as many
+    come out.
+    """
 
     fetched_x: int = 0
     fetched_y: int = 0
@@ -19,8 +23,8 @@ class Accesses:
 def tile_passes(clusters, x_tiles, y_tiles, sets, rows_x, rows_y, grid, reuse, slice_sets) -> Accesses:
     """All passes of so many clusters of `x_tiles` by `y_tiles` tiles, each of whole sets.
 
-    `grid` is the grid of tiles: its rows take X together, its columns Y.  `reuse` is how many tiles of X, and of Y, a tile
-    holds slices of together; a slice has `slice_sets` sets.
+    `grid` is the grid of tiles: its rows take X together, its columns Y.  `reuse` is how many tiles of X, and of Y, a
+    tile holds slices of together; a slice has `slice_sets` sets.
     """
     total = Accesses()
     (grid_x, grid_y), (reuse_x, reuse_y) = grid, reuse

@@ -2,9 +2,10 @@
 
 Source: spec page tensordash.md, sections 1-2. Where the page leaves something open, this file decides:
 
-- Only real rows are scheduled and counted: an empty row of a partial tile has always drained the whole window, so it never limits
-  AS, and it is neither idle nor out of step with its neighbours.
-- A window may reach past the end of the reduction; those steps are empty, so in the last cycles a_r and AS may exceed what is left.
+- Only real rows are scheduled and counted: an empty row of a partial tile has always drained the whole window, so it
+  never limits AS, and it is neither idle nor out of step with its neighbours.
+- A window may reach past the end of the reduction; those steps are empty, so in the last cycles a_r and AS may exceed
+  what is left.
 - An output is the exact sum of its products, rounded once to bfloat16 (read-out as in FPRaker's page: too small is +0).
 """
 
@@ -33,8 +34,8 @@ OPTIONS: dict[str, tuple[tuple[int, int], ...]] = {  # (step, lane offset), high
 class Schedule:
     """`chosen[cycle][row][lane]` is the (step, lane) of the reduction that was multiplied there, None for an idle lane.
 
-    `advanced[cycle]` is AS. `useful + idle == rows * 16 * cycles` over the scheduled rows, one column. `row_sync_steps` is the sum
-    over cycles and rows of a_r - AS; `skipped_steps` is T - cycles, the same for every row.
+    `advanced[cycle]` is AS. `useful + idle == rows * 16 * cycles` over the scheduled rows, one column. `row_sync_steps`
+    is the sum over cycles and rows of a_r - AS; `skipped_steps` is T - cycles, the same for every row.
     """
 
     cycles: int
@@ -56,8 +57,9 @@ class TensorDashPass:
 
 
 def schedule_window(window: list[set[int]], order: Order) -> list[int | None]:
-    """One row, one cycle: the option index that each lane takes, or None. `window[step]` is the set of effectual lanes; it is
-    left with what was not taken."""
+    """One row, one cycle: the option index that each lane takes, or None. `window[step]` is the set of effectual lanes;
+    it is left with what was not taken.
+    """
     depth = len(window)
     options = [option for option in OPTIONS[order] if option[0] < depth]
     choice: list[int | None] = [None] * LANES
@@ -110,7 +112,9 @@ def tile_schedule(masks: Sequence[Sequence[int]], depth: Literal[1, 2, 3] = 3, o
         advanced.append(advance)
         chosen.append(cycle)
     cycles = len(advanced)
-    return Schedule(cycles, useful, len(remaining) * LANES * cycles - useful, row_sync, steps - cycles, advanced, chosen)
+    return Schedule(
+        cycles, useful, len(remaining) * LANES * cycles - useful, row_sync, steps - cycles, advanced, chosen
+    )
 
 
 def replay(schedule: Schedule, row: int) -> list[tuple[int, int]]:
@@ -121,7 +125,8 @@ def replay(schedule: Schedule, row: int) -> list[tuple[int, int]]:
 def operand_masks(values: BF16Array) -> list[list[int]]:
     """(rows, K) bit patterns as [row][step] 16-bit masks of the non-zeros; value k is lane k % 16 of step k // 16."""
     return [
-        [sum(1 << lane for lane, number in enumerate(step) if number is not None) for step in steps] for steps in decode_rows(values, LANES)
+        [sum(1 << lane for lane, number in enumerate(step) if number is not None) for step in steps]
+        for steps in decode_rows(values, LANES)
     ]
 
 
@@ -135,8 +140,8 @@ def tile_pass(
 ) -> TensorDashPass:
     """`a` (rows, K) is scheduled, `b` (cols, K) is the other operand; K is padded with zeros to whole steps of 16.
 
-    With sides: two every PE has its own scheduler and all PEs of the tile advance together: the schedule's rows are the PEs, row
-    r of `a` with row c of `b` at index r * cols + c.
+    With sides: two every PE has its own scheduler and all PEs of the tile advance together: the schedule's rows are the
+    PEs, row r of `a` with row c of `b` at index r * cols + c.
     """
     a_numbers, b_numbers = decode_rows(a, LANES), decode_rows(b, LANES)
     a_masks, b_masks = operand_masks(a), operand_masks(b)

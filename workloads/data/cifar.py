@@ -1,4 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from the user's own copy, in the binary version: the Python version is pickled, which is never read."""
+"""CIFAR-10 and CIFAR-100 from the user's own copy, in the binary version: the Python version is pickled, which is never
+read.
+"""
 
 from pathlib import Path
 
@@ -45,7 +47,9 @@ def _cifar(name: str, folder: Path | None, train: list[str], test: list[str], la
     (pixels, labels), (held_out, held_out_labels) = (
         _joined([_records(folder / file, label_bytes, classes) for file in files]) for files in (train, test)
     )
-    return Images(name, torch.from_numpy(pixels), labels, torch.from_numpy(held_out), held_out_labels, *pixel_statistics(pixels))
+    return Images(
+        name, torch.from_numpy(pixels), labels, torch.from_numpy(held_out), held_out_labels, *pixel_statistics(pixels)
+    )
 
 
 def _joined(parts: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]) -> tuple[npt.NDArray[np.uint8], Tensor]:
@@ -56,10 +60,14 @@ def _joined(parts: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]) ->
 def _records(path: Path, label_bytes: int, classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Pixels (N, 3, 32, 32) and labels (N,); the last label byte counts."""
     record = label_bytes + _PIXELS
-    content = read_bytes(path, _MAX_FILE_BYTES, WorkloadError, "--data FOLDER with the .bin files of the set's binary version")
+    content = read_bytes(
+        path, _MAX_FILE_BYTES, WorkloadError, "--data FOLDER with the .bin files of the set's binary version"
+    )
     size = len(content)
     if size == 0 or size % record:
-        raise WorkloadError(f"{path}: {size} bytes are no whole number of records of {record}; give the binary version of the set")
+        raise WorkloadError(
+            f"{path}: {size} bytes are no whole number of records of {record}; give the binary version of the set"
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, record)
     labels = records[:, label_bytes - 1].astype(np.int64)
     if labels.max() >= classes:

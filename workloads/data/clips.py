@@ -1,4 +1,6 @@
-"""Clips: real handwritten digits that move over a small screen; what is asked is the way that they move, which no single frame tells."""
+"""Clips: real handwritten digits that move over a small screen; what is asked is the way that they move, which no
+single frame tells.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,8 @@ def moving_digits(frames: int = 8, size: int = 24, source: str = "mnist5k", fold
     """Which of eight ways a digit moves.
 
     A digit starts anywhere, moves by one or two pixels a frame, and comes in again on the other side, so that neither a
-    frame nor a place tells anything.  One clip per image of the source; places, ways and speeds are drawn with a fixed seed.
+    frame nor a place tells anything.  One clip per image of the source; places, ways and speeds are drawn with a fixed
+    seed.
 
     Parameters
     ----------
@@ -42,7 +45,8 @@ def moving_digits(frames: int = 8, size: int = 24, source: str = "mnist5k", fold
     """
     if source not in DATA_SETS or frames < 2 or size < 8:
         raise WorkloadError(
-            f"clips of {frames} frames of {size} pixels from {source!r}: need 2 frames, 8 pixels and one of {', '.join(DATA_SETS)}"
+            f"clips of {frames} frames of {size} pixels from {source!r}: need 2 frames, 8 pixels and one of "
+            f"{', '.join(DATA_SETS)}"
         )
     images = DATA_SETS[source](folder)
     random = torch.Generator().manual_seed(0)
@@ -56,7 +60,9 @@ def moving_digits(frames: int = 8, size: int = 24, source: str = "mnist5k", fold
     def prepare(columns: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         pixels, place, way, speed = columns
         inner = size * 7 // 8
-        small = torch.nn.functional.interpolate(pixels.float() / 255, size=(inner, inner), mode="bilinear", align_corners=False)
+        small = torch.nn.functional.interpolate(
+            pixels.float() / 255, size=(inner, inner), mode="bilinear", align_corners=False
+        )
         screen = torch.nn.functional.pad(small, (0, size - inner, 0, size - inner))
         step = torch.tensor(WAYS)[way] * speed[:, None]
         # (B, frames, 2): where the screen's corner lies in each frame.

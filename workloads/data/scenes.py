@@ -1,7 +1,9 @@
-"""Scenes to detect objects in: real small images, stretched, on parts of real photographs.  They are composed, and say so.
+"""Scenes to detect objects in: real small images, stretched, on parts of real photographs.  They are composed, and say
+so.
 
-Objects are images of a labelled set (handwritten digits, garments), in a colour, higher than wide as people on a building site are;
-backgrounds are parts of the two photographs that scikit-learn carries (``china.jpg``, ``flower.jpg``; CC BY 2.0).
+Objects are images of a labelled set (handwritten digits, garments), in a colour, higher than wide as people on a
+building site are; backgrounds are parts of the two photographs that scikit-learn carries (``china.jpg``,
+``flower.jpg``; CC BY 2.0).
 """
 
 from dataclasses import dataclass
@@ -28,7 +30,9 @@ _INK = 40
 
 @dataclass(frozen=True)
 class Scenes:
-    """Composed scenes: pixels (N, 3, size, size) uint8 and objects (N, `MOST_OBJECTS`, 5), boxes in shares and classes."""
+    """Composed scenes: pixels (N, 3, size, size) uint8 and objects (N, `MOST_OBJECTS`, 5), boxes in shares
+    and classes.
+    """
 
     name: str
     train_pixels: Tensor
@@ -75,11 +79,19 @@ def scenes(size: int, train: int, test: int, source: str = "mnist5k", folder: Pa
         There is no such source, or the size is too small.
     """
     if source not in DATA_SETS or size < 32:
-        raise WorkloadError(f"scenes of {size} pixels with objects of {source!r}: need 32 pixels and one of {', '.join(DATA_SETS)}")
+        raise WorkloadError(
+            f"scenes of {size} pixels with objects of {source!r}: need 32 pixels and one of {', '.join(DATA_SETS)}"
+        )
     images, photos = DATA_SETS[source](folder), _photos()
     parts = [_composed(images, photos, size, count, held_out) for count, held_out in ((train, False), (test, True))]
     (train_pixels, train_objects), (test_pixels, test_objects) = parts
-    return Scenes(f"scenes of {images.name} on photographs, 3x{size}x{size}", train_pixels, train_objects, test_pixels, test_objects)
+    return Scenes(
+        f"scenes of {images.name} on photographs, 3x{size}x{size}",
+        train_pixels,
+        train_objects,
+        test_pixels,
+        test_objects,
+    )
 
 
 def _photos() -> list[Tensor]:
@@ -88,7 +100,9 @@ def _photos() -> list[Tensor]:
 
 def _composed(images: Images, photos: list[Tensor], size: int, count: int, held_out: bool) -> tuple[Tensor, Tensor]:
     random = np.random.default_rng(1 if held_out else 0)
-    pixels, labels = (images.test_pixels, images.test_labels) if held_out else (images.train_pixels, images.train_labels)
+    pixels, labels = (
+        (images.test_pixels, images.test_labels) if held_out else (images.train_pixels, images.train_labels)
+    )
     scenes = torch.empty(count, 3, size, size, dtype=torch.uint8)
     objects = torch.full((count, MOST_OBJECTS, 5), float(EMPTY))
     for index in range(count):

@@ -1,4 +1,6 @@
-"""Text that is on every machine: Python's own language reference, character by character, and sentences from packages' documentation."""
+"""Text that is on every machine: Python's own language reference, character by character, and sentences from packages'
+documentation.
+"""
 
 import ast
 import math
@@ -27,7 +29,8 @@ _HELD_OUT = 10
 
 
 def characters(window: int = 64) -> Task:
-    """A language model of characters on Python's language reference (`pydoc_data.topics`, about 465,000 characters in Python 3.11).
+    """A language model of characters on Python's language reference (`pydoc_data.topics`, about 465,000 characters in
+    Python 3.11).
 
     The last tenth of the text is held out.  The text, and so every result, is that of the Python version.
 
@@ -44,7 +47,9 @@ def characters(window: int = 64) -> Task:
     text = _reference()
     # One vocabulary of the whole text: a character that only the end has must have a number, too.
     numbers = {character: number for number, character in enumerate(sorted(set(text)))}
-    return language_model("Python's language reference", [numbers[character] for character in text], window, "bits per character")
+    return language_model(
+        "Python's language reference", [numbers[character] for character in text], window, "bits per character"
+    )
 
 
 def language_model(name: str, numbers: list[int], window: int, metric: str, test: list[int] | None = None) -> Task:
@@ -106,8 +111,8 @@ def _reference() -> str:
 def sentences(tokens: int = 32, words: int = 4000) -> Task:
     """Which package a sentence of documentation is from; six classes.
 
-    Sentences are those of the docstrings of the installed packages (`PACKAGES`; their names are masked), the same for the same versions.
-    Every tenth is held out.
+    Sentences are those of the docstrings of the installed packages (`PACKAGES`; their names are masked), the same for
+    the same versions. Every tenth is held out.
 
     Parameters
     ----------
@@ -142,7 +147,9 @@ Sample = tuple[tuple[str, ...], int]
 """Words of a text and its class."""
 
 
-def text_classification(name: str, train: list[Sample], test: list[Sample], vocabulary: dict[str, int], tokens: int) -> Task:
+def text_classification(
+    name: str, train: list[Sample], test: list[Sample], vocabulary: dict[str, int], tokens: int
+) -> Task:
     """Classification of texts; inputs (B, tokens) int64 as `sentences` gives them, targets (B,) int64."""
 
     def columns(samples: list[Sample]) -> tuple[Tensor, Tensor]:
@@ -179,7 +186,9 @@ def _sentences(package: str) -> tuple[tuple[str, ...], ...]:
 def _docstrings(package: str) -> Iterator[str]:
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise WorkloadError(f"documentation sentences need {package}, which is not installed: pip install 'simhw[workloads]'")
+        raise WorkloadError(
+            f"documentation sentences need {package}, which is not installed: pip install 'simhw[workloads]'"
+        )
     root = Path(spec.submodule_search_locations[0])
     for path in sorted(root.rglob("*.py")):
         if "tests" in path.parts:

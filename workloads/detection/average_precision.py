@@ -15,9 +15,9 @@ FOUND = 0.5
 def mean_average_precision(seen: Sequence[Detections], targets: Tensor) -> float:
     """Average precision at an overlap of 0.5, mean over the classes that have objects.
 
-    A class's detections of all images are taken from the most to the least confident; each finds the object of its image that it
-    overlaps most, unless another has found it.  Average precision is the area under precision over recall, each
-    precision raised to the highest at any greater recall (the rule of PASCAL VOC from 2010 on).
+    A class's detections of all images are taken from the most to the least confident; each finds the object of its
+    image that it overlaps most, unless another has found it.  Average precision is the area under precision over
+    recall, each precision raised to the highest at any greater recall (the rule of PASCAL VOC from 2010 on).
 
     Parameters
     ----------
@@ -36,7 +36,10 @@ def average_precision(seen: Sequence[Detections], targets: Tensor, number: int) 
     objects = [target[target[:, 4] == number, :4] for target in targets]
     for image, found in enumerate(seen):
         mine = found.classes == number
-        claims += [(float(confidence), image, box) for confidence, box in zip(found.confidences[mine], found.boxes[mine], strict=True)]
+        claims += [
+            (float(confidence), image, box)
+            for confidence, box in zip(found.confidences[mine], found.boxes[mine], strict=True)
+        ]
     total = sum(len(boxes) for boxes in objects)
     taken: set[tuple[int, int]] = set()
     right, points = 0, []

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
-"""Units of a network's outputs: of a default box's sides, and of the logarithm of a ratio (the published implementation's)."""
+"""Units of a network's outputs: of a default box's sides, and of the logarithm of a ratio (the published
+implementation's).
+"""
 MATCHING = 0.5
 """Overlap from which a default box stands for an object."""
 
@@ -41,8 +43,8 @@ def decode(offsets: Tensor, defaults: Tensor) -> Tensor:
 def match(defaults: Tensor, boxes: Tensor) -> Tensor:
     """The object (M, 4) of each default box (N, 4): (N,) int64, -1 for none.
 
-    Every object has a default box of its own: the pair of all that overlaps most, then the one of all the others, and so on.
-    Any other box takes the object that it overlaps most, if by at least `MATCHING`.
+    Every object has a default box of its own: the pair of all that overlaps most, then the one of all the others, and
+    so on. Any other box takes the object that it overlaps most, if by at least `MATCHING`.
     """
     if not len(boxes):
         return torch.full((len(defaults),), -1)

@@ -1,7 +1,9 @@
-"""Default boxes: in every cell of every feature map one box of each aspect ratio, by rule or as the training set has them.
+"""Default boxes: in every cell of every feature map one box of each aspect ratio, by rule or as the training set has
+them.
 
-The published detector takes the ratios 1, 2 and 1/2.  Objects of other shapes then match few boxes; ratios that are clustered from
-the training set's boxes fit them.  Source: Liu et al. (ECCV 2016), section 2.2; arXiv 1808.05730 and 1808.05727; techniques.md, 5.7.
+The published detector takes the ratios 1, 2 and 1/2.  Objects of other shapes then match few boxes; ratios that are
+clustered from the training set's boxes fit them.  Source: Liu et al. (ECCV 2016), section 2.2; arXiv 1808.05730 and
+1808.05727; techniques.md, 5.7.
 """
 
 from collections.abc import Sequence
@@ -39,7 +41,8 @@ def default_boxes(cells: Sequence[int], scales: Sequence[float], ratios: Sequenc
 def adaptive_ratios(boxes: Tensor, count: int) -> tuple[float, ...]:
     """As many aspect ratios as the training set's boxes (N, 4) fall into, from wide to tall.
 
-    Clusters are those of k-means on the logarithm of the ratio, on which twice as wide and twice as tall are equally far.
+    Clusters are those of k-means on the logarithm of the ratio, on which twice as wide and twice as tall are equally
+    far.
     """
     sizes = (boxes[:, 2:] - boxes[:, :2]).numpy().astype(np.float64)
     logarithms = np.log(sizes[:, :1] / sizes[:, 1:])
@@ -48,6 +51,8 @@ def adaptive_ratios(boxes: Tensor, count: int) -> tuple[float, ...]:
 
 
 def adaptive_scales(boxes: Tensor, count: int) -> tuple[float, ...]:
-    """As many scales as the training set's boxes (N, 4) fall into, the smallest first: quantiles of the root of the area."""
+    """As many scales as the training set's boxes (N, 4) fall into, the smallest first: quantiles of the root of the
+    area.
+    """
     roots = torch.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1)).numpy()
     return tuple(float(value) for value in np.quantile(roots, (np.arange(count) + 0.5) / count))

@@ -1,8 +1,8 @@
 """From a network's outputs to detections: one box for each object, out of the many that lie over it.
 
-Non-maximum suppression keeps the most confident box and drops all that overlap it by some threshold.  Clustering by affinity
-propagation instead lets boxes choose the one that stands for them, by how much they overlap and how far apart they
-lie; no threshold decides over each pair.  Source: arXiv 1808.05730; spec page techniques.md, 5.7.
+Non-maximum suppression keeps the most confident box and drops all that overlap it by some threshold.  Clustering by
+affinity propagation instead lets boxes choose the one that stands for them, by how much they overlap and how far apart
+they lie; no threshold decides over each pair.  Source: arXiv 1808.05730; spec page techniques.md, 5.7.
 """
 
 import warnings
@@ -52,7 +52,9 @@ def suppress(boxes: Tensor, confidences: Tensor) -> Tensor:
 
 
 def affinities(boxes: Tensor) -> Tensor:
-    """(K, K): overlap less one, less the distance of the centres in sides of the image; 0 for boxes that are the same."""
+    """(K, K): overlap less one, less the distance of the centres in sides of the image; 0 for boxes that
+    are the same.
+    """
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return overlap(boxes, boxes) - 1 - torch.cdist(centres, centres)
 
@@ -67,11 +69,18 @@ def cluster(boxes: Tensor, confidences: Tensor) -> Tensor:
         # Messages that go on changing are no answer; the caller gets non-maximum suppression then.
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            labels = AffinityPropagation(affinity="precomputed", preference=preference, damping=0.7, random_state=0).fit(affinity).labels_
+            labels = (
+                AffinityPropagation(affinity="precomputed", preference=preference, damping=0.7, random_state=0)
+                .fit(affinity)
+                .labels_
+            )
         except ConvergenceWarning:
             return suppress(boxes, confidences)
     return torch.tensor(
-        [int(max(np.flatnonzero(labels == label), key=lambda index: float(confidences[index]))) for label in np.unique(labels)]
+        [
+            int(max(np.flatnonzero(labels == label), key=lambda index: float(confidences[index])))
+            for label in np.unique(labels)
+        ]
     )
 
 

@@ -27,10 +27,13 @@ def multibox_loss(outputs: Tensor, targets: Tensor, defaults: Tensor) -> Tensor:
     Returns
     -------
     () Tensor
-        Smooth L1 of the offsets of matched boxes, and cross-entropy of them and of the hardest boxes of background, three
-        for each that is matched.
+        Smooth L1 of the offsets of matched boxes, and cross-entropy of them and of the hardest boxes of background,
+        three for each that is matched.
     """
-    losses = [_loss_of(output, target[target[:, 4] != EMPTY], defaults) for output, target in zip(outputs, targets, strict=True)]
+    losses = [
+        _loss_of(output, target[target[:, 4] != EMPTY], defaults)
+        for output, target in zip(outputs, targets, strict=True)
+    ]
     return torch.stack(losses).mean()
 
 
@@ -42,7 +45,9 @@ def _loss_of(output: Tensor, objects: Tensor, defaults: Tensor) -> Tensor:
     entropy = nn.functional.cross_entropy(output[:, 4:], classes, reduction="none")
     count = max(1, int(positive.sum()))
     hardest = hard_negatives(entropy.detach(), positive)
-    where = nn.functional.smooth_l1_loss(output[positive, :4], encode(objects[found[positive], :4], defaults[positive]), reduction="sum")
+    where = nn.functional.smooth_l1_loss(
+        output[positive, :4], encode(objects[found[positive], :4], defaults[positive]), reduction="sum"
+    )
     return (where + entropy[positive].sum() + entropy[hardest].sum()) / count
 
 

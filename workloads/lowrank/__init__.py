@@ -1,1 +1,3 @@
-"""Low-rank surgery: layers become chains of thin ones, whose parts are frozen, merged into neighbours, branched, or put together again."""
+"""Low-rank surgery: layers become chains of thin ones, whose parts are frozen, merged into neighbours, branched, or put
+together again.
+"""

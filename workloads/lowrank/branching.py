@@ -1,7 +1,9 @@
-"""Layer branching: the core of a triple becomes a grouped convolution, with as many times the rank at the same parameters.
+"""Layer branching: the core of a triple becomes a grouped convolution, with as many times the rank at the same
+parameters.
 
-At ranks N R the core keeps its N diagonal blocks of R channels, so it has 1 / N of the parameters of a dense core of that rank.  The
-blocks off the diagonal are dropped: an approximation.  Source: arXiv 2407.20266; spec page techniques.md, 5.1.
+At ranks N R the core keeps its N diagonal blocks of R channels, so it has 1 / N of the parameters of a dense core of
+that rank.  The blocks off the diagonal are dropped: an approximation.  Source: arXiv 2407.20266; spec page
+techniques.md, 5.1.
 """
 
 import torch
@@ -39,7 +41,9 @@ def branched(chain: Chain, branches: int) -> nn.Conv2d:
     core = chain.factors["core"]
     assert isinstance(core, nn.Conv2d)
     if branches < 1 or core.in_channels % branches or core.out_channels % branches:
-        raise WorkloadError(f"a core of ranks {core.in_channels} and {core.out_channels} has no {branches} equal branches")
+        raise WorkloadError(
+            f"a core of ranks {core.in_channels} and {core.out_channels} has no {branches} equal branches"
+        )
     new = nn.Conv2d(
         core.in_channels,
         core.out_channels,

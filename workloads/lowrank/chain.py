@@ -1,8 +1,9 @@
 """A layer in factors: two or three thin layers in a row, with no normalisation or activation between.
 
-The factors run as products of their own, so that a trace shows what decomposition saves; composing the dense weights first and
-multiplying by them would hide it.  Linear layers and 1x1 convolutions become a pair by singular values, wider kernels a triple by
-Tucker-2 over their channels.  Source: arXiv 2407.20266 and 2309.03824; spec page techniques.md, 5.1.
+The factors run as products of their own, so that a trace shows what decomposition saves; composing the dense weights
+first and multiplying by them would hide it.  Linear layers and 1x1 convolutions become a pair by singular values, wider
+kernels a triple by Tucker-2 over their channels.  Source: arXiv 2407.20266 and 2309.03824; spec page techniques.md,
+5.1.
 """
 
 from collections import OrderedDict
@@ -23,7 +24,9 @@ Matrix = npt.NDArray[np.float64]
 
 
 class Chain(nn.Sequential):
-    """The factors of one layer: ``first`` and ``last``, and between them ``core`` where the kernel is wider than 1x1."""
+    """The factors of one layer: ``first`` and ``last``, and between them ``core`` where the kernel is wider
+    than 1x1.
+    """
 
     def __init__(self, *factors: Factored) -> None:
         names = ("first", "last") if len(factors) == 2 else ("first", "core", "last")
@@ -92,10 +95,12 @@ def factored(layer: Factored, rank: int | tuple[int, int]) -> Chain:
     pair = prod(weight.shape[2:]) == 1
     least = min(weight.shape[:2])
     if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-        raise WorkloadError(f"a convolution of {layer.groups} groups cannot be decomposed; only those without groups can")
-    if not (1 <= inner <= (least if pair else weight.shape[1]) and 1 <= outer <= (least if pair else weight.shape[0])) or (
-        pair and inner != outer
-    ):
+        raise WorkloadError(
+            f"a convolution of {layer.groups} groups cannot be decomposed; only those without groups can"
+        )
+    if not (
+        1 <= inner <= (least if pair else weight.shape[1]) and 1 <= outer <= (least if pair else weight.shape[0])
+    ) or (pair and inner != outer):
         raise WorkloadError(f"a layer with weights {tuple(weight.shape)} has no factors of rank {rank}")
     chain = _pair(layer, inner) if pair else _triple(layer, inner, outer)
     if not weight.is_meta:
@@ -138,7 +143,8 @@ def _pair(layer: Factored, rank: int) -> Chain:
     bias = layer.bias is not None
     if isinstance(layer, nn.Linear):
         return Chain(
-            nn.Linear(layer.in_features, rank, bias=False, device=device), nn.Linear(rank, layer.out_features, bias=bias, device=device)
+            nn.Linear(layer.in_features, rank, bias=False, device=device),
+            nn.Linear(rank, layer.out_features, bias=bias, device=device),
         )
     first = nn.Conv2d(layer.in_channels, rank, 1, stride=layer.stride, padding=layer.padding, bias=False, device=device)  # type: ignore[arg-type]  # as its own
     return Chain(first, nn.Conv2d(rank, layer.out_channels, 1, bias=bias, device=device))

@@ -1,8 +1,9 @@
-"""Fine-tuning some factors only: the others stand still, their weight gradients are not computed, the input gradient runs through them.
+"""Fine-tuning some factors only: the others stand still, their weight gradients are not computed, the input gradient
+runs through them.
 
-Freezing keeps the first factor of a pair and both 1x1 convolutions of a triple; sequential freezing lets both parts learn by
-turns, so that all factors are trained and each step still leaves a part of the weight gradients out.
-Source: arXiv 2407.20266 (freezing) and 2309.03824 (sequential freezing); spec page techniques.md, 5.1.
+Freezing keeps the first factor of a pair and both 1x1 convolutions of a triple; sequential freezing lets both parts
+learn by turns, so that all factors are trained and each step still leaves a part of the weight gradients out. Source:
+arXiv 2407.20266 (freezing) and 2309.03824 (sequential freezing); spec page techniques.md, 5.1.
 """
 
 from torch import Tensor, nn

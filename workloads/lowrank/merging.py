@@ -1,9 +1,10 @@
-"""Layer merging: a bottleneck's 3x3 is decomposed, and its outer factors go into the 1x1 convolutions before and behind it.
+"""Layer merging: a bottleneck's 3x3 is decomposed, and its outer factors go into the 1x1 convolutions before and behind
+it.
 
-The block stays three convolutions deep, where a chain would be five, and becomes narrower inside.  Batch norm and ReLU stand
-between the factors and the convolutions that they go into.  Batch norm is linear in evaluation, so its scale and shift go
-along exactly; ReLU then acts on fewer, mixed channels, which is another function: fine-tuning has to mend that.
-Source: arXiv 2407.20266; spec page techniques.md, 5.1.
+The block stays three convolutions deep, where a chain would be five, and becomes narrower inside.  Batch norm and ReLU
+stand between the factors and the convolutions that they go into.  Batch norm is linear in evaluation, so its scale and
+shift go along exactly; ReLU then acts on fewer, mixed channels, which is another function: fine-tuning has to mend
+that. Source: arXiv 2407.20266; spec page techniques.md, 5.1.
 """
 
 import torch
@@ -51,9 +52,12 @@ def _merge(block: Bottleneck, inner: int, outer: int) -> None:
     before = _pointwise(block.conv1, mixed @ (scale[:, None] * block.conv1.weight.flatten(1)))
     norm1 = _norm(block.bn1, inner)
     if not mixed.is_meta:
-        # Mean and variance (as if channels were independent) of the mixed ones; in evaluation they pass but for the shift.
+        # Mean and variance (as if channels were independent) of the mixed ones; in evaluation they pass but for the
+        # shift.
         assert block.bn1.running_mean is not None
-        _set_norm(norm1, mixed @ (scale * block.bn1.running_mean), mixed**2 @ block.bn1.weight**2, mixed @ block.bn1.bias)
+        _set_norm(
+            norm1, mixed @ (scale * block.bn1.running_mean), mixed**2 @ block.bn1.weight**2, mixed @ block.bn1.bias
+        )
     scale, shift = _affine(block.bn2)
     behind = _pointwise(block.conv3, block.conv3.weight.flatten(1) @ (scale[:, None] * spread))
     norm2 = _norm(block.bn2, outer)

@@ -1,7 +1,9 @@
-"""Progressive decomposition: the rank falls in rounds of training, so that each cut is small and is mended before the next.
+"""Progressive decomposition: the rank falls in rounds of training, so that each cut is small and is mended before the
+next.
 
-The first round takes dense linear layers apart.  From the second on only the second factor is decomposed again; what stands
-before it goes into the first, and the layer stays a pair.  Source: arXiv 2407.20266 (transformers); spec page techniques.md, 5.1.
+The first round takes dense linear layers apart.  From the second on only the second factor is decomposed again; what
+stands before it goes into the first, and the layer stays a pair.  Source: arXiv 2407.20266 (transformers); spec page
+techniques.md, 5.1.
 """
 
 from collections.abc import Mapping

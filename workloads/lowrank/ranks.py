@@ -1,7 +1,8 @@
 """Which layers of a model are decomposed, and at which rank.
 
-Published ranks come from a compression; others from a device's model, which knows full-size layers.  A narrow model that trains
-on a CPU takes the full-size network's choice: the same layers, and of each the same share of its vanilla rank.
+Published ranks come from a compression; others from a device's model, which knows full-size layers.  A narrow model
+that trains on a CPU takes the full-size network's choice: the same layers, and of each the same share of its vanilla
+rank.
 """
 
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ def vanilla_ranks(model: nn.Module, example: Tensor, compression: float = 2.0) -
 
 
 def energy_ranks(model: nn.Module, paths: Mapping[str, int] | list[str], share: float) -> dict[str, int]:
-    """The smallest rank that holds a share of the squared singular values; layers are left out that it would not make smaller.
+    """The smallest rank that holds a share of the squared singular values; layers are left out that it would not make
+    smaller.
 
     Of a kernel wider than 1x1 the larger rank of its two channel unfoldings.  Source: arXiv 1909.05675.
     """
@@ -46,7 +48,9 @@ def energy_ranks(model: nn.Module, paths: Mapping[str, int] | list[str], share: 
         weight = model.get_submodule(path).weight
         assert isinstance(weight, Tensor)
         outputs, inputs = weight.shape[:2]
-        unfoldings = [weight.flatten(1)] if weight[0, 0].numel() == 1 else [weight.flatten(1), weight.transpose(0, 1).flatten(1)]
+        unfoldings = (
+            [weight.flatten(1)] if weight[0, 0].numel() == 1 else [weight.flatten(1), weight.transpose(0, 1).flatten(1)]
+        )
         rank = min(max(_rank_of(as_matrix(each), share) for each in unfoldings), outputs, inputs)
         taps = weight[0, 0].numel()
         after = rank * (outputs + inputs) + (rank * rank * taps if taps > 1 else 0)
@@ -61,13 +65,17 @@ def _rank_of(matrix: np.ndarray, share: float) -> int:
 
 
 def optimised_ranks(network: Network, device: str) -> dict[str, int]:
-    """Rank optimisation of a full-size network: the cheap side of the largest step; layers are left out that are faster whole."""
+    """Rank optimisation of a full-size network: the cheap side of the largest step; layers are left out that are faster
+    whole.
+    """
     found = rank_choices(network, _timer(device))
     return {each.layer.name: each.rank for each in found if each.rank is not None}
 
 
 def targeted_ranks(network: Network, device: str, removed: float = 0.4) -> dict[str, int]:
-    """Only layers where the device gains, at ranks that gain, removing at most this share of the network's parameters."""
+    """Only layers where the device gains, at ranks that gain, removing at most this share of the network's
+    parameters.
+    """
     return dict(choose(network, _timer(device), budget=removed).ranks)
 
 

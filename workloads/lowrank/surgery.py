@@ -33,7 +33,9 @@ def factor(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
 
 
 def recompose(model: nn.Module) -> nn.Module:
-    """Put one dense layer in the place of every chain: the model computes the same and learns without the constraint."""
+    """Put one dense layer in the place of every chain: the model computes the same and learns without the
+    constraint.
+    """
     for path, chain in chains(model).items():
         replace_module(model, path, _whole(chain))
     return model

@@ -1,4 +1,6 @@
-"""AlexNet as one column (Krizhevsky 2014, arXiv 1404.5997): five convolutions with large early kernels, three linear layers."""
+"""AlexNet as one column (Krizhevsky 2014, arXiv 1404.5997): five convolutions with large early kernels, three linear
+layers.
+"""
 
 from torch import nn
 
@@ -16,7 +18,8 @@ def alexnet(classes: int = 1000, width: float = 1.0, channels: int = 3, small_in
     channels : int
         Of the images.
     small_input : bool
-        For images of 28 to 64 pixels: a 5x5 stem of stride 1 in place of 11x11 of stride 4, and 2x2 positions at the linear layers.
+        For images of 28 to 64 pixels: a 5x5 stem of stride 1 in place of 11x11 of stride 4, and 2x2 positions at the
+        linear layers.
     """
     first, second, third, fourth, hidden = (scaled(each, width) for each in (64, 192, 384, 256, 4096))
     stem = nn.Conv2d(channels, first, 5, padding=2) if small_input else nn.Conv2d(channels, first, 11, 4, 2)
@@ -32,7 +35,8 @@ def alexnet(classes: int = 1000, width: float = 1.0, channels: int = 3, small_in
         nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, classes),
     )  # fmt: skip
     for module in list(model)[:-1]:
-        # In place of its author's 2012 recipe: narrow copies stay on a plateau for long with PyTorch's own, smaller weights.
+        # In place of its author's 2012 recipe: narrow copies stay on a plateau for long with PyTorch's own, smaller
+        # weights.
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all of them have one

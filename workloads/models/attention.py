@@ -1,9 +1,9 @@
 """Self-attention as explicit products, with queries and with keys and values in groups that heads share.
 
-One projection makes all queries, keys and values.  With as many groups of both as heads it is multi-head attention (MHA); one
-group of keys and values is multi-query attention (MQA), fewer groups of one kind grouped-query or grouped-key-value attention; where
-the groups multiply to the heads, every pair of a query and a key-value group is one head (GQKVA).
-Source: arXiv 2311.03426; spec page techniques.md, 5.2.
+One projection makes all queries, keys and values.  With as many groups of both as heads it is multi-head attention
+(MHA); one group of keys and values is multi-query attention (MQA), fewer groups of one kind grouped-query or
+grouped-key-value attention; where the groups multiply to the heads, every pair of a query and a key-value group is one
+head (GQKVA). Source: arXiv 2311.03426; spec page techniques.md, 5.2.
 """
 
 import torch
@@ -18,16 +18,21 @@ def head_groups(heads: int, query_groups: int, key_groups: int) -> tuple[list[in
     Raises
     ------
     WorkloadError
-        The groups cannot serve the heads: they must multiply to them, or one be as many as they are and the other divide them.
+        The groups cannot serve the heads: they must multiply to them, or one be as many as they are and the other
+        divide them.
     """
     pairs = query_groups * key_groups == heads
     if min(query_groups, key_groups) < 1 or not (
         pairs or (max(query_groups, key_groups) == heads and heads % min(query_groups, key_groups) == 0)
     ):
-        raise WorkloadError(f"{query_groups} groups of queries and {key_groups} of keys and values cannot serve {heads} heads")
+        raise WorkloadError(
+            f"{query_groups} groups of queries and {key_groups} of keys and values cannot serve {heads} heads"
+        )
     if pairs:
         return [head // key_groups for head in range(heads)], [head % key_groups for head in range(heads)]
-    return [head * query_groups // heads for head in range(heads)], [head * key_groups // heads for head in range(heads)]
+    return [head * query_groups // heads for head in range(heads)], [
+        head * key_groups // heads for head in range(heads)
+    ]
 
 
 class Attention(nn.Module):
@@ -82,12 +87,16 @@ def _spread(groups: Tensor, group_of: list[int]) -> Tensor:
 class Block(nn.Module):
     """A transformer block that normalises before attention and before its two-layer perceptron (ViT, GPT-2)."""
 
-    def __init__(self, width: int, heads: int, query_groups: int | None = None, key_groups: int | None = None, expansion: int = 4) -> None:
+    def __init__(
+        self, width: int, heads: int, query_groups: int | None = None, key_groups: int | None = None, expansion: int = 4
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width, heads, query_groups, key_groups)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, expansion * width), "act": nn.GELU(), "fc2": nn.Linear(expansion * width, width)})
+        self.mlp = nn.ModuleDict(
+            {"fc1": nn.Linear(width, expansion * width), "act": nn.GELU(), "fc2": nn.Linear(expansion * width, width)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, width), as it came."""

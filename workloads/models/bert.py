@@ -1,4 +1,6 @@
-"""BERT (Devlin et al., NAACL 2019): a transformer encoder of text that normalises behind each part, and a classifier on it."""
+"""BERT (Devlin et al., NAACL 2019): a transformer encoder of text that normalises behind each part, and a classifier on
+it.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,8 @@ class SelfAttention(nn.Module):
         """(N, T, width) to (N, T, width); `mask` (N, T) is False for tokens that no one may look at."""
         samples, tokens, width = x.shape
         query, key, value = (
-            projection(x).reshape(samples, tokens, self.heads, -1).transpose(1, 2) for projection in (self.query, self.key, self.value)
+            projection(x).reshape(samples, tokens, self.heads, -1).transpose(1, 2)
+            for projection in (self.query, self.key, self.value)
         )
         scores = (query * (width // self.heads) ** -0.5) @ key.transpose(2, 3)
         scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))

@@ -1,6 +1,8 @@
-"""LSTM language model (Zaremba et al. 2014): embedding, LSTM layers one cell at a time, and logits of the next token at each place.
+"""LSTM language model (Zaremba et al. 2014): embedding, LSTM layers one cell at a time, and logits of the next token at
+each place.
 
-A cell takes one step at a time, so that its two products stand in a trace: PyTorch's whole-sequence LSTM is one operator.
+A cell takes one step at a time, so that its two products stand in a trace: PyTorch's whole-sequence LSTM is one
+operator.
 """
 
 import torch

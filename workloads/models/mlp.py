@@ -8,8 +8,11 @@ from torch import nn
 from workloads.models.width import scaled
 
 
-def mlp(size: int = 28, classes: int = 10, width: float = 1.0, channels: int = 1, hidden: tuple[int, ...] = (300, 100)) -> nn.Sequential:
-    """A perceptron on (N, channels, size, size) images; by default LeNet-300-100 (LeCun et al. 1998), 266,610 parameters.
+def mlp(
+    size: int = 28, classes: int = 10, width: float = 1.0, channels: int = 1, hidden: tuple[int, ...] = (300, 100)
+) -> nn.Sequential:
+    """A perceptron on (N, channels, size, size) images; by default LeNet-300-100 (LeCun et al. 1998), 266,610
+    parameters.
 
     Parameters
     ----------

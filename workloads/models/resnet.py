@@ -1,7 +1,8 @@
 """Residual networks of He et al. (CVPR 2016): basic blocks (ResNet-18) and bottlenecks (ResNet-50, 101, 152).
 
-Bottlenecks are v1.5: the stride stands in the 3x3 convolution.  Parameter names follow the common convention (``conv1``,
-``layer1.0.conv2``, ``layer1.0.downsample.0``, ``fc``), so that layers of a trace are found under the names that people know.
+Bottlenecks are v1.5: the stride stands in the 3x3 convolution.  Parameter names follow the common convention
+(``conv1``, ``layer1.0.conv2``, ``layer1.0.downsample.0``, ``fc``), so that layers of a trace are found under the names
+that people know.
 """
 
 import torch
@@ -121,7 +122,8 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            # The last normalisation of a block starts at zero, so that every block starts as the identity (Goyal et al. 2017).
+            # The last normalisation of a block starts at zero, so that every block starts as the identity (Goyal et al.
+            # 2017).
             if isinstance(module, BasicBlock | Bottleneck):
                 nn.init.zeros_(module.last_norm.weight)
 
@@ -139,7 +141,9 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
 
 
-def _stage(block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, blocks: int, stride: int
+) -> nn.Sequential:
     first = block(inputs, width, stride)
     return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(blocks - 1)))
 

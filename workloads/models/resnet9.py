@@ -1,11 +1,11 @@
 """ResNet-9: a residual network for small images, plain and as it won the contest for hardware-aware efficient training.
 
-The plain one is Page's (How to train your ResNet, 2018): a 3x3 stem, three convolutions that double the channels, each with
-batch norm, ReLU and a max pool, and a residual block of two convolutions behind the first and the last of them.
+The plain one is Page's (How to train your ResNet, 2018): a 3x3 stem, three convolutions that double the channels, each
+with batch norm, ReLU and a max pool, and a residual block of two convolutions behind the first and the last of them.
 
-The contest's has the same body on a stem of two convolutions: 3x3 with weights that whiten the patches of the training images
-and are never trained, and 1x1.  CELU stands in place of ReLU, so activations have no exact zeros, and batch norm takes its
-statistics over a few samples of the batch at a time.  Source: arXiv 2309.03965; spec page techniques.md, 5.6.
+The contest's has the same body on a stem of two convolutions: 3x3 with weights that whiten the patches of the training
+images and are never trained, and 1x1.  CELU stands in place of ReLU, so activations have no exact zeros, and batch norm
+takes its statistics over a few samples of the batch at a time.  Source: arXiv 2309.03965; spec page techniques.md, 5.6.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ _CELU_ALPHA = 0.3
 class GhostBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics are those of `ghost` samples at a time, each group by itself (Hoffer et al. 2017).
 
-    Each group moves the running statistics, which normalise in evaluation as ever.  A batch of no more than `ghost` samples is one
-    group, and of a batch that `ghost` does not divide the last group is smaller.
+    Each group moves the running statistics, which normalise in evaluation as ever.  A batch of no more than `ghost`
+    samples is one group, and of a batch that `ghost` does not divide the last group is smaller.
     """
 
     def __init__(self, channels: int, ghost: int) -> None:
@@ -64,7 +64,8 @@ class Residual(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """A stem, three convolutions with two residual blocks among them, and a classifier on the maxima over all positions.
+    """A stem, three convolutions with two residual blocks among them, and a classifier on the maxima over all
+    positions.
 
     Parameters
     ----------
@@ -80,7 +81,12 @@ class ResNet9(nn.Module):
     """
 
     def __init__(
-        self, stem: nn.Sequential, classes: int, width: float, norm: Callable[[int], nn.Module], activation: Callable[[], nn.Module]
+        self,
+        stem: nn.Sequential,
+        classes: int,
+        width: float,
+        norm: Callable[[int], nn.Module],
+        activation: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
         first, second, third, fourth = (scaled(each, width) for each in _CHANNELS)
@@ -133,8 +139,9 @@ def haet_resnet9(width: float = 1.0, classes: int = 10, channels: int = 3, ghost
 def whiten(model: ResNet9, images: Tensor) -> None:
     """Set the whitening layer's weights: its outputs over all patches are uncorrelated, and of variance near one.
 
-    A filter is an eigenvector of the covariance of 3x3 patches, over the root of its eigenvalue and a regulariser, which
-    keeps directions in which nothing varies from being amplified without bound; the largest eigenvalue comes first.
+    A filter is an eigenvector of the covariance of 3x3 patches, over the root of its eigenvalue and a regulariser,
+    which keeps directions in which nothing varies from being amplified without bound; the largest eigenvalue comes
+    first.
 
     Parameters
     ----------
@@ -153,7 +160,8 @@ def whiten(model: ResNet9, images: Tensor) -> None:
         raise WorkloadError("the model has no whitening layer; build it with haet_resnet9")
     if images.shape[1] != layer.in_channels:
         raise WorkloadError(
-            f"images of {images.shape[1]} channels for a whitening layer of {layer.in_channels}; build the model with channels="
+            f"images of {images.shape[1]} channels for a whitening layer of {layer.in_channels}; build the model "
+            "with channels="
         )
     # (9 channels, patches); in double precision, for eigenvalues that differ by orders of magnitude.
     patches = nn.functional.unfold(images, _PATCH).transpose(0, 1).flatten(1).double()

@@ -1,4 +1,6 @@
-"""SqueezeNet 1.1 (Iandola et al., arXiv 1602.07360; version 1.1 of its repository): few parameters by 1x1 convolutions."""
+"""SqueezeNet 1.1 (Iandola et al., arXiv 1602.07360; version 1.1 of its repository): few parameters by 1x1
+convolutions.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,9 @@ class Fire(nn.Module):
         return torch.cat([functional.relu(self.expand1x1(x)), functional.relu(self.expand3x3(x))], 1)
 
 
-def squeezenet1_1(classes: int = 1000, width: float = 1.0, channels: int = 3, small_input: bool = False) -> nn.Sequential:
+def squeezenet1_1(
+    classes: int = 1000, width: float = 1.0, channels: int = 3, small_input: bool = False
+) -> nn.Sequential:
     """SqueezeNet 1.1; 1,235,496 parameters at 1000 classes, as published.
 
     Parameters

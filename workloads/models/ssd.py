@@ -1,4 +1,6 @@
-"""Single-shot detectors (Liu et al., ECCV 2016): a small one that trains on a CPU, and SSD300 on VGG-16 as published."""
+"""Single-shot detectors (Liu et al., ECCV 2016): a small one that trains on a CPU, and SSD300 on VGG-16 as
+published.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,7 +23,10 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def _joined(heads: nn.ModuleList, maps: Sequence[Tensor], values: int) -> Tensor:
     """(N, boxes, values): of all maps, row by row, cell by cell, box by box."""
-    return torch.cat([head(each).permute(0, 2, 3, 1).reshape(len(each), -1, values) for head, each in zip(heads, maps, strict=True)], dim=1)
+    return torch.cat(
+        [head(each).permute(0, 2, 3, 1).reshape(len(each), -1, values) for head, each in zip(heads, maps, strict=True)],
+        dim=1,
+    )
 
 
 class SsdMini(nn.Module):
@@ -83,7 +88,9 @@ class Ssd300(nn.Module):
 
         def convolutions(*channels: int) -> list[nn.Module]:
             pairs = pairwise(channels)
-            return [module for inputs, outputs in pairs for module in (nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU())]
+            return [
+                module for inputs, outputs in pairs for module in (nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU())
+            ]
 
         pool = nn.MaxPool2d(2)
         self.low = nn.Sequential(
@@ -97,13 +104,16 @@ class Ssd300(nn.Module):
         )  # fmt: skip
         shapes = ((1024, 256, 512, 2, 1), (512, 128, 256, 2, 1), (256, 128, 256, 1, 0), (256, 128, 256, 1, 0))
         self.extras = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(inputs, middle, 1), nn.ReLU(), nn.Conv2d(middle, outputs, 3, stride, padding), nn.ReLU())
+            nn.Sequential(
+                nn.Conv2d(inputs, middle, 1), nn.ReLU(), nn.Conv2d(middle, outputs, 3, stride, padding), nn.ReLU()
+            )
             for inputs, middle, outputs, stride, padding in shapes
         )
         self.values = 4 + classes + 1
         channels = (512, 1024, 512, 256, 256, 256)
         self.heads = nn.ModuleList(
-            nn.Conv2d(inputs, boxes * self.values, 3, padding=1) for inputs, boxes in zip(channels, _SSD300_BOXES, strict=True)
+            nn.Conv2d(inputs, boxes * self.values, 3, padding=1)
+            for inputs, boxes in zip(channels, _SSD300_BOXES, strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:

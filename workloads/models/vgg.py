@@ -1,4 +1,6 @@
-"""VGG-16 of Simonyan and Zisserman (ICLR 2015), configuration D: thirteen 3x3 convolutions in five stages, three linear layers."""
+"""VGG-16 of Simonyan and Zisserman (ICLR 2015), configuration D: thirteen 3x3 convolutions in five stages, three linear
+layers.
+"""
 
 from torch import Tensor, nn
 
@@ -10,7 +12,8 @@ _POOLED = 7
 
 
 class VGG(nn.Module):
-    """Stages of 3x3 convolutions, each with a ReLU, and a max pool of 2 after each stage; then linear layers with dropout.
+    """Stages of 3x3 convolutions, each with a ReLU, and a max pool of 2 after each stage; then linear layers with
+    dropout.
 
     Parameters
     ----------
@@ -20,12 +23,15 @@ class VGG(nn.Module):
     channels : int
         Of the images.
     small_input : bool
-        For images of 28 to 64 pixels: no pool after the last stage, and the linear layers take the average of all positions.
+        For images of 28 to 64 pixels: no pool after the last stage, and the linear layers take the average of all
+        positions.
     bn : bool
         Batch norm between each convolution and its ReLU.  It makes output gradients dense.
     """
 
-    def __init__(self, classes: int = 1000, width: float = 1.0, channels: int = 3, small_input: bool = False, bn: bool = False) -> None:
+    def __init__(
+        self, classes: int = 1000, width: float = 1.0, channels: int = 3, small_input: bool = False, bn: bool = False
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = channels
@@ -59,6 +65,8 @@ class VGG(nn.Module):
         return logits
 
 
-def vgg16(classes: int = 1000, width: float = 1.0, channels: int = 3, small_input: bool = False, bn: bool = False) -> VGG:
+def vgg16(
+    classes: int = 1000, width: float = 1.0, channels: int = 3, small_input: bool = False, bn: bool = False
+) -> VGG:
     """VGG-16; 138,357,544 parameters at 1000 classes as published, 138,365,992 with batch norm."""
     return VGG(classes, width, channels, small_input, bn)

@@ -1,8 +1,10 @@
-"""A video network after ECO-Lite: a 2D network on every frame, a 3D residual network on the features of all; 3D convolutions in eight ways.
+"""A video network after ECO-Lite: a 2D network on every frame, a 3D residual network on the features of all; 3D
+convolutions in eight ways.
 
-The units are those of `simhw.roofline.video`, which has the network by shape at its published size: 3 x 3 x 3 convolutions as they are,
-put together from spatial and temporal ones on five-dimensional tensors (R(2+1)D, P3D-A, -B, -C, Rank-1), or as convolutions of images
-on four-dimensional ones (Prop-Add, Prop-Cat).  Source: arXiv 2407.16514; spec page techniques.md, 5.5.
+The units are those of `simhw.roofline.video`, which has the network by shape at its published size: 3 x 3 x 3
+convolutions as they are, put together from spatial and temporal ones on five-dimensional tensors (R(2+1)D, P3D-A, -B,
+-C, Rank-1), or as convolutions of images on four-dimensional ones (Prop-Add, Prop-Cat).  Source: arXiv 2407.16514; spec
+page techniques.md, 5.5.
 """
 
 from collections.abc import Callable
@@ -38,13 +40,17 @@ class InSeries(nn.Sequential):
 
 
 class Pseudo3d(nn.Module):
-    """Spatial and temporal convolutions whose results are added: beside each other (P3D-B), or the second behind the first (P3D-C)."""
+    """Spatial and temporal convolutions whose results are added: beside each other (P3D-B), or the second behind the
+    first (P3D-C).
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, behind: bool) -> None:
         super().__init__()
         self.space = _convolution(inputs, outputs, (1, 3, 3), (stride,) * 3)
         self.time = (
-            _convolution(outputs, outputs, (3, 1, 1), (1, 1, 1)) if behind else _convolution(inputs, outputs, (3, 1, 1), (stride,) * 3)
+            _convolution(outputs, outputs, (3, 1, 1), (1, 1, 1))
+            if behind
+            else _convolution(inputs, outputs, (3, 1, 1), (stride,) * 3)
         )
         self.behind, self.outputs = behind, outputs
 
@@ -58,8 +64,8 @@ class Pseudo3d(nn.Module):
 class Proposed(nn.Module):
     """A 3x3 convolution of every frame beside a 3x1 of (time, positions), added (Prop-Add) or side by side (Prop-Cat).
 
-    Where the unit strides by s, the spatial branch strides in space and then, by a 1x1, in time; the temporal branch takes every
-    s-th frame and every s^2-th position.
+    Where the unit strides by s, the spatial branch strides in space and then, by a 1x1, in time; the temporal branch
+    takes every s-th frame and every s^2-th position.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, concatenate: bool) -> None:
@@ -112,7 +118,12 @@ def _r2plus1d(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 def _rank_one(inputs: int, outputs: int, stride: int) -> nn.Module:
     return InSeries(
-        inputs, (((3, 1, 1), (stride, 1, 1), outputs), ((1, 3, 1), (1, stride, 1), outputs), ((1, 1, 3), (1, 1, stride), outputs))
+        inputs,
+        (
+            ((3, 1, 1), (stride, 1, 1), outputs),
+            ((1, 3, 1), (1, stride, 1), outputs),
+            ((1, 1, 3), (1, 1, stride), outputs),
+        ),
     )
 
 
@@ -154,7 +165,11 @@ class Block(nn.Module):
         self.unit2 = unit(variant, middle, width, 1)
         self.outputs = int(self.unit2.outputs)  # type: ignore[arg-type]
         self.bn2 = nn.BatchNorm3d(self.outputs)
-        self.shortcut = Shortcut(inputs, self.outputs, stride, flat=variant.startswith("prop")) if self.outputs != inputs else nn.Identity()
+        self.shortcut = (
+            Shortcut(inputs, self.outputs, stride, flat=variant.startswith("prop"))
+            if self.outputs != inputs
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, T, H, W) to (N, outputs, T / stride, H / stride, W / stride)."""

@@ -17,8 +17,8 @@ from workloads.models.attention import Block
 class Skip:
     """Tokens that pass by some blocks (arXiv 2401.15293; spec page techniques.md, 5.3).
 
-    Before block `first` the patches that the class token attended to least in the block before leave; behind block `last` they
-    join the others again, unchanged.
+    Before block `first` the patches that the class token attended to least in the block before leave; behind block
+    `last` they join the others again, unchanged.
 
     Attributes
     ----------
@@ -68,9 +68,13 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if size % patch or width % heads:
-            raise WorkloadError(f"images of {size} pixels in patches of {patch}, {width} wide in {heads} heads: they must divide")
+            raise WorkloadError(
+                f"images of {size} pixels in patches of {patch}, {width} wide in {heads} heads: they must divide"
+            )
         if skip is not None and not (1 <= skip.first <= skip.last < depth - 1 and 0 <= skip.dropped < 1):
-            raise WorkloadError(f"{skip} in {depth} blocks: a block must stand before them, to score, and one behind, for all")
+            raise WorkloadError(
+                f"{skip} in {depth} blocks: a block must stand before them, to score, and one behind, for all"
+            )
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(channels, width, patch, stride=patch)})
         self.tokens = (size // patch) ** 2 + 1
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -107,7 +111,9 @@ class VisionTransformer(nn.Module):
         return both.gather(1, _ascending(order)[:, :, None].expand_as(both))
 
     def ranking(self, block: int) -> Tensor:
-        """(N, patches): patches in the order of the class token's attention in a block, averaged over heads, the highest first."""
+        """(N, patches): patches in the order of the class token's attention in a block, averaged over heads, the
+        highest first.
+        """
         weights = self.blocks[block].attn.weights  # type: ignore[union-attr]  # a Block's
         assert isinstance(weights, Tensor)
         return _ascending(-weights[:, :, 0, 1:].mean(dim=1))

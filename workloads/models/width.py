@@ -1,4 +1,6 @@
-"""How a published network is made narrower: every channel count by the same share, its depth and kernels as they are."""
+"""How a published network is made narrower: every channel count by the same share, its depth and kernels as
+they are.
+"""
 
 
 def scaled(channels: int, width: float) -> int:

@@ -19,8 +19,8 @@ def train_resnet50(run: Run) -> nn.Module:
     """ResNet-50 at its full width on Fashion-MNIST."""
     task = load("fashion", run.data).task(size=64, channels=3)
     run.seeded()
-    # All 1000 outputs of the published network are kept, so that this is ResNet-50 with its 25,557,032 parameters; the ten
-    # classes of the data set use the first ten, and training pushes the others down.
+    # All 1000 outputs of the published network are kept, so that this is ResNet-50 with its 25,557,032 parameters; the
+    # ten classes of the data set use the first ten, and training pushes the others down.
     model: nn.Module = resnet50(classes=1000).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     run.fit("dense", model, task, Schedule(steps=1850, rate=0.05, warmup=100), batch=32)
     run.score("dense", model, task)
@@ -56,7 +56,8 @@ def _full_small_cnn(size: int) -> Network:
 WORKLOADS = (
     Workload(
         name="resnet50-fashion",
-        summary="ResNet-50 from scratch on Fashion-MNIST, scaled to 3 x 64 x 64; about an epoch, 40 minutes on one core",
+        summary="ResNet-50 from scratch on Fashion-MNIST, scaled to 3 x 64 x 64; about an epoch, 40 minutes on one "
+        "core",
         family="dense",
         model="ResNet-50 v1.5",
         dataset="Fashion-MNIST at 3x64x64",

@@ -1,8 +1,9 @@
-"""Low-rank decomposition of a trained ResNet-50, and what makes it faster: ranks and layers for a device, freezing, merging, branching.
+"""Low-rank decomposition of a trained ResNet-50, and what makes it faster: ranks and layers for a device, freezing,
+merging, branching.
 
-All train a narrow ResNet-50 densely, operate on it, and fine-tune; the uncompressed model trains on for as long.  Ranks that
-a device's model chose are chosen for the full-size network and scaled to the narrow one (`workloads.lowrank.ranks`).
-Source: arXiv 2407.20266, 2309.12412, 2309.03824; spec page techniques.md, 5.1.
+All train a narrow ResNet-50 densely, operate on it, and fine-tune; the uncompressed model trains on for as long.  Ranks
+that a device's model chose are chosen for the full-size network and scaled to the narrow one
+(`workloads.lowrank.ranks`). Source: arXiv 2407.20266, 2309.12412, 2309.03824; spec page techniques.md, 5.1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +61,9 @@ def _trained(run: Run) -> tuple[nn.Module, Task]:
 
 def _finetuned(run: Run, model: nn.Module, task: Task, hooks: Sequence[Hook] = ()) -> nn.Module:
     run.note_size(model)
-    run.fit("finetune", model, task, Schedule(steps=run.pick(4, TUNE_STEPS), rate=0.02), batch=run.pick(8, 32), hooks=hooks)
+    run.fit(
+        "finetune", model, task, Schedule(steps=run.pick(4, TUNE_STEPS), rate=0.02), batch=run.pick(8, 32), hooks=hooks
+    )
     run.score("finetune", model, task, limit=run.pick(200, 2000))
     return model
 
@@ -76,7 +79,9 @@ def _vanilla(model: nn.Module, compression: float = 2.0) -> dict[str, int]:
     return vanilla_ranks(model, torch.zeros(1, 1, 16, 16), compression)
 
 
-def _as_at_full_size(choice: Callable[[Network, str], Mapping[str, int]], run: Run) -> Callable[[nn.Module], Mapping[str, int]]:
+def _as_at_full_size(
+    choice: Callable[[Network, str], Mapping[str, int]], run: Run
+) -> Callable[[nn.Module], Mapping[str, int]]:
     full = load_network("resnet50")
     return lambda model: scaled_ranks(choice(full, run.device), compression_ranks(decomposable(full)), _vanilla(model))
 
@@ -130,7 +135,8 @@ def lrd_branched(run: Run) -> nn.Module:
 
 
 def branch_ranks(model: nn.Module, size: int = 16) -> dict[str, int]:
-    """Ranks that take as many weights in branches as plain decomposition does: N times those of 2 N times fewer weights.
+    """Ranks that take as many weights in branches as plain decomposition does: N times those of 2 N times fewer
+    weights.
 
     A core of rank N R in N branches has N R^2 k^2 weights, and its 1x1 convolutions N times those of rank R.
     """
@@ -138,7 +144,9 @@ def branch_ranks(model: nn.Module, size: int = 16) -> dict[str, int]:
     layers = decomposable(network_of(model, torch.zeros(1, channels, size, size)))
     pairs = compression_ranks(layers)
     deeper = compression_ranks(layers, 2.0 * BRANCHES)
-    wide = {path for path, module in model.named_modules() if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)}
+    wide = {
+        path for path, module in model.named_modules() if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+    }
     return {name: BRANCHES * deeper[name] if name in wide else rank for name, rank in pairs.items()}
 
 
@@ -246,7 +254,8 @@ _ROWS = (
         "low-rank decomposition, cores branched",
         lrd_branched,
         lambda _: _full_branched(),
-        "fewer weights at the same rank, or more rank at the same weights; no speed-up of ResNet-50 by branching alone is quoted here",
+        "fewer weights at the same rank, or more rank at the same weights; no speed-up of ResNet-50 by branching "
+        "alone is quoted here",
         replace(_FACTORS, macs=Bounds(0.4, 0.8)),
     ),
 )

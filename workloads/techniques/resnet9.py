@@ -1,8 +1,8 @@
 """ResNet-9 on 5,000 images: plainly trained, and by the recipe that won a contest of hardware-aware efficient training.
 
 The recipe: fixed whitening filters in the stem, CELU, ghost batch norm, label smoothing, sharpness-aware minimisation,
-centralised gradients, an exponential moving average of the weights, augmentation, and evaluation of every image with its
-mirror image.  The paper names meta-learning besides, of which it does not say enough to build it: it is left out.
+centralised gradients, an exponential moving average of the weights, augmentation, and evaluation of every image with
+its mirror image.  The paper names meta-learning besides, of which it does not say enough to build it: it is left out.
 Source: arXiv 2309.03965; spec page techniques.md, 5.6.
 """
 
@@ -103,14 +103,18 @@ WORKLOADS = (
         phases=("train",),
         captured="train",
         budget_s=400,
-        # ReLU makes zeros in A; batch norm before every ReLU keeps G dense but for max pools, which pass a quarter of it on.
-        signature=Signature(zeros_a=Bounds(0.1, 0.6), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)),
+        # ReLU makes zeros in A; batch norm before every ReLU keeps G dense but for max pools, which pass a quarter of
+        # it on.
+        signature=Signature(
+            zeros_a=Bounds(0.1, 0.6), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)
+        ),
         shapes=lambda _: _full(recipe=False),
         roofline_batch=512,
     ),
     Workload(
         name="resnet9-haet",
-        summary="the contest's recipe on 5,000 images: whitening, sharpness-aware steps, averaged weights, mirrored evaluation",
+        summary="the contest's recipe on 5,000 images: whitening, sharpness-aware steps, averaged weights, mirrored "
+        "evaluation",
         family="data efficiency",
         model=_MODEL,
         dataset=_DATA,

@@ -1,7 +1,8 @@
 """A small single-shot detector, and what two papers on construction sites change around it.
 
-Clustering and the ensemble work on what trained detectors give out, so their training steps are plain ones; adaptive default boxes
-change which boxes stand for an object.  Source: arXiv 1808.05730 and 1808.05727; spec page techniques.md, 5.7.
+Clustering and the ensemble work on what trained detectors give out, so their training steps are plain ones; adaptive
+default boxes change which boxes stand for an object.  Source: arXiv 1808.05730 and 1808.05727; spec page techniques.md,
+5.7.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +52,13 @@ def _fixed() -> Tensor:
 def _detector(run: Run, task: Task, phase: str = "train", seed: int = 0) -> nn.Module:
     torch.manual_seed(run.seed + seed)
     model = SsdMini(CLASSES, len(FIXED_RATIOS), run.pick(0.25, 1.0))
-    run.fit(phase, model, task, Schedule(run.pick(3, 600), rate=0.01, warmup=run.pick(1, 60), weight_decay=5e-4), batch=run.pick(4, 16))
+    run.fit(
+        phase,
+        model,
+        task,
+        Schedule(run.pick(3, 600), rate=0.01, warmup=run.pick(1, 60), weight_decay=5e-4),
+        batch=run.pick(4, 16),
+    )
     return model
 
 
@@ -76,7 +83,10 @@ def ssd_clustering(run: Run) -> nn.Module:
 def ssd_adaptive(run: Run) -> nn.Module:
     """Aspect ratios and scales of the default boxes as the training set's boxes have them."""
     found = _scenes(run)
-    ratios, scales = adaptive_ratios(found.train_boxes, len(FIXED_RATIOS)), adaptive_scales(found.train_boxes, len(MINI_CELLS))
+    ratios, scales = (
+        adaptive_ratios(found.train_boxes, len(FIXED_RATIOS)),
+        adaptive_scales(found.train_boxes, len(MINI_CELLS)),
+    )
     run.note(ratios=", ".join(f"{ratio:.2f}" for ratio in ratios), scales=", ".join(f"{scale:.2f}" for scale in scales))
     task = _task(found, default_boxes(MINI_CELLS, scales, ratios))
     model = _detector(run, task)
@@ -109,15 +119,26 @@ def _full() -> Network:
     return network_of(model, torch.zeros(1, 3, 300, 300), "ssd300-vgg16")
 
 
-# A: ReLU makes zeros.  W is dense.  G of the heads is zero at boxes that count for nothing: all but matched and hard ones.
+# A: ReLU makes zeros.  W is dense.  G of the heads is zero at boxes that count for nothing: all but matched and hard
+# ones.
 _SIGNATURE = Signature(
-    zeros_a=Bounds(0.1, 0.6), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0.02, 0.6), weight_grad=Bounds(1, 1), kinds=frozenset({"conv2d"})
+    zeros_a=Bounds(0.1, 0.6),
+    zeros_w=Bounds(0, 0.001),
+    zeros_g=Bounds(0.02, 0.6),
+    weight_grad=Bounds(1, 1),
+    kinds=frozenset({"conv2d"}),
 )
 _SAME = replace(_SIGNATURE, macs=Bounds(1, 1))
 
 
 def _workload(
-    name: str, summary: str, technique: str, train: Callable[[Run], nn.Module], phases: tuple[str, ...], paper: str, headline: str
+    name: str,
+    summary: str,
+    technique: str,
+    train: Callable[[Run], nn.Module],
+    phases: tuple[str, ...],
+    paper: str,
+    headline: str,
 ) -> Workload:
     return Workload(
         name=name,
@@ -148,7 +169,13 @@ def _members(record: Record) -> float:
 
 WORKLOADS = (
     _workload(
-        "ssd", "a small single-shot detector on composed scenes, with fixed default boxes and suppression", "dense", ssd, ("train",), "", ""
+        "ssd",
+        "a small single-shot detector on composed scenes, with fixed default boxes and suppression",
+        "dense",
+        ssd,
+        ("train",),
+        "",
+        "",
     ),
     _workload(
         "ssd-clustering",

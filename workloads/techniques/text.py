@@ -1,4 +1,5 @@
-"""Text: a small BERT that tells which package a sentence documents, SwiftLearn on it, and an LSTM language model of characters.
+"""Text: a small BERT that tells which package a sentence documents, SwiftLearn on it, and an LSTM language model of
+characters.
 
 Source: arXiv 2311.15134 (SwiftLearn); spec page techniques.md, 5.4.
 """
@@ -68,8 +69,12 @@ def swiftlearn(run: Run) -> nn.Module:
 
 
 def work(record: Record) -> float:
-    """Samples trained on, and a third for each that was only looked at, over those that training without selection takes."""
-    return (record.samples + FORWARD_SHARE * record.count("looked_at_again")) / record.count("samples_without_selection")
+    """Samples trained on, and a third for each that was only looked at, over those that training without selection
+    takes.
+    """
+    return (record.samples + FORWARD_SHARE * record.count("looked_at_again")) / record.count(
+        "samples_without_selection"
+    )
 
 
 def lstm_dense(run: Run) -> nn.Module:
@@ -78,7 +83,13 @@ def lstm_dense(run: Run) -> nn.Module:
     task = characters(window)
     run.seeded()
     model = LstmModel(vocabulary_of(task), run.pick(16, 64), run.pick(24, 128))
-    run.fit("dense", model, task, Schedule(run.pick(4, 500), 3e-3, warmup=run.pick(1, 20), kind="adamw"), batch=run.pick(8, 32))
+    run.fit(
+        "dense",
+        model,
+        task,
+        Schedule(run.pick(4, 500), 3e-3, warmup=run.pick(1, 20), kind="adamw"),
+        batch=run.pick(8, 32),
+    )
     run.score("dense", model, task, limit=run.pick(100, 1000))
     return model
 
@@ -93,7 +104,8 @@ def _full_lstm() -> Network:
     return network_of(model, torch.ones(1, 35, dtype=torch.int64), "lstm-ptb-medium")
 
 
-# In A padding has attention weights of 0.  Behind the attention of the last layer only the first token counts: the others' G is 0.
+# In A padding has attention weights of 0.  Behind the attention of the last layer only the first token counts: the
+# others' G is 0.
 _BERT = Signature(
     zeros_a=Bounds(0, 0.1),
     zeros_w=Bounds(0, 0.1),
@@ -134,7 +146,11 @@ WORKLOADS = (
         budget_s=300,
         # The first state is zeros, and no product behind a cell is anything but dense.
         signature=Signature(
-            zeros_a=Bounds(0, 0.15), zeros_w=Bounds(0, 0.01), zeros_g=Bounds(0, 0.05), weight_grad=Bounds(0.9, 1), kinds=frozenset({"lstm"})
+            zeros_a=Bounds(0, 0.15),
+            zeros_w=Bounds(0, 0.01),
+            zeros_g=Bounds(0, 0.05),
+            weight_grad=Bounds(0.9, 1),
+            kinds=frozenset({"lstm"}),
         ),
         shapes=lambda _: _full_lstm(),
         roofline_batch=20,
@@ -152,7 +168,8 @@ WORKLOADS = (
         budget_s=300,
         baseline="bert-dense",
         paper="arXiv 2311.15134",
-        headline=f"BERT on GLUE, 90% of the data dropped: training {SELECTION_SPEEDUPS[0]:.2f} to {SELECTION_SPEEDUPS[1]:.2f} times as "
+        headline=f"BERT on GLUE, 90% of the data dropped: training {SELECTION_SPEEDUPS[0]:.2f} to "
+        f"{SELECTION_SPEEDUPS[1]:.2f} times as "
         f"fast, {SELECTION_MEAN} in the mean",
         signature=replace(_BERT, macs=Bounds(1, 1)),
         shapes=lambda _: _full_bert(),

@@ -1,6 +1,8 @@
-"""A small vision transformer, its attention grouped, its tokens skipping blocks, its linear layers decomposed round by round.
+"""A small vision transformer, its attention grouped, its tokens skipping blocks, its linear layers decomposed round by
+round.
 
-Source: arXiv 2311.03426 (grouping), 2401.15293 (skipping), 2407.20266 (progressive decomposition); spec page techniques.md, 5.1 to 5.3.
+Source: arXiv 2311.03426 (grouping), 2401.15293 (skipping), 2407.20266 (progressive decomposition); spec page
+techniques.md, 5.1 to 5.3.
 """
 
 from dataclasses import replace
@@ -34,7 +36,9 @@ COMPRESSIONS = (1.5, 2.0, 3.0)
 """Of each round of progressive decomposition."""
 
 
-def small_vit(run: Run, query_groups: int = HEADS, key_groups: int = HEADS, skip: Skip | None = None) -> tuple[VisionTransformer, Task]:
+def small_vit(
+    run: Run, query_groups: int = HEADS, key_groups: int = HEADS, skip: Skip | None = None
+) -> tuple[VisionTransformer, Task]:
     """Six blocks of six heads on grey images in patches of 4 x 4 pixels."""
     size = run.pick(16, 24)
     task = load(run.pick("mnist5k", "fashion"), run.data).task(size=size)
@@ -79,7 +83,9 @@ def vit_progressive(run: Run) -> nn.Module:
 
 
 def _block_ranks(network: Network, compression: float) -> dict[str, int]:
-    return compression_ranks([layer for layer in decomposable(network) if layer.name.startswith("blocks.")], compression)
+    return compression_ranks(
+        [layer for layer in decomposable(network) if layer.name.startswith("blocks.")], compression
+    )
 
 
 def _full() -> Network:
@@ -90,7 +96,8 @@ def _full_progressive() -> Network:
     return decomposed(_full(), _block_ranks(_full(), COMPRESSIONS[-1]), "vit-s-progressive")
 
 
-# GELU, softmax and layer normalisation make no zeros.  G has some: behind the attention of the last block only the class token counts.
+# GELU, softmax and layer normalisation make no zeros.  G has some: behind the attention of the last block only the
+# class token counts.
 _SIGNATURE = Signature(
     zeros_a=Bounds(0, 0.01),
     zeros_w=Bounds(0, 0.02),

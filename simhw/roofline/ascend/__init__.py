@@ -1,1 +1,3 @@
-"""Huawei Ascend (DaVinci cores): a 16 x 16 x 16 cube, a vector unit, buffers of fixed rates, and padded channel layouts."""
+"""Huawei Ascend (DaVinci cores): a 16 x 16 x 16 cube, a vector unit, buffers of fixed rates, and padded channel
+layouts.
+"""

@@ -19,7 +19,9 @@ COPIES = 2  # of every buffer: one is filled while the other is used
 
 @dataclass(frozen=True)
 class Share:
-    """The largest part that one core has: `units` products of (m, k) by (k, n) fractals, and how the cores are split."""
+    """The largest part that one core has: `units` products of (m, k) by (k, n) fractals, and how the cores
+    are split.
+    """
 
     units: int
     m: int
@@ -37,7 +39,9 @@ class Block:
 
 
 def shares(product: Product, cores: int) -> Iterator[Share]:
-    """Every split of the cores by powers of two over (units, rows, columns, reduction), none cut finer than a fractal."""
+    """Every split of the cores by powers of two over (units, rows, columns, reduction), none cut finer than
+    a fractal.
+    """
     units = product.groups if product.accumulates else product.groups * product.batch
     depth = product.batch * product.k if product.accumulates else product.k
     for over_n in _powers(min(cores, product.n)):
@@ -73,7 +77,9 @@ def _powers(limit: int) -> Iterator[int]:
 
 
 def l0_fractals(share: Share, block: Block, product: Product, hardware: Hardware) -> tuple[int, int]:
-    """Fractals loaded into L0A and L0B: one operand may stay while the other's blocks pass, if its whole reduction fits."""
+    """Fractals loaded into L0A and L0B: one operand may stay while the other's blocks pass, if its whole reduction
+    fits.
+    """
     half = hardware.l0a_bytes // (COPIES * fractal_bytes(product, hardware))
     left, right = share.units * share.m * share.k, share.units * share.n * share.k
     left_passes, right_passes = up(share.n, block.n), up(share.m, block.m)
@@ -85,7 +91,9 @@ def l0_fractals(share: Share, block: Block, product: Product, hardware: Hardware
 
 
 def l1_bytes(share: Share, block: Block, product: Product, hardware: Hardware) -> tuple[float, float]:
-    """Bytes of the left and right operand that a core reads into L1: whichever operand stays, the other passes again and again."""
+    """Bytes of the left and right operand that a core reads into L1: whichever operand stays, the other passes again
+    and again.
+    """
     units = product.groups if product.accumulates else product.groups * product.batch
     reduction = share.k / (product.batch * product.k if product.accumulates else product.k)
     row = product.a_bytes / (units * product.m) * reduction

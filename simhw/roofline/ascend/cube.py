@@ -9,7 +9,16 @@ use a row for.
 
 from dataclasses import dataclass
 
-from simhw.roofline.ascend.blocks import ACCUMULATOR_BYTES, Block, Share, blocks, fractal_bytes, l0_fractals, l1_bytes, shares
+from simhw.roofline.ascend.blocks import (
+    ACCUMULATOR_BYTES,
+    Block,
+    Share,
+    blocks,
+    fractal_bytes,
+    l0_fractals,
+    l1_bytes,
+    shares,
+)
 from simhw.roofline.ascend.hardware import Achieved, Hardware
 from simhw.roofline.ascend.layout import Product
 from simhw.roofline.operators import BYTES, Operator
@@ -47,11 +56,17 @@ def predict_product(operator: Operator, product: Product, hardware: Hardware, ac
 
 def _mapping(plan: Plan, product: Product, hardware: Hardware) -> str:
     units, rows, columns, reduction = plan.share.split
-    split = f"cores {units} units x {rows} rows x {columns} columns" + (f" x {reduction} of the reduction" if reduction > 1 else "")
-    return f"{product.padding}; {split}; blocks {plan.block.m * hardware.cube_rows} x {plan.block.n * hardware.cube_rows}"
+    split = f"cores {units} units x {rows} rows x {columns} columns" + (
+        f" x {reduction} of the reduction" if reduction > 1 else ""
+    )
+    return (
+        f"{product.padding}; {split}; blocks {plan.block.m * hardware.cube_rows} x {plan.block.n * hardware.cube_rows}"
+    )
 
 
-def _plan(share: Share, block: Block, product: Product, hardware: Hardware, achieved: Achieved, dram_bytes: float) -> Plan:
+def _plan(
+    share: Share, block: Block, product: Product, hardware: Hardware, achieved: Achieved, dram_bytes: float
+) -> Plan:
     results = share.units * share.m * share.n
     cube = results * share.k * hardware.cube_cycles(product.number) / achieved.cube
     left, right = l0_fractals(share, block, product, hardware)
@@ -59,7 +74,9 @@ def _plan(share: Share, block: Block, product: Product, hardware: Hardware, achi
     loads = max(left * fractal / hardware.l1_to_l0a, right * fractal / hardware.l1_to_l0b)
     values = results * hardware.cube_rows**2
     out_width = ACCUMULATOR_BYTES if product.accumulates else BYTES[product.number]
-    drain = values * ACCUMULATOR_BYTES / hardware.l0c_to_ub + values * out_width / min(hardware.ub_to_l2, hardware.l2_write)
+    drain = values * ACCUMULATOR_BYTES / hardware.l0c_to_ub + values * out_width / min(
+        hardware.ub_to_l2, hardware.l2_write
+    )
     l2 = sum(l1_bytes(share, block, product, hardware)) / hardware.l2_read / hardware.clock_hz
     dram = dram_bytes / (hardware.dram_bytes_per_s * achieved.dram)
     times: dict[Limit, float] = {

@@ -1,4 +1,6 @@
-"""An Ascend chip as published: DaVinci cores of a cube, a vector unit and buffers; an L2 and off-chip memory that all share."""
+"""An Ascend chip as published: DaVinci cores of a cube, a vector unit and buffers; an L2 and off-chip memory that all
+share.
+"""
 
 from typing import Annotated
 
@@ -81,7 +83,9 @@ class Hardware(BaseModel):
         return 2.0 * self.cores * self.clock_hz * macs
 
     def vector_flops_per_s(self, number: Number) -> float:
-        """Peak of all vector units: one operation a lane and cycle.  They have no int8 arithmetic; such values are widened to fp16."""
+        """Peak of all vector units: one operation a lane and cycle.  They have no int8 arithmetic; such values are
+        widened to fp16.
+        """
         return self.cores * self.clock_hz * self.vector_bytes_per_cycle / max(BYTES[number], BYTES["fp16"])
 
     @property
@@ -96,7 +100,8 @@ class Achieved(BaseModel):
     Attributes
     ----------
     operator_s : float
-        Time of an operator that is not spent on its work: dispatch by the task scheduler, instruction fetch, fill and drain.
+        Time of an operator that is not spent on its work: dispatch by the task scheduler, instruction fetch, fill and
+        drain.
     cube, vector, dram : float
         Share of the peak rate that the stage itself achieves.
     exposed : float

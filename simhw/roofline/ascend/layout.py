@@ -76,7 +76,9 @@ def gemm_product(gemm: Gemm, hardware: Hardware) -> Product:
 
 
 def joined_groups(convolution: Convolution, hardware: Hardware) -> int:
-    """How many groups make one block-diagonal product: the fewest whose channels, in and out, fill whole fractals, or all."""
+    """How many groups make one block-diagonal product: the fewest whose channels, in and out, fill whole fractals, or
+    all.
+    """
     depth, rows = hardware.cube_depth[convolution.number], hardware.cube_rows
     inner = convolution.in_channels // convolution.groups
     outer = convolution.out_channels // convolution.groups
@@ -86,9 +88,9 @@ def joined_groups(convolution: Convolution, hardware: Hardware) -> int:
 def convolution_product(convolution: Convolution, hardware: Hardware) -> Product:
     """A convolution, unfolded on its way into the cube.
 
-    The gradient of the input unfolds the output's gradient with zeros between its pixels where the stride is above 1, so
-    it costs a product per pixel of the input; kernels of one tap need no zeros.  The gradient of the weights reduces over
-    the pixels of all images.
+    The gradient of the input unfolds the output's gradient with zeros between its pixels where the stride is above 1,
+    so it costs a product per pixel of the input; kernels of one tap need no zeros.  The gradient of the weights reduces
+    over the pixels of all images.
     """
     rows, depth, width = hardware.cube_rows, hardware.cube_depth[convolution.number], BYTES[convolution.number]
     joined = joined_groups(convolution, hardware)

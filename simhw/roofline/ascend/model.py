@@ -19,13 +19,19 @@ def predict_on_ascend(operator: Operator, ascend: AscendValues) -> Prediction:
         return predict_product(operator, gemm_product(operator, hardware), hardware, achieved)
     if isinstance(operator, Convolution):
         prediction = predict_product(operator, convolution_product(operator, hardware), hardware, achieved)
-        return _with_layout(prediction, operator, hardware, achieved) if is_network_input(operator, hardware) else prediction
+        return (
+            _with_layout(prediction, operator, hardware, achieved)
+            if is_network_input(operator, hardware)
+            else prediction
+        )
     if isinstance(operator, Recurrent):
         return predict_recurrent(operator, hardware, achieved)
     return predict_streaming(operator, hardware, achieved)
 
 
-def _with_layout(prediction: Prediction, convolution: Convolution, hardware: Hardware, achieved: Achieved) -> Prediction:
+def _with_layout(
+    prediction: Prediction, convolution: Convolution, hardware: Hardware, achieved: Achieved
+) -> Prediction:
     """The first convolution of a network, and the change of its input's layout before it."""
     seconds, moved = input_layout(convolution, hardware, achieved)
     return replace(

@@ -1,7 +1,8 @@
-"""Power of an Ascend: no kernel's watts are published, so an operator's lie between what its events must cost and the TDP.
+"""Power of an Ascend: no kernel's watts are published, so an operator's lie between what its events must cost and the
+TDP.
 
-A part of the TDP is drawn whatever runs; arithmetic and off-chip traffic add published energies per event, with a factor for
-what moves operands to the units.  The ends of the range are wide, and stated with the constants.
+A part of the TDP is drawn whatever runs; arithmetic and off-chip traffic add published energies per event, with a
+factor for what moves operands to the units.  The ends of the range are wide, and stated with the constants.
 """
 
 from typing import Annotated

@@ -14,7 +14,8 @@ GATE_OPERATIONS = 12
 def predict_recurrent(recurrent: Recurrent, hardware: Hardware, achieved: Achieved) -> Prediction:
     """A library operator runs all steps, so the cost of an operator is paid once; weights are read again every step.
 
-    The gradient of the weights is one product over all steps; the gradient of the input reads the same as forward, mirrored.
+    The gradient of the weights is one product over all steps; the gradient of the input reads the same as forward,
+    mirrored.
     """
     gates = GATES[recurrent.cell] * recurrent.hidden
     rows = recurrent.batch * recurrent.steps
@@ -37,7 +38,14 @@ def predict_recurrent(recurrent: Recurrent, hardware: Hardware, achieved: Achiev
         size = float(recurrent.batch * gates)
         width = BYTES[recurrent.number]
         cell = Streaming(
-            "activation", recurrent.cell, recurrent.batch, gates, size * width, size * width, GATE_OPERATIONS * size, recurrent.number
+            "activation",
+            recurrent.cell,
+            recurrent.batch,
+            gates,
+            size * width,
+            size * width,
+            GATE_OPERATIONS * size,
+            recurrent.number,
         )
         parts.append((recurrent.steps, predict_streaming(cell, hardware, inside)))
     times: dict[Limit, float] = {"launch": achieved.operator_s}

@@ -1,4 +1,6 @@
-"""Elementwise functions, normalisation, softmax, pooling and copies: the vector unit between two ways of the unified buffer."""
+"""Elementwise functions, normalisation, softmax, pooling and copies: the vector unit between two ways of the unified
+buffer.
+"""
 
 from math import prod
 

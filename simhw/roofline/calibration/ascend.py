@@ -1,11 +1,12 @@
 """Fit of the Ascend 310 to images per second of whole networks, one network left out at a time.
 
 Two constants are fitted: the time of an operator beside its work, and the share of its stages that the longest does not
-hide.  The time of a network is linear in both, so that each network is predicted three times and every fit after that is
-arithmetic.  Fitted are networks of two-dimensional convolutions, ReLU, pooling and sums alone, whose groups are either of
-one channel or as wide as the layout's innermost dimension: for these a compiler's graph has the operators that a list of
-layers tells.  Slices and concatenations may become copies to another layout, other functions and narrow groups kernels
-of their own, of which no list tells.  Networks with them are scored, too, by the constants of the fitted ones.
+hide.  The time of a network is linear in both, so that each network is predicted three times and every fit after that
+is arithmetic.  Fitted are networks of two-dimensional convolutions, ReLU, pooling and sums alone, whose groups are
+either of one channel or as wide as the layout's innermost dimension: for these a compiler's graph has the operators
+that a list of layers tells.  Slices and concatenations may become copies to another layout, other functions and narrow
+groups kernels of their own, of which no list tells.  Networks with them are scored, too, by the constants of the fitted
+ones.
 """
 
 from collections.abc import Sequence
@@ -97,21 +98,32 @@ def read_rows(folder: Path) -> list[tuple[str, int, float]]:
     SimhwError
         The file is missing or cannot be read; names the row.
     """
-    rows = [(row.text("model"), row.count("batch"), row.quantity("images_per_second")) for row in measured_rows(folder, FILE)]
+    rows = [
+        (row.text("model"), row.count("batch"), row.quantity("images_per_second"))
+        for row in measured_rows(folder, FILE)
+    ]
     return [row for row in rows if row[0] in NETWORKS]
 
 
 def read_networks(folder: Path, ascend: AscendValues) -> list[MeasuredNetwork]:
     """Measured networks that can be built; raises as `read_rows`."""
     rows = read_rows(folder)
-    parts = {key: _parts(load_network(NETWORKS[key[0]]), key[1] * CLIPS.get(key[0], 1), ascend) for key in {row[:2] for row in rows}}
-    return [MeasuredNetwork(model, load_network(NETWORKS[model]), batch, batch / rate, *parts[model, batch]) for model, batch, rate in rows]
+    parts = {
+        key: _parts(load_network(NETWORKS[key[0]]), key[1] * CLIPS.get(key[0], 1), ascend)
+        for key in {row[:2] for row in rows}
+    }
+    return [
+        MeasuredNetwork(model, load_network(NETWORKS[model]), batch, batch / rate, *parts[model, batch])
+        for model, batch, rate in rows
+    ]
 
 
 def _parts(network: Network, batch: int, ascend: AscendValues) -> tuple[float, float, float, float]:
     """Operators, longest stages, other stages, and the textbook's seconds."""
     counted, hidden = (
-        ascend.model_copy(update={"achieved": ascend.achieved.model_copy(update={"operator_s": UNIT_S, "exposed": exposed})})
+        ascend.model_copy(
+            update={"achieved": ascend.achieved.model_copy(update={"operator_s": UNIT_S, "exposed": exposed})}
+        )
         for exposed in (0.0, 1.0)
     )
     work = step(network, Run(batch, "inference", "fp16", "fused"))
@@ -122,8 +134,15 @@ def _parts(network: Network, batch: int, ascend: AscendValues) -> tuple[float, f
         operators += launched
         longest_s += prediction.seconds - UNIT_S * launched
         both_s += predict_on_ascend(each.operator, hidden).seconds - UNIT_S * launched
-        rate = ascend.hardware.vector_flops_per_s if isinstance(each.operator, Streaming) else ascend.hardware.matrix_flops_per_s
-        textbook_s += max(each.operator.flops / rate(each.operator.number), each.operator.dram_bytes / ascend.hardware.dram_bytes_per_s)
+        rate = (
+            ascend.hardware.vector_flops_per_s
+            if isinstance(each.operator, Streaming)
+            else ascend.hardware.matrix_flops_per_s
+        )
+        textbook_s += max(
+            each.operator.flops / rate(each.operator.number),
+            each.operator.dram_bytes / ascend.hardware.dram_bytes_per_s,
+        )
     return operators, longest_s, both_s - longest_s, textbook_s
 
 
@@ -156,16 +175,20 @@ def fit(rows: Sequence[MeasuredNetwork]) -> tuple[float, float]:
     def error(point: Sequence[float]) -> float:
         operator_s, exposed = abs(point[0]) * UNIT_S, min(abs(point[1]), 1.0)
         return fmean(
-            fmean(abs(row.predicted_s(operator_s, exposed) / row.seconds - 1) for row in rows if row.model == model) for model in models
+            fmean(abs(row.predicted_s(operator_s, exposed) / row.seconds - 1) for row in rows if row.model == model)
+            for model in models
         )
 
     starts = ([1.0, 0.5], [2.0, 0.9])
-    best = min((minimize(error, start, method="Nelder-Mead") for start in starts), key=lambda result: float(result.fun)).x
+    best = min(
+        (minimize(error, start, method="Nelder-Mead") for start in starts), key=lambda result: float(result.fun)
+    ).x
     return abs(float(best[0])) * UNIT_S, min(abs(float(best[1])), 1.0)
 
 
 def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
-    """Constants fitted to all plain networks, and the errors on each network left out, and on the networks that no fit saw.
+    """Constants fitted to all plain networks, and the errors on each network left out, and on the networks that no fit
+    saw.
 
     Raises
     ------
@@ -181,7 +204,8 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     if len(models) < 2:
         known = ", ".join(models) or "none"
         raise SimhwError(
-            f"{folder / FILE}.csv: a fit takes rows of two networks that are plain, such as ResNet18 and ResNet34; there are {known}"
+            f"{folder / FILE}.csv: a fit takes rows of two networks that are plain, such as ResNet18 and ResNet34; "
+            f"there are {known}"
         )
     operator_s, exposed = fit(plain)
     scores, held = [], []
@@ -195,7 +219,9 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     if predicted:
         together.append(_score("networks that are not plain", "plain networks", predicted))
     for model in sorted({row.model for row in others}):
-        scores.append(_score(f"{model} (not plain)", "plain networks", [pair for pair in predicted if pair[0].model == model]))
+        scores.append(
+            _score(f"{model} (not plain)", "plain networks", [pair for pair in predicted if pair[0].model == model])
+        )
     return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [*together, *scores]
 
 

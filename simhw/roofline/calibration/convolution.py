@@ -1,8 +1,9 @@
-"""Fits the constants of convolutions to DeepBench's, the only measured convolutions there are, and scores them by cross-validation.
+"""Fits the constants of convolutions to DeepBench's, the only measured convolutions there are, and scores them by
+cross-validation.
 
 The fit minimises the mean absolute logarithm of predicted over measured time by moving one constant after another, with
-steps that get finer: deterministic, and started from the middle of the ranges that physics allows, not from shipped values.
-Errors beyond a factor of e count as that factor, as a few rows are ten times slower than their like.
+steps that get finer: deterministic, and started from the middle of the ranges that physics allows, not from shipped
+values. Errors beyond a factor of e count as that factor, as a few rows are ten times slower than their like.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,7 +71,9 @@ def fit(measured: Sequence[Measured], hardware: Hardware, fixed: ConvolutionPara
     return ConvolutionParameters(**values)
 
 
-def _search(rows: Sequence[Measured], values: dict[str, Any], ranges: Mapping[str, tuple[float, float]], hardware: Hardware) -> None:
+def _search(
+    rows: Sequence[Measured], values: dict[str, Any], ranges: Mapping[str, tuple[float, float]], hardware: Hardware
+) -> None:
     for name, (low, high) in ranges.items():
         assign(values, name, _rounded(sqrt(low * high)), "fit")
     best = _loss(rows, values, hardware)

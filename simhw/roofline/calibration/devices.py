@@ -20,7 +20,9 @@ READERS: dict[str, tuple[Callable[[Path], object], ...]] = {
     "v100": (*(partial(read_measurements, name=name) for name in FILES), power.watts),
     "ascend310": (ascend.read_rows,),
 }
-"""Readers of all that a device's fits take, by device: a file that cannot be read is told before a fit of minutes begins."""
+"""Readers of all that a device's fits take, by device: a file that cannot be read is told before a fit of minutes
+begins.
+"""
 FITS: dict[str, dict[str, Fit]] = {
     "v100": {
         "gemm": gemm.calibrate,
@@ -71,4 +73,6 @@ def _results(fits: dict[str, Fit], folder: Path) -> Iterator[tuple[dict[str, flo
         try:
             yield fit(folder)
         except StatisticsError:
-            raise SimhwError(f"{folder}: too few rows to fit the constants of {name}: some kind of kernel has none") from None
+            raise SimhwError(
+                f"{folder}: too few rows to fit the constants of {name}: some kind of kernel has none"
+            ) from None

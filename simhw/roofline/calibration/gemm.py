@@ -1,7 +1,8 @@
-"""Fit of products: fp32 constants to DeepBench's fp32 rows, fp16 constants to its fp16 rows, the framework's times to NeuSight.
+"""Fit of products: fp32 constants to DeepBench's fp32 rows, fp16 constants to its fp16 rows, the framework's times to
+NeuSight.
 
-The other way round is scored as well: fp32 constants fitted to even rows of NeuSight, scored on DeepBench.  Launching on the
-device is as published in all fits, as a framework's own time hides it.
+The other way round is scored as well: fp32 constants fitted to even rows of NeuSight, scored on DeepBench.  Launching
+on the device is as published in all fits, as a framework's own time hides it.
 """
 
 import math
@@ -34,8 +35,8 @@ FP32: Search = {
 }
 """Constants that fp32 products tell: lowest, first and highest value of the search.
 
-Operands are staged no faster than shared memory takes them; data takes at least 0.4 us from memory (recalled) and a wave not
-much less; a further kernel of a stream costs no more than launching the first.
+Operands are staged no faster than shared memory takes them; data takes at least 0.4 us from memory (recalled) and a
+wave not much less; a further kernel of a stream costs no more than launching the first.
 """
 FP16: Search = {
     "kernels.fp16.matrix_share": (0.7, 0.95, 1.0),
@@ -51,7 +52,8 @@ HOST = {
 OUTLIER = 0.1
 """Deviation of a prediction, as a logarithm, beyond which a row counts less than by its square."""
 SHORT_S, LONG = 12e-6, 1.5
-"""Device time below which a framework's time alone is measured, and the multiple of it above which the device decides."""
+"""Device time below which a framework's time alone is measured, and the multiple of it above which the device decides.
+"""
 FOLDS = 5
 
 
@@ -80,12 +82,15 @@ def fit(
         tried = replaced(parameters, {name: math.exp(value) for name, value in zip(names, point, strict=True)})
         return [math.log(seconds(row.operator, tried) / row.seconds) for row in rows]
 
-    found = least_squares(deviations, first, bounds=(low, high), diff_step=0.02, loss="soft_l1", f_scale=OUTLIER, max_nfev=40)
+    found = least_squares(
+        deviations, first, bounds=(low, high), diff_step=0.02, loss="soft_l1", f_scale=OUTLIER, max_nfev=40
+    )
     return replaced(parameters, {name: math.exp(value) for name, value in zip(names, found.x, strict=True)})
 
 
 def fit_host(rows: Mapping[str, Sequence[Measured]], parameters: GemmParameters, hardware: Hardware) -> GemmParameters:
-    """The framework's times: medians of what short products take, of what long ones take beyond the device, and of splits.
+    """The framework's times: medians of what short products take, of what long ones take beyond the device, and of
+    splits.
 
     Parameters
     ----------
@@ -95,10 +100,18 @@ def fit_host(rows: Mapping[str, Sequence[Measured]], parameters: GemmParameters,
     found: dict[str, float] = {}
     for name, (host, start) in HOST.items():
         predicted = [(row, predict_gemm(_gemm(row.operator), hardware, parameters).seconds) for row in rows[name]]
-        single = [(row, seconds) for row, seconds in predicted if row.grid[2] == row.operator.batch]  # type: ignore[union-attr]  # products
+        single = [(row, seconds) for row, seconds in predicted if row.grid[2] == _gemm(row.operator).batch]
         found[host] = median(row.seconds for row, seconds in single if seconds < SHORT_S)
-        found[start] = median(row.seconds - seconds for row, seconds in single if LONG * found[host] < row.seconds < 2 * LONG * found[host])
-        split = [row.seconds for row, seconds in predicted if row.grid[2] > row.operator.batch and seconds < 2 * SHORT_S]  # type: ignore[union-attr]  # products
+        found[start] = median(
+            row.seconds - seconds
+            for row, seconds in single
+            if LONG * found[host] < row.seconds < 2 * LONG * found[host]
+        )
+        split = [
+            row.seconds
+            for row, seconds in predicted
+            if row.grid[2] > _gemm(row.operator).batch and seconds < 2 * SHORT_S
+        ]
         if split:
             found["host_reduce_s"] = median(split) - found[host]
     return replaced(parameters, found)
@@ -154,24 +167,40 @@ def scores(
     device, framework = on_device(sxm), in_framework(pcie)
     fitted_on = "deepbench_v100_gemm_fp32; the framework's times on even rows"
     found = [
-        score(name.rpartition("_")[2] + " fp32", fitted_on, f"{name}, odd rows", rows[1::2], lambda each: framework(each, fitted), pcie)
+        score(
+            name.rpartition("_")[2] + " fp32",
+            fitted_on,
+            f"{name}, odd rows",
+            rows[1::2],
+            lambda each: framework(each, fitted),
+            pcie,
+        )
         for name, rows in neusight.items()
     ]
     reverse_rows = [row for rows in neusight.values() for row in rows[::4]]
     reverse = fit(reverse_rows, fitted, FP32, framework)
     reverse_on = "every fourth row of neusight_v100_linear and neusight_v100_bmm"
-    found.append(score("gemm fp32", reverse_on, "deepbench_v100_gemm_fp32", fp32, lambda each: device(each, reverse), sxm))
+    found.append(
+        score("gemm fp32", reverse_on, "deepbench_v100_gemm_fp32", fp32, lambda each: device(each, reverse), sxm)
+    )
     by_row = [(str(row.row % FOLDS), row) for row in fp32]
     found.append(_left_out("gemm fp32", "rows of deepbench_v100_gemm_fp32, fold by fold", by_row, fitted, FP32, sxm))
     by_row = [(str(row.row % FOLDS), row) for row in fp16]
     found.append(_left_out("gemm fp16", "rows of deepbench_v100_gemm_fp16mix, fold by fold", by_row, fitted, FP16, sxm))
     by_source = [(row.group, row) for row in fp16]
-    found.append(_left_out("gemm fp16", "sources of deepbench_v100_gemm_fp16mix, one by one", by_source, fitted, FP16, sxm))
+    found.append(
+        _left_out("gemm fp16", "sources of deepbench_v100_gemm_fp16mix, one by one", by_source, fitted, FP16, sxm)
+    )
     return found
 
 
 def _left_out(
-    name: str, what: str, rows: Sequence[tuple[str, Measured]], parameters: GemmParameters, search: Search, hardware: Hardware
+    name: str,
+    what: str,
+    rows: Sequence[tuple[str, Measured]],
+    parameters: GemmParameters,
+    search: Search,
+    hardware: Hardware,
 ) -> Score:
     """Every class of rows scored with the constants that all others give."""
     seconds = on_device(hardware)

@@ -1,7 +1,8 @@
-"""Costs of a V100 from the watts of 26 measured kernels (AccelWattch): an active board's floor, arithmetic and off-chip traffic.
+"""Costs of a V100 from the watts of 26 measured kernels (AccelWattch): an active board's floor, arithmetic and off-chip
+traffic.
 
-The file names kernels and watts alone.  What a kernel executes is known only by its character, so that rates are assumed
-where an energy follows from watts, and the rest of the kernels can only bound the result.
+The file names kernels and watts alone.  What a kernel executes is known only by its character, so that rates are
+assumed where an energy follows from watts, and the rest of the kernels can only bound the result.
 """
 
 from pathlib import Path
@@ -16,7 +17,9 @@ from simhw.roofline.measured_rows import measured_rows
 FILE = "accelwattch_v100_power"
 SGEMM, TENSOR, STREAM = "parboil_sgemm_k1", "cudaTensorCoreGemm_k1", "kmeans_k1"
 ASSUMED_SHARES = {SGEMM: 0.6, TENSOR: 0.4, STREAM: 0.8}
-"""Share of the peak at which a kernel is taken to run: tiled fp32 product, unoptimised tensor-core product, off-chip streaming."""
+"""Share of the peak at which a kernel is taken to run: tiled fp32 product, unoptimised tensor-core product, off-chip
+streaming.
+"""
 
 
 def watts(folder: Path) -> dict[str, float]:
@@ -45,7 +48,11 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     assert isinstance(gpu, GpuValues)
     hardware, measured = gpu.hardware, watts(folder)
     active_w = min(measured.values())
-    peaks = {SGEMM: hardware.matrix_flops_per_s("fp32"), TENSOR: hardware.matrix_flops_per_s("fp16"), STREAM: hardware.dram_bytes_per_s}
+    peaks = {
+        SGEMM: hardware.matrix_flops_per_s("fp32"),
+        TENSOR: hardware.matrix_flops_per_s("fp16"),
+        STREAM: hardware.dram_bytes_per_s,
+    }
     costs = {name: 1e12 * (measured[name] - active_w) / (share * peaks[name]) for name, share in ASSUMED_SHARES.items()}
     constants = {
         "power.active_w": active_w,

@@ -1,4 +1,6 @@
-"""Fit of recurrent cells to DeepBench's, cross-validated by source: a kind of cell of one application is held out at a time."""
+"""Fit of recurrent cells to DeepBench's, cross-validated by source: a kind of cell of one application is held out at a
+time.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +38,8 @@ def _features(row: Measured, gpu: GpuValues) -> Features:
 
 
 def fit(rows: Sequence[Measured], gpu: GpuValues) -> tuple[float, float, float]:
-    """Constants of one operation and number: call [s], step [s] (weight_grad: seconds per byte of gradients), and the product's share.
+    """Constants of one operation and number: call [s], step [s] (weight_grad: seconds per byte of gradients), and the
+    product's share.
 
     Raises
     ------
@@ -81,7 +84,9 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     for number, file in FILES.items():
         measured = read_measurements(folder, file)
         for operation in OPERATIONS:
-            rows = [row for row in measured if isinstance(row.operator, Recurrent) and row.operator.operation == operation]
+            rows = [
+                row for row in measured if isinstance(row.operator, Recurrent) and row.operator.operation == operation
+            ]
             call_s, step, share = fit(rows, gpu)
             name = f"recurrent.chains.{number}.{operation}"
             constants |= {f"{name}.call_s": call_s, f"{name}.product_share": share}
@@ -105,4 +110,6 @@ def _held_out(rows: Sequence[Measured], number: Number, operation: Operation, gp
     others = f"{FILES[number]}, the other {len(groups) - 1} sources"
     scored = f"{FILES[number]}, each source in turn"
     textbook = [textbook_seconds(row.operator, gpu.hardware) for row in held]
-    return score_of(f"recurrent {number} {operation}", others, scored, predicted, [row.seconds for row in held], textbook)
+    return score_of(
+        f"recurrent {number} {operation}", others, scored, predicted, [row.seconds for row in held], textbook
+    )

@@ -60,7 +60,12 @@ def textbook_seconds(operator: Operator, hardware: Hardware) -> float:
 
 
 def score(
-    name: str, fitted_on: str, scored_on: str, rows: Sequence[Measured], predicted_s: Callable[[Operator], float], hardware: Hardware
+    name: str,
+    fitted_on: str,
+    scored_on: str,
+    rows: Sequence[Measured],
+    predicted_s: Callable[[Operator], float],
+    hardware: Hardware,
 ) -> Score:
     """Score predicted seconds against measured rows.
 
@@ -69,12 +74,20 @@ def score(
     SimhwError
         There are no rows.
     """
-    predicted, textbook = [predicted_s(row.operator) for row in rows], [textbook_seconds(row.operator, hardware) for row in rows]
+    predicted, textbook = (
+        [predicted_s(row.operator) for row in rows],
+        [textbook_seconds(row.operator, hardware) for row in rows],
+    )
     return score_of(name, fitted_on, scored_on, predicted, [row.seconds for row in rows], textbook)
 
 
 def score_of(
-    name: str, fitted_on: str, scored_on: str, predicted: Sequence[float], measured: Sequence[float], textbook: Sequence[float]
+    name: str,
+    fitted_on: str,
+    scored_on: str,
+    predicted: Sequence[float],
+    measured: Sequence[float],
+    textbook: Sequence[float],
 ) -> Score:
     """Score predictions and the textbook's against what was measured, in whatever unit.
 

@@ -27,12 +27,16 @@ FILES: dict[StreamingKind, tuple[str, ...]] = {
 }
 """Files that tell of a kind."""
 SMALL_BYTES = 2e6
-"""Traffic below which nothing but the framework's time is measured: 3 us of off-chip traffic where the floors are above 30."""
+"""Traffic below which nothing but the framework's time is measured: 3 us of off-chip traffic where the floors are above
+30.
+"""
 START = 1e-5, 7e11, 0.5
 """Latency [s], bandwidth [bytes/s] and missing share of a second reading from which the fit sets out."""
 
 
-def fit(rows: Sequence[Measured], launch_s: float, hardware: Hardware, again: SecondReading | None = None) -> dict[str, float]:
+def fit(
+    rows: Sequence[Measured], launch_s: float, hardware: Hardware, again: SecondReading | None = None
+) -> dict[str, float]:
     """Floor, latency and bandwidth of one kernel, and the missing share of one that reads its rows twice.
 
     Parameters
@@ -48,24 +52,39 @@ def fit(rows: Sequence[Measured], launch_s: float, hardware: Hardware, again: Se
     once = [row.operator.dram_bytes for row in rows]
     # Bytes read again for a share of 1, to which they are proportional.
     whole = again.model_copy(update={"missing_share": 1.0}) if again else None
-    twice = [whole.bytes_again(row.operator, hardware) if whole and isinstance(row.operator, Streaming) else 0.0 for row in rows]
+    twice = [
+        whole.bytes_again(row.operator, hardware) if whole and isinstance(row.operator, Streaming) else 0.0
+        for row in rows
+    ]
 
     def error(point: Sequence[float]) -> float:
         latency_s, rate = point[0] * START[0], point[1] * START[1]
         share = abs(point[2]) * START[2] if again else 0.0
         moved = [first + share * second for first, second in zip(once, twice, strict=True)]
-        return fmean(abs(max(host_s, latency_s + each / rate) / row.seconds - 1) for row, each in zip(rows, moved, strict=True))
+        return fmean(
+            abs(max(host_s, latency_s + each / rate) / row.seconds - 1) for row, each in zip(rows, moved, strict=True)
+        )
 
     start = [1.0] * (3 if again else 2)
     found = minimize(error, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7}).x
-    fitted = {"dram_bytes_per_s": float(found[1]) * START[1], "latency_s": float(found[0]) * START[0] - launch_s, "host_s": host_s}
+    fitted = {
+        "dram_bytes_per_s": float(found[1]) * START[1],
+        "latency_s": float(found[0]) * START[0] - launch_s,
+        "host_s": host_s,
+    }
     return fitted | ({"missing_share": abs(float(found[2])) * START[2]} if again else {})
 
 
-def _fitted(kind: StreamingKind, rows: Sequence[Measured], parameters: StreamingParameters, hardware: Hardware) -> dict[str, float]:
+def _fitted(
+    kind: StreamingKind, rows: Sequence[Measured], parameters: StreamingParameters, hardware: Hardware
+) -> dict[str, float]:
     """Constants of a kind by dotted name: its usual kernel's, and that of long rows where it has one."""
     longest = parameters.long_rows[kind].columns if kind in parameters.long_rows else None
-    usual = [row for row in rows if isinstance(row.operator, Streaming) and (longest is None or row.operator.columns <= longest)]
+    usual = [
+        row
+        for row in rows
+        if isinstance(row.operator, Streaming) and (longest is None or row.operator.columns <= longest)
+    ]
     found = fit(usual, parameters.launch_s, hardware, parameters.second_reading.get(kind))
     share = found.pop("missing_share", None)
     constants = {f"streaming.kernels.{kind}.{name}": value for name, value in found.items()}

@@ -1,1 +1,3 @@
-"""NVIDIA GPUs: streaming multiprocessors, a tile of the output per thread block, waves of blocks, caches and launches."""
+"""NVIDIA GPUs: streaming multiprocessors, a tile of the output per thread block, waves of blocks, caches
+and launches.
+"""

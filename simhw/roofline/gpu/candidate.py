@@ -1,4 +1,6 @@
-"""One algorithm for a convolution, timed: thread blocks in waves, limited by arithmetic, staging of operands and memory."""
+"""One algorithm for a convolution, timed: thread blocks in waves, limited by arithmetic, staging of operands and
+memory.
+"""
 
 from dataclasses import dataclass
 from math import ceil
@@ -67,15 +69,21 @@ def in_waves(
 ) -> Waves:
     """Time of `blocks` thread blocks that each compute a tile with a reduction of `depth`.
 
-    A block multiplies rows x columns values per step of the reduction and stages rows + columns operands for it, columns
-    the fewer where `column_reuse` of them (the taps of a weight gradient) lie on the same input.  The busiest
+    A block multiplies rows x columns values per step of the reduction and stages rows + columns operands for it,
+    columns the fewer where `column_reuse` of them (the taps of a weight gradient) lie on the same input.  The busiest
     multiprocessor decides; filling and draining its pipeline cost a part of a wave.
     """
     kernels = parameters.kernels[number]
     rows, columns = tile
     waves = ceil(blocks / hardware.sms)
     steps = depth * (waves + kernels.tail_waves)
-    matrix_s = 2.0 * rows * columns * steps / (hardware.clock_hz * hardware.matrix_flops_per_cycle[number] * kernels.matrix_share)
+    matrix_s = (
+        2.0
+        * rows
+        * columns
+        * steps
+        / (hardware.clock_hz * hardware.matrix_flops_per_cycle[number] * kernels.matrix_share)
+    )
     staged = BYTES[number] * (rows + columns / column_reuse) * steps
     staging_s = staged * hardware.sms / (kernels.staged_bytes_per_s * staging)
     return Waves(overlapped(matrix_s, staging_s, parameters.overlap), matrix_s, staging_s, blocks, waves)

@@ -1,8 +1,8 @@
 """Convolutions on a GPU: the library's algorithms beside each other, the fastest of which runs.
 
 Algorithms: implicit GEMM for everything; Winograd for 3 x 3 and 5 x 5 kernels of stride 1 in fp32, which does fewer
-multiplications than the convolution has (see `winograd`), so that direct FLOPs over peak is no upper bound; and for grouped
-convolutions a kernel without tiles, as a thread block's tile is wider than a group's channels.
+multiplications than the convolution has (see `winograd`), so that direct FLOPs over peak is no upper bound; and for
+grouped convolutions a kernel without tiles, as a thread block's tile is wider than a group's channels.
 """
 
 from math import prod

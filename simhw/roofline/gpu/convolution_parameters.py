@@ -33,11 +33,13 @@ class Kernels(BaseModel):
     staged_bytes_per_s : float
         Rate at which all multiprocessors together stage operands, from L2 through registers to shared memory.
     weight_grad_staging, strided_grad_staging : float
-        Shares of `staged_bytes_per_s` at which weight gradients, and input gradients of strided convolutions, stage operands.
+        Shares of `staged_bytes_per_s` at which weight gradients, and input gradients of strided convolutions, stage
+        operands.
     weight_grad_tap_reuse : bool
         Whether the taps of one input value are staged once in a weight gradient.
     scatter_passes : float
-        Passes over the input's gradient beyond writing it once, where a stride leaves gaps: clearing, and writing every other value.
+        Passes over the input's gradient beyond writing it once, where a stride leaves gaps: clearing, and writing every
+        other value.
     input_grad_kernels : int
         Kernels that an input gradient runs beside the product.
     """
@@ -96,7 +98,8 @@ class ConvolutionParameters(BaseModel):
     kernel_s : float
         Each further kernel of a call.
     overlap : float
-        Exponent with which the times of arithmetic, staging and memory are added: 1 is one after the other, infinity the longest alone.
+        Exponent with which the times of arithmetic, staging and memory are added: 1 is one after the other, infinity
+        the longest alone.
     direct_share : float
         Of the vector units' peak in kernels without tiles, for convolutions of many groups.
     host_s : float

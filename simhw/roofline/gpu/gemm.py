@@ -1,7 +1,8 @@
 """Products of matrices on a GPU: the library's fastest kernel among tiles and splits of the reduction.
 
-A multiprocessor multiplies and stages operands in the same instruction stream, so that both take its time; smaller tiles
-stage more per multiplication.  Memory runs beside it, limited by its rate or, with few blocks, by what they keep in flight.
+A multiprocessor multiplies and stages operands in the same instruction stream, so that both take its time; smaller
+tiles stage more per multiplication.  Memory runs beside it, limited by its rate or, with few blocks, by what they keep
+in flight.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Kernels(BaseModel):
     aligned : int
         Values of the widest load; operands and outputs with rows not a multiple of it are loaded in narrower pieces.
     misaligned : float
-        How much longer staging takes with each further load that the widest one is broken into, as a mean over operands and output.
+        How much longer staging takes with each further load that the widest one is broken into, as a mean over operands
+        and output.
     strided : float
         How many times an operand crosses from memory that is larger than the L2 and read in pieces of one step, as its
         reduction is contiguous.
@@ -72,7 +74,8 @@ class GemmParameters(BaseModel):
     latency_s : float
         From a block's request to its data; rate is at most what is in flight over this.
     overlap : float
-        Exponent with which times of multiprocessors and memory add up: 1 is one after the other, infinity the longest alone.
+        Exponent with which times of multiprocessors and memory add up: 1 is one after the other, infinity the longest
+        alone.
     shortest_part, most_parts : int
         Reduction per block at least, and parts at most, where a reduction is split.
     host_s, host_batched_s, host_reduce_s : float
@@ -123,7 +126,12 @@ def predict_gemm(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> 
         The device has no kernels for such numbers.
     """
     best = _fastest(gemm, hardware, parameters)
-    times: dict[Limit, float] = {"matrix": best.matrix_s, "l2": best.staging_s, "dram": best.dram_s, "launch": best.launch_s}
+    times: dict[Limit, float] = {
+        "matrix": best.matrix_s,
+        "l2": best.staging_s,
+        "dram": best.dram_s,
+        "launch": best.launch_s,
+    }
     split = f", split {best.grid.split}" if best.grid.split > 1 else ""
     single = gemm.batch == 1
     host_s = parameters.host_s if single else parameters.host_batched_s
@@ -143,7 +151,8 @@ def _fastest(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> _Can
     kernels = parameters.kernels.get(gemm.number)
     if kernels is None:
         raise MachineError(
-            f"no kernels for products in {gemm.number}; the device's file has gemm.kernels for {', '.join(parameters.kernels)}"
+            f"no kernels for products in {gemm.number}; the device's file has gemm.kernels for "
+            f"{', '.join(parameters.kernels)}"
         )
     found = []
     for tile in kernels.tiles if gemm.batch == 1 else kernels.batched_tiles:
@@ -157,7 +166,9 @@ def _fastest(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> _Can
     return min(found, key=lambda candidate: candidate.seconds)
 
 
-def _timed(gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardware, parameters: GemmParameters) -> _Candidate:
+def _timed(
+    gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardware, parameters: GemmParameters
+) -> _Candidate:
     size = BYTES[gemm.number]
     grid = grid_of(gemm.m, gemm.n, gemm.k, gemm.batch, tile, split, kernels.step)
     layout = waves(grid.blocks, tile.resident, hardware.sms)
@@ -182,7 +193,9 @@ def _timed(gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardw
         moved += partial
         launch_s += parameters.reduce_s
     busy = overlapped(matrix_s + staging_s, dram_s, parameters.overlap)
-    return _Candidate(tile, grid, layout, busy + after_s + launch_s, matrix_s, staging_s, dram_s + after_s, launch_s, moved)
+    return _Candidate(
+        tile, grid, layout, busy + after_s + launch_s, matrix_s, staging_s, dram_s + after_s, launch_s, moved
+    )
 
 
 def _narrowness(gemm: Gemm, kernels: Kernels) -> float:
@@ -206,7 +219,8 @@ def _extent(gemm: Gemm, tile: Tile, grid: Grid, hardware: Hardware) -> float:
 
 
 def _dram_bytes(gemm: Gemm, tile: Tile, grid: Grid, kernels: Kernels, hardware: Hardware) -> float:
-    """Off-chip traffic: the output once; an operand again for every band of tiles that meets it, unless it stays in the L2.
+    """Off-chip traffic: the output once; an operand again for every band of tiles that meets it, unless it stays in the
+    L2.
 
     Blocks run along the columns first, so that a wave covers whole rows of tiles, or a piece of one.
     """

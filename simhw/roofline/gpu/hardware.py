@@ -1,4 +1,6 @@
-"""A GPU as its data sheet and published micro-benchmarks have it; what its libraries make of it is in the other sections of its file."""
+"""A GPU as its data sheet and published micro-benchmarks have it; what its libraries make of it is in the other
+sections of its file.
+"""
 
 from typing import Annotated
 
@@ -23,7 +25,8 @@ class Hardware(BaseModel):
     clock_hz : float
         Boost clock, at which kernels were measured.
     matrix_flops_per_cycle : dict of number to float
-        Of one multiprocessor's best unit for products: FMA units (fp32), tensor cores (fp16), dot-product instructions (int8).
+        Of one multiprocessor's best unit for products: FMA units (fp32), tensor cores (fp16), dot-product instructions
+        (int8).
     vector_flops_per_cycle : dict of number to float
         Of one multiprocessor's FMA units.
     dram_bytes_per_s, l2_bytes_per_s, shared_bytes_per_cycle : float

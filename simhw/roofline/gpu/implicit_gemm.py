@@ -2,9 +2,9 @@
 
 forward multiplies output pixels x (channels x taps) by filters; an input gradient the same with the sides swapped, and
 with a stride one smaller product per phase of the stride, as each phase of pixels meets only its own taps; a weight
-gradient multiplies output channels by input channels x taps and reduces over all pixels, so that the reduction has to be
-split over multiprocessors.  Tensor-core kernels step through the channels of one tap in chunks, to which channels are
-padded.
+gradient multiplies output channels by input channels x taps and reduces over all pixels, so that the reduction has to
+be split over multiprocessors.  Tensor-core kernels step through the channels of one tap in chunks, to which channels
+are padded.
 """
 
 from dataclasses import dataclass
@@ -51,16 +51,25 @@ def products(convolution: Convolution, channel_step: int) -> list[Product]:
     reduced = padded(outputs, channel_step)
     n = convolution.in_channels // convolution.groups
     return [
-        Product(convolution.groups * prod(count for count, _, _ in phase), convolution.images * prod(size for _, size, _ in phase), n, k)
+        Product(
+            convolution.groups * prod(count for count, _, _ in phase),
+            convolution.images * prod(size for _, size, _ in phase),
+            n,
+            k,
+        )
         for phase in product(*phases(convolution))
         if (k := reduced * prod(taps for _, _, taps in phase))
     ]
 
 
 def phases(convolution: Convolution) -> list[list[tuple[int, int, int]]]:
-    """Per dimension, the classes of input positions by remainder of the stride: how many alike, positions, and taps that reach them."""
+    """Per dimension, the classes of input positions by remainder of the stride: how many alike, positions, and taps
+    that reach them.
+    """
     dimensions = []
-    for size, kernel, stride, dilation in zip(convolution.size, convolution.kernel, convolution.stride, convolution.dilation, strict=True):
+    for size, kernel, stride, dilation in zip(
+        convolution.size, convolution.kernel, convolution.stride, convolution.dilation, strict=True
+    ):
         classes: dict[tuple[int, int], int] = {}
         for phase in range(min(stride, size)):
             taps = sum((tap * dilation) % stride == phase for tap in range(kernel))
@@ -77,7 +86,10 @@ def tensor_bytes(convolution: Convolution) -> float:
     """
     skipped = 0.0
     if convolution.operation != "input_grad":
-        touched = prod(min(1.0, kernel / stride) for kernel, stride in zip(convolution.kernel[:-1], convolution.stride[:-1], strict=True))
+        touched = prod(
+            min(1.0, kernel / stride)
+            for kernel, stride in zip(convolution.kernel[:-1], convolution.stride[:-1], strict=True)
+        )
         skipped = (1.0 - touched) * input_bytes(convolution)
     return convolution.dram_bytes - skipped
 
@@ -108,7 +120,9 @@ def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: Conv
     for tile in kernels.weight_grad_tiles if weight_grad else kernels.tiles:
         blocks, depth = _blocks(lowered, tile)
         for split in _splits(blocks, lowered, operation in kernels.split, hardware):
-            waves = in_waves(tile, depth / split, blocks * split, number, hardware, parameters, staging=staging, column_reuse=reuse)
+            waves = in_waves(
+                tile, depth / split, blocks * split, number, hardware, parameters, staging=staging, column_reuse=reuse
+            )
             summed = partial * split if split > 1 else 0.0
             after_s = summed / parameters.scratch_bytes_per_s + scattered / parameters.dram_bytes_per_s
             launch_s = kernels.launch_s + (further + int(split > 1)) * parameters.kernel_s

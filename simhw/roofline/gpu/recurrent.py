@@ -27,7 +27,8 @@ class Chain(BaseModel):
     step_s : float
         Of a step, beside its product: gates, and waiting for the step before.
     product_share : float
-        Time of the step's product, in that of the same product alone; below one where weights stay close from step to step.
+        Time of the step's product, in that of the same product alone; below one where weights stay close from step to
+        step.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +57,9 @@ class RecurrentParameters(BaseModel):
     host_s: Seconds
 
 
-def predict_recurrent(recurrent: Recurrent, hardware: Hardware, parameters: RecurrentParameters, gemm: GemmParameters) -> Prediction:
+def predict_recurrent(
+    recurrent: Recurrent, hardware: Hardware, parameters: RecurrentParameters, gemm: GemmParameters
+) -> Prediction:
     """Time of a recurrent layer's operation over all its steps."""
     chain = parameters.chains[recurrent.number][recurrent.operation]
     length = 1 if recurrent.operation == "weight_grad" else recurrent.steps
@@ -67,7 +70,13 @@ def predict_recurrent(recurrent: Recurrent, hardware: Hardware, parameters: Recu
     times_s["launch"] += chain.call_s + length * chain.step_s
     moved = length * product.dram_bytes
     if recurrent.operation == "weight_grad":
-        gradients = 2.0 * BYTES[recurrent.number] * GATES[recurrent.cell] * recurrent.hidden * (recurrent.inputs + recurrent.hidden)
+        gradients = (
+            2.0
+            * BYTES[recurrent.number]
+            * GATES[recurrent.cell]
+            * recurrent.hidden
+            * (recurrent.inputs + recurrent.hidden)
+        )
         seconds += gradients / parameters.gradient_bytes_per_s[recurrent.number]
         times_s["dram"] += gradients / parameters.gradient_bytes_per_s[recurrent.number]
         moved += gradients

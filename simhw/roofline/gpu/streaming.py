@@ -1,10 +1,10 @@
 """Operators limited by data movement on a GPU: what a kernel reads and writes, at the rate that its kind achieves.
 
-Data that fit in the L2 come from there.  A kernel that works on rows reads each again once it has their sums: what the rows
-in flight hold beyond the L2 comes from memory a second time.  Long rows may be another kernel's.
+Data that fit in the L2 come from there.  A kernel that works on rows reads each again once it has their sums: what the
+rows in flight hold beyond the L2 comes from memory a second time.  Long rows may be another kernel's.
 
-A kernel alone waits for its launch, which a stream of kernels hides, and for the framework, whose time is the floor of every
-measurement in it.
+A kernel alone waits for its launch, which a stream of kernels hides, and for the framework, whose time is the floor of
+every measurement in it.
 """
 
 from typing import Annotated, get_args
@@ -130,7 +130,8 @@ def predict_streaming(streaming: Streaming, hardware: Hardware, parameters: Stre
         operator=streaming,
         seconds=launch_s + max(times_s["dram"], times_s["l2"], times_s["vector"]),
         times_s=times_s,
-        mapping=f"{streaming.name}: {'part of the kernel before' if streaming.joined else 'in the L2' if resident else 'off chip'}",
+        mapping=f"{streaming.name}: "
+        f"{'part of the kernel before' if streaming.joined else 'in the L2' if resident else 'off chip'}",
         peak_flops_per_s=vector_peak,
         dram_bytes=0.0 if resident else bytes_moved,
         host_s=0.0 if streaming.joined else kernel.host_s,

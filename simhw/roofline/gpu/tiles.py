@@ -1,7 +1,7 @@
 """A product as thread blocks: each computes a tile of the output, several share a multiprocessor, and all run in waves.
 
-A block walks through the reduction in steps; per step it stages a column of one operand and a row of the other in shared
-memory and multiplies them.  Where the tiles do not fill the multiprocessors a library splits the reduction, too.
+A block walks through the reduction in steps; per step it stages a column of one operand and a row of the other in
+shared memory and multiplies them.  Where the tiles do not fill the multiprocessors a library splits the reduction, too.
 """
 
 from dataclasses import dataclass

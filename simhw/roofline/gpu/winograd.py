@@ -1,10 +1,10 @@
 """Winograd's minimal filtering: tiles of outputs from fewer multiplications, for stride 1 and small square kernels.
 
-F(m x m, r x r) makes m x m outputs from (m + r - 1)^2 multiplications per channel in place of (m r)^2: 2.25 times fewer for
-F(2 x 2, 3 x 3), 4 times for F(4 x 4, 3 x 3), 7.7 times for F(5 x 5, 5 x 5).  The library has F(2 x 2, 3 x 3) as one kernel,
-in which the transforms are hidden, and the larger forms as several: transform the input, transform the filters, one product
-per transformed position, transform back.  These write and read all transformed data.  A weight gradient exists in several
-kernels alone: its products reduce over tiles.  Source: Lavin and Gray, arXiv 1509.09308.
+F(m x m, r x r) makes m x m outputs from (m + r - 1)^2 multiplications per channel in place of (m r)^2: 2.25 times fewer
+for F(2 x 2, 3 x 3), 4 times for F(4 x 4, 3 x 3), 7.7 times for F(5 x 5, 5 x 5).  The library has F(2 x 2, 3 x 3) as one
+kernel, in which the transforms are hidden, and the larger forms as several: transform the input, transform the filters,
+one product per transformed position, transform back.  These write and read all transformed data.  A weight gradient
+exists in several kernels alone: its products reduce over tiles.  Source: Lavin and Gray, arXiv 1509.09308.
 """
 
 from math import ceil, prod
@@ -18,7 +18,9 @@ from simhw.roofline.operators import BYTES, Convolution
 FUSED_OUTPUTS = 2
 FUSED_KERNEL = (3, 3)
 NONFUSED_OUTPUTS = {(3, 3): 4, (5, 5): 5}
-"""Outputs per side of a tile by kernel, as the names of the library's transforms have them (4x4; 9x9_5x5: 9 = 5 + 5 - 1)."""
+"""Outputs per side of a tile by kernel, as the names of the library's transforms have them (4x4; 9x9_5x5: 9 = 5 + 5 -
+1).
+"""
 
 
 def applies(convolution: Convolution) -> bool:
@@ -81,7 +83,9 @@ def _nonfused(convolution: Convolution, hardware: Hardware, parameters: Convolut
     outputs = NONFUSED_OUTPUTS[side, side]
     tiles = _tiles(convolution, outputs)
     positions = (outputs + side - 1) ** 2
-    rows, columns, depth = (produced, reduced, tiles) if convolution.operation == "weight_grad" else (tiles, produced, reduced)
+    rows, columns, depth = (
+        (produced, reduced, tiles) if convolution.operation == "weight_grad" else (tiles, produced, reduced)
+    )
     timed = [
         in_waves(tile, depth, positions * blocks, "fp32", hardware, parameters, staging=form.staging)
         for tile in kernels.tiles
