@@ -26,7 +26,7 @@ from simhw.results import Results
 from simhw.simulator import timeline
 from simhw.trace.format import write_trace
 from tests.cli_runs import some_trace
-from tests.test_memory_model import convolution
+from tests.memory.test_model import convolution
 
 OPERATIONS = ("forward", "input_grad", "weight_grad")
 PLENTY = 1 << 20

@@ -6,7 +6,7 @@ Run with `pytest tests/benchmarks/test_benchmark_dram.py --benchmark-only -s`; n
 import pytest
 
 from simhw.memory.dram import Dram
-from tests.test_memory_dram import parameters
+from tests.memory.test_dram import parameters
 
 CONTAINERS = 1_000_000
 JOBS = {  # runs, run, stride

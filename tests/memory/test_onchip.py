@@ -19,7 +19,7 @@ from simhw.memory.onchip import (
 )
 from simhw.memory.parameters import Buffer, Buffers, Container, Scratchpads, Transposers
 from simhw.trace.layer import OPERANDS, OPERATIONS
-from tests.memory_parts import conv_shapes, memory_of, product_shapes
+from tests.memory.parts import conv_shapes, memory_of, product_shapes
 from tests.oracles.onchip import cycles_of_meetings, places_read, tile_passes
 
 FPRAKER_TILE = TileShape(8, 8, 8, 36)

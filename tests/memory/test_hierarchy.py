@@ -17,7 +17,7 @@ from simhw.memory.hierarchy import Job, Step, run_schedule, steps_of
 from simhw.memory.parameters import Container
 from simhw.memory.space import space_of
 from simhw.trace.layer import TENSORS
-from tests.memory_parts import candidates, memory_of, problems, product_shapes
+from tests.memory.parts import candidates, memory_of, problems, product_shapes
 from tests.oracles.blocking import RUNS_ALONG, block_bytes, loop_nest, walk
 
 # --- steps ---

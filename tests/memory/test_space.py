@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simhw.errors import TraceError
 from simhw.memory.space import DIMS, TENSOR_DIMS, Rows, Sizes, Space, space_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS, Layer
-from tests.memory_parts import LAYERS, spaces
+from tests.memory.parts import LAYERS, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, macs
 
 CONTAINER_CHANNELS = 2

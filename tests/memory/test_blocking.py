@@ -13,7 +13,7 @@ from simhw.errors import MachineError
 from simhw.memory.blocking import Blocking, fixed, parse_blocking, search, tensor_traffic
 from simhw.memory.space import DIMS, space_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS
-from tests.memory_parts import LAYERS, ORDERS, candidates, memory_of, problems, product_shapes, spaces
+from tests.memory.parts import LAYERS, ORDERS, candidates, memory_of, problems, product_shapes, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, block_bytes, macs, off_chip_bytes, traffic_of
 
 
