@@ -12,8 +12,8 @@ from math import prod
 
 from simhw.errors import SimhwError, TraceError
 from simhw.input import listed
-from simhw.operands import statistics_of
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, RECURRENT, TENSORS, Layer, TensorName
+from simhw.trace.statistics import statistics_of
 from simhw.trace.trace import Trace
 
 Axes = tuple[tuple[TensorName, int], ...]

@@ -10,8 +10,8 @@ from simhw.lowering import Family
 from simhw.machine import Machine
 from simhw.pe.fpraker import FPRakerPE
 from simhw.pe.tensordash import TensorDashPE
-from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName, TensorStatistics
-from simhw.trace.statistics import COMPRESSED, layer_statistics
+from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName
+from simhw.trace.statistics import statistics_of
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,6 @@ class OperandChoice:
             choice = self.swapped if image is None else bool(self.per_image[image])
             chosen.setdefault(choice, []).append(product)
         return [(swapped, tuple(group)) for swapped, group in chosen.items()]
-
-
-def statistics_of(layer: Layer, tensor: TensorName) -> TensorStatistics:
-    """A tensor's statistics: those recorded, or measured now and kept with the layer where none or not all were."""
-    recorded = layer.statistics.get(tensor)
-    if recorded is None or (layer.holds(tensor) and not recorded.compressed_bytes.keys() >= set(COMPRESSED)):
-        layer.statistics[tensor] = layer_statistics(layer, tensor)
-    return layer.statistics[tensor]
 
 
 def choose_operands(layer: Layer, operation: Operation, machine: Machine) -> list[OperandChoice]:

@@ -32,7 +32,6 @@ from simhw.machine import Machine
 from simhw.makespan import estimate_makespan
 from simhw.memory.model import memory_cost
 from simhw.memory.onchip import PassShape
-from simhw.operands import statistics_of
 from simhw.operation_result import Cost, OperationResult, useful_share
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import announce, track
@@ -46,6 +45,7 @@ from simhw.sampling import (
 )
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERANDS, Layer, Operation
+from simhw.trace.statistics import statistics_of
 from simhw.trace.trace import Trace
 
 EXACT_SECONDS = 60.0

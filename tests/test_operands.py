@@ -8,8 +8,9 @@ import pytest
 from simhw import Layer, Trace, load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, term_counts
 from simhw.engine import lower_for
-from simhw.operands import choose_operands, statistics_of
+from simhw.operands import choose_operands
 from simhw.trace.layer import OPERANDS
+from simhw.trace.statistics import statistics_of
 from tests.slow_engine import LAYERS, simulate_slowly, swapped_products, tensor
 
 # 1.0000000 has one term under every encoder; 1.0001111 has three NAF terms (1 + 2^-3 - 2^-7) and five bits.

@@ -16,8 +16,8 @@ from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
 from simhw.memory.parameters import Memory
 from simhw.memory.record import dram_intervals, recorded_ns
 from simhw.memory.space import Space, space_of
-from simhw.operands import statistics_of
 from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
+from simhw.trace.statistics import statistics_of
 
 if TYPE_CHECKING:
     from simhw.machine import Machine

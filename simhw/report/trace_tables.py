@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from simhw.operands import statistics_of
 from simhw.progress import track
 from simhw.trace.layer import TENSORS, Layer, TensorName, TensorStatistics
-from simhw.trace.statistics import layer_statistics
+from simhw.trace.statistics import layer_statistics, statistics_of
 from simhw.trace.trace import Trace
 
 EXPONENT_BIAS = 127

@@ -44,7 +44,7 @@ from simhw.trace.metadata import (
     first_problem,
     layer_record,
     parse,
-    statistics_of,
+    recorded_statistics,
     trace_record,
 )
 from simhw.trace.statistics import layer_statistics
@@ -206,7 +206,7 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
             operations=record.operations,
             shapes={tensor: tuple(entry.shape) for tensor, entry in record.tensors.items()},
             statistics={
-                t: statistics_of(entry.statistics)
+                t: recorded_statistics(entry.statistics)
                 for t, entry in record.tensors.items()
                 if entry.statistics is not None
             },

@@ -218,7 +218,7 @@ def statistics_record(statistics: TensorStatistics) -> StatisticsRecord:
     )
 
 
-def statistics_of(record: StatisticsRecord) -> TensorStatistics:
+def recorded_statistics(record: StatisticsRecord) -> TensorStatistics:
     """Statistics as the file had them."""
     return TensorStatistics(
         size=record.size,

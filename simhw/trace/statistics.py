@@ -245,3 +245,11 @@ def layer_statistics(layer: Layer, tensor: TensorName, bits: BF16Array | None = 
     """
     values = layer.source(tensor).read() if bits is None else bits
     return tensor_statistics(values, channel_axis(layer.kind, values.ndim), per_image(layer.kind, tensor))
+
+
+def statistics_of(layer: Layer, tensor: TensorName) -> TensorStatistics:
+    """A tensor's statistics: those recorded, or measured now and kept with the layer where none or not all were."""
+    recorded = layer.statistics.get(tensor)
+    if recorded is None or (layer.holds(tensor) and not recorded.compressed_bytes.keys() >= set(COMPRESSED)):
+        layer.statistics[tensor] = layer_statistics(layer, tensor)
+    return layer.statistics[tensor]

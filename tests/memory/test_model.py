@@ -9,7 +9,7 @@ from simhw import Layer, Trace, load_machine, simulate, simulate_layer
 from simhw.errors import MachineError
 from simhw.memory.model import SHARES, compression_ratios, memory_cost
 from simhw.memory.onchip import PassShape
-from simhw.operands import statistics_of
+from simhw.trace.statistics import statistics_of
 from tests.slow_engine import tensor
 
 MACHINES = ("fpraker", "tensordash")
