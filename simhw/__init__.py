@@ -14,16 +14,16 @@ _PUBLIC = {
     "Trace": "simhw.trace.trace",
     "load_trace": "simhw.trace.format",
     "load_machine": "simhw.machine",
-    "simulate_gemm": "simhw.simulator",
-    "simulate_layer": "simhw.simulator",
-    "simulate": "simhw.simulator",
-    "compare": "simhw.simulator",
+    "simulate_gemm": "simhw.simulation.api",
+    "simulate_layer": "simhw.simulation.api",
+    "simulate": "simhw.simulation.api",
+    "compare": "simhw.simulation.api",
 }
 __all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate", "simulate_gemm", "simulate_layer"]
 
 if TYPE_CHECKING:
     from simhw.machine import load_machine
-    from simhw.simulator import compare, simulate, simulate_gemm, simulate_layer
+    from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
     from simhw.trace.format import load_trace
     from simhw.trace.layer import Layer
     from simhw.trace.trace import Trace

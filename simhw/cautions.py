@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simhw.costs_of import memory_cost_cautions, stale_tile
-from simhw.operation_result import OperationResult
+from simhw.results.operation import OperationResult
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
@@ -23,7 +23,7 @@ def compute_cautions(
     machine : Machine
     baseline : Machine or None
     doubts : sequence of str
-        What was taken where shapes do not tell how a step grows; see `simhw.batch.Growth`.
+        What was taken where shapes do not tell how a step grows; see `simhw.simulation.growth.Growth`.
     grown_to : int or ""
         Images of the grown step.
     """

@@ -169,7 +169,7 @@ def test_bad_options_are_refused_before_any_work(
     def simulate(*_: object, **__: object) -> None:
         raise AssertionError("simulated")
 
-    monkeypatch.setattr("simhw.simulator.simulate", simulate)
+    monkeypatch.setattr("simhw.simulation.api.simulate", simulate)
     Path("folder.png").mkdir()
     bare = load_machine("bitparallel").values.model_dump(exclude={"memory", "energy", "sram", "memory_area_mm2"})
     Path("bare.yaml").write_text(yaml.safe_dump(bare | {"name": "bare"}))

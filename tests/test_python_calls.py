@@ -7,7 +7,7 @@ import pytest
 
 from simhw.errors import LONGEST_MESSAGE, SimhwError
 from simhw.machine import load_machine
-from simhw.simulator import compare, simulate, simulate_gemm, simulate_layer
+from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
 from simhw.trace.layer import InMemory, Layer
 from simhw.trace.statistics import tensor_statistics
 from simhw.trace.trace import Trace

@@ -13,10 +13,10 @@ from simhw import Layer, Trace, load_machine, simulate
 from simhw.energy import COMPONENTS
 from simhw.machine_file import machine_names
 from simhw.memory.model import SHARES
-from simhw.operation_result import OperationResult
 from simhw.report.memory_plots import COMPONENT_COLORS, SHARE_COLORS
 from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure
-from simhw.results import Results
+from simhw.results.comparison import Results
+from simhw.results.operation import OperationResult
 from simhw.trace.metadata import Metadata
 from tests.trace_files import values
 

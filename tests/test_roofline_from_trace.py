@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_trace
-from simhw.batch import captured_batch
 from simhw.errors import ShapeError
 from simhw.roofline.from_trace import network_from_trace
 from simhw.roofline.layers import Conv, Linear, MatMul, RecurrentLayer
 from simhw.roofline.networks import load_network
 from simhw.roofline.step import Run, step
+from simhw.simulation.growth import captured_batch
 from simhw.trace.trace import Metadata
 
 

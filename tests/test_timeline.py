@@ -22,8 +22,8 @@ from simhw.errors import SimhwError, TraceError
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
 from simhw.report.timeline import BINS, write_timeline
-from simhw.results import Results
-from simhw.simulator import timeline
+from simhw.results.comparison import Results
+from simhw.simulation.api import timeline
 from simhw.trace.format import write_trace
 from tests.cli_runs import some_trace
 from tests.memory.test_model import convolution

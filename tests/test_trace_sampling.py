@@ -10,9 +10,9 @@ import pytest
 
 from simhw import load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, is_zero, to_float32
-from simhw.engine import plan_operation
 from simhw.errors import TraceError
 from simhw.lowering import block_classes, lower
+from simhw.simulation.engine import plan_operation
 from simhw.trace.format import load_trace
 from simhw.trace.layer import Layer
 from simhw.trace.sampling import BLOCK_ROWS, DRAW, PILOT, Stratum, allocate, draw_cells, sample_trace

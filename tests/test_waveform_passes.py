@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from simhw.bfloat16 import BF16Array
-from simhw.engine import exact_tasks, plan_operation, run_unit
 from simhw.errors import SimhwError, TraceError
 from simhw.machine import Machine, load_machine
 from simhw.report.waveform import one_pass
+from simhw.simulation.engine import exact_tasks, plan_operation, run_unit
 from simhw.trace.layer import OPERATIONS, Layer
 from simhw.trace.trace import Trace
 from tests.cli_runs import some_trace

@@ -16,7 +16,7 @@ from simhw.report.matrix_plots import matrix_figure
 from simhw.report.matrix_tables import Headings, matrix_page
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
-from simhw.simulator import simulate
+from simhw.simulation.api import simulate
 from workloads.devices import DEVICES, device_run
 from workloads.matrix import SIMULATED, Cost, chosen_rows, needed, table
 from workloads.record import Phase, Record, Score

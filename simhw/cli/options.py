@@ -9,7 +9,7 @@ from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
-    from simhw.results import Results
+    from simhw.results.comparison import Results
     from simhw.trace.trace import Trace
 
 
@@ -108,10 +108,10 @@ def checked(arguments: argparse.Namespace) -> Request:
     SimhwError
         An option cannot be used.
     """
-    from simhw.batch import growth
-    from simhw.engine import MOST_WORKERS
     from simhw.input import quoted
     from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+    from simhw.simulation.engine import MOST_WORKERS
+    from simhw.simulation.growth import growth
     from simhw.trace.format import load_trace
 
     sample = 1.0 if arguments.exact else arguments.sample
@@ -142,7 +142,7 @@ def checked(arguments: argparse.Namespace) -> Request:
 
 def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]":
     """Simulate every machine and its baseline."""
-    from simhw.simulator import simulate
+    from simhw.simulation.api import simulate
 
     return [
         simulate(
@@ -165,7 +165,7 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
     Call it before anything is printed: the reader of a pipe may leave early, and the files are to be written all the
     same.
     """
-    from simhw.results import Comparison
+    from simhw.results.comparison import Comparison
 
     lines = []
     if arguments.out is not None:

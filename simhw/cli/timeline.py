@@ -12,8 +12,8 @@ from simhw.output import check_target
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
-    from simhw.operation_result import OperationResult
-    from simhw.results import Results
+    from simhw.results.comparison import Results
+    from simhw.results.operation import OperationResult
     from simhw.trace.layer import Operation
     from simhw.trace.trace import Trace
 
@@ -116,7 +116,7 @@ def write(arguments: argparse.Namespace, request: Request, results: "list[Result
     if _waveform(arguments.timeline):
         return [_write_waveform(arguments, request, results[0], shown)]
     from simhw.report.timeline import LIMIT, write_timeline
-    from simhw.simulator import timeline
+    from simhw.simulation.api import timeline
 
     path = arguments.timeline
     cost = timeline(request.trace, results[0], shown.layer, cast("Operation", shown.operation), LIMIT)

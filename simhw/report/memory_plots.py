@@ -10,7 +10,7 @@ from simhw.energy import GROUPS
 from simhw.memory.model import SHARES
 from simhw.report.bars import legend, name_rows
 from simhw.report.memory_tables import GROUP_NAMES, SHARE_NAMES, component_name, share
-from simhw.summary import Overall
+from simhw.results.totals import Overall
 
 # Okabe and Ito's palette, as in the other plots: what the tiles do is green, what they wait for is not.
 SHARE_COLORS = {

@@ -2,8 +2,8 @@
 
 from simhw.report.memory_tables import megabytes, share
 from simhw.report.result_tables import BOUND_NAMES, percent
-from simhw.results import Results
-from simhw.summary import Overall
+from simhw.results.comparison import Results
+from simhw.results.totals import Overall
 
 
 def memory_explanation(results: Results) -> list[str]:

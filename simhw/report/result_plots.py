@@ -13,8 +13,8 @@ from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows
 from simhw.report.memory_plots import draw_energy, draw_time
 from simhw.report.memory_tables import sides
 from simhw.report.result_tables import has_memories, labels, ratio, short, title
-from simhw.results import Results
-from simhw.summary import Summary
+from simhw.results.comparison import Results
+from simhw.results.totals import Summary
 from simhw.trace.layer import OPERATIONS
 from simhw.trace.trace import Trace
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import isfinite
 
 from simhw.machine import Machine
-from simhw.operation_result import OperationResult
 from simhw.pe.tensordash import TensorDashPE
 from simhw.report.result_tables import OPERAND_ROLES, count, kind_of, operand_counts
-from simhw.results import Results
+from simhw.results.comparison import Results
+from simhw.results.operation import OperationResult
 from simhw.tile.fpraker import BIT_SLOTS, FPRakerTileParameters
 
 CLASS_MEANINGS: dict[str, dict[str, str]] = {

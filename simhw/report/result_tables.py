@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from math import isinf, isnan
 from pathlib import Path
 
-from simhw.operation_result import OperationResult
 from simhw.report.sheet import Sheet
-from simhw.results import Results
-from simhw.summary import Summary, summarise
+from simhw.results.comparison import Results
+from simhw.results.operation import OperationResult
+from simhw.results.totals import Summary, summarise
 from simhw.trace.recomputation import recomputed_share
 from simhw.trace.trace import Trace
 

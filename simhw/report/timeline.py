@@ -20,7 +20,7 @@ from simhw import __version__
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
 from simhw.output import replacing
-from simhw.results import Results
+from simhw.results.comparison import Results
 
 LIMIT = 100_000
 """Events in a file at the most: about 20 MB of text, and enough for 200 MB of traffic in containers of 2 KB."""
@@ -59,7 +59,7 @@ def write_timeline(
     path : path
         The caller checks its suffix.
     cost : MemoryCost
-        Of a recorded run: `simhw.simulator.timeline`.
+        Of a recorded run: `simhw.simulation.api.timeline`.
     results : Results
         Of the whole step: its machine and provenance are named in the file.
     layer, operation : str

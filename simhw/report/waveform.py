@@ -15,14 +15,14 @@ from vcd import VCDWriter
 
 from simhw import __version__
 from simhw.bfloat16 import BF16Array, is_nonfinite
-from simhw.cells import Strip, Unit, block_rows, unit_rows
-from simhw.engine import Stratum, plan_operation
 from simhw.errors import MachineError, ShapeError, SimhwError, TraceError
 from simhw.machine import Machine
 from simhw.output import replacing
 from simhw.replay import check_passes
 from simhw.replay.record import NOTHING
 from simhw.report.waveform_signals import Signals, pass_signals
+from simhw.simulation.cells import Strip, Unit, block_rows, unit_rows
+from simhw.simulation.engine import Stratum, plan_operation
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERATIONS, Operation
 from simhw.trace.trace import Trace

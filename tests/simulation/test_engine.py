@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_machine, simulate, simulate_layer
-from simhw.cells import Plan
-from simhw.engine import lower_for, passes_by_sets
+from simhw.simulation.cells import Plan
+from simhw.simulation.engine import lower_for, passes_by_sets
 from tests.slow_engine import (
     LAYERS,
     fed_pairs,
@@ -163,8 +163,8 @@ def test_results_do_not_depend_on_the_number_of_workers(trace, name, sample):
 @pytest.mark.parametrize("name", MACHINES)
 def test_results_do_not_depend_on_the_size_of_units(trace, name, values, macs, monkeypatch):
     whole = everything(simulate(trace, MACHINES[name], 1.0))
-    monkeypatch.setattr("simhw.cells.UNIT_VALUES", values)
-    monkeypatch.setattr("simhw.cells.UNIT_MACS", macs)
+    monkeypatch.setattr("simhw.simulation.cells.UNIT_VALUES", values)
+    monkeypatch.setattr("simhw.simulation.cells.UNIT_MACS", macs)
     assert everything(simulate(trace, MACHINES[name], 1.0, workers=2)).equals(whole)
 
 

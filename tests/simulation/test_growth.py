@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_machine, load_trace, simulate
-from simhw.batch import BatchAxes, captured_batch, grow_layer, growth
-from simhw.cells import Plan
-from simhw.engine import lower_for, passes_by_sets
 from simhw.errors import MachineError, SimhwError
 from simhw.operands import OperandChoice
+from simhw.simulation.cells import Plan
+from simhw.simulation.engine import lower_for, passes_by_sets
+from simhw.simulation.growth import BatchAxes, captured_batch, grow_layer, growth
 from tests.slow_engine import LAYERS, tensor
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from simhw.cautions import compute_cautions, memory_cautions
 from simhw.energy import COMPONENTS
-from simhw.operation_result import OperationResult
 from simhw.output import write_frame
-from simhw.summary import Summary, summarise
+from simhw.results.operation import OperationResult
+from simhw.results.totals import Summary, summarise
 from simhw.trace.layer import OPERATIONS
 
 if TYPE_CHECKING:

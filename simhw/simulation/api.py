@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw import __version__
-from simhw.batch import grow_layer, growth
 from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
-from simhw.engine import MOST_WORKERS, Check
 from simhw.errors import ShapeError, SimhwError, TraceError
 from simhw.input import quoted
 from simhw.machine import Machine, baseline_of, machine_of
 from simhw.memory.model import MemoryCost, memory_cost
-from simhw.operation_result import Cost, OperationResult, useful_share
-from simhw.results import Comparison, Results
-from simhw.simulation import Place, Simulation, charges_lanes
+from simhw.results.comparison import Comparison, Results
+from simhw.results.operation import Cost, OperationResult, useful_share
+from simhw.simulation.engine import MOST_WORKERS, Check
+from simhw.simulation.growth import grow_layer, growth
+from simhw.simulation.run import Place, Simulation, charges_lanes
 from simhw.tile.passes import whole_tiles
 from simhw.trace.format import load_trace, trace_hash
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation

@@ -1,10 +1,10 @@
 """Cycles on all tiles where only some passes were simulated: a finish time, its bias taken off by a bootstrap.
 
 The finish time is the sum over the passes, spread evenly, times an excess of at least 1: the ragged end of the last
-round.  The sum is estimated without bias (`simhw.sampling`); the excess is no total.  It is that of a stand-in
-population: the passes simulated, and between their durations as many more as are missing.  Samples drawn from that
-population in its turn, cells without replacement, tell by how much the excess of a sample's stand-in is off, and how
-much it varies.  Source: Booth, Butler and Hall, Bootstrap methods for finite populations, JASA 89 (1994).
+round.  The sum is estimated without bias (`simhw.simulation.sampling`); the excess is no total.  It is that of a
+stand-in population: the passes simulated, and between their durations as many more as are missing.  Samples drawn from
+that population in its turn, cells without replacement, tell by how much the excess of a sample's stand-in is off, and
+how much it varies.  Source: Booth, Butler and Hall, Bootstrap methods for finite populations, JASA 89 (1994).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from simhw.accelerator import longest_first, tile_loads
 from simhw.jit import kernel
-from simhw.sampling import Estimate, StratumTally, estimate_cycles
+from simhw.simulation.sampling import Estimate, StratumTally, estimate_cycles
 
 Durations = npt.NDArray[np.int64]
 

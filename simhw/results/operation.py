@@ -6,7 +6,7 @@ from math import hypot
 
 from simhw.costs import Range
 from simhw.memory.model import SHARES, MemoryCost, bound_by
-from simhw.sampling import Estimate
+from simhw.simulation.sampling import Estimate
 
 
 @dataclass(frozen=True)

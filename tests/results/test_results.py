@@ -8,9 +8,9 @@ import pytest
 
 from simhw import Layer, Trace, compare, simulate
 from simhw.errors import SimhwError
-from simhw.operation_result import Cost, OperationResult
-from simhw.sampling import Estimate
-from simhw.summary import summarise
+from simhw.results.operation import Cost, OperationResult
+from simhw.results.totals import summarise
+from simhw.simulation.sampling import Estimate
 from tests.slow_engine import LAYERS, tensor
 
 

@@ -9,11 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.accelerator import repeated_loads
-from simhw.batch import Growth, grow_layer
 from simhw.bfloat16 import from_float32
-from simhw.cells import Plan
 from simhw.energy import energy_of
-from simhw.engine import (
+from simhw.machine import Machine
+from simhw.memory.model import memory_cost
+from simhw.memory.onchip import PassShape
+from simhw.pe.tensordash import TensorDashPE
+from simhw.progress import announce, track
+from simhw.results.operation import Cost, OperationResult, useful_share
+from simhw.simulation.cells import Plan
+from simhw.simulation.engine import (
     Candidate,
     Check,
     OperationRun,
@@ -28,14 +33,9 @@ from simhw.engine import (
     plan_operation,
     run_tasks,
 )
-from simhw.machine import Machine
-from simhw.makespan import estimate_makespan
-from simhw.memory.model import memory_cost
-from simhw.memory.onchip import PassShape
-from simhw.operation_result import Cost, OperationResult, useful_share
-from simhw.pe.tensordash import TensorDashPE
-from simhw.progress import announce, track
-from simhw.sampling import (
+from simhw.simulation.growth import Growth, grow_layer
+from simhw.simulation.makespan import estimate_makespan
+from simhw.simulation.sampling import (
     Estimate,
     StratumTally,
     cells_for_fraction,
@@ -63,7 +63,7 @@ Place = tuple[int, Operation]
 
 @dataclass
 class Simulation:
-    """One trace on one machine; see `simhw.simulator.simulate` for the parameters.
+    """One trace on one machine; see `simhw.simulation.api.simulate` for the parameters.
 
     Attributes
     ----------

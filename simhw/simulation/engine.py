@@ -10,11 +10,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from simhw.cells import CellStratum, Plan, Unit, block_passes, block_rows, cell_strata, exact_units, unit_rows
 from simhw.lowering import Block, Family, block_classes, check_runnable, lower, multiply_accumulates
 from simhw.machine import Machine
 from simhw.operands import OperandChoice, choose_operands
-from simhw.sampling import StratumTally
+from simhw.simulation.cells import (
+    CellStratum,
+    Plan,
+    Unit,
+    block_passes,
+    block_rows,
+    cell_strata,
+    exact_units,
+    unit_rows,
+)
+from simhw.simulation.sampling import StratumTally
 from simhw.trace.layer import OPERATIONS, Layer, Operation
 
 SWITCH_INTERVAL_S = 0.0005

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from simhw.accelerator import tile_loads
-from simhw.makespan import REPLICATED_PASSES, REPLICATES, _replicates, _stretched, estimate_makespan, stand_in
-from simhw.sampling import StratumTally, estimate_cycles
+from simhw.simulation.makespan import (
+    REPLICATED_PASSES,
+    REPLICATES,
+    _replicates,
+    _stretched,
+    estimate_makespan,
+    stand_in,
+)
+from simhw.simulation.sampling import StratumTally, estimate_cycles
 
 
 def stratum(cells, passes_per_cell, drawn):

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw import load_machine
-from simhw.cells import Plan, _tile_groups, block_rows, cell_strata, exact_units, split_strips, unit_rows
-from simhw.engine import lower_for
 from simhw.errors import TraceError
 from simhw.lowering import Reduction
+from simhw.simulation.cells import Plan, _tile_groups, block_rows, cell_strata, exact_units, split_strips, unit_rows
+from simhw.simulation.engine import lower_for
 from tests.slow_engine import LAYERS, layer
 
 
@@ -85,8 +85,8 @@ def every_pass(plan):
 @given(plan=plans(), values=st.sampled_from([1, 200, 4_000_000]), macs=st.sampled_from([1, 5000, 40_000_000]))
 def test_units_cover_every_pass_exactly_once(plan, values, macs):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simhw.cells.UNIT_VALUES", values)
-        patch.setattr("simhw.cells.UNIT_MACS", macs)
+        patch.setattr("simhw.simulation.cells.UNIT_VALUES", values)
+        patch.setattr("simhw.simulation.cells.UNIT_MACS", macs)
         units = list(exact_units(plan))
     found = operand_passes(plan, (each for unit in units for each in passes_of(unit)))
     assert found == every_pass(plan)
@@ -205,7 +205,7 @@ def test_units_hold_a_bounded_number_of_values(rows, reduction, y_group, swapped
     tile = SimpleNamespace(tile_x=8, tile_y=8, lanes=8, needs_y=True, y_group=y_group)
     plan = Plan(StandIn(1, rows, 2 * rows, Reduction(1, reduction, 8), 1, 1), swapped, (0,), tile)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simhw.cells.UNIT_VALUES", 100_000)
+        patch.setattr("simhw.simulation.cells.UNIT_VALUES", 100_000)
         # One group of Y and one tile of X are the least that a unit can be.
         for unit in exact_units(plan):
             x_rows = sum(s.last - s.first for s in unit.xs) * 8

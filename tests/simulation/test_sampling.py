@@ -14,7 +14,7 @@ from simhw import Layer, Trace, load_machine, simulate, simulate_layer
 from simhw.bfloat16 import from_float32
 from simhw.errors import TraceError
 from simhw.lowering import lower
-from simhw.sampling import (
+from simhw.simulation.sampling import (
     Estimate,
     StratumTally,
     cells_for_fraction,
@@ -152,7 +152,7 @@ def test_large_traces_are_sampled_to_one_percent_and_are_within_it(machine, over
     trace = Trace([convolution(size=16), convolution(channels=32, outputs=64, seed=1)])
     machine = load_machine(machine, **overrides)
     exact = simulate(trace, machine, 1.0).total.cycles.value
-    monkeypatch.setattr("simhw.simulation.EXACT_SECONDS", 0.0)
+    monkeypatch.setattr("simhw.simulation.run.EXACT_SECONDS", 0.0)
     errors = []
     for seed in range(8):
         results = simulate(trace, machine, seed=seed)
@@ -173,7 +173,7 @@ def test_intervals_of_the_default_sample_hold(monkeypatch):
     # A sample drawn from the seed of the pilot that sized it held in 87% of runs.
     trace = Trace([convolution(size=16), convolution(channels=32, outputs=64, seed=1)])
     exact = simulate(trace, "fpraker", 1.0).total.cycles.value
-    monkeypatch.setattr("simhw.simulation.EXACT_SECONDS", 0.0)
+    monkeypatch.setattr("simhw.simulation.run.EXACT_SECONDS", 0.0)
     check_intervals([total.cycles for total in runs(trace, "fpraker", None)], exact, HELD)
 
 

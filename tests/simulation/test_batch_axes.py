@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from simhw import Layer, Trace, simulate
-from simhw.batch import BatchAxes, batch_axes, captured_batch, grow_layer, growth
 from simhw.errors import SimhwError, TraceError
+from simhw.simulation.growth import BatchAxes, batch_axes, captured_batch, grow_layer, growth
 from simhw.trace.trace import Metadata
 from tests.captured_steps import captured
 

@@ -7,8 +7,8 @@ from math import hypot
 from simhw.costs import Range
 from simhw.energy import COMPONENTS, by_group
 from simhw.memory.model import SHARES, bound_by
-from simhw.operation_result import Cost, OperationResult
-from simhw.sampling import Estimate
+from simhw.results.operation import Cost, OperationResult
+from simhw.simulation.sampling import Estimate
 
 
 @dataclass(frozen=True)

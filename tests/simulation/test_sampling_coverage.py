@@ -9,10 +9,10 @@ import pytest
 
 from simhw import Trace, load_machine
 from simhw.accelerator import tile_loads
-from simhw.makespan import stand_in
-from simhw.sampling import Estimate, estimate_cycles
+from simhw.simulation.makespan import stand_in
+from simhw.simulation.sampling import Estimate, estimate_cycles
 from simhw.trace.format import load_trace
-from tests.resampled import attention, blocks_of, cells_of
+from tests.simulation.resampled import attention, blocks_of, cells_of
 
 SEEDS = 200
 
