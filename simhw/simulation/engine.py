@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from simhw.lowering import Block, Family, block_classes, check_runnable, lower, multiply_accumulates
 from simhw.machine import Machine
-from simhw.operands import OperandChoice, choose_operands
 from simhw.simulation.cells import (
     CellStratum,
     Plan,
@@ -23,6 +22,7 @@ from simhw.simulation.cells import (
     exact_units,
     unit_rows,
 )
+from simhw.simulation.operands import OperandChoice, choose_operands
 from simhw.simulation.sampling import StratumTally
 from simhw.trace.layer import OPERATIONS, Layer, Operation
 

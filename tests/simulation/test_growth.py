@@ -7,10 +7,10 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, load_trace, simulate
 from simhw.errors import MachineError, SimhwError
-from simhw.operands import OperandChoice
 from simhw.simulation.cells import Plan
 from simhw.simulation.engine import lower_for, passes_by_sets
 from simhw.simulation.growth import BatchAxes, captured_batch, grow_layer, growth
+from simhw.simulation.operands import OperandChoice
 from tests.slow_engine import LAYERS, tensor
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, term_counts
-from simhw.operands import choose_operands
 from simhw.simulation.engine import lower_for
+from simhw.simulation.operands import choose_operands
 from simhw.trace.layer import OPERANDS
 from simhw.trace.statistics import statistics_of
 from tests.slow_engine import LAYERS, simulate_slowly, swapped_products, tensor
