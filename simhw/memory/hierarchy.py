@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import simpy
 
-from simhw.memory.blocking import Blocking, tensor_traffic
+from simhw.memory.blocking import Blocking
 from simhw.memory.dram import Dram
 from simhw.memory.parameters import Memory
 from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
+from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, TensorName
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.errors import MachineError
-from simhw.memory.blocking import Blocking, fixed, parse_blocking, search, tensor_traffic
+from simhw.memory.blocking import Blocking, parse_blocking
 from simhw.memory.dram import Dram
 from simhw.memory.hierarchy import Interval, Job, Schedule, Step, run_schedule, steps_of
 from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
 from simhw.memory.parameters import Memory
 from simhw.memory.record import dram_intervals, recorded_ns
+from simhw.memory.search import fixed, search
 from simhw.memory.space import Space, space_of
+from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
 from simhw.trace.statistics import statistics_of
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from simhw.memory.blocking import Blocking, parse_blocking, tensor_traffic
+from simhw.memory.blocking import Blocking, parse_blocking
 from simhw.memory.hierarchy import Job, Step, run_schedule, steps_of
 from simhw.memory.parameters import Container
 from simhw.memory.space import space_of
+from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS
 from tests.memory.parts import candidates, memory_of, problems, product_shapes
 from tests.oracles.blocking import RUNS_ALONG, block_bytes, loop_nest, walk
