@@ -1,10 +1,16 @@
 """What simhw tells a user who can do something about it: one line, no traceback, exit code 2 from the CLI."""
 
+import reprlib
+from collections.abc import Sequence
+
 LONGEST_MESSAGE = 390
 """Characters of a message: a line of at most 400 with the program's name.  What it quotes may come from a stranger's
 file.
 """
 _KEPT_END = 130
+
+_quoted = reprlib.Repr()
+_quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
 
 
 class SimhwError(Exception):
@@ -21,6 +27,21 @@ class SimhwError(Exception):
 def reason(error: Exception) -> str:
     """Why the system could not do something, without the file's name and the number that it puts around."""
     return str(getattr(error, "strerror", None) or error)
+
+
+def quoted(value: object) -> str:
+    """A value of a user or a file as an error may quote it: at most some 80 characters, printable ones alone."""
+    if isinstance(value, int) and value.bit_length() > 256:  # which Python may refuse to write
+        return f"an integer of {value.bit_length():,} bits"
+    return (
+        ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
+    )
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names with commas between; of more than so many the first ones, and how many there are besides."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 class TraceError(SimhwError):

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from simhw.costs import Cells, EnergyParameters, Range, SramCosts
 from simhw.costs_of import size_factor
 from simhw.dotted import leaf_names
-from simhw.errors import MachineError
-from simhw.input import quoted
+from simhw.errors import MachineError, quoted
 from simhw.lowering import LanePadding, Padding
 from simhw.machine_file import Description, Name, Provenance, content_hash, read_machine, validated
 from simhw.memory.parameters import MAX_BYTES, Memory

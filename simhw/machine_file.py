@@ -20,8 +20,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from simhw.dotted import assign, leaf, leaf_names
-from simhw.errors import MachineError
-from simhw.input import quoted, read_text
+from simhw.errors import MachineError, quoted
+from simhw.files.reading import read_text
 from simhw.plain_yaml import parse_yaml
 
 MAX_FILE_BYTES = 1_000_000

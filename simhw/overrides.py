@@ -12,8 +12,7 @@ import numpy as np
 import yaml
 
 from simhw.dotted import assign, leaf_names
-from simhw.errors import MachineError
-from simhw.input import quoted
+from simhw.errors import MachineError, quoted
 from simhw.machine_file import Provenance
 from simhw.plain_yaml import parse_yaml
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from simhw.input import quoted
+from simhw.errors import quoted
 
 MAX_DEPTH = 16
 MAX_DIGITS = 40

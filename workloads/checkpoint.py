@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from simhw.errors import TraceError, WorkloadError
-from simhw.input import decoded, parse_json, quoted
-from simhw.output import replacing
+from simhw.errors import TraceError, WorkloadError, quoted
+from simhw.files.reading import decoded, parse_json
+from simhw.files.writing import replacing
 from simhw.trace.archive import Archive, Limits
 
 Options = Mapping[str, str | int | float]

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simhw.errors import TraceError, WorkloadError
-from simhw.input import quoted
+from simhw.errors import TraceError, WorkloadError, quoted
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulation.api import simulate

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, FailFast, Field, Strict, TypeAdapter, ValidationError, WrapValidator
 
-from simhw.errors import WorkloadError
-from simhw.input import parse_json, quoted, read_text
-from simhw.output import replacing
+from simhw.errors import WorkloadError, quoted
+from simhw.files.reading import parse_json, read_text
+from simhw.files.writing import replacing
 
 # 500,000 losses of 16 bytes.
 _MAX_FILE_BYTES = 8 << 20

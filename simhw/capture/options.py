@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex
 from torch import nn
 
 from simhw.errors import CaptureError, SimhwError
-from simhw.output import check_target
+from simhw.files.writing import check_target
 
 MAX_STEPS = 100_000
 _BRACES = re.compile(r"\{[^{}]*\}")

@@ -10,8 +10,7 @@ from torch import nn
 
 from simhw.capture.capture import Capture
 from simhw.capture.options import check_paths, pattern_of
-from simhw.errors import CaptureError, SimhwError
-from simhw.input import listed
+from simhw.errors import CaptureError, SimhwError, listed
 
 LATE = "late"
 

@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from simhw.cli.terminal import facts, show
-    from simhw.output import TABLE_SUFFIXES, check_target, write_frame
+    from simhw.files.writing import TABLE_SUFFIXES, check_target, write_frame
     from simhw.roofline.calibration.devices import calibrate
     from simhw.roofline.device import load_device
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli import training
 from simhw.cli.terminal import facts, show
 from simhw.cli.trace import size_in_bytes
-from simhw.errors import WorkloadError, reason
-from simhw.input import quoted
+from simhw.errors import WorkloadError, quoted, reason
 from simhw.progress import tell
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from simhw.output import check_target, replacing, write_frame
+    from simhw.files.writing import check_target, replacing, write_frame
     from simhw.report.matrix_plots import plot_matrix
     from simhw.report.matrix_tables import Headings, matrix_page
     from workloads.matrix import chosen_rows, needed, table
@@ -206,7 +205,7 @@ def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
     SimhwError
         What lies in a record's place is no record, or there is something to train and the folder cannot be written to.
     """
-    from simhw.output import check_target
+    from simhw.files.writing import check_target
     from workloads.matrix import record_path, why_unfit
 
     found = []

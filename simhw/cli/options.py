@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simhw.errors import SimhwError
+from simhw.errors import SimhwError, quoted
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
@@ -108,8 +108,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     SimhwError
         An option cannot be used.
     """
-    from simhw.input import quoted
-    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.simulation.engine import MOST_WORKERS
     from simhw.simulation.growth import growth
     from simhw.trace.format import load_trace

@@ -6,8 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from simhw.cli.roofline_options import add_network_options, add_run_options, chosen_device, chosen_network, chosen_run
-from simhw.errors import ShapeError, SimhwError
-from simhw.input import quoted
+from simhw.errors import ShapeError, SimhwError, quoted
 
 if TYPE_CHECKING:
     from simhw.report.sheet import Sheet
@@ -54,7 +53,7 @@ def add_parser(actions: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import facts, show
-    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.report.roofline_tables import caution_lines
     from simhw.roofline.cautions import cautions
     from simhw.roofline.ranks import LayerTimer
@@ -87,7 +86,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer") -> "list[str | Sheet]":
     """The staircase of one layer."""
-    from simhw.output import write_frame
+    from simhw.files.writing import write_frame
     from simhw.report.rank_tables import staircase_sheet
     from simhw.roofline.decompose import decomposable, full_rank
     from simhw.roofline.ranks import optimised_rank, rank_latency
@@ -156,7 +155,7 @@ def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTim
     """Whole networks: vanilla, optimised, chosen."""
     from dataclasses import replace
 
-    from simhw.output import write_frame
+    from simhw.files.writing import write_frame
     from simhw.progress import track
     from simhw.report.rank_tables import choice_sheet, rank_sheet, variant_sheet, whole_line
     from simhw.roofline.choice import choose, options, removed_share

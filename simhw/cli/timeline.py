@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from simhw.cli.options import Request
 from simhw.errors import MachineError, SimhwError, TraceError
-from simhw.output import check_target
+from simhw.files.writing import check_target
 
 if TYPE_CHECKING:
     from simhw.machine import Machine

@@ -176,7 +176,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _stats(arguments: argparse.Namespace) -> int:
     """Write, draw and print the statistics of every tensor."""
     from simhw.cli.terminal import show
-    from simhw.output import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target, write_frame
+    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target, write_frame
     from simhw.report.trace_tables import statistics_frame
 
     for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
@@ -232,7 +232,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from simhw.cli.terminal import show
-    from simhw.output import check_target
+    from simhw.files.writing import check_target
     from simhw.trace.format import write_trace
     from simhw.trace.sampling import sample_trace
 

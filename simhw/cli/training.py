@@ -139,7 +139,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from simhw.output import check_target
+    from simhw.files.writing import check_target
     from simhw.roofline.device import load_device
     from workloads.table import workload
     from workloads.train import Run

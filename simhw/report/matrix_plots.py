@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import named
 from simhw.report.scores import shown_scores
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import plain
 from simhw.roofline.ranks import LayerTimer, RankChoice
 

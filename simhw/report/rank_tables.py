@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from simhw.input import listed
+from simhw.errors import listed
 from simhw.report.result_tables import short
 from simhw.report.sheet import Sheet
 from simhw.roofline.choice import Choice, choice_frame

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows, named, plain
 from simhw.report.memory_plots import draw_energy, draw_time
 from simhw.report.memory_tables import sides

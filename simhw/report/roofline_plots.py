@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import plain
 from simhw.report.result_tables import short
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw import __version__
+from simhw.files.writing import replacing
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
-from simhw.output import replacing
 from simhw.results.comparison import Results
 
 LIMIT = 100_000

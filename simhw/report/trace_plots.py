@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from simhw.errors import TraceError
-from simhw.output import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.trace_tables import EXPONENT_BIAS, NONFINITE_EXPONENT, trace_statistics
 from simhw.trace.layer import TENSORS, TensorName, TensorStatistics
 from simhw.trace.trace import Trace

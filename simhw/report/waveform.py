@@ -16,8 +16,8 @@ from vcd import VCDWriter
 from simhw import __version__
 from simhw.bfloat16 import BF16Array, is_nonfinite
 from simhw.errors import MachineError, ShapeError, SimhwError, TraceError
+from simhw.files.writing import replacing
 from simhw.machine import Machine
-from simhw.output import replacing
 from simhw.replay import check_passes
 from simhw.replay.record import NOTHING
 from simhw.report.waveform_signals import Signals, pass_signals

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simhw.cautions import compute_cautions, memory_cautions
 from simhw.energy import COMPONENTS
-from simhw.output import write_frame
+from simhw.files.writing import write_frame
 from simhw.results.operation import OperationResult
 from simhw.results.totals import Summary, summarise
 from simhw.trace.layer import OPERATIONS
@@ -156,7 +156,7 @@ class Results:
         return row
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write `frame` as .csv, .json or .parquet; see `simhw.output.write_frame`."""
+        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
         write_frame(self.frame, path)
 
 
@@ -212,5 +212,5 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write `frame` as .csv, .json or .parquet; see `simhw.output.write_frame`."""
+        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
         write_frame(self.frame, path)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 from simhw.roofline.decompose import decomposable, decomposed, factors, highest_rank
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers import Conv, Linear, Network

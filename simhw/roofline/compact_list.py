@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from simhw.errors import ShapeError
-from simhw.output import replacing
+from simhw.files.writing import replacing
 from simhw.roofline.entry_layers import entry_of, layer_of, written
 from simhw.roofline.layer_entries import Flow, Resolver
 from simhw.roofline.layers import Layer, Network

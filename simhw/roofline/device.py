@@ -8,8 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from simhw.errors import MachineError
-from simhw.input import quoted
+from simhw.errors import MachineError, quoted
 from simhw.machine_file import Provenance, content_hash, read_machine, validated
 from simhw.overrides import label, override, split_machine
 from simhw.roofline.ascend.parameters import AscendValues

@@ -4,8 +4,7 @@ from dataclasses import fields
 from math import prod
 from typing import Any, Literal
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 from simhw.roofline import layer_entries as entries
 from simhw.roofline.functions import FUNCTIONS
 from simhw.roofline.layer_entries import Entry, Extents, Flow, Image, Part, Resolver, Tokens

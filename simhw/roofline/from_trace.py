@@ -2,8 +2,7 @@
 
 from math import prod
 
-from simhw.errors import ShapeError
-from simhw.input import listed, quoted
+from simhw.errors import ShapeError, listed, quoted
 from simhw.roofline.layers import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell

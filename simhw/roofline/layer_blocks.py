@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 from simhw.roofline.entry_layers import entry_of, layer_of
 from simhw.roofline.layer_entries import MAX_NAME, Entry, Flow, Part, Resolver
 from simhw.roofline.layers import Layer, Network

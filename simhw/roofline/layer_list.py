@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
-from simhw.output import replacing
+from simhw.errors import ShapeError, quoted
+from simhw.files.writing import replacing
 from simhw.plain_yaml import parse_yaml
 from simhw.roofline.entry_layers import written
 from simhw.roofline.layer_blocks import State, items_of, network_of

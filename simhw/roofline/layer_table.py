@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from simhw.errors import ShapeError
-from simhw.input import check_header, csv_rows, parse_whole, quoted
+from simhw.errors import ShapeError, quoted
+from simhw.files.reading import check_header, csv_rows, parse_whole
 from simhw.roofline.entry_layers import entry_of
 from simhw.roofline.layer_blocks import MAX_LAYERS, Leaf, State, network_of
 from simhw.roofline.layers import Network

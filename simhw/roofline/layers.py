@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 from simhw.roofline.operators import GATES, Cell, convolved
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from simhw.errors import SimhwError
-from simhw.input import check_header, csv_rows, parse_whole, quoted, read_text
+from simhw.errors import SimhwError, quoted
+from simhw.files.reading import check_header, csv_rows, parse_whole, read_text
 
 MAX_FILE_BYTES = 20_000_000
 MAX_SIZE = 2**31 - 1

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from simhw.errors import ShapeError, SimhwError
-from simhw.input import quoted
+from simhw.errors import ShapeError, SimhwError, quoted
 from simhw.roofline.measured_rows import MeasuredRow, measured_rows
 from simhw.roofline.operators import BYTES, Cell, Convolution, Gemm, Number, Operator, Recurrent, Streaming
 from simhw.trace.layer import OPERATIONS

@@ -7,8 +7,8 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from simhw.errors import ShapeError
-from simhw.input import quoted, read_text
+from simhw.errors import ShapeError, quoted
+from simhw.files.reading import read_text
 from simhw.roofline.layer_list import MAX_FILE_BYTES, parse_layer_list
 from simhw.roofline.layer_table import is_table, parse_table, table_rows
 from simhw.roofline.layers import Network

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from simhw.errors import ShapeError
-from simhw.input import parse_whole, quoted
+from simhw.errors import ShapeError, quoted
+from simhw.files.reading import parse_whole
 from simhw.roofline.layer_entries import MAX_SIZE
 from simhw.roofline.layer_table import Row
 from simhw.roofline.layers import Conv, Layer, Linear, MatMul, Network

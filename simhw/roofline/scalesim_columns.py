@@ -9,8 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 from simhw.roofline.layer_table import Row
 
 CONVOLUTION = ("IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels", "Num Filter", "Strides")

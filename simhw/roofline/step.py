@@ -7,8 +7,7 @@ from math import prod
 from numbers import Integral
 from typing import Literal, get_args
 
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 from simhw.roofline.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.forward import forward_operators
 from simhw.roofline.layers import (

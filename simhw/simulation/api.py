@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from simhw import __version__
 from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
-from simhw.errors import ShapeError, SimhwError, TraceError
-from simhw.input import quoted
+from simhw.errors import ShapeError, SimhwError, TraceError, quoted
 from simhw.machine import Machine, baseline_of, machine_of
 from simhw.memory.model import MemoryCost, memory_cost
 from simhw.results.comparison import Comparison, Results

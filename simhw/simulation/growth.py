@@ -10,8 +10,7 @@ docs/memory.md has the rules.  Where sizes leave a doubt, `BatchAxes.doubt` says
 from dataclasses import dataclass
 from math import prod
 
-from simhw.errors import SimhwError, TraceError
-from simhw.input import listed
+from simhw.errors import SimhwError, TraceError, listed
 from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, RECURRENT, TENSORS, Layer, TensorName
 from simhw.trace.statistics import statistics_of
 from simhw.trace.trace import Trace

@@ -21,8 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from simhw.bfloat16 import BF16Array
-from simhw.errors import TraceError, reason
-from simhw.input import quoted
+from simhw.errors import TraceError, quoted, reason
 from simhw.trace.directory import DEFLATED, ENCRYPTED, LOCAL_SIGNATURE, STORED, Member, read_directory
 
 LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")

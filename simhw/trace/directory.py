@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
 
-from simhw.errors import TraceError
-from simhw.input import quoted
+from simhw.errors import TraceError, quoted
 
 ENTRY = struct.Struct("<4s6H3I5H2I")
 ENTRY_SIGNATURE = b"PK\x01\x02"

@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-from simhw.errors import TraceError, reason
-from simhw.input import listed, quoted
+from simhw.errors import TraceError, listed, quoted, reason
 
 SUFFIX = ".npz"
 ENVIRONMENT = "SIMHW_TRACES"

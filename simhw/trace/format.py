@@ -19,9 +19,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
-from simhw.errors import ShapeError, TraceError
-from simhw.input import quoted
-from simhw.output import replacing
+from simhw.errors import ShapeError, TraceError, quoted
+from simhw.files.writing import replacing
 from simhw.progress import track
 from simhw.trace.archive import LOCAL_HEADER, Archive, Limits
 from simhw.trace.find import find_trace

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array, as_bfloat16, term_counts
-from simhw.errors import ShapeError
-from simhw.input import quoted
+from simhw.errors import ShapeError, quoted
 
 Operation = Literal["forward", "input_grad", "weight_grad"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "input_grad", "weight_grad")

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from simhw.errors import TraceError
-from simhw.input import quoted
+from simhw.errors import TraceError, quoted
 from simhw.trace.layer import Layer
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
-from simhw.input import read_bytes
+from simhw.files.reading import read_bytes
 from workloads.data.images import Images, pixel_statistics
 
 _PIXELS = 3 * 32 * 32

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simhw.errors import WorkloadError
-from simhw.input import parse_json, quoted, read_text
+from simhw.errors import WorkloadError, quoted
+from simhw.files.reading import parse_json, read_text
 from workloads.data.folders import read_image
 from workloads.detection.loss import EMPTY
 from workloads.task import Loss, Score, Task

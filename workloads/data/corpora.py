@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from simhw.errors import WorkloadError
-from simhw.input import quoted, read_text
+from simhw.errors import WorkloadError, quoted
+from simhw.files.reading import read_text
 from workloads.data.text import FIRST, Sample, language_model, text_classification, words_in
 from workloads.task import Task
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError, reason
-from simhw.input import read_bytes
+from simhw.files.reading import read_bytes
 from workloads.task import Task, accuracy, cross_entropy
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ assumed where an energy follows from watts, and the rest of the kernels can only
 
 from pathlib import Path
 
-from simhw.errors import SimhwError
-from simhw.input import quoted
+from simhw.errors import SimhwError, quoted
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.parameters import GpuValues

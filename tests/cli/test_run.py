@@ -232,7 +232,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
 
 
 def test_the_page_of_the_command_line_knows_every_option_and_class(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}

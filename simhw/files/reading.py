@@ -1,18 +1,17 @@
 """Reading text files that nobody vouches for: whatever is wrong with one becomes an error that names it.
 
-The counterpart of `simhw.output`.  Zip archives have a room of their own, `simhw.trace.archive`.
+Zip archives have a room of their own, `simhw.trace.archive`.
 """
 
 import csv
 import json
 import os
 import re
-import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from simhw.errors import SimhwError, reason
+from simhw.errors import SimhwError, quoted, reason
 
 # What Python keeps of a value among others, of a list, of a mapping and an entry of it, and (a half for each quote) of
 # a text.
@@ -21,24 +20,6 @@ _PIECE_BYTES = 1 << 20
 MAX_CELLS = 48
 """Cells of a row of a CSV file."""
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
-
-_quoted = reprlib.Repr()
-_quoted.maxstring = _quoted.maxother = _quoted.maxlong = 80
-
-
-def quoted(value: object) -> str:
-    """A value of a user or a file as an error may quote it: at most some 80 characters, printable ones alone."""
-    if isinstance(value, int) and value.bit_length() > 256:  # which Python may refuse to write
-        return f"an integer of {value.bit_length():,} bits"
-    return (
-        ascii(value) if isinstance(value, str) and len(value) <= 80 and not value.isprintable() else _quoted.repr(value)
-    )
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names with commas between; of more than so many the first ones, and how many there are besides."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
 
 
 def read_bytes(path: str | os.PathLike[str], limit_bytes: int, error: type[SimhwError], what: str) -> bytes:

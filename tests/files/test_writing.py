@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simhw.errors import LONGEST_MESSAGE, SimhwError
-from simhw.output import check_target, replacing
+from simhw.files.writing import check_target, replacing
 from tests.bounded import run_simhw
 
 

@@ -1,0 +1,1 @@
+"""What users see of results: tables, sentences, plots, timelines and waveforms."""
