@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Layer": "simhw.trace.layer",
     "Trace": "simhw.trace.trace",
-    "load_trace": "simhw.trace.format",
+    "load_trace": "simhw.trace.reader",
     "load_machine": "simhw.machine",
     "simulate_gemm": "simhw.simulation.api",
     "simulate_layer": "simhw.simulation.api",
@@ -24,8 +24,8 @@ __all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate"
 if TYPE_CHECKING:
     from simhw.machine import load_machine
     from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
-    from simhw.trace.format import load_trace
     from simhw.trace.layer import Layer
+    from simhw.trace.reader import load_trace
     from simhw.trace.trace import Trace
 
 

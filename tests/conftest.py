@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from simhw.trace.format import write_trace
 from tests.cli_runs import some_trace
 
 # The same examples in every run: a test that fails fails for everyone.
@@ -17,5 +16,5 @@ settings.load_profile("repeatable")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a command, which holds `some.npz`."""
     monkeypatch.chdir(tmp_path)
-    write_trace(some_trace(), "some.npz")
+    some_trace().save("some.npz")
     return tmp_path

@@ -8,8 +8,9 @@ import pytest
 import simhw
 from simhw.cli import main
 from simhw.report.result_tables import trace_facts
+from simhw.trace.metadata import Metadata
 from simhw.trace.recomputation import recomputed_share
-from simhw.trace.trace import Metadata, Trace
+from simhw.trace.trace import Trace
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from simhw.roofline.layers import Conv, Linear, MatMul, RecurrentLayer
 from simhw.roofline.networks import load_network
 from simhw.roofline.step import Run, step
 from simhw.simulation.growth import captured_batch
-from simhw.trace.trace import Metadata
+from simhw.trace.metadata import Metadata
 
 
 def zeros(*shape: int) -> np.ndarray:

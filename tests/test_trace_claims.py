@@ -16,11 +16,11 @@ import pytest
 from simhw import Layer, Trace, load_trace, simulate
 from simhw.errors import TraceError
 from simhw.lowering import lower
+from simhw.lowering.validate import validate_trace
 from simhw.trace.archive import Limits
 from simhw.trace.find import find_trace
-from simhw.trace.format import trace_hash, write_trace, written_bytes
 from simhw.trace.layer import InMemory, ProductBlock
-from simhw.trace.validate import validate_trace
+from simhw.trace.reader import trace_hash
 from tests.bounded import run_simhw
 from tests.trace_files import patched, read_all, refused, sampled_trace, small_trace, values, with_member, with_metadata
 
@@ -30,14 +30,14 @@ CASES = Path(__file__).parents[2] / "shared" / "cases"
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     path = tmp_path / "good.npz"
-    write_trace(small_trace(), path)
+    small_trace().save(path)
     return path
 
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
     path = tmp_path / "good.npz"
-    write_trace(sampled_trace(), path)
+    sampled_trace().save(path)
     return path
 
 
@@ -45,7 +45,7 @@ def sample(tmp_path: Path) -> Path:
 
 
 def shape_only(path: Path, kind: str, a: tuple[int, ...], w: tuple[int, ...], **geometry: int) -> Path:
-    write_trace(Trace([Layer("l", kind, geometry, shapes={"a": a, "w": w}, operations=["forward"])]), path)
+    Trace([Layer("l", kind, geometry, shapes={"a": a, "w": w}, operations=["forward"])]).save(path)
     return path
 
 
@@ -70,9 +70,8 @@ def test_claims_beyond_one_tensor_are_refused(
 def test_padding_far_beyond_what_is_held_is_refused(tmp_path: Path) -> None:
     # 2 x 2^23 + 4 input values and as many positions: 10 bytes each are 168 MB, the layer holds 10.
     for padding, fits in ((1 << 23, False), (1 << 10, True)):
-        write_trace(
-            Trace([Layer("l", "conv1d", {"padding": padding}, values(0, 1, 1, 4), values(1, 1, 1, 1))]),
-            tmp_path / "t.npz",
+        Trace([Layer("l", "conv1d", {"padding": padding}, values(0, 1, 1, 4), values(1, 1, 1, 1))]).save(
+            tmp_path / "t.npz"
         )
         if fits:
             read_all(tmp_path / "t.npz")
@@ -200,7 +199,7 @@ def test_metadata_of_a_thousand_measured_layers_is_accepted_beside_its_sample(tm
     layers = []
     for index in range(1000):
         layers.append(Layer(f"layer{index}", "linear", a=values(0, 8, 128), w=values(1, 2, 128), g=values(2, 8, 2)))
-    write_trace(Trace(layers), tmp_path / "t.npz")
+    Trace(layers).save(tmp_path / "t.npz")
     assert len(load_trace(tmp_path / "t.npz").layers) == 1000
 
 
@@ -316,8 +315,8 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("compress", [False, True])
 def test_written_bytes_are_those_of_the_file(tmp_path: Path, compress: bool) -> None:
     for trace in (small_trace(), sampled_trace()):
-        write_trace(trace, tmp_path / "t.npz", compress)
-        assert written_bytes(trace, compress) == (tmp_path / "t.npz").stat().st_size
+        trace.save(tmp_path / "t.npz", compress)
+        assert trace.saved_bytes(compress) == (tmp_path / "t.npz").stat().st_size
 
 
 def test_a_limit_on_claims_can_be_lowered(good: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 from simhw import Trace, load_trace
 from simhw.errors import TraceError
 from simhw.trace.find import find_trace
-from simhw.trace.format import write_trace
 from tests.trace_files import convolution
 
 
@@ -25,17 +24,17 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 def test_trace_is_looked_up_in_order_with_or_without_suffix(places: dict[str, Path]) -> None:
     for name in ("bundled", "second", "first"):
-        write_trace(Trace([convolution(name)]), places[name] / "net.npz")
+        Trace([convolution(name)]).save(places[name] / "net.npz")
         assert find_trace("net") == places[name] / "net.npz"
         assert find_trace("net.npz") == places[name] / "net.npz"
         assert load_trace("net").layers[0].name == name
-    write_trace(Trace([convolution("here")]), places["current"] / "net.npz")
+    Trace([convolution("here")]).save(places["current"] / "net.npz")
     assert load_trace("net").layers[0].name == "here"
     assert load_trace(places["second"] / "net").layers[0].name == "second"
 
 
 def test_unknown_trace_lists_where_it_was_looked_for_and_what_there_is(places: dict[str, Path]) -> None:
-    write_trace(Trace([convolution()]), places["bundled"] / "resnet50.npz")
+    Trace([convolution()]).save(places["bundled"] / "resnet50.npz")
     with pytest.raises(TraceError) as caught:
         find_trace("resnet51")
     message = str(caught.value)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from simhw import Layer, Trace, load_trace
 from simhw.bfloat16 import BF16Array
 from simhw.errors import SimhwError, TraceError
-from simhw.trace.format import trace_hash, write_trace
 from simhw.trace.layer import InMemory, ProductBlock
+from simhw.trace.metadata import Metadata
+from simhw.trace.reader import trace_hash
 from simhw.trace.statistics import layer_statistics
-from simhw.trace.trace import Metadata
 from tests.trace_files import (
     convolution,
     forged_header,
@@ -34,7 +34,7 @@ from tests.trace_files import (
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     path = tmp_path / "good.npz"
-    write_trace(small_trace(), path)
+    small_trace().save(path)
     return path
 
 
@@ -109,7 +109,7 @@ def test_any_finite_bit_pattern_comes_back(
     finite = np.array([bits for bits in range(1 << 16) if bits & 0x7F80 != 0x7F80], np.uint16)
     a, w, g = (rng.choice(finite, shape) for shape in ((*lead, inputs), (outputs, inputs), (*lead, outputs)))
     a.flat[0] = 0x8000
-    write_trace(Trace([Layer("l", "linear", a=a, w=w, g=g)]), tmp_path / "t.npz", compress)
+    Trace([Layer("l", "linear", a=a, w=w, g=g)]).save(tmp_path / "t.npz", compress)
     layer = load_trace(tmp_path / "t.npz").layers[0]
     for back, original in ((layer.a, a), (layer.w, w), (layer.g, g)):
         assert back.dtype == np.uint16
@@ -120,14 +120,14 @@ def test_any_finite_bit_pattern_comes_back(
 def test_tensor_of_several_megabytes_comes_back(tmp_path: Path, compress: bool) -> None:
     # Larger than a piece of the reader, and large enough to be mapped where it is stored.
     a = np.random.default_rng(0).integers(0, 0x4000, (3, 700_001)).astype(np.uint16)
-    write_trace(Trace([Layer("l", "linear", a=a, w=values(1, 2, 700_001))]), tmp_path / "t.npz", compress)
+    Trace([Layer("l", "linear", a=a, w=values(1, 2, 700_001))]).save(tmp_path / "t.npz", compress)
     np.testing.assert_array_equal(load_trace(tmp_path / "t.npz").layers[0].a, a)
 
 
 def test_views_of_any_memory_order_come_back(tmp_path: Path) -> None:
     a = values(0, 6, 6, 3, 2).transpose(3, 2, 1, 0)
     w = np.asfortranarray(values(1, 4, 3, 3, 3))
-    write_trace(Trace([Layer("l", "conv2d", a=a, w=w)]), tmp_path / "t.npz")
+    Trace([Layer("l", "conv2d", a=a, w=w)]).save(tmp_path / "t.npz")
     layer = load_trace(tmp_path / "t.npz").layers[0]
     np.testing.assert_array_equal(layer.a, a)
     np.testing.assert_array_equal(layer.w, w)
@@ -135,7 +135,7 @@ def test_views_of_any_memory_order_come_back(tmp_path: Path) -> None:
 
 def test_sampled_layer_keeps_its_blocks_population_and_statistics(tmp_path: Path) -> None:
     original = sampled_trace()
-    write_trace(original, tmp_path / "s.npz", compress=True)
+    original.save(tmp_path / "s.npz", compress=True)
     back = load_trace(tmp_path / "s.npz")
     assert back.sampled
     layer, source = back.layers[0], original.layers[0]
@@ -163,7 +163,7 @@ def test_statistics_of_capture_are_kept(tmp_path: Path) -> None:
     recorded = layer_statistics(layer, "a")
     recorded.compressed_bytes["bdc"] = 12345  # a value that measuring would not give
     layer.statistics["a"] = recorded
-    write_trace(Trace([layer]), tmp_path / "t.npz")
+    Trace([layer]).save(tmp_path / "t.npz")
     assert load_trace(tmp_path / "t.npz").layers[0].statistics["a"].compressed_bytes["bdc"] == 12345
 
 
@@ -173,8 +173,8 @@ def test_file_is_an_ordinary_npz_for_other_tools(good: Path) -> None:
 
 
 def test_equal_traces_give_equal_files(tmp_path: Path) -> None:
-    write_trace(small_trace(), tmp_path / "1.npz")
-    write_trace(small_trace(), tmp_path / "2.npz")
+    small_trace().save(tmp_path / "1.npz")
+    small_trace().save(tmp_path / "2.npz")
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
 
 
@@ -226,7 +226,7 @@ def test_memory_does_not_grow_with_the_number_of_layers(tmp_path: Path, compress
     trace = Trace([Layer(f"layer{index}", "linear", a=Generated(), w=values(1, 2, 1024)) for index in range(24)])
     tracemalloc.start()
     try:
-        write_trace(trace, path, compress)
+        trace.save(path, compress)
         for layer in load_trace(path).layers:
             layer.a.sum()
         peak = tracemalloc.get_traced_memory()[1]
@@ -250,7 +250,7 @@ def test_trace_travels_to_another_process(good: Path) -> None:
 
 def test_file_that_changes_after_loading_is_noticed(good: Path) -> None:
     trace = load_trace(good)
-    write_trace(Trace([convolution("other")]), good)
+    Trace([convolution("other")]).save(good)
     with pytest.raises(TraceError, match="changed since it was opened"):
         _ = trace.layers[0].a
 
@@ -281,21 +281,21 @@ class Interrupting:
 def test_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     layers = [convolution(), Layer("fc", "linear", a=Interrupting(), w=values(1, 3, 5))]
     with pytest.raises(KeyboardInterrupt):
-        write_trace(Trace(layers), tmp_path / "t.npz")
+        Trace(layers).save(tmp_path / "t.npz")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupted_write_leaves_the_older_file_alone(good: Path) -> None:
     before = good.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        write_trace(Trace([convolution(), Layer("fc", "linear", a=Interrupting(), w=values(1, 3, 5))]), good)
+        Trace([convolution(), Layer("fc", "linear", a=Interrupting(), w=values(1, 3, 5))]).save(good)
     assert good.read_bytes() == before
     assert [file.name for file in good.parent.iterdir()] == ["good.npz"]
 
 
 def test_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(SimhwError, match="cannot be written: No such file or directory"):
-        write_trace(small_trace(), tmp_path / "missing" / "t.npz")
+        small_trace().save(tmp_path / "missing" / "t.npz")
 
 
 def one_block(x_start: int, x: BF16Array, y: BF16Array) -> Trace:
@@ -317,7 +317,7 @@ def one_block(x_start: int, x: BF16Array, y: BF16Array) -> Trace:
 )
 def test_trace_that_no_file_can_hold_is_refused(tmp_path: Path, trace: Trace, message: str) -> None:
     with pytest.raises(TraceError, match=message):
-        write_trace(trace, tmp_path / "t.npz")
+        trace.save(tmp_path / "t.npz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -331,9 +331,9 @@ def test_hash_is_the_same_for_a_compressed_copy_and_differs_for_other_values(tmp
     other.layers[1] = Layer(
         "fc", "linear", a=other.layers[1].a, w=bits, g=other.layers[1].g, operations=other.layers[1].operations
     )
-    write_trace(small_trace(), tmp_path / "stored.npz")
-    write_trace(small_trace(), tmp_path / "deflated.npz", compress=True)
-    write_trace(other, tmp_path / "other.npz")
+    small_trace().save(tmp_path / "stored.npz")
+    small_trace().save(tmp_path / "deflated.npz", compress=True)
+    other.save(tmp_path / "other.npz")
     stored, deflated, changed = (trace_hash(tmp_path / f"{name}.npz") for name in ("stored", "deflated", "other"))
     assert stored == deflated
     assert stored != changed
@@ -353,7 +353,7 @@ def with_nonfinite(path: Path, compress: bool, size: int = 0) -> Path:
     g[-1, 2, 0, 0] = 0xFFC1  # NaN
     g[-1, 3, 2, 2] = 0xFF80  # -Inf
     a = values(1, g.shape[0], 3, g.shape[2] + 2, g.shape[3] + 2)
-    write_trace(Trace([Layer("layer3.1.conv2", "conv2d", a=a, w=values(2, 4, 3, 3, 3), g=g)]), path, compress)
+    Trace([Layer("layer3.1.conv2", "conv2d", a=a, w=values(2, 4, 3, 3, 3), g=g)]).save(path, compress)
     return path
 
 

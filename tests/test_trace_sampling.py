@@ -12,12 +12,13 @@ from simhw import load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, is_zero, to_float32
 from simhw.errors import TraceError
 from simhw.lowering import block_classes, lower
+from simhw.lowering.sample import BLOCK_ROWS, DRAW, PILOT, Stratum, allocate, draw_cells, sample_trace
 from simhw.simulation.engine import plan_operation
-from simhw.trace.format import load_trace
 from simhw.trace.layer import Layer
-from simhw.trace.sampling import BLOCK_ROWS, DRAW, PILOT, Stratum, allocate, draw_cells, sample_trace
+from simhw.trace.metadata import Metadata
+from simhw.trace.reader import load_trace
 from simhw.trace.statistics import layer_statistics
-from simhw.trace.trace import Metadata, Trace
+from simhw.trace.trace import Trace
 
 
 def tensor(rng, *shape, zeros=0.5):

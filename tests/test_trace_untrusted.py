@@ -13,7 +13,6 @@ import pytest
 from simhw import Layer, Trace, load_trace
 from simhw.errors import TraceError
 from simhw.trace.archive import Limits
-from simhw.trace.format import write_trace
 from tests.trace_files import (
     A,
     G,
@@ -38,7 +37,7 @@ from tests.zip_files import npy
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     path = tmp_path / "good.npz"
-    write_trace(small_trace(), path)
+    small_trace().save(path)
     return path
 
 
@@ -102,7 +101,7 @@ def test_other_compression_is_refused(good: Path) -> None:
 
 def test_checksum_of_a_compressed_member_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "good.npz"
-    write_trace(small_trace(), path, compress=True)
+    small_trace().save(path, compress=True)
     bad = patched(path, (directory_offset(path, G) + 16, b"\x00\x00\x00\x00"))
     refused(bad, "layer 'conv', tensor G", "is damaged: its checksum is wrong")
 
@@ -129,15 +128,13 @@ def test_local_header_that_disagrees_with_the_directory_is_refused(good: Path) -
 
 def test_deflate_that_claims_more_than_it_can_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "good.npz"
-    write_trace(small_trace(), path, compress=True)
+    small_trace().save(path, compress=True)
     bad = patched(path, (directory_offset(path, G) + 24, struct.pack("<I", 1 << 31)))
     refused(bad, G, "more than the 1032 to 1 that deflate can reach", read=False)
 
 
 def zeros_trace(path: Path) -> Path:
-    write_trace(
-        Trace([Layer("l", "linear", a=np.zeros((1000, 1000), np.uint16), w=values(0, 2, 1000))]), path, compress=True
-    )
+    Trace([Layer("l", "linear", a=np.zeros((1000, 1000), np.uint16), w=values(0, 2, 1000))]).save(path, compress=True)
     return path
 
 
@@ -160,7 +157,7 @@ def test_limit_that_is_no_number_is_refused(good: Path, monkeypatch: pytest.Monk
 
 def test_stream_longer_or_shorter_than_the_directory_says_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "good.npz"
-    write_trace(Trace([convolution()]), path, compress=True)
+    Trace([convolution()]).save(path, compress=True)
     entry = directory_offset(path, G) + 24
     size = struct.unpack("<I", path.read_bytes()[entry : entry + 4])[0]
     for claimed in (size - 2, size + 2):
@@ -186,7 +183,7 @@ def test_damaged_member_that_unpacks_to_much_is_found_out_before_room_is_made_fo
 
     zeros = np.zeros((40, 1_000_000), np.uint16)  # 80 MB of which the file keeps 80 kB
     path = tmp_path / "good.npz"
-    write_trace(Trace([Layer("fc", "linear", a=zeros, w=zeros[:1], operations=["forward"])]), path, compress=True)
+    Trace([Layer("fc", "linear", a=zeros, w=zeros[:1], operations=["forward"])]).save(path, compress=True)
     bad = patched(path, (directory_offset(path, A) + 16, b"\x00\x00\x00\x00"))
     tracemalloc.start()
     try:
@@ -352,7 +349,7 @@ def test_metadata_with_a_bad_field_is_refused(good: Path, change: Callable[[dict
 
 def test_block_fields_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "good.npz"
-    write_trace(sampled_trace(), path)
+    sampled_trace().save(path)
 
     def block_field(**fields: Any) -> Callable[[dict[str, Any]], None]:
         return lambda record: record["layers"][0]["blocks"]["forward"][1].update(fields)
@@ -376,7 +373,7 @@ def test_metadata_beyond_its_limit_is_refused(good: Path) -> None:
 def test_any_flipped_byte_is_an_error_or_harmless(tmp_path: Path, compress: bool) -> None:
     """Either the file is refused, or all that is read from it equals the original (dates and the like)."""
     path = tmp_path / "good.npz"
-    write_trace(Trace([Layer("l", "linear", a=values(0, 3, 5), w=values(1, 2, 5))]), path, compress)
+    Trace([Layer("l", "linear", a=values(0, 3, 5), w=values(1, 2, 5))]).save(path, compress)
     expected = read_all(path)
     content = path.read_bytes()
     rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from simhw.cli import main
-from simhw.trace.format import trace_hash
+from simhw.trace.reader import trace_hash
 from workloads.record import read_record
 from workloads.schedule import Schedule
 from workloads.table import WORKLOADS

@@ -13,10 +13,9 @@ import pytest
 from simhw import Layer, Trace, load_trace
 from simhw.bfloat16 import BF16Array, from_float32
 from simhw.errors import TraceError
-from simhw.trace.format import write_trace
 from simhw.trace.layer import InMemory, ProductBlock
+from simhw.trace.metadata import Metadata
 from simhw.trace.statistics import layer_statistics
-from simhw.trace.trace import Metadata
 from tests.zip_files import members_of, zipped
 
 A, W, G = "layers/0000/a.npy", "layers/0000/w.npy", "layers/0000/g.npy"
@@ -75,7 +74,7 @@ def read_all(path: Path, **options: Any) -> list[BF16Array]:
 
 def large_trace(path: Path) -> Path:
     a = np.random.default_rng(0).integers(0, 0x4000, (64, 4096)).astype(np.uint16)  # 512 KiB
-    write_trace(Trace([Layer("l", "linear", a=a, w=values(1, 2, 4096), g=values(2, 64, 2))]), path)
+    Trace([Layer("l", "linear", a=a, w=values(1, 2, 4096), g=values(2, 64, 2))]).save(path)
     return path
 
 

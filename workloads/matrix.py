@@ -14,7 +14,7 @@ from simhw.errors import TraceError, WorkloadError, quoted
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulation.api import simulate
-from simhw.trace.format import trace_hash
+from simhw.trace.reader import trace_hash
 from workloads.devices import DEVICES, device_run
 from workloads.record import Record, read_record, written
 from workloads.table import WORKLOADS, workload

@@ -102,7 +102,7 @@ class Record:
     about : dict
         The options that shaped the run and its traces, and the command.
     traces : dict
-        `simhw.trace.format.trace_hash` of every trace of the run, by the name of its file.
+        `simhw.trace.reader.trace_hash` of every trace of the run, by the name of its file.
     """
 
     __pydantic_config__ = _KNOWN_NAMES

@@ -21,8 +21,9 @@ from simhw.capture.recorder import Recorder
 from simhw.capture.tensors import Copier, Nonfinite, Rounding
 from simhw.capture.threads import Unwatched
 from simhw.errors import CaptureError
+from simhw.trace.metadata import Metadata
 from simhw.trace.recomputation import RECORD
-from simhw.trace.trace import Metadata, Trace
+from simhw.trace.trace import Trace
 
 
 @dataclass
@@ -214,7 +215,7 @@ class Capture:
             metadata = replace(metadata, batch=batch)
         trace = Trace(captured, metadata)
         if self._max_bytes is not None:
-            from simhw.trace.sampling import sample_trace
+            from simhw.lowering.sample import sample_trace
 
             trace = sample_trace(trace, self._max_bytes, seed=self._metadata.seed or 0)
         trace.save(self.path(step), compress=self._max_bytes is not None)

@@ -111,7 +111,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.simulation.engine import MOST_WORKERS
     from simhw.simulation.growth import growth
-    from simhw.trace.format import load_trace
+    from simhw.trace.reader import load_trace
 
     sample = 1.0 if arguments.exact else arguments.sample
     if sample is not None and not 0 < sample <= 1:

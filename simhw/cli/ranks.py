@@ -242,7 +242,7 @@ def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | 
 def _weights(path: str) -> dict[str, Any]:
     """Weights of a trace by layer, as float32."""
     from simhw.bfloat16 import to_float32
-    from simhw.trace.format import load_trace
+    from simhw.trace.reader import load_trace
 
     layers = [layer for layer in load_trace(path).layers if layer.holds("w")]
     if not layers:

@@ -68,7 +68,7 @@ def chosen_network(arguments: argparse.Namespace) -> "Network":
 
     if arguments.trace is not None:
         from simhw.roofline.from_trace import network_from_trace
-        from simhw.trace.format import load_trace
+        from simhw.trace.reader import load_trace
 
         if arguments.sequence is not None:
             raise SimhwError(

@@ -80,7 +80,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> "Trace":
-    from simhw.trace.format import load_trace
+    from simhw.trace.reader import load_trace
 
     return load_trace(arguments.trace, nonfinite=arguments.nonfinite)
 
@@ -100,8 +100,8 @@ def _info(arguments: argparse.Namespace) -> int:
     from simhw.cli.terminal import facts, show
     from simhw.lowering import multiply_accumulates
     from simhw.report.sheet import Sheet
-    from simhw.trace.format import trace_hash
     from simhw.trace.layer import OPERATIONS
+    from simhw.trace.reader import trace_hash
     from simhw.trace.recomputation import RECORD, recomputed_share
 
     trace = _load(arguments)
@@ -164,7 +164,7 @@ def _held(layer: "Layer") -> str:
 def _validate(arguments: argparse.Namespace) -> int:
     """Read every tensor and compare whole tensors with their recorded statistics."""
     from simhw.cli.terminal import show
-    from simhw.trace.validate import validate_trace
+    from simhw.lowering.validate import validate_trace
 
     trace = _load(arguments)
     # Zeroed values no longer have the statistics that capture recorded of them.
@@ -233,13 +233,12 @@ def _sample(arguments: argparse.Namespace) -> int:
 
     from simhw.cli.terminal import show
     from simhw.files.writing import check_target
-    from simhw.trace.format import write_trace
-    from simhw.trace.sampling import sample_trace
+    from simhw.lowering.sample import sample_trace
 
     check_target(arguments.out, (".npz",))
     trace = _load(arguments)
     sample = sample_trace(trace, arguments.max_bytes, arguments.seed)
-    write_trace(sample, arguments.out, compress=True)
+    sample.save(arguments.out, compress=True)
     blocks = sum(len(cells) for layer in sample.layers for cells in layer.blocks.values())
     what = (
         f"{blocks} blocks of {len(sample.layers)} layers"

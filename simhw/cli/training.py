@@ -274,7 +274,7 @@ def describe(record: "Record", options: dict[str, Any], command: str, capture: "
     """Put into the record of a run what shaped it, and the hashes of its traces: by them each is known to belong to the
     other.
     """
-    from simhw.trace.format import trace_hash
+    from simhw.trace.reader import trace_hash
 
     record.about = options | {"command": command}
     record.traces = {each.path.name: trace_hash(each.path) for each in (capture.written if capture is not None else ())}

@@ -24,8 +24,8 @@ from simhw.simulation.engine import MOST_WORKERS, Check
 from simhw.simulation.growth import grow_layer, growth
 from simhw.simulation.run import Place, Simulation, charges_lanes
 from simhw.tile.passes import whole_tiles
-from simhw.trace.format import load_trace, trace_hash
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
+from simhw.trace.reader import load_trace, trace_hash
 from simhw.trace.trace import Trace
 
 Y_ROWS = 256

@@ -3,25 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
 
 from simhw.errors import TraceError, quoted
 from simhw.trace.layer import Layer
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """Where a trace came from; every field may be empty except what the format itself adds on writing."""
-
-    model: str = ""
-    dataset: str = ""
-    technique: str = ""
-    framework: str = ""
-    step: int | None = None
-    batch: int | None = None
-    seed: int | None = None
-    capture_command: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
+from simhw.trace.metadata import Metadata
+from simhw.trace.writer import layers_bytes, write_layers
 
 
 @dataclass(eq=False)
@@ -55,10 +41,30 @@ class Trace:
         self.path = path
 
     def save(self, path: str | PathLike[str], compress: bool = False) -> None:
-        """Write the trace as an ``.npz`` file; see `simhw.trace.format.write_trace`."""
-        from simhw.trace.format import write_trace
+        """Write the trace as a file, whole or not at all.
 
-        write_trace(self, path, compress=compress)
+        Statistics that a whole tensor lacks are measured on the way.  One tensor is in memory at a time.
+
+        Parameters
+        ----------
+        path : str or path
+            Should end in ``.npz``; replaced when it exists.
+        compress : bool
+            Deflate the tensors: a smaller file that cannot be mapped, for bundled samples.
+
+        Raises
+        ------
+        TraceError
+            The trace cannot be represented: two layers of one name, a block whose sides differ in K, metadata beyond
+            JSON.
+        SimhwError
+            The file cannot be written.
+        """
+        write_layers(self.layers, self.metadata, path, compress)
+
+    def saved_bytes(self, compress: bool = False) -> int:
+        """Length of the file that `save` would write; nothing is written anywhere.  Raises as it does."""
+        return layers_bytes(self.layers, self.metadata, compress)
 
     @property
     def sampled(self) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from simhw import load_machine
 from simhw.cli import main
-from simhw.trace.format import trace_hash
+from simhw.trace.reader import trace_hash
 from tests.cli_runs import SUBCOMMANDS, fails, output, result
 
 pytestmark = pytest.mark.usefixtures("folder")

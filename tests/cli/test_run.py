@@ -15,7 +15,7 @@ from simhw.cli import main
 from simhw.report.memory_tables import component_name
 from simhw.report.result_reasons import CLASS_MEANINGS
 from simhw.report.result_tables import BOUND_NAMES, percent, ratio
-from simhw.trace.format import trace_hash, write_trace
+from simhw.trace.reader import trace_hash
 from tests.cli_runs import LONG_NAME, fails, output, result, rows, some_trace
 from tests.trace_files import sampled_trace
 
@@ -171,7 +171,7 @@ def test_a_sampled_baseline_widens_the_interval() -> None:
 
 
 def test_a_sampled_trace_says_what_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(sampled_trace(), "blocks.npz")
+    sampled_trace().save("blocks.npz")
     assert main(["run", "--trace", "blocks", "--pe", "fpraker"]) == 0
     text = capsys.readouterr().out
     assert "a sample of random blocks" in text
@@ -204,15 +204,14 @@ def test_nonfinite_values_are_an_error_or_zeros(capsys: pytest.CaptureFixture[st
     a = np.array(bad.layers[1].a)
     a[0, 3] = 0x7FC0
     linear = Layer("fc", "linear", a=a, w=bad.layers[1].w, g=bad.layers[1].g)
-    write_trace(Trace([linear]), "bad.npz")
+    Trace([linear]).save("bad.npz")
     assert "NaN" in fails(capsys, "run", "--trace", "bad", "--pe", "fpraker")
     assert main(["run", "--trace", "bad", "--pe", "fpraker", "--nonfinite", "zero"]) == 0
 
 
 def test_a_trace_whose_training_ran_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(
-        Trace([Layer("fc", "linear", a=some_trace().layers[1].a, w=some_trace().layers[1].w, operations=[])]),
-        "idle.npz",
+    Trace([Layer("fc", "linear", a=some_trace().layers[1].a, w=some_trace().layers[1].w, operations=[])]).save(
+        "idle.npz"
     )
     assert "no operation" in fails(capsys, "run", "--trace", "idle", "--pe", "fpraker")
 

@@ -6,7 +6,6 @@ import pytest
 
 from simhw import Trace
 from simhw.cli import main
-from simhw.trace.format import write_trace
 from simhw.trace.metadata import Metadata
 from tests.cli_runs import LONG_NAME, SUBCOMMANDS, output, rows
 from tests.trace_files import convolution
@@ -29,7 +28,7 @@ def test_a_pipe_gets_rows_whole_and_plain(
 
 
 def test_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(Trace([convolution()], Metadata(model="\x1b[31mred", dataset="[blue]x")), "evil.npz")
+    Trace([convolution()], Metadata(model="\x1b[31mred", dataset="[blue]x")).save("evil.npz")
     Path("evil.yaml").write_text('extends: tensordash\nname: "evil\\e[2J"\n')
     assert main(["compare", "--trace", "evil", "--pe", "evil.yaml"]) == 0
     text = capsys.readouterr().out

@@ -14,15 +14,15 @@ from simhw.cli import main
 from simhw.cli.trace import size_in_bytes
 from simhw.report.trace_plots import trace_figure
 from simhw.report.trace_tables import exponent_percentile, statistics_frame
-from simhw.trace.format import trace_hash, write_trace
 from simhw.trace.metadata import Metadata
+from simhw.trace.reader import trace_hash
 from tests.trace_files import convolution, patched, sampled_trace, small_trace, values, with_metadata
 
 
 @pytest.fixture(autouse=True)
 def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write_trace(small_trace(), tmp_path / "good.npz")
+    small_trace().save(tmp_path / "good.npz")
     return tmp_path / "good.npz"
 
 
@@ -72,7 +72,7 @@ def test_info_tells_origin_and_layers(good: Path, capsys: pytest.CaptureFixture[
 
 
 def test_info_of_a_sample_counts_its_blocks(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(sampled_trace(), "sample.npz")
+    sampled_trace().save("sample.npz")
     assert run("info", "sample.npz") == 0
     text = capsys.readouterr().out
     assert "1, sampled" in text
@@ -81,7 +81,7 @@ def test_info_of_a_sample_counts_its_blocks(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_info_does_not_let_a_file_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(Trace([convolution("net[red]x[/red]")], Metadata(model="\x1b[31mred")), "evil.npz")
+    Trace([convolution("net[red]x[/red]")], Metadata(model="\x1b[31mred")).save("evil.npz")
     assert run("info", "evil.npz") == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text
@@ -95,7 +95,7 @@ def test_validate_reads_everything(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_validate_reads_every_block(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(sampled_trace(), "sample.npz")
+    sampled_trace().save("sample.npz")
     assert run("validate", "sample.npz") == 0
     assert f"{(8 + 4 + 16 + 16) * 70} values read" in capsys.readouterr().out
 
@@ -131,7 +131,7 @@ def test_validate_compares_recorded_statistics_with_the_values(good: Path, capsy
 def test_validate_finds_blocks_outside_their_products(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, int], words: str
 ) -> None:
-    write_trace(sampled_trace(), "sample.npz")  # X has 40 rows, Y 20, in one product
+    sampled_trace().save("sample.npz")  # X has 40 rows, Y 20, in one product
     with_metadata(tmp_path / "sample.npz", lambda record: record["layers"][0]["blocks"]["forward"][0].update(fields))
     message = fails(capsys, "validate", "bad.npz")
     assert "bad.npz: layer 'fc'" in message
@@ -141,7 +141,7 @@ def test_validate_finds_blocks_outside_their_products(
 def diverged(path: Path) -> None:
     g = values(3, 2, 3)
     g[1, 0] = 0x7FC0
-    write_trace(Trace([Layer("fc", "linear", a=values(4, 2, 5), w=values(5, 3, 5), g=g)]), path)
+    Trace([Layer("fc", "linear", a=values(4, 2, 5), w=values(5, 3, 5), g=g)]).save(path)
 
 
 def test_nan_is_an_error_unless_zeroed(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +176,7 @@ def test_stats_are_written_in_the_format_of_the_suffix(good: Path, suffix: str, 
 
 def test_stats_of_a_sample_are_those_of_the_whole_tensors() -> None:
     sample = sampled_trace()
-    write_trace(sample, "sample.npz")
+    sample.save("sample.npz")
     assert run("stats", "sample.npz", "--out", "s.json") == 0
     rows = json.loads(Path("s.json").read_text())
     assert [row["values"] for row in rows] == [40 * 70, 20 * 70, 40 * 20]
@@ -184,7 +184,7 @@ def test_stats_of_a_sample_are_those_of_the_whole_tensors() -> None:
 
 
 def test_stats_of_shapes_alone_say_that_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(Trace([Layer("fc", "linear", shapes={"a": (2, 5), "w": (3, 5)})]), "shapes.npz")
+    Trace([Layer("fc", "linear", shapes={"a": (2, 5), "w": (3, 5)})]).save("shapes.npz")
     assert "has neither statistics nor whole tensors" in fails(capsys, "stats", "shapes.npz")
 
 
@@ -235,7 +235,7 @@ def test_exponent_percentiles_are_of_finite_nonzero_values() -> None:
 
 def test_sample_writes_a_small_compressed_trace_that_is_the_same_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     layer = Layer("fc", "linear", a=values(1, 256, 256), w=values(2, 128, 256), g=values(3, 256, 128))
-    write_trace(Trace([layer]), "whole.npz")
+    Trace([layer]).save("whole.npz")
     for name in ("1.npz", "2.npz"):
         assert run("sample", "whole.npz", "--out", name, "--max-bytes", "120kB", "--seed", "3") == 0
     assert "blocks of 1 layers" in capsys.readouterr().out
@@ -248,7 +248,7 @@ def test_sample_writes_a_small_compressed_trace_that_is_the_same_each_time(capsy
 
 
 def test_sample_of_a_sample_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    write_trace(sampled_trace(), "sample.npz")
+    sampled_trace().save("sample.npz")
     assert "sample" in fails(capsys, "sample", "sample.npz", "--out", "s.npz")
     assert not Path("s.npz").exists()
 

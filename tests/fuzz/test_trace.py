@@ -19,7 +19,7 @@ import pytest
 from simhw import Layer, Trace, load_machine, load_trace, simulate
 from simhw.errors import SimhwError
 from simhw.lowering import lower
-from simhw.trace.format import trace_hash, write_trace
+from simhw.lowering.validate import validate_trace
 from simhw.trace.layer import (
     BLOCK_ROWS,
     CONVOLUTIONS,
@@ -34,8 +34,8 @@ from simhw.trace.layer import (
     TensorStatistics,
     output_spatial,
 )
+from simhw.trace.reader import trace_hash
 from simhw.trace.statistics import layer_statistics
-from simhw.trace.validate import validate_trace
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text, mutated_tree
 from tests.trace_files import convolution, values
 from tests.zip_files import members_of, zipped
@@ -219,7 +219,7 @@ def forged_blocks(layer: Layer, operation: Operation) -> list[ProductBlock]:
 def forged_trace(rng: random.Random, path: Path) -> bool:
     """Write a trace of one forged layer; False where its sizes fit no layer or no file."""
     try:
-        write_trace(Trace([forged_layer(rng)]), path, compress=rng.random() < 0.5)
+        Trace([forged_layer(rng)]).save(path, compress=rng.random() < 0.5)
     except (SimhwError, OverflowError):  # a size beyond int64, in the statistics made here
         return False
     return True
@@ -233,8 +233,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("good")
     traces = {"whole": whole_trace(), "sample": sampled()}
     for name, trace in traces.items():
-        write_trace(trace, folder / f"{name}.npz")
-        write_trace(trace, folder / f"{name}-packed.npz", compress=True)
+        trace.save(folder / f"{name}.npz")
+        trace.save(folder / f"{name}-packed.npz", compress=True)
     return sorted(folder.iterdir())
 
 
@@ -283,7 +283,7 @@ def check(path: Path, again: Path, runs: list[Callable[[Trace], object]], what: 
     ran = [accepted(lambda run=run: run(trace), f"{what}, run") for run in runs]  # type: ignore[misc]
     assert not valid or all(ran), f"{what}: valid, but cannot be run"
     if valid:
-        assert accepted(lambda: write_trace(trace, again), f"{what}, written"), f"{what}: loads, but cannot be written"
+        assert accepted(lambda: trace.save(again), f"{what}, written"), f"{what}: loads, but cannot be written"
     assert time.perf_counter() - began < SECONDS, f"{what}: took {time.perf_counter() - began:.0f} s"
 
 

@@ -24,7 +24,6 @@ from simhw.memory.model import MemoryCost
 from simhw.report.timeline import BINS, write_timeline
 from simhw.results.comparison import Results
 from simhw.simulation.api import timeline
-from simhw.trace.format import write_trace
 from tests.cli_runs import some_trace
 from tests.memory.test_model import convolution
 
@@ -425,7 +424,7 @@ def test_options_that_cannot_be_used_are_refused_before_anything_is_simulated(
 
 def test_an_operation_that_training_did_not_run_is_refused(folder: Path) -> None:
     linear = some_trace().layers[1]
-    write_trace(Trace([linear]), folder / "some.npz")
+    Trace([linear]).save(folder / "some.npz")
     with pytest.raises(SimhwError, match="training ran no input_grad; it ran forward, weight_grad"):
         run("--pe", "fpraker", "--timeline", "a.json", "--timeline-operation", "input_grad")
 

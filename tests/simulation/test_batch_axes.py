@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from simhw import Layer, Trace, simulate
 from simhw.errors import SimhwError, TraceError
 from simhw.simulation.growth import BatchAxes, batch_axes, captured_batch, grow_layer, growth
-from simhw.trace.trace import Metadata
+from simhw.trace.metadata import Metadata
 from tests.captured_steps import captured
 
 Step = tuple[nn.Module, Callable[[], object]]

@@ -14,6 +14,7 @@ from simhw import Layer, Trace, load_machine, simulate, simulate_layer
 from simhw.bfloat16 import from_float32
 from simhw.errors import TraceError
 from simhw.lowering import lower
+from simhw.lowering.sample import sample_trace
 from simhw.simulation.sampling import (
     Estimate,
     StratumTally,
@@ -23,7 +24,6 @@ from simhw.simulation.sampling import (
     estimate_cycles,
 )
 from simhw.trace.layer import InMemory, ProductBlock
-from simhw.trace.sampling import sample_trace
 from simhw.trace.statistics import layer_statistics
 
 SEEDS = 200

@@ -11,7 +11,7 @@ from simhw import Trace, load_machine
 from simhw.accelerator import tile_loads
 from simhw.simulation.makespan import stand_in
 from simhw.simulation.sampling import Estimate, estimate_cycles
-from simhw.trace.format import load_trace
+from simhw.trace.reader import load_trace
 from tests.simulation.resampled import attention, blocks_of, cells_of
 
 SEEDS = 200

@@ -1,33 +1,22 @@
-"""The trace file: a zip of ``.npy`` tensors and one JSON page that says what they are.
+"""Reading a trace file: a zip of ``.npy`` tensors and one JSON page that says what they are.
 
-Tensors lie in the order of the layers, little-endian uint16, by default uncompressed and aligned to 64 bytes so that
-they are mapped instead of read.  Reading is lazy: loading looks at the directory and the metadata, and a tensor's bytes
-are touched when it is asked for.  The format is described in docs/trace-format.md.
+Reading is lazy: loading looks at the directory and the metadata, and a tensor's bytes are touched when it is asked for.
+The format is described in docs/trace-format.md; `simhw.trace.writer` writes it.
 """
 
-import io
-import json
 import os
-import zipfile
-from collections.abc import Iterator
 from hashlib import sha256
 from math import prod
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
 from simhw.errors import ShapeError, TraceError, quoted
-from simhw.files.writing import replacing
-from simhw.progress import track
-from simhw.trace.archive import LOCAL_HEADER, Archive, Limits
+from simhw.trace.archive import Archive, Limits
 from simhw.trace.find import find_trace
 from simhw.trace.layer import (
     CONVOLUTIONS,
-    OPERATIONS,
-    TENSORS,
     TRANSPOSED_CONVOLUTIONS,
     Layer,
     Operation,
@@ -36,44 +25,16 @@ from simhw.trace.layer import (
     TensorSource,
     output_spatial,
 )
-from simhw.trace.metadata import (
-    MEMBER,
-    LayerRecord,
-    bounded,
-    first_problem,
-    layer_record,
-    parse,
-    recorded_statistics,
-    trace_record,
-)
-from simhw.trace.statistics import layer_statistics
+from simhw.trace.members import METADATA, block_member, tensor_member
+from simhw.trace.records import LayerRecord, bounded, parse, recorded_statistics
 from simhw.trace.trace import Trace
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-__all__ = ["NonFinite", "find_trace", "load_trace", "trace_hash", "write_trace"]
-
 NonFinite = Literal["error", "zero"]
-ALIGNMENT = 64
-# The zip extra field that other tools also use to align data: an id, its length, and filling.
-ALIGNMENT_ID = 0xD935
-ZIP64_EXTRA_BYTES = 20
 SCAN_VALUES = 1 << 20
 # A convolution's padding may grow its input by this, and by so many times what the file holds of the layer: a kernel of
 # 3 x 3 x 3 on a single position makes 27 of it.
 PADDING_BYTES, PADDING_RATIO = 32 << 20, 32
 OFFSET_BYTES = 8
-
-
-def tensor_member(index: int, tensor: TensorName) -> str:
-    """Name of the member that holds a whole tensor of a layer."""
-    return f"layers/{index:04d}/{tensor}.npy"
-
-
-def block_member(index: int, operation: Operation, block: int, side: Literal["x", "y"]) -> str:
-    """Name of the member that holds one side of a sampled block."""
-    return f"layers/{index:04d}/{operation}/{block:04d}.{side}.npy"
 
 
 class FileTensor:
@@ -155,7 +116,7 @@ def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", lim
     found = find_trace(path)
     archive = Archive(found, limits or Limits.from_environment())
     record = parse(_metadata_bytes(archive), found.name)
-    expected = {MEMBER}
+    expected = {METADATA}
     layers = [_layer(archive, index, layer, nonfinite, expected) for index, layer in enumerate(record.layers)]
     extra = sorted(set(archive.members) - expected)
     if extra:
@@ -164,10 +125,10 @@ def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", lim
 
 
 def _metadata_bytes(archive: Archive) -> bytes:
-    if MEMBER not in archive.members:
-        raise archive.error(f"has no {MEMBER}: a zip file, but not a trace")
+    if METADATA not in archive.members:
+        raise archive.error(f"has no {METADATA}: a zip file, but not a trace")
     return bounded(
-        archive.unpacked(MEMBER, MEMBER), archive.limits.metadata_bytes + 8 * archive.file_bytes, archive.path.name
+        archive.unpacked(METADATA, METADATA), archive.limits.metadata_bytes + 8 * archive.file_bytes, archive.path.name
     )
 
 
@@ -278,133 +239,3 @@ def trace_hash(path: str | os.PathLike[str]) -> str:
         member = archive.members[name]
         digest.update(f"\n{name} {member.bytes} {member.crc:08x}".encode())
     return digest.hexdigest()[:16]
-
-
-def write_trace(trace: Trace, path: str | os.PathLike[str], compress: bool = False, progress: bool = False) -> None:
-    """Write a trace file, whole or not at all.
-
-    Statistics that a whole tensor lacks are measured on the way.  One tensor is in memory at a time.
-
-    Parameters
-    ----------
-    trace : Trace
-    path : str or path
-        Should end in ``.npz``; replaced when it exists.
-    compress : bool
-        Deflate the tensors: a smaller file that cannot be mapped, for bundled samples.
-    progress : bool
-        Show a progress bar where standard error is a terminal.
-
-    Raises
-    ------
-    TraceError
-        The trace cannot be represented: two layers of one name, a block whose sides differ in K, metadata beyond JSON.
-    SimhwError
-        The file cannot be written.
-    """
-    try:
-        json.dumps(trace.metadata.extra, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TraceError(f"{path}: metadata.extra cannot be written as JSON: {error}") from error
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        _write(trace, file, Path(path).name, compress, progress)
-
-
-class _Counter(io.RawIOBase):
-    """A file that keeps nothing but its length."""
-
-    def __init__(self) -> None:
-        self.bytes = self._at = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self.bytes)[whence]
-        return self._at
-
-    def write(self, content: "Buffer") -> int:
-        length = memoryview(content).nbytes
-        self._at += length
-        self.bytes = max(self.bytes, self._at)
-        return length
-
-
-def written_bytes(trace: Trace, compress: bool = False) -> int:
-    """Length of the file that `write_trace` would write; nothing is written anywhere.  Raises as it does."""
-    counter = _Counter()
-    _write(trace, counter, "trace", compress, progress=False)
-    return counter.bytes
-
-
-def _write(trace: Trace, file: BinaryIO | _Counter, name: str, compress: bool, progress: bool) -> None:
-    layers = track(trace.layers, "writing trace", len(trace.layers)) if progress else trace.layers
-    with zipfile.ZipFile(file, "w") as archive:
-        try:
-            records = [_write_layer(archive, file, index, layer, compress) for index, layer in enumerate(layers)]
-            text = trace_record(trace.metadata, records).model_dump_json().encode()
-        except ValidationError as error:
-            raise TraceError(f"{name}: {first_problem(error)}") from error
-        # Always deflated: histograms are mostly zeros, and nothing maps this member.
-        with archive.open(_info(MEMBER, len(text), compress=True), "w") as member:
-            member.write(text)
-
-
-def _write_layer(
-    archive: zipfile.ZipFile, file: BinaryIO | _Counter, index: int, layer: Layer, compress: bool
-) -> LayerRecord:
-    statistics = dict(layer.statistics)
-    for tensor in TENSORS:
-        if layer.holds(tensor):
-            where = f"layer {layer.name!r}, tensor {tensor.upper()}"
-            bits = _write_array(archive, file, tensor_member(index, tensor), layer.source(tensor), compress, where)
-            if tensor not in statistics:
-                statistics[tensor] = layer_statistics(layer, tensor, bits)
-    for operation in OPERATIONS:
-        for number, block in enumerate(layer.blocks.get(operation, ())):
-            where = f"layer {layer.name!r}, {operation} block {number}"
-            if len(block.x.shape) != 2 or len(block.y.shape) != 2 or block.x.shape[1] != block.y.shape[1]:
-                raise TraceError(f"{where}: X {block.x.shape} and Y {block.y.shape} must be (rows, K) with one K")
-            for side, source in _sides(block):
-                _write_array(archive, file, block_member(index, operation, number, side), source, compress, where)
-    return layer_record(layer, statistics)
-
-
-def _sides(block: ProductBlock) -> Iterator[tuple[Literal["x", "y"], TensorSource]]:
-    yield "x", block.x
-    yield "y", block.y
-
-
-def _info(name: str, size: int, compress: bool) -> zipfile.ZipInfo:
-    # The fixed date that ZipInfo has by default keeps files of equal content equal.
-    info = zipfile.ZipInfo(name)
-    info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-    info.external_attr = 0o644 << 16
-    info.file_size = size
-    return info
-
-
-def _write_array(
-    archive: zipfile.ZipFile, file: BinaryIO | _Counter, name: str, source: TensorSource, compress: bool, where: str
-) -> BF16Array:
-    values = source.read()
-    if values.dtype != np.uint16 or values.shape != source.shape:
-        raise TraceError(f"{where}: its source gives {values.dtype} {values.shape}, not uint16 {source.shape}")
-    # No third memory order in a file: a transposed view is copied, one tensor at a time.
-    bits = np.ascontiguousarray(values, dtype="<u2")
-    # The header is padded to a multiple of 64 bytes (numpy's own rule); 128 is its length for up to a dozen axes.
-    info = _info(name, bits.nbytes + 128, compress)
-    if not compress:
-        zip64 = ZIP64_EXTRA_BYTES if info.file_size * 1.05 > zipfile.ZIP64_LIMIT else 0
-        begin = file.tell() + LOCAL_HEADER.size + len(name) + zip64 + 4
-        filling = -begin % ALIGNMENT
-        info.extra = ALIGNMENT_ID.to_bytes(2, "little") + filling.to_bytes(2, "little") + bytes(filling)
-    with archive.open(info, "w") as member:
-        np.lib.format.write_array(member, bits, version=(1, 0), allow_pickle=False)
-    return bits

@@ -18,7 +18,6 @@ from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import BlockClass, Family, block_classes, lower
 from simhw.progress import track
-from simhw.trace.format import written_bytes
 from simhw.trace.layer import BLOCK_ROWS, OPERATIONS, TENSORS, InMemory, Layer, Operation, ProductBlock
 from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
@@ -108,12 +107,12 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
     held = ((layer.source(t).read() for t in TENSORS if layer.holds(t)) for layer in layers)
     if (
         sum(_deflated_estimate(values) for tensors in held for values in tensors) <= max_bytes
-        and written_bytes(whole, compress=True) <= max_bytes
+        and whole.saved_bytes(compress=True) <= max_bytes
     ):
         return whole
     extra = {**trace.metadata.extra, "sample": {"seed": seed, "max_bytes": max_bytes, "block_rows": BLOCK_ROWS}}
     metadata = replace(trace.metadata, extra=extra)
-    fixed = written_bytes(Trace([_sampled(layer, {}) for layer in layers], metadata), compress=True)
+    fixed = Trace([_sampled(layer, {}) for layer in layers], metadata).saved_bytes(compress=True)
     strata = [
         s for i, layer in enumerate(track(layers, "sizing the sample", len(layers))) for s in _strata(layer, i, seed)
     ]
@@ -130,7 +129,7 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
         sample = Trace(
             [_sampled(layer, cells) for layer, cells in zip(layers, blocks, strict=True)], metadata, trace.path
         )
-        size = written_bytes(sample, compress=True)
+        size = sample.saved_bytes(compress=True)
         if size <= max_bytes:
             return sample
         # A shorter prefix of a random order is again a random sample.
