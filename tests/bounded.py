@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.places import ROOT
+
 # Linux counts the memory of whoever starts a process as its own until it runs a program: a small process starts it.
 _SMALL_PARENT = """
 import resource, subprocess, sys
@@ -31,7 +33,7 @@ class Finished:
 
 def run_simhw(*arguments: str, folder: Path | None = None, seconds: float = 60, encoding: str = "utf-8") -> Finished:
     """Run ``python -m simhw`` with arguments; a command that takes longer than `seconds` is killed."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.NamedTemporaryFile("r") as peak, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         command = [sys.executable, "-S", "-c", _SMALL_PARENT, peak.name, sys.executable, "-m", "simhw", *arguments]

@@ -21,7 +21,7 @@ def makespan(durations, tiles):
     return int(tile_loads(durations, tiles).max())
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(durations=durations_, tiles=st.integers(1, 20))
 def test_makespan_is_that_of_longest_first_and_keeps_its_bounds(durations, tiles):
     found = makespan(np.array(durations, np.int64), tiles)
@@ -32,7 +32,7 @@ def test_makespan_is_that_of_longest_first_and_keeps_its_bounds(durations, tiles
     assert found <= sum(durations) / tiles + max(durations)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(durations=durations_, tiles=st.integers(1, 20), cuts=st.lists(st.integers(0, 80), max_size=3))
 def test_each_tile_is_as_busy_whatever_parts_the_passes_come_in(durations, tiles, cuts):
     # Tile by tile, as a plain heap fills them: where several are free at once, the first takes the next pass.
@@ -48,7 +48,7 @@ def test_each_tile_is_as_busy_whatever_parts_the_passes_come_in(durations, tiles
 
 
 @given(durations=durations_, tiles=st.integers(1, 20), seed=st.integers(0, 9))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 def test_makespan_does_not_depend_on_the_order_of_passes(durations, tiles, seed):
     shuffled = np.random.default_rng(seed).permutation(np.array(durations, np.int64))
     assert makespan(shuffled, tiles) == makespan(np.array(durations, np.int64), tiles)
@@ -103,7 +103,7 @@ def test_more_tiles_never_take_longer(tiles):
     assert more.tile_cycles == few.tile_cycles
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(passes=st.dictionaries(st.integers(0, 60), st.integers(0, 40), max_size=6), tiles=st.integers(1, 20))
 def test_loads_of_repeated_passes_in_closed_form_are_those_of_the_passes_one_by_one(passes, tiles):
     durations = np.array([duration for duration, number in passes.items() for _ in range(number)], np.int64)

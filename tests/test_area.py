@@ -207,7 +207,7 @@ def test_buffers_of_the_machine_that_differ_count_with_the_chip() -> None:
     assert iso_area(a_chip(8, 1e6, 0, 30), a_chip(1, 1e6, 0, 20), 0.0, "chip").tiles == 18
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(baseline=areas, machine=areas, counted=counts, tolerances=st.lists(st.floats(0, 2), min_size=2, max_size=2))
 def test_count_grows_with_the_tolerance(
     baseline: ChipArea, machine: ChipArea, counted: Counted, tolerances: list[float]
@@ -216,7 +216,7 @@ def test_count_grows_with_the_tolerance(
     assert (found[0] or 0) <= (found[1] or 0)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     baseline=areas, machine=areas, counted=counts, tolerance=st.sampled_from((0.0, 0.01, 0.3)), power=st.integers(-8, 8)
 )
@@ -229,7 +229,7 @@ def test_scaling_all_areas_leaves_the_count(
     )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(baseline=areas, machine=areas, counted=counts, tolerance=st.sampled_from((0, 1, 5, 300)))
 def test_count_is_the_best_of_all_counts_in_exact_arithmetic(
     baseline: ChipArea, machine: ChipArea, counted: Counted, tolerance: int

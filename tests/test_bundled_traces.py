@@ -2,18 +2,17 @@
 signatures.
 """
 
-from pathlib import Path
-
 import pytest
 from torch import nn
 
 import simhw
 from simhw.bfloat16 import is_zero
+from tests.places import ROOT
 from workloads.models.resnet import resnet50
 from workloads.signature import measured
 from workloads.table import FAMILIES, workload
 
-TRACES = Path(__file__).parents[1] / "traces"
+TRACES = ROOT / "traces"
 FAMILY_TRACES = {
     "resnet50_lrd_merged": "lrd-merged",
     "vit_skipvit": "skipvit",

@@ -107,7 +107,7 @@ def gradient(shape: tuple[int, ...], seed: int = 0) -> BF16Array:
 
 
 @both_codecs
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tensor=tensors())
 def test_payload_equals_the_bit_strings_of_the_definition_and_decodes_to_the_same_bits(
     codec: Codec, tensor: tuple[BF16Array, int]
@@ -155,7 +155,7 @@ def test_tensors_that_take_several_batches_equal_the_definition(
     np.testing.assert_array_equal(codec.decode(encoded), values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tensor=tensors())
 def test_sizes_are_those_of_the_statistics(tensor: tuple[BF16Array, int]) -> None:
     values, axis = tensor
@@ -239,7 +239,7 @@ def test_missing_channel_axis_is_refused(codec: Codec) -> None:
 
 
 @both_codecs
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data(), tensor=tensors())
 def test_decode_accepts_nothing_but_what_encode_writes(
     codec: Codec, data: st.DataObject, tensor: tuple[BF16Array, int]

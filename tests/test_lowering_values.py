@@ -137,7 +137,7 @@ def geometries(draw):
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(geometry=geometries(), lanes=st.sampled_from([1, 3, 8]))
 def test_any_geometry_adds_up(geometry, lanes):
     check_against_definition(conv_layer(3, *geometry), lanes)

@@ -9,9 +9,10 @@ import pytest
 
 import simhw
 from simhw.cli import main
+from tests.places import ROOT
 from workloads.train import Run
 
-DOCS = Path(__file__).parents[1] / "docs" / "workloads.md"
+DOCS = ROOT / "docs" / "workloads.md"
 
 
 def the_script_of_the_docs() -> str:

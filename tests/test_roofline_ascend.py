@@ -23,8 +23,9 @@ from simhw.roofline.predict import predict
 from simhw.roofline.ranks import LayerTimer
 from simhw.roofline.step import Run
 from simhw.trace.layer import OPERATIONS
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 DEVICES = {name: load_device(name) for name in ("ascend910", "ascend310")}
 
 
@@ -82,7 +83,7 @@ def test_narrow_groups_are_computed_together() -> None:
 
 
 @given(convolution=convolutions())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blocks_never_exceed_the_buffers(convolution: Convolution) -> None:
     product = convolution_product(convolution, HARDWARE)
     for share in shares(product, HARDWARE.cores):
@@ -95,7 +96,7 @@ def test_blocks_never_exceed_the_buffers(convolution: Convolution) -> None:
 
 
 @given(convolution=convolutions(), name=st.sampled_from(sorted(DEVICES)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_never_faster_than_the_peak_of_arithmetic_or_memory(convolution: Convolution, name: str) -> None:
     prediction = predict(convolution, DEVICES[name])
     hardware = values(name).hardware
@@ -111,7 +112,7 @@ def test_never_faster_than_the_peak_of_arithmetic_or_memory(convolution: Convolu
     batch=st.integers(1, 20),
     number=st.sampled_from(["fp32", "fp16", "int8"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_products_obey_the_same_bounds_and_more_memory_bandwidth_never_hurts(
     m: int, n: int, k: int, batch: int, number: Number
 ) -> None:

@@ -33,7 +33,7 @@ OPTION = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     offered=st.lists(st.lists(OPTION, min_size=1, max_size=4), min_size=1, max_size=4),
     spare=st.sampled_from([0, 1, 8, 40, 100]),

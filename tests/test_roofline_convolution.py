@@ -3,7 +3,6 @@ predicted.
 """
 
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -24,12 +23,13 @@ from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.measurements import Measured, read_measurements
 from simhw.roofline.operators import Convolution, Gemm
 from simhw.trace.layer import OPERATIONS
+from tests.places import SHARED
 
 VALUES, _ = read_machine("devices/v100")
 HARDWARE = validated(Hardware, VALUES["hardware"], "v100")
 PARAMETERS = validated(ConvolutionParameters, VALUES["convolution"], "v100")
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason="the measurements are not beside the checkout, in ../shared/data"
 )
@@ -147,7 +147,7 @@ def test_winograd_beats_the_peak_of_direct_convolution_but_not_its_own() -> None
 
 
 @given(convolution=convolutions())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_time_is_at_least_launch_memory_and_arithmetic_of_what_ran(convolution: Convolution) -> None:
     found = predict_convolution(convolution, HARDWARE, PARAMETERS)
     every = candidates(convolution, HARDWARE, PARAMETERS)
@@ -163,7 +163,6 @@ def test_time_is_at_least_launch_memory_and_arithmetic_of_what_ran(convolution: 
 
 
 @given(convolution=convolutions())
-@settings(max_examples=100, deadline=None)
 def test_more_images_take_longer_where_the_reduction_is_not_split(convolution: Convolution) -> None:
     unsplit = replace(convolution, operation="forward", number="fp32")
     assert seconds(replace(unsplit, images=unsplit.images + 1)) >= seconds(unsplit)

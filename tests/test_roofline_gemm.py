@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +17,9 @@ from simhw.roofline.gpu.tiles import Tile, grid_of, splits, waves
 from simhw.roofline.measurements import read_measurements
 from simhw.roofline.operators import Gemm, Number
 from simhw.roofline.prediction import Prediction
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the measured kernels are not beside the checkout")
 
 
@@ -50,7 +50,7 @@ numbers: st.SearchStrategy[Number] = st.sampled_from(["fp32", "fp16", "int8"])
     number=numbers,
     layout=st.tuples(st.booleans(), st.booleans()),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_product_beats_the_board(
     m: int, n: int, k: int, batch: int, number: Number, layout: tuple[bool, bool]
 ) -> None:
@@ -63,7 +63,7 @@ def test_no_product_beats_the_board(
 
 
 @given(m=sizes, n=sizes, k=sizes, number=numbers, more=st.integers(1, 2000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_more_rows_are_not_faster(m: int, n: int, k: int, number: Number, more: int) -> None:
     # The same kernel and split serve fewer rows at no more cost, but the library only tries splits that fill a wave.
     fewer, rows = milliseconds(m, n, k, number), milliseconds(m + more, n, k, number)
@@ -71,7 +71,7 @@ def test_more_rows_are_not_faster(m: int, n: int, k: int, number: Number, more: 
 
 
 @given(m=sizes, n=sizes, k=sizes, batch=st.integers(2, 400))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_batch_costs_no_more_than_its_products_one_by_one_with_the_same_kernels(
     m: int, n: int, k: int, batch: int
 ) -> None:

@@ -13,8 +13,9 @@ from simhw.roofline.energy import energy_of
 from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.operators import Gemm, Operator, Streaming
 from simhw.roofline.predict import predict
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 V100 = load_device("v100")
 assert isinstance(V100.values, GpuValues)
 POWER = V100.values.power
@@ -33,7 +34,7 @@ def power_w(operator: Operator) -> tuple[float, float, float]:
     k=st.integers(1, 5000),
     number=st.sampled_from(["fp32", "fp16", "int8"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_power_lies_between_an_idle_board_and_the_tdp(m: int, n: int, k: int, number: str) -> None:
     low, mid, high = power_w(Gemm(m, n, k, number=number))  # type: ignore[arg-type]
     # 32.3 W + 80 x 0.283 W.

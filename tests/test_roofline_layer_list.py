@@ -24,6 +24,7 @@ from simhw.roofline.layers import (
     Weight,
 )
 from simhw.roofline.networks import load_network, network_names
+from tests.places import ROOT
 
 
 def layers_of(body: str, head: str = "input: [3, 32, 32]") -> tuple[Layer, ...]:
@@ -199,7 +200,7 @@ def any_layers(draw: st.DrawFn, name: str) -> Layer:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), name=texts, source=st.text(max_size=30), names=st.lists(texts, max_size=6, unique=True))
 def test_any_network_reads_back_as_written(data: st.DataObject, name: str, source: str, names: list[str]) -> None:
     network = Network(name, tuple(data.draw(any_layers(each)) for each in names), source)
@@ -438,7 +439,7 @@ def test_a_mistake_in_a_topology_is_told_with_its_row(tmp_path: Path, row: str, 
 
 
 def test_the_examples_of_the_manual_are_read(tmp_path: Path) -> None:
-    manual = (Path(__file__).parents[1] / "docs" / "layer-lists.md").read_text(encoding="utf-8")
+    manual = (ROOT / "docs" / "layer-lists.md").read_text(encoding="utf-8")
     tiny = parse_layer_list(manual.split("```yaml\n")[1].split("```")[0], "tiny.yaml")
     assert [layer.name for layer in tiny.layers if layer.name.startswith("stage.1")] == [
         f"stage.1.{name}" for name in ("input", "conv1", "bn1", "add", "relu")

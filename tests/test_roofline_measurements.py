@@ -11,8 +11,9 @@ from simhw.roofline.calibration import ascend, devices, power
 from simhw.roofline.device import load_device
 from simhw.roofline.measurements import FILES, read_measurements
 from simhw.roofline.operators import Convolution, Gemm, Streaming
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 measured = pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout")
 
 

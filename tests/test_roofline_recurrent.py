@@ -3,7 +3,6 @@ saw.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +15,9 @@ from simhw.roofline.gpu.recurrent import product_of
 from simhw.roofline.operators import Gemm, Recurrent
 from simhw.roofline.predict import predict
 from simhw.trace.layer import OPERATIONS
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 V100 = load_device("v100")
 assert isinstance(V100.values, GpuValues)
 PARAMETERS = V100.values.recurrent
@@ -60,7 +60,7 @@ def test_products_of_the_input_run_for_all_steps_at_once(operation: str) -> None
     batch=st.integers(1, 256),
     steps=st.integers(1, 400),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_never_faster_than_the_peak_and_longer_for_more_steps(
     cell: str, operation: str, number: str, hidden: int, batch: int, steps: int
 ) -> None:

@@ -3,10 +3,9 @@ measured kernels.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simhw.dotted import leaf
@@ -17,8 +16,9 @@ from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.measurements import read_measurements
 from simhw.roofline.operators import Streaming
 from simhw.roofline.predict import predict
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 V100 = load_device("v100")
 assert isinstance(V100.values, GpuValues)
 STREAMING, HARDWARE = V100.values.streaming, V100.values.hardware
@@ -102,7 +102,6 @@ def test_softmax_of_long_rows_is_another_kernel() -> None:
 
 
 @given(megabytes=st.floats(0.01, 4000), kind=st.sampled_from(sorted(STREAMING.kernels)))
-@settings(max_examples=100, deadline=None)
 def test_never_faster_than_memory_and_never_faster_for_more(megabytes: float, kind: str) -> None:
     prediction = predict(added(megabytes, kind=kind), V100)
     assert prediction.dram_bytes / prediction.seconds < HARDWARE.dram_bytes_per_s

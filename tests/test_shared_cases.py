@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.bounded import Finished, run_simhw
+from tests.places import SHARED
 
-CASES = Path(__file__).parent.parent.parent / "shared" / "cases"
+CASES = SHARED / "cases"
 BYTES = 256 << 20
 
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the folder shared/cases is not beside this checkout")

@@ -22,9 +22,10 @@ from simhw.trace.find import find_trace
 from simhw.trace.layer import InMemory, ProductBlock
 from simhw.trace.reader import trace_hash
 from tests.bounded import run_simhw
+from tests.places import SHARED
 from tests.trace_files import patched, read_all, refused, sampled_trace, small_trace, values, with_member, with_metadata
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+CASES = SHARED / "cases"
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_header_may_be_spelled_another_way(good: Path, shape: str) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lead=st.lists(st.integers(1, 5), min_size=1, max_size=4),
     inputs=st.integers(1, 40),

@@ -66,7 +66,7 @@ def values(seed: int, shape: tuple[int, ...], zeros: float = 0.4) -> BF16Array:
     return from_float32(np.where(rng.random(shape) < zeros, np.float32(0), numbers))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.lists(st.integers(1, 40), min_size=1, max_size=4).filter(lambda s: np.prod(s) < 3000),
     axis=st.integers(0, 3),

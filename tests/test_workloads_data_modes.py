@@ -13,10 +13,11 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from simhw.errors import WorkloadError
+from tests.places import SHARED
 from workloads.data.folders import image_folder, read_image
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+CASES = SHARED / "cases"
 
 
 def values(path: Path, size: int = 4) -> Tensor:

@@ -7,7 +7,6 @@ implementation tells whether it does.  ``python -m tests.zoo_models`` writes the
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from simhw.roofline.compact_list import write_compact_list
 from simhw.roofline.layers import Network
 from tests import zoo_branches as branches
 from tests import zoo_networks as networks
+from tests.places import ROOT
 from tests.zoo_layers import ConvBN
 from workloads.models.alexnet import alexnet
 from workloads.models.squeezenet import squeezenet1_1
@@ -162,6 +162,6 @@ if __name__ == "__main__":
     for zoo_name in ZOO:
         write_compact_list(
             captured(zoo_name),
-            Path(__file__).parents[1] / "simhw" / "networks" / f"{zoo_name}.yaml",
+            ROOT / "simhw" / "networks" / f"{zoo_name}.yaml",
             ZOO[zoo_name].size,
         )

@@ -17,6 +17,7 @@ from simhw.report.result_reasons import CLASS_MEANINGS
 from simhw.report.result_tables import BOUND_NAMES, percent, ratio
 from simhw.trace.reader import trace_hash
 from tests.cli_runs import LONG_NAME, fails, output, result, rows, some_trace
+from tests.places import ROOT
 from tests.trace_files import sampled_trace
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -231,7 +232,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
 
 
 def test_the_page_of_the_command_line_knows_every_option_and_class(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}

@@ -19,7 +19,7 @@ from tests.memory.parts import LAYERS, ORDERS, candidates, memory_of, problems, 
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, block_bytes, macs, off_chip_bytes, traffic_of
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problem=problems(), data=st.data())
 def test_traffic_and_space_of_a_blocking_are_those_of_walking_it(problem, data):
     space, memory = problem
@@ -42,7 +42,7 @@ def test_traffic_and_space_of_a_blocking_are_those_of_walking_it(problem, data):
             assert walked.values_in == found.passes * whole
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(problem=problems())
 def test_search_finds_the_least_traffic_of_all_blockings_that_fit(problem):
     space, memory = problem
@@ -61,7 +61,7 @@ def test_search_finds_the_least_traffic_of_all_blockings_that_fit(problem):
     assert max(0, chosen.steps - memory.steps) == min(over)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(problem=problems())
 def test_among_blockings_of_equal_traffic_search_prefers_short_waits_then_few_steps(problem):
     space, memory = problem
@@ -92,7 +92,7 @@ def key_of(space, candidate, memory):
     return (steps if steps > memory.steps else 0, waited, steps)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(problem=problems(), data=st.data())
 def test_larger_buffers_never_mean_more_traffic(problem, data):
     space, memory = problem
@@ -115,7 +115,7 @@ def test_larger_buffers_never_mean_more_traffic(problem, data):
     assert after <= kept <= before
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(space=spaces(), data=st.data())
 def test_a_layer_that_fits_on_chip_is_blocked_alike_by_any_larger_buffers(space, data):
     sizes = {tensor: 2 * space.values(tensor) for tensor in TENSORS}
@@ -237,7 +237,7 @@ def test_a_blocking_that_cannot_be_read_says_how_one_is_written(text):
         parse_blocking(text)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(space=spaces(), order=st.sampled_from(ORDERS), blocks=st.tuples(*[st.integers(1, 9)] * 4))
 def test_a_wanted_blocking_is_cut_down_to_the_units_of_its_loops(space, order, blocks):
     found = fixed(space, memory_of(), Blocking(order, blocks), "here")
@@ -302,7 +302,7 @@ def test_no_blocking_moves_less_than_each_tensor_once(name, operation):
     assert off_chip_bytes(space, chosen.order, chosen.blocks, memory) == once
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problem=problems())
 def test_what_the_tiles_wait_for_at_the_start_is_the_first_step(problem):
     """Also where padding makes the first block smaller than the next."""

@@ -122,7 +122,7 @@ def finishes(target: Dram | DramOracle, jobs: list[tuple[Job, float]], chained: 
 COUNTERS = ("activates", "row_hits", "row_misses", "read_bytes", "write_bytes", "turnarounds", "refreshes", "busy_ns")
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(case=cases(least_live=5.0))
 def test_kernel_equals_oracle_in_times_counters_and_intervals(case):
     values, container_bytes, jobs, chained = case
@@ -133,7 +133,7 @@ def test_kernel_equals_oracle_in_times_counters_and_intervals(case):
     assert [tuple(interval) for interval in model.intervals] == oracle.intervals
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(case=cases(least_live=5.0))
 def test_every_pair_of_commands_keeps_its_distance(case):
     # The oracle's history against the rules of JEDEC, pair by pair; the kernel has the same times, as the test above
@@ -177,7 +177,7 @@ FASTER = {
 
 
 @pytest.mark.parametrize("change", FASTER)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(case=cases())
 def test_no_job_finishes_later_with(change, case):
     values, container_bytes, jobs, chained = case
@@ -188,7 +188,7 @@ def test_no_job_finishes_later_with(change, case):
     )
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(case=cases())
 def test_no_job_finishes_later_on_channels_twice_as_wide(case):
     values, container_bytes, jobs, chained = case
@@ -198,7 +198,7 @@ def test_no_job_finishes_later_on_channels_twice_as_wide(case):
     assert all(new <= old for new, old in zip(wide, narrow, strict=True))
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(case=cases(), which=st.integers(0, 8), share=st.floats(0, 1))
 def test_no_job_finishes_later_when_one_carries_less_or_starts_earlier(case, which, share):
     values, container_bytes, jobs, chained = case

@@ -53,7 +53,7 @@ def containers(job):
     return [job.first + r * job.stride + k for r in range(job.runs) for k in range(job.run)]
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(case=blocked())
 def test_steps_move_what_their_blocking_says(case):
     space, memory, order, blocks, steps = case
@@ -74,7 +74,7 @@ def test_steps_move_what_their_blocking_says(case):
         assert (read, written) == (moved.values_in + moved.partial_in, moved.values_out + moved.partial_out)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(case=blocked())
 def test_every_block_is_there_when_its_step_runs(case):
     """Inputs are loaded by the first step that meets them, with the bytes of that block; other steps load what a buffer
@@ -92,7 +92,7 @@ def test_every_block_is_there_when_its_step_runs(case):
         assert not [job for step in steps for job in step.stores if job.tensor == tensor]
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(case=blocked())
 def test_an_output_leaves_whole_after_its_last_reduction_and_comes_back_as_it_left(case):
     space, memory, order, blocks, steps = case
@@ -112,7 +112,7 @@ def test_an_output_leaves_whole_after_its_last_reduction_and_comes_back_as_it_le
     assert not away
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(case=blocked(), ratios=st.tuples(*[st.sampled_from((1.0, 0.75, 0.5, 0.125))] * 3))
 def test_all_but_partial_sums_are_compressed_and_all_fit_their_containers(case, ratios):
     space, memory, order, blocks, steps = case
@@ -128,7 +128,7 @@ def test_all_but_partial_sums_are_compressed_and_all_fit_their_containers(case, 
             assert 0 < job.payload_bytes(ratio) <= len(containers(job)) * memory.container_bytes
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(case=blocked())
 def test_shares_of_steps_are_positive_and_add_up(case):
     steps = case[-1]
@@ -136,7 +136,7 @@ def test_shares_of_steps_are_positive_and_add_up(case):
     assert sum(step.share for step in steps) == pytest.approx(1, rel=1e-12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(case=blocked())
 def test_containers_of_a_block_are_distinct_and_hold_it(case):
     _, memory, _, _, steps = case
@@ -157,7 +157,7 @@ def ranges(steps):
     return [(min(each), max(each)) for each in places.values()]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(case=blocked())
 def test_tensors_of_whole_containers_lie_one_behind_another(case):
     space, steps = case[0], case[-1]
@@ -245,7 +245,7 @@ bandwidths = st.sampled_from((0.1, 0.5, 1.0, 3.0))
 latencies = st.sampled_from((0.0, 7.0, 40.0))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(problem=schedules(), bandwidth=bandwidths, latency=latencies)
 def test_a_schedule_is_its_recurrence(problem, bandwidth, latency):
     steps, tile_ns = problem
@@ -273,7 +273,7 @@ def test_slow_tiles_wait_for_the_first_blocks_alone():
     assert (found.first_ready_ns, found.last_computed_ns, found.end_ns) == pytest.approx((100, 3100, 3110))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problem=schedules(), bandwidth=bandwidths, latency=latencies, faster=st.floats(1, 10))
 def test_more_bandwidth_never_makes_anything_later(problem, bandwidth, latency, faster):
     slow, fast = run(*problem, bandwidth, latency), run(*problem, bandwidth * faster, latency)
@@ -281,7 +281,7 @@ def test_more_bandwidth_never_makes_anything_later(problem, bandwidth, latency, 
         assert getattr(fast, name) <= getattr(slow, name) * (1 + 1e-12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problem=schedules(), smaller=st.floats(0, 1), latency=latencies)
 def test_fewer_bytes_never_make_anything_later(problem, smaller, latency):
     steps, tile_ns = problem
@@ -293,7 +293,7 @@ def test_fewer_bytes_never_make_anything_later(problem, smaller, latency):
     assert less.end_ns <= run(steps, tile_ns, 1.0, latency).end_ns * (1 + 1e-12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problem=schedules(), bandwidth=bandwidths, extra=st.lists(st.floats(0, 300), min_size=4, max_size=4))
 def test_tiles_that_take_longer_delay_the_end_by_no_more(problem, bandwidth, extra):
     """Never earlier, and later by the largest of the tiles' delays at the most."""
@@ -303,7 +303,7 @@ def test_tiles_that_take_longer_delay_the_end_by_no_more(problem, bandwidth, ext
     assert before * (1 - 1e-12) <= after <= (before + delay.max()) * (1 + 1e-12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problem=schedules(), bandwidth=bandwidths, latency=latencies)
 def test_the_end_is_no_earlier_than_the_tiles_or_the_bytes_allow(problem, bandwidth, latency):
     steps, tile_ns = problem
@@ -358,7 +358,7 @@ def test_no_container_belongs_to_two_tensors(steps):
     assert all(before[1] < after[0] for before, after in pairwise(ranges(steps)))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(case=blocked(empty=True))
 def test_a_block_of_nothing_is_no_job(case):
     """The first rows of a kernel with more padding than reach, or the rows between those that stride keeps in an input
@@ -370,7 +370,7 @@ def test_a_block_of_nothing_is_no_job(case):
             assert job.runs > 0
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(case=blocked())
 def test_the_share_of_a_step_is_that_of_its_multiply_accumulates(case):
     """Of each copy, row of positions, input channel and output channel there are as many; the last container may hold

@@ -134,7 +134,7 @@ def test_transposers_and_buffers_are_named_where_they_hold_the_tiles_up():
     assert narrow.cost.shares["buffer_conflict"] > 4 * wide.cost.shares["buffer_conflict"]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     layer=layers,
     operation=st.sampled_from(["forward", "input_grad", "weight_grad"]),
@@ -147,7 +147,7 @@ def test_twice_the_bandwidth_never_slows_anything(layer, operation, name, speed)
         assert cost_of(layer, operation, load_machine(name, **overrides), speed).cycles <= plain.cycles * (1 + 1e-12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     layer=layers,
     operation=st.sampled_from(["forward", "input_grad", "weight_grad"]),
@@ -162,7 +162,7 @@ def test_layer_that_fits_on_chip_is_never_slower_with_larger_buffers(layer, oper
         assert cost_of(layer, operation, larger, speed).cycles <= plain.cycles
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     layer=layers,
     operation=st.sampled_from(["forward", "input_grad", "weight_grad"]),

@@ -67,7 +67,6 @@ def test_four_banks_of_tensordash_meet_at_even_strides(stride, cycles):
     assert meeting_cycles(strided(stride, columns=64 * stride), "forward", "a", 4, tensordash_banks(4)) == cycles
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     out=st.tuples(st.integers(1, 7), st.integers(1, 12)),
     stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -83,7 +82,7 @@ def test_meetings_of_activations_are_those_of_their_bank_numbers(out, stride, ro
     assert found == pytest.approx(cycles_of_meetings(places, rows, 64 // access_bytes, banks), rel=1e-12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(outputs=st.integers(1, 40), inputs=st.integers(1, 40), rows=st.integers(1, 16), banks=st.integers(1, 10))
 def test_rows_of_weights_and_gradients_lie_side_by_side(outputs, inputs, rows, banks):
     """Weights: a row for each output channel, or for each input channel of an input gradient; gradients: a column for
@@ -114,7 +113,7 @@ def test_an_image_of_many_positions_has_the_meetings_of_its_first_rows():
 # --- scratchpads ---
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(
     tile=st.builds(TileShape, st.integers(1, 16), st.integers(1, 16), st.sampled_from((8, 16)), st.just(1)),
     operand=st.integers(64, 4096),
@@ -170,7 +169,7 @@ def hierarchies(draw):
     return tile, memory
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(shape=shapes_small, hierarchy=hierarchies())
 def test_accesses_are_the_fetches_of_every_slice_and_the_reads_of_every_set(shape, hierarchy):
     tile, memory = hierarchy
@@ -180,7 +179,6 @@ def test_accesses_are_the_fetches_of_every_slice_and_the_reads_of_every_set(shap
     assert chip.scratchpad_reads == pytest.approx(accesses.pad_reads + sums)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(numbers=st.tuples(*[st.integers(1, 3)] * 4), hierarchy=hierarchies())
 def test_scratchpads_of_a_full_grid_are_written_once_a_fetch_and_tile(numbers, hierarchy):
     """Of Y as many tiles as fill the grid and the scratchpads, so that no tile is idle."""
@@ -232,7 +230,7 @@ def runs(draw):
     )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(run=runs())
 def test_every_pass_costs_something_and_nothing_is_negative(run):
     chip = on_chip(*run)
@@ -301,7 +299,6 @@ def test_a_slice_is_whole_sets():
     assert slice_values(TENSORDASH_TILE, memory) == 48
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(shape=shapes_small, hierarchy=hierarchies())
 def test_a_scratchpad_is_written_only_in_tiles_that_work(shape, hierarchy):
     tile, memory = hierarchy

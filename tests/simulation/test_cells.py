@@ -81,7 +81,7 @@ def every_pass(plan):
     return operand_passes(plan, ((p, x, p, y) for p in plan.products for x in range(x_tiles) for y in range(y_tiles)))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(plan=plans(), values=st.sampled_from([1, 200, 4_000_000]), macs=st.sampled_from([1, 5000, 40_000_000]))
 def test_units_cover_every_pass_exactly_once(plan, values, macs):
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def test_units_cover_every_pass_exactly_once(plan, values, macs):
     assert sum(found.values()) == plan.passes
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(plan=plans())
 def test_cells_cover_every_pass_exactly_once_and_tell_their_size(plan):
     found = Counter()
@@ -110,7 +110,6 @@ def test_cells_cover_every_pass_exactly_once_and_tell_their_size(plan):
     assert sum(stratum.cells * stratum.passes_per_cell for stratum in cell_strata(plan)) == plan.passes
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     products=st.lists(st.integers(0, 99), min_size=1, max_size=6, unique=True),
     tiles=st.integers(1, 9),
@@ -194,7 +193,7 @@ def test_rows_of_y_that_no_one_reads_are_only_counted(y_values):
     assert sum(len(block) for block in x_blocks) == 2 * 20  # positions of two images
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     rows=st.integers(1, 3000),
     reduction=st.integers(1, 3000),
