@@ -10,9 +10,9 @@ import torch
 import simhw
 from simhw.capture.steps import LATE, StepCapture, Wanted
 from simhw.trace.trace import Trace
-from workloads.record import Record
-from workloads.table import workload
-from workloads.train import Run
+from simhw_workloads.record import Record
+from simhw_workloads.table import workload
+from simhw_workloads.train import Run
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from torch import nn
 
 import simhw
 from simhw.bfloat16 import is_zero
+from simhw_workloads.models.resnet import resnet50
+from simhw_workloads.signature import measured
+from simhw_workloads.table import FAMILIES, workload
 from tests.places import ROOT
-from workloads.models.resnet import resnet50
-from workloads.signature import measured
-from workloads.table import FAMILIES, workload
 
 TRACES = ROOT / "traces"
 FAMILY_TRACES = {

@@ -9,8 +9,8 @@ import pytest
 
 import simhw
 from simhw.cli import main
+from simhw_workloads.train import Run
 from tests.places import ROOT
-from workloads.train import Run
 
 DOCS = ROOT / "docs" / "workloads.md"
 

@@ -126,7 +126,7 @@ def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 def test_resnet50_is_the_torch_model_layer_by_layer() -> None:
     torch = pytest.importorskip("torch")
-    from workloads.models.resnet import resnet50
+    from simhw_workloads.models.resnet import resnet50
 
     with torch.device("meta"):
         model = resnet50()

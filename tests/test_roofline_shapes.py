@@ -28,8 +28,8 @@ from simhw.roofline.layers import (
 )
 from simhw.roofline.networks import load_network
 from simhw.roofline.step import Run, step
+from simhw_workloads.models.resnet import resnet50
 from tests.zoo_layers import Gate, Residual
-from workloads.models.resnet import resnet50
 
 
 class Function(nn.Module):

@@ -41,7 +41,7 @@ def kernels(work: list[Work]) -> Counter[str]:
 
 
 def test_a_resnet50_step_runs_what_pytorch_runs() -> None:
-    from workloads.models.resnet import resnet50
+    from simhw_workloads.models.resnet import resnet50
 
     with torch.device("meta"):
         model, images, labels = resnet50(), torch.empty(2, 3, 224, 224), torch.zeros(2, dtype=torch.long)

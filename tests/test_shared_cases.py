@@ -94,7 +94,7 @@ def test_trace_without_compressed_sizes_is_validated_as_it_is_run(tmp_path):
 
 def test_sixteen_bit_grey_is_grey():
     torch = pytest.importorskip("torch")
-    from workloads.data.folders import read_image
+    from simhw_workloads.data.folders import read_image
 
     image = read_image(CASES / "g16.png", 8, whole=True)
     assert image.shape == torch.Size([3, 8, 8])

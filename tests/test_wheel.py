@@ -38,4 +38,7 @@ def test_an_installed_wheel_runs_a_bundled_trace_outside_the_checkout(tmp_path):
     assert str(installed / "simhw" / "bundled_traces" / "small_cnn.npz") in run.stdout
     assert "tensordash-dense" in run.stdout
     # What the wheel brings of the checkout: the simulator, the workloads and the traces, and no tests.
-    assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {"simhw", "workloads"}
+    assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {
+        "simhw",
+        "simhw_workloads",
+    }

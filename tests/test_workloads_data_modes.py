@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from simhw.errors import WorkloadError
+from simhw_workloads.data.folders import image_folder, read_image
 from tests.places import SHARED
-from workloads.data.folders import image_folder, read_image
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 CASES = SHARED / "cases"

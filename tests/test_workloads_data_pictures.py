@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from simhw.errors import WorkloadError
-from workloads.data.coco import coco
-from workloads.data.folders import image_folder, read_image
-from workloads.task import accuracy, cross_entropy
+from simhw_workloads.data.coco import coco
+from simhw_workloads.data.folders import image_folder, read_image
+from simhw_workloads.task import accuracy, cross_entropy
 
 # Folders of photographs
 

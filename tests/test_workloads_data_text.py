@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from simhw.errors import WorkloadError
-from workloads.data.corpora import glue, penn_treebank
-from workloads.data.text import (
+from simhw_workloads.data.corpora import glue, penn_treebank
+from simhw_workloads.data.text import (
     FIRST,
     PACKAGES,
     UNKNOWN,
@@ -65,7 +65,7 @@ def test_sentences_are_real_ones_with_the_names_of_the_packages_masked():
 
 
 def test_sentences_of_a_package_that_is_not_installed_name_the_extra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workloads.data.text.find_spec", lambda package: None)  # noqa: ARG005 (takes find_spec's argument)
+    monkeypatch.setattr("simhw_workloads.data.text.find_spec", lambda package: None)  # noqa: ARG005 (takes find_spec's argument)
     with pytest.raises(WorkloadError, match=r"need numpy, which is not installed: pip install 'simhw\[workloads\]'"):
         list(_docstrings("numpy"))
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
+from simhw_workloads.data.scenes import scenes
+from simhw_workloads.detection.average_precision import average_precision, mean_average_precision
+from simhw_workloads.detection.boxes import decode, encode, match, overlap
+from simhw_workloads.detection.default_boxes import FIXED_RATIOS, adaptive_ratios, adaptive_scales, default_boxes
+from simhw_workloads.detection.detections import SUPPRESSED, Detections, cluster, detections, suppress
+from simhw_workloads.detection.loss import EMPTY, hard_negatives, multibox_loss
+from simhw_workloads.models.ssd import MINI_CELLS, Ssd300, SsdMini
+from simhw_workloads.techniques.ssd import FIXED_SCALES, all_boxes
 from tests.smoke_runs import smoke_run
-from workloads.data.scenes import scenes
-from workloads.detection.average_precision import average_precision, mean_average_precision
-from workloads.detection.boxes import decode, encode, match, overlap
-from workloads.detection.default_boxes import FIXED_RATIOS, adaptive_ratios, adaptive_scales, default_boxes
-from workloads.detection.detections import SUPPRESSED, Detections, cluster, detections, suppress
-from workloads.detection.loss import EMPTY, hard_negatives, multibox_loss
-from workloads.models.ssd import MINI_CELLS, Ssd300, SsdMini
-from workloads.techniques.ssd import FIXED_SCALES, all_boxes
 
 
 @pytest.fixture(autouse=True)

@@ -17,16 +17,16 @@ from simhw.roofline.decompose import compression_ranks, decomposable
 from simhw.roofline.layers import Conv
 from simhw.roofline.networks import load_network
 from simhw.roofline.variants import merged
+from simhw_workloads.lowrank.branching import branch
+from simhw_workloads.lowrank.chain import Chain, factored
+from simhw_workloads.lowrank.freezing import SequentialFreezing, freeze, part_weights
+from simhw_workloads.lowrank.merging import merge
+from simhw_workloads.lowrank.progressive import lower_ranks
+from simhw_workloads.lowrank.ranks import energy_ranks, optimised_ranks, scaled_ranks, vanilla_ranks
+from simhw_workloads.lowrank.surgery import chains, factor, recompose
+from simhw_workloads.models.resnet import Bottleneck, resnet50, resnet101, resnet152
+from simhw_workloads.techniques.lowrank import BRANCHES, branch_ranks
 from tests.captured_steps import captured
-from workloads.lowrank.branching import branch
-from workloads.lowrank.chain import Chain, factored
-from workloads.lowrank.freezing import SequentialFreezing, freeze, part_weights
-from workloads.lowrank.merging import merge
-from workloads.lowrank.progressive import lower_ranks
-from workloads.lowrank.ranks import energy_ranks, optimised_ranks, scaled_ranks, vanilla_ranks
-from workloads.lowrank.surgery import chains, factor, recompose
-from workloads.models.resnet import Bottleneck, resnet50, resnet101, resnet152
-from workloads.techniques.lowrank import BRANCHES, branch_ranks
 
 
 @pytest.fixture(autouse=True)

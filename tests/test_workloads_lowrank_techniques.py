@@ -14,17 +14,17 @@ from simhw.roofline.layers import Conv, Layer, Linear, Network
 from simhw.roofline.networks import load_network
 from simhw.roofline.ranks import LayerTimer, optimised_rank
 from simhw.roofline.variants import frozen, merged, vanilla
+from simhw_workloads.devices import device_run
+from simhw_workloads.lowrank.freezing import freeze, part_weights
+from simhw_workloads.lowrank.merging import merge
+from simhw_workloads.lowrank.ranks import BATCH, optimised_ranks, scaled_ranks, targeted_ranks, vanilla_ranks
+from simhw_workloads.lowrank.surgery import chains, factor
+from simhw_workloads.models.resnet import Bottleneck, resnet50
+from simhw_workloads.table import ROWS, workload
+from simhw_workloads.techniques.lowrank import BRANCHES, narrow_model
+from simhw_workloads.techniques.transformers import COMPRESSIONS, small_vit
+from simhw_workloads.train import Nobody, Run
 from tests.smoke_runs import smoke_run
-from workloads.devices import device_run
-from workloads.lowrank.freezing import freeze, part_weights
-from workloads.lowrank.merging import merge
-from workloads.lowrank.ranks import BATCH, optimised_ranks, scaled_ranks, targeted_ranks, vanilla_ranks
-from workloads.lowrank.surgery import chains, factor
-from workloads.models.resnet import Bottleneck, resnet50
-from workloads.table import ROWS, workload
-from workloads.techniques.lowrank import BRANCHES, narrow_model
-from workloads.techniques.transformers import COMPRESSIONS, small_vit
-from workloads.train import Nobody, Run
 
 IMAGES = torch.zeros(1, 3, 224, 224)
 RESNETS = [row.name for row in ROWS if row.baseline == "resnet50-dense"]

@@ -17,11 +17,11 @@ from simhw.report.matrix_tables import Headings, matrix_page
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulation.api import simulate
-from workloads.devices import DEVICES, device_run
-from workloads.matrix import SIMULATED, Cost, chosen_rows, needed, table
-from workloads.record import Phase, Record, Score
-from workloads.table import workload
-from workloads.train import Run
+from simhw_workloads.devices import DEVICES, device_run
+from simhw_workloads.matrix import SIMULATED, Cost, chosen_rows, needed, table
+from simhw_workloads.record import Phase, Record, Score
+from simhw_workloads.table import workload
+from simhw_workloads.train import Run
 
 TECHNIQUE = "gqkva-mqa"
 

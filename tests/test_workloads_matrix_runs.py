@@ -16,12 +16,12 @@ from torch import nn
 
 from simhw.cli import main
 from simhw.trace.reader import trace_hash
-from workloads.record import read_record
-from workloads.schedule import Schedule
-from workloads.table import WORKLOADS
-from workloads.task import Task, accuracy, cross_entropy
-from workloads.train import Run
-from workloads.workload import Workload
+from simhw_workloads.record import read_record
+from simhw_workloads.schedule import Schedule
+from simhw_workloads.table import WORKLOADS
+from simhw_workloads.task import Task, accuracy, cross_entropy
+from simhw_workloads.train import Run
+from simhw_workloads.workload import Workload
 
 BATCH = 8
 
@@ -192,7 +192,7 @@ def test_wherever_a_run_is_killed_no_record_is_paired_with_another_runs_trace(
 def test_a_trace_replaced_while_it_is_used_is_noticed(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from workloads import matrix
+    from simhw_workloads import matrix
 
     read = matrix.simulate
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from simhw.errors import SimhwError
-from workloads.data.coco import coco
-from workloads.data.corpora import glue
-from workloads.data.images import read_idx
-from workloads.record import read_record
+from simhw_workloads.data.coco import coco
+from simhw_workloads.data.corpora import glue
+from simhw_workloads.data.images import read_idx
+from simhw_workloads.record import read_record
 
 
 def idx(path: Path) -> None:

@@ -14,15 +14,15 @@ from simhw.errors import WorkloadError
 from simhw.roofline.layers import Conv, Network
 from simhw.roofline.networks import load_network
 from simhw.roofline.variants import merged, vanilla
+from simhw_workloads.models.alexnet import alexnet
+from simhw_workloads.models.densenet import densenet121
+from simhw_workloads.models.mlp import mlp
+from simhw_workloads.models.resnet import resnet18, resnet50, resnet101, resnet152
+from simhw_workloads.models.resnet9 import GhostBatchNorm, haet_resnet9, resnet9, whiten
+from simhw_workloads.models.squeezenet import squeezenet1_1
+from simhw_workloads.models.vgg import vgg16
+from simhw_workloads.models.width import scaled
 from tests.captured_steps import ALL, captured
-from workloads.models.alexnet import alexnet
-from workloads.models.densenet import densenet121
-from workloads.models.mlp import mlp
-from workloads.models.resnet import resnet18, resnet50, resnet101, resnet152
-from workloads.models.resnet9 import GhostBatchNorm, haet_resnet9, resnet9, whiten
-from workloads.models.squeezenet import squeezenet1_1
-from workloads.models.vgg import vgg16
-from workloads.models.width import scaled
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from simhw_workloads.gradients import sharpness_aware
+from simhw_workloads.hooks import FlipAndShift, GradientCentralisation, MovingAverage
+from simhw_workloads.models.resnet9 import haet_resnet9
+from simhw_workloads.schedule import Schedule
+from simhw_workloads.task import Batch, Task, accuracy, cross_entropy
+from simhw_workloads.techniques.resnet9 import with_mirror_image
+from simhw_workloads.train import Run
 from tests.smoke_runs import smoke_run
-from workloads.gradients import sharpness_aware
-from workloads.hooks import FlipAndShift, GradientCentralisation, MovingAverage
-from workloads.models.resnet9 import haet_resnet9
-from workloads.schedule import Schedule
-from workloads.task import Batch, Task, accuracy, cross_entropy
-from workloads.techniques.resnet9 import with_mirror_image
-from workloads.train import Run
 
 
 @pytest.fixture(autouse=True)

@@ -12,20 +12,20 @@ from simhw.roofline.layers import RecurrentLayer
 from simhw.roofline.networks import load_network
 from simhw.roofline.published import GROUPS
 from simhw.roofline.transformers import grouped_attention, skipping_tokens
+from simhw_workloads.data.text import language_model
+from simhw_workloads.models.attention import Attention, head_groups
+from simhw_workloads.models.bert import bert_base, bert_small
+from simhw_workloads.models.lstm import LstmModel, lstm_ptb_medium
+from simhw_workloads.models.vit import Skip, VisionTransformer, vit_small, vit_tiny
+from simhw_workloads.record import Phase, Record
+from simhw_workloads.sampling import Selection
+from simhw_workloads.schedule import Schedule
+from simhw_workloads.table import WORKLOADS
+from simhw_workloads.task import Task, accuracy, cross_entropy
+from simhw_workloads.techniques.text import work
+from simhw_workloads.train import Run
 from tests.captured_steps import captured
 from tests.smoke_runs import smoke_run
-from workloads.data.text import language_model
-from workloads.models.attention import Attention, head_groups
-from workloads.models.bert import bert_base, bert_small
-from workloads.models.lstm import LstmModel, lstm_ptb_medium
-from workloads.models.vit import Skip, VisionTransformer, vit_small, vit_tiny
-from workloads.record import Phase, Record
-from workloads.sampling import Selection
-from workloads.schedule import Schedule
-from workloads.table import WORKLOADS
-from workloads.task import Task, accuracy, cross_entropy
-from workloads.techniques.text import work
-from workloads.train import Run
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,12 @@ from torch import nn
 from simhw.capture.shapes import network_of
 from simhw.roofline.compact_list import write_compact_list
 from simhw.roofline.layers import Network
+from simhw_workloads.models.alexnet import alexnet
+from simhw_workloads.models.squeezenet import squeezenet1_1
 from tests import zoo_branches as branches
 from tests import zoo_networks as networks
 from tests.places import ROOT
 from tests.zoo_layers import ConvBN
-from workloads.models.alexnet import alexnet
-from workloads.models.squeezenet import squeezenet1_1
 
 
 def mobilenet_v1() -> nn.Module:

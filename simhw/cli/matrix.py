@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from workloads.matrix import Cost
-    from workloads.record import Record
-    from workloads.train import Run
-    from workloads.workload import Workload
+    from simhw_workloads.matrix import Cost
+    from simhw_workloads.record import Record
+    from simhw_workloads.train import Run
+    from simhw_workloads.workload import Workload
 
     Measured = tuple[Record, dict[str, Cost]]
 
@@ -100,7 +100,7 @@ class _Settings:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     # First of all: it says what to do where PyTorch is missing.
-    import workloads  # noqa: F401
+    import simhw_workloads  # noqa: F401
 
     # isort: split
     from pathlib import Path
@@ -112,7 +112,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.files.writing import check_target, replacing, write_frame
     from simhw.report.matrix_plots import plot_matrix
     from simhw.report.matrix_tables import Headings, matrix_page
-    from workloads.matrix import chosen_rows, needed, table
+    from simhw_workloads.matrix import chosen_rows, needed, table
 
     training.check_counts(arguments, "jobs", "capture_batch")
     rows = chosen_rows(arguments.workloads)
@@ -167,7 +167,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _check_records(folder: "Path", names: "list[str]") -> None:
     """Refuse what is no record before PyTorch is loaded, which takes seconds and 400 MB."""
-    from workloads.record import read_record
+    from simhw_workloads.record import read_record
 
     try:
         found = sorted(path for path in folder.glob("*.json") if not names or path.stem in names)
@@ -206,7 +206,7 @@ def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
         What lies in a record's place is no record, or there is something to train and the folder cannot be written to.
     """
     from simhw.files.writing import check_target
-    from workloads.matrix import record_path, why_unfit
+    from simhw_workloads.matrix import record_path, why_unfit
 
     found = []
     for row in rows:
@@ -221,7 +221,7 @@ def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
 
 
 def _run(settings: _Settings) -> "Run":
-    from workloads.train import Run
+    from simhw_workloads.train import Run
 
     return Run(seed=settings.seed, scale=settings.scale, data=settings.data)
 
@@ -241,9 +241,9 @@ def _measured(settings: _Settings, to_train: "Sequence[str]", name: str) -> "Mea
     """Train and capture a workload if it is one of those, and run it on all machines."""
     import torch
 
-    from workloads.matrix import costs, record_path
-    from workloads.record import read_record
-    from workloads.table import workload
+    from simhw_workloads.matrix import costs, record_path
+    from simhw_workloads.record import read_record
+    from simhw_workloads.table import workload
 
     # In a process of its own it is not one yet.
     torch.set_num_threads(1)
@@ -256,7 +256,7 @@ def _measured(settings: _Settings, to_train: "Sequence[str]", name: str) -> "Mea
 
 def _train(row: "Workload", settings: _Settings, others: "Sequence[Workload]") -> None:
     from simhw.capture.steps import LATE, StepCapture, Wanted
-    from workloads.matrix import record_path, trace_path
+    from simhw_workloads.matrix import record_path, trace_path
 
     options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {
         "max_bytes": settings.max_bytes

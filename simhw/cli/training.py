@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simhw.capture.steps import StepCapture, Wanted
-    from workloads.record import Record
-    from workloads.train import Run
-    from workloads.workload import Workload
+    from simhw_workloads.record import Record
+    from simhw_workloads.train import Run
+    from simhw_workloads.workload import Workload
 
 
 def add_options(parser: argparse.ArgumentParser, steps: str) -> None:
@@ -117,7 +117,7 @@ def wanted_steps(text: str, row: "Workload") -> "list[Wanted]":
 
 def list_workloads() -> int:
     """Print a line on every workload."""
-    from workloads.table import ROWS
+    from simhw_workloads.table import ROWS
 
     width = max(len(row.name) for row in ROWS)
     family = ""
@@ -132,7 +132,7 @@ def list_workloads() -> int:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     # First of all: it says what to do where PyTorch is missing.
-    import workloads  # noqa: F401
+    import simhw_workloads  # noqa: F401
 
     # isort: split
     from pathlib import Path
@@ -141,8 +141,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from simhw.files.writing import check_target
     from simhw.roofline.device import load_device
-    from workloads.table import workload
-    from workloads.train import Run
+    from simhw_workloads.table import workload
+    from simhw_workloads.train import Run
 
     if arguments.workload is None:
         return list_workloads()

@@ -46,7 +46,7 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # all commands
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from workloads.table import workload
+    from simhw_workloads.table import workload
 
     row = workload(arguments.workload)
     pairs = [

@@ -43,7 +43,7 @@ def matrix_figure(frame: "pd.DataFrame", headings: "Headings") -> Figure:
     Parameters
     ----------
     frame : DataFrame
-        As `workloads.matrix.table` gives it.
+        As `simhw_workloads.matrix.table` gives it.
     headings : Headings
         What machines are called, and the title.
     """

@@ -29,7 +29,7 @@ def matrix_page(
     Parameters
     ----------
     frame : DataFrame
-        As `workloads.matrix.table` gives it.
+        As `simhw_workloads.matrix.table` gives it.
     headings : Headings
     facts : list of str
         Command, date, versions and sampling, a line each.

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from simhw.capture import Capture  # noqa: E402
-from workloads.models.resnet import resnet50  # noqa: E402
+from simhw_workloads.models.resnet import resnet50  # noqa: E402
 
 
 class Unwritten(Capture):

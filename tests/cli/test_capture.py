@@ -14,8 +14,8 @@ from simhw.capture.steps import Wanted
 from simhw.cli import main
 from simhw.cli.training import wanted_steps
 from simhw.errors import CaptureError
-from workloads.data import images
-from workloads.table import ROWS, workload
+from simhw_workloads.data import images
+from simhw_workloads.table import ROWS, workload
 
 LOW_RANK = "lrd"
 """A workload of several phases."""
@@ -194,7 +194,7 @@ def test_a_step_that_the_checkpoint_is_past_is_not_lost_in_silence(tmp_path: Pat
 def test_without_a_library_commands_say_what_to_install(
     missing: str, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    for name in [name for name in sys.modules if name.split(".")[0] == "workloads"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "simhw_workloads"]:
         monkeypatch.delitem(sys.modules, name)
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else real(name))
@@ -236,7 +236,7 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, monkeypatch: p
 def test_an_interrupt_says_which_traces_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from workloads import train
+    from simhw_workloads import train
 
     indices = train.batch_indices
 

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from simhw.errors import WorkloadError
+from simhw_workloads.checkpoint import load_checkpoint, save_checkpoint
+from simhw_workloads.schedule import Schedule
 from tests.mutations import ODD_VALUES, accepted, fuzz, generators, mutated_bytes, mutated_tree
 from tests.zip_files import members_of, npy, zipped
-from workloads.checkpoint import load_checkpoint, save_checkpoint
-from workloads.schedule import Schedule
 
 LOSSES = [1.5, 1.0]
 KINDS = ("sgd", "adamw")
@@ -194,7 +194,7 @@ def test_compressed_checkpoints_are_refused(method: int, tmp_path: Path):
 
 
 def test_the_state_that_an_optimizer_keeps_is_asked_of_it_without_a_trace():
-    from workloads.checkpoint import _kept_by
+    from simhw_workloads.checkpoint import _kept_by
 
     for kind, keys in (("sgd", {"momentum_buffer"}), ("adamw", {"step", "exp_avg", "exp_avg_sq"})):
         optimizer = training(kind)[1]

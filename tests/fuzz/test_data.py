@@ -19,12 +19,12 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from simhw_workloads.data import load
+from simhw_workloads.data.coco import coco
+from simhw_workloads.data.corpora import glue, penn_treebank
+from simhw_workloads.data.folders import read_image
+from simhw_workloads.data.images import read_idx
 from tests.mutations import ODD_NUMBERS, accepted, fuzz, generators, mutated_bytes, mutated_text, mutated_tree
-from workloads.data import load
-from workloads.data.coco import coco
-from workloads.data.corpora import glue, penn_treebank
-from workloads.data.folders import read_image
-from workloads.data.images import read_idx
 
 
 def damaged_idx(rng: random.Random) -> bytes:

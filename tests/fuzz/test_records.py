@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from simhw.errors import WorkloadError
+from simhw_workloads.matrix import Cost, table, why_unfit
+from simhw_workloads.record import Phase, Record, Score, read_record, written
+from simhw_workloads.table import WORKLOADS
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text, mutated_tree
-from workloads.matrix import Cost, table, why_unfit
-from workloads.record import Phase, Record, Score, read_record, written
-from workloads.table import WORKLOADS
 
 SELECTS = next(
     row for row in WORKLOADS.values() if row.work is not None and "looked_at_again" in row.work.__code__.co_consts

@@ -1,0 +1,227 @@
+"""The cross table: every technique on every machine, against the uncompressed model and against the bfloat16 baseline.
+
+Simulated machines run the captured step: real values of a small model, exact.  Rooflines of real devices know shapes
+alone, and a small model would show nothing on them but the launching of kernels; they are given the full-size network
+with the same technique.  Both compare a training step with the same technique left out; inference on Ascend 310.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simhw.errors import TraceError, WorkloadError, quoted
+from simhw.roofline.device import load_device
+from simhw.roofline.estimate import estimate
+from simhw.simulation.api import simulate
+from simhw.trace.reader import trace_hash
+from simhw_workloads.devices import DEVICES, device_run
+from simhw_workloads.record import Record, read_record, written
+from simhw_workloads.table import WORKLOADS, workload
+from simhw_workloads.train import Run
+from simhw_workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIMULATED = ("fpraker", "tensordash", "bf16")
+"""Machines that run captured steps; each but the last has a bit-parallel bfloat16 baseline of its own."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step takes on a machine.
+
+    Attributes
+    ----------
+    seconds, energy_j : float
+        Memories included.
+    half_width : float
+        Of the 95% confidence interval of `seconds`; 0 where nothing was sampled.
+    compute_seconds : float
+        With ideal memories; NaN for devices.
+    over_bf16, energy_over_bf16 : float
+        How much faster it is, and how much less energy it takes, than the same step on the machine's own bit-parallel
+        bfloat16 baseline; NaN where there is none.
+    """
+
+    seconds: float
+    energy_j: float
+    half_width: float = 0.0
+    compute_seconds: float = float("nan")
+    over_bf16: float = float("nan")
+    energy_over_bf16: float = float("nan")
+
+
+def trace_path(folder: Path, name: str) -> Path:
+    """Where the captured step of a workload lies."""
+    return folder / f"{name}.npz"
+
+
+def record_path(folder: Path, name: str) -> Path:
+    """Where the record of a workload's run lies."""
+    return folder / f"{name}.json"
+
+
+def chosen_rows(names: Iterable[str]) -> list[Workload]:
+    """The techniques of those names; all where none is given.
+
+    Raises
+    ------
+    WorkloadError
+        A name is no workload, or one that has nothing to be compared with.
+    """
+    rows = [workload(name) for name in names] or [row for row in WORKLOADS.values() if row.baseline]
+    for row in rows:
+        if row.baseline is None:
+            raise WorkloadError(
+                f"{row.name} is uncompressed itself: it stands beside its techniques, not in a row of its own"
+            )
+    return rows
+
+
+def needed(rows: Iterable[Workload]) -> list[Workload]:
+    """The techniques and their uncompressed models, each once, every model before its techniques."""
+    found: dict[str, Workload] = {}
+    for row in rows:
+        for name in (row.baseline, row.name):
+            if name is not None:
+                found[name] = workload(name)
+    return list(found.values())
+
+
+def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | None:
+    """Why the run of a workload that lies in a folder is not the one that these options make; None where it is.
+
+    A trace is replaced before its record, and each record holds the hash of its trace: wherever a run was stopped, the
+    two that lie there belong together, or this says that they do not.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+    options : mapping
+        All that shapes a run and its trace, as the record's `about` holds it.
+
+    Raises
+    ------
+    WorkloadError
+        What lies in the record's place is no record.
+    """
+    path, trace = record_path(folder, name), trace_path(folder, name)
+    if not path.exists():
+        return "it was not trained yet"
+    record = read_record(path)
+    for option, wanted in options.items():
+        wanted = written(wanted)
+        if option not in record.about:
+            return f"its record does not say with which {option} it was made"
+        if (had := record.about[option]) != wanted:
+            return f"it was made with {option} {quoted(had)}, not {quoted(wanted)}"
+    if not trace.exists():
+        return "its trace is missing"
+    try:
+        same = record.traces == {trace.name: trace_hash(trace)}
+    except TraceError as error:
+        return f"its trace cannot be read ({error})"
+    return None if same else "its trace is not the one that its record tells of: another run was stopped before its end"
+
+
+def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_hash: str) -> Cost:
+    """A captured step, grown to a batch, on a machine, its memories included.
+
+    Raises
+    ------
+    WorkloadError
+        Another run has replaced the trace meanwhile.
+    """
+    results = simulate(trace, machine, batch=batch, seed=seed)
+    if results.provenance["trace_hash"] != expected_hash:
+        raise WorkloadError(f"{trace}: was replaced while it was used; give each table a folder of its own with --runs")
+    total = results.total
+    return Cost(
+        total.overall.time_s,
+        total.overall.energy_j.mid,
+        total.cycles.half_width / total.overall.cycles * total.overall.time_s if total.overall.cycles else 0.0,
+        total.time_s,
+        total.overall_speedup,
+        total.overall_energy_efficiency,
+    )
+
+
+def predicted_cost(row: Workload, device_name: str) -> Cost:
+    """A step of the full-size network on a device."""
+    assert row.shapes is not None
+    device = load_device(device_name)
+    made = estimate(row.shapes(Run(device=device_name)), device, device_run(device, row.roofline_batch))
+    return Cost(made.seconds, made.energy_j.mid)
+
+
+def costs(row: Workload, folder: Path, record: Record, seed: int) -> dict[str, Cost]:
+    """What a workload's step takes, by machine; devices only where its full size is known."""
+    trace, batch = trace_path(folder, row.name), record.phase(row.captured).batch
+    found = {machine: simulated_cost(trace, machine, batch, seed, record.traces[trace.name]) for machine in SIMULATED}
+    if row.shapes is not None:
+        found |= {device: predicted_cost(row, device) for device in DEVICES}
+    return found
+
+
+def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: dict[str, Record]) -> "pd.DataFrame":
+    """The cross table.
+
+    Returns
+    -------
+    DataFrame
+        A row per technique and machine: what it is; seconds, energy_j of a step and those of the uncompressed model;
+        speedup and energy_saving against the uncompressed model on the same machine, with the half-width of the 95%
+        interval; compute_speedup, the same with ideal memories, of simulated machines; `over_bf16` against the
+        machine's own bit-parallel baseline; `both` against the uncompressed model on that baseline; `work`, the share
+        of the uncompressed model's steps that it takes, and run_speedup and run_energy_saving of the whole training;
+        the score of the run beside the uncompressed model's.
+    """
+    import pandas as pd
+
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        assert row.baseline is not None
+        score, plain = records[row.name].result, records[row.baseline].result
+        work = row.work(records[row.name]) if row.work else 1.0
+        for machine, cost in known[row.name].items():
+            base = known[row.baseline].get(machine)
+            if base is None:
+                continue
+            # Inference has no training steps to leave out, but all of an ensemble answer.
+            steps = float(row.members) if DEVICES.get(machine) == "inference" else work
+            speedup, saving = base.seconds / cost.seconds, base.energy_j / cost.energy_j
+            relative = (cost.half_width / cost.seconds) ** 2 + (base.half_width / base.seconds) ** 2
+            lines.append(
+                {
+                    "workload": row.name,
+                    "technique": row.technique,
+                    "family": row.family,
+                    "baseline": row.baseline,
+                    "machine": machine,
+                    "mode": DEVICES.get(machine, "training"),
+                    "step": "captured, simulated" if machine in SIMULATED else "full size, roofline",
+                    "seconds": cost.seconds,
+                    "energy_j": cost.energy_j,
+                    "baseline_seconds": base.seconds,
+                    "baseline_energy_j": base.energy_j,
+                    "speedup": speedup,
+                    "speedup_ci95": speedup * relative**0.5,
+                    "energy_saving": saving,
+                    "compute_speedup": base.compute_seconds / cost.compute_seconds,
+                    "over_bf16": cost.over_bf16,
+                    "energy_over_bf16": cost.energy_over_bf16,
+                    "both": speedup * base.over_bf16,
+                    "energy_both": saving * base.energy_over_bf16,
+                    "work": steps,
+                    "run_speedup": speedup / steps,
+                    "run_energy_saving": saving / steps,
+                    "metric": score.metric,
+                    "score": score.value,
+                    "baseline_score": plain.value,
+                    "higher_is_better": score.higher_is_better,
+                }
+            )
+    return pd.DataFrame(lines)

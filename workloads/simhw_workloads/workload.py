@@ -1,0 +1,75 @@
+"""What the table of workloads has in a row: a technique on a model and a data set, what was published, and what its
+trace looks like.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from torch import nn
+
+from simhw.roofline.layers import Network
+from simhw_workloads.record import Record
+from simhw_workloads.signature import Bounds, Signature
+from simhw_workloads.train import Run
+
+__all__ = ["FAMILIES", "Bounds", "Family", "Signature", "Workload"]
+
+Family = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name, summary : str
+    family : str
+    model, dataset, technique : str
+        What a trace of it says it is of, at full scale.
+    train : callable
+        The technique: a plain function of a `Run`, which it calls once per phase; gives the trained model.
+    phases : tuple of str
+        In their order.
+    captured : str
+        The phase whose last step stands for the technique.
+    budget_s : int
+        Processor time that a full run may take [s].
+    baseline : str or None
+        The workload of the same model and data without the technique.
+    paper, headline : str
+        What was published of the technique, and where.
+    signature : Signature
+    shapes : callable or None
+        The full-size network with the technique, by shape, for the rooflines.
+    roofline_batch : int
+        Samples of a step of the full-size network.
+    work : callable or None
+        Training steps that the technique takes, as a share of the baseline's; all where not given.
+    members : int
+        Models that answer together at inference.
+    early : int
+        A step early in the captured phase, for ``--steps early``.
+    """
+
+    name: str
+    summary: str
+    family: Family
+    model: str
+    dataset: str
+    technique: str
+    train: Callable[[Run], nn.Module]
+    phases: tuple[str, ...]
+    captured: str
+    budget_s: int
+    baseline: str | None = None
+    paper: str = ""
+    headline: str = ""
+    signature: Signature = field(default_factory=Signature)
+    shapes: Callable[[Run], Network] | None = None
+    roofline_batch: int = 64
+    work: Callable[[Record], float] | None = None
+    members: int = 1
+    early: int = 20
