@@ -24,7 +24,7 @@ from simhw_workloads.table import ROWS, workload
 from simhw_workloads.techniques.lowrank import BRANCHES, narrow_model
 from simhw_workloads.techniques.transformers import COMPRESSIONS, small_vit
 from simhw_workloads.train import Nobody, Run
-from tests.smoke_runs import smoke_run
+from tests.workloads.smoke_runs import smoke_run
 
 IMAGES = torch.zeros(1, 3, 224, 224)
 RESNETS = [row.name for row in ROWS if row.baseline == "resnet50-dense"]

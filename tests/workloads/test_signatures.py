@@ -10,7 +10,7 @@ from simhw.bfloat16 import is_zero
 from simhw_workloads.signature import Bounds, Signature, forward_macs, measured
 from simhw_workloads.table import ROWS
 from simhw_workloads.workload import Workload
-from tests.smoke_runs import smoke_run
+from tests.workloads.smoke_runs import smoke_run
 
 # The one workload without a smoke scale: ResNet-50 at its full width; tests/test_bundled_traces.py looks at its bundled
 # trace.

@@ -19,7 +19,7 @@ from simhw_workloads.detection.detections import SUPPRESSED, Detections, cluster
 from simhw_workloads.detection.loss import EMPTY, hard_negatives, multibox_loss
 from simhw_workloads.models.ssd import MINI_CELLS, Ssd300, SsdMini
 from simhw_workloads.techniques.ssd import FIXED_SCALES, all_boxes
-from tests.smoke_runs import smoke_run
+from tests.workloads.smoke_runs import smoke_run
 
 
 @pytest.fixture(autouse=True)

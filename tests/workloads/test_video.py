@@ -14,7 +14,7 @@ from simhw.roofline.layers import Conv
 from simhw.roofline.video import VARIANTS, eco_lite, three_dimensional_macs
 from simhw_workloads.data.clips import WAYS, moving_digits
 from simhw_workloads.models.video import InSeries, Proposed, Pseudo3d, VideoHead, VideoNet, by_frame, unit
-from tests.smoke_runs import smoke_run
+from tests.workloads.smoke_runs import smoke_run
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from simhw_workloads.schedule import Schedule
 from simhw_workloads.task import Batch, Task, accuracy, cross_entropy
 from simhw_workloads.techniques.resnet9 import with_mirror_image
 from simhw_workloads.train import Run
-from tests.smoke_runs import smoke_run
+from tests.workloads.smoke_runs import smoke_run
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from simhw_workloads.task import Task, accuracy, cross_entropy
 from simhw_workloads.techniques.text import work
 from simhw_workloads.train import Run
 from tests.captured_steps import captured
-from tests.smoke_runs import smoke_run
+from tests.workloads.smoke_runs import smoke_run
 
 
 @pytest.fixture(autouse=True)
