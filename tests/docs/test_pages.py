@@ -1,0 +1,129 @@
+"""The pages: sentences that one can read, links that lead somewhere, names that exist, commands that are understood."""
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from simhw.cli import parser
+from tests.places import ROOT
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "traces" / "README.md",
+    ROOT / "reports" / "README.md",
+]
+PATHS = [str(page.relative_to(ROOT)) for page in PAGES]
+LONGEST_SENTENCE = 40
+"""Words; most sentences have fewer than 25."""
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+"""A block of code: its language, and what it holds."""
+LINKED = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+IN_FOLDERS = re.compile(
+    r"\b(?:simhw|tests|docs|workloads|notebooks|traces|reports)/[\w./*-]*\w\.(?:py|md|yaml|ipynb)\b"
+)
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def sentences(text: str) -> list[str]:
+    """Those of paragraphs and lists, without code, tables and headings; a piece of code within a line is one word."""
+    blocks: list[list[str]] = [[]]
+    for line in FENCED.sub("", text).splitlines():
+        item = re.match(r"\s*([-*]|\d+\.) ", line)
+        if not line.strip() or line.startswith(("|", "#", "![")):
+            blocks.append([])
+        elif item:
+            blocks.append([line[item.end() :]])
+        else:
+            blocks[-1].append(line)
+    prose = (re.sub(r"`[^`]+`", "CODE", LINKED.sub(r"\1", " ".join(block))) for block in blocks if block)
+    return [sentence for block in prose for sentence in re.split(r"(?<=[.!?:])[*)]*\s+", block)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as links to them are written."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def resolve(name: str) -> None:
+    """Import the longest module that a dotted name begins with, and ask it for the rest."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part)
+        return
+    raise AssertionError(f"no module: {name}")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_sentence_is_too_long(path: str) -> None:
+    found = sentences(read(path))
+    assert found
+    assert [sentence for sentence in found if len(sentence.split()) > LONGEST_SENTENCE] == []
+
+
+def test_sentences_are_told_apart() -> None:
+    prose = "# Title\n\nOne `a b c` [two three](x.md).  Four: five\nsix.\n\n- Seven.\n- Eight\n\n"
+    text = prose + "| a table. | b |\n\n```\ncode. code\n```\n"
+    assert sentences(text) == ["One CODE two three.", "Four:", "five six.", "Seven.", "Eight"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_links_lead_to_a_file_and_a_heading(path: str) -> None:
+    page = ROOT / path
+    for _, target in LINKED.findall(read(path)):
+        if "://" in target:
+            continue
+        name, _, heading = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.exists(), target
+        assert not heading or heading in anchors(linked), target
+
+
+def test_the_index_names_every_page() -> None:
+    linked = {target for _, target in LINKED.findall(read("docs/README.md"))}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"README.md"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_names_of_files_exist(path: str) -> None:
+    assert [name for name in IN_FOLDERS.findall(read(path)) if not list(ROOT.glob(name))] == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_names_of_modules_exist(path: str) -> None:
+    text = read(path)
+    for name in set(re.findall(r"`(simhw(?:\.\w+)+)", FENCED.sub("", text))):
+        resolve(name)
+    for language, code in FENCED.findall(text):
+        if language != "python":
+            continue
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom):
+                for each in node.names:
+                    resolve(f"{node.module}.{each.name}")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_commands_are_understood(path: str) -> None:
+    for language, code in FENCED.findall(read(path)):
+        if language == "python":
+            continue
+        for line in code.replace("$ simhw", "simhw").splitlines():
+            if line.startswith("simhw "):
+                command = line.partition(" > ")[0]
+                parser().parse_args(shlex.split(command, comments=True)[1:])
