@@ -1,7 +1,7 @@
 """The engine done slowly: an operation tile pass by tile pass through the plain-Python oracles, and the layers to do it
 on.
 
-Of simhw it uses only the lowering's operands (checked on their own in test_lowering.py) and the machine's switches;
+Of simhw it uses only the lowering's operands (checked on their own in tests/lowering) and the machine's switches;
 which operand is X, how rows make tiles, what padding leaves out and how passes share the tiles are written here again.
 """
 

@@ -12,7 +12,7 @@ from simhw_workloads.table import ROWS
 from simhw_workloads.workload import Workload
 from tests.workloads.smoke_runs import smoke_run
 
-# The one workload without a smoke scale: ResNet-50 at its full width; tests/test_bundled_traces.py looks at its bundled
+# The one workload without a smoke scale: ResNet-50 at its full width; tests/trace/test_bundled.py looks at its bundled
 # trace.
 SMOKED = [row for row in ROWS if row.name != "resnet50-fashion"]
 

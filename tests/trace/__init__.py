@@ -1,0 +1,1 @@
+"""Tests of traces, mirroring simhw/trace/."""
