@@ -16,14 +16,14 @@ import pandas as pd
 import simhw
 from simhw.report.rank_plots import plot_staircase
 from simhw.report.roofline_plots import plot_estimates
-from simhw.roofline import effects
 from simhw.roofline.calibration.devices import calibrate
-from simhw.roofline.decompose import full_rank
+from simhw.roofline.compression import effects
+from simhw.roofline.compression.decompose import full_rank
+from simhw.roofline.compression.ranks import LayerTimer, optimised_rank, rank_latency
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.networks import load_network
-from simhw.roofline.ranks import LayerTimer, optimised_rank, rank_latency
-from simhw.roofline.step import Run
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.step.step import Run
 
 # Network, tokens, device, run, and published samples/s, low to high (reports of MLPerf, NVIDIA's and Huawei's model
 # zoos).

@@ -10,9 +10,9 @@ from simhw.errors import ShapeError, SimhwError, quoted
 
 if TYPE_CHECKING:
     from simhw.report.sheet import Sheet
-    from simhw.roofline.choice import Choice, Cost
-    from simhw.roofline.layers import Conv, Linear, Network
-    from simhw.roofline.ranks import LayerTimer
+    from simhw.roofline.compression.choice import Choice, Cost
+    from simhw.roofline.compression.ranks import LayerTimer
+    from simhw.roofline.layers.network import Conv, Linear, Network
 
 BUDGETS = ("removed", "parameters", "energy")
 
@@ -56,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.report.roofline_tables import caution_lines
     from simhw.roofline.cautions import cautions
-    from simhw.roofline.ranks import LayerTimer
+    from simhw.roofline.compression.ranks import LayerTimer
 
     if arguments.plot and not arguments.layer:
         raise SimhwError("--plot draws one layer's latency against its rank: name it with --layer")
@@ -88,8 +88,8 @@ def _layer(arguments: argparse.Namespace, network: "Network", timer: "LayerTimer
     """The staircase of one layer."""
     from simhw.files.writing import write_frame
     from simhw.report.rank_tables import staircase_sheet
-    from simhw.roofline.decompose import decomposable, full_rank
-    from simhw.roofline.ranks import optimised_rank, rank_latency
+    from simhw.roofline.compression.decompose import decomposable, full_rank
+    from simhw.roofline.compression.ranks import optimised_rank, rank_latency
 
     known = {layer.name: layer for layer in _decomposable_layers(network)}
     if arguments.layer not in known:
@@ -129,7 +129,7 @@ def _announce(layers: "list[Conv | Linear]", ranks: int, timer: "LayerTimer") ->
     import time
 
     from simhw.progress import announce
-    from simhw.roofline.decompose import factors, full_rank
+    from simhw.roofline.compression.decompose import factors, full_rank
 
     if not layers:
         return
@@ -142,7 +142,7 @@ def _announce(layers: "list[Conv | Linear]", ranks: int, timer: "LayerTimer") ->
 
 def _decomposable_layers(network: "Network") -> "list[Conv | Linear]":
     """Every layer with factors, those that the published tables leave whole too."""
-    from simhw.roofline.layers import Conv, Linear
+    from simhw.roofline.layers.network import Conv, Linear
 
     return [
         layer
@@ -158,10 +158,10 @@ def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTim
     from simhw.files.writing import write_frame
     from simhw.progress import track
     from simhw.report.rank_tables import choice_sheet, rank_sheet, variant_sheet, whole_line
-    from simhw.roofline.choice import choose, options, removed_share
-    from simhw.roofline.decompose import decomposable, decomposed, highest_rank
-    from simhw.roofline.ranks import optimised_ranks
-    from simhw.roofline.variants import vanilla
+    from simhw.roofline.compression.choice import choose, options, removed_share
+    from simhw.roofline.compression.decompose import decomposable, decomposed, highest_rank
+    from simhw.roofline.compression.ranks import optimised_ranks
+    from simhw.roofline.compression.variants import vanilla
 
     layers = decomposable(network)
     # Layers of one shape are timed once.
@@ -211,7 +211,7 @@ def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | 
     SimhwError
         The budget is not of the form KIND=X, or needs weights that are not there.
     """
-    from simhw.roofline.choice import lost_energy, parameters_left, removed_share
+    from simhw.roofline.compression.choice import lost_energy, parameters_left, removed_share
 
     if arguments.budget is None:
         return None, float("inf")
@@ -227,7 +227,7 @@ def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | 
     if kind != "parameters" and amount > 1:
         raise SimhwError(f"--budget {kind}={amount:g}: a share is at most 1; 20% is {kind}=0.2")
     if kind == "parameters":
-        from simhw.roofline.decompose import decomposable
+        from simhw.roofline.compression.decompose import decomposable
 
         # What is not decomposed stays.
         fixed = network.parameters - sum(layer.parameters for layer in decomposable(network))

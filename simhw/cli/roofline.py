@@ -88,7 +88,7 @@ def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
         second = chosen_device(other, arguments.set)
         found.append(estimate(network, second, chosen_run(arguments, second, network)))
     elif other is not None:
-        from simhw.roofline.networks import load_network
+        from simhw.roofline.networks.catalogue import load_network
 
         found.append(estimate(load_network(other, sequence=arguments.sequence), device, found[0].run))
     return found
@@ -139,7 +139,7 @@ def _list() -> int:
     from simhw.cli.terminal import show
     from simhw.report.result_tables import count
     from simhw.report.sheet import Sheet
-    from simhw.roofline.networks import load_network, network_names
+    from simhw.roofline.networks.catalogue import load_network, network_names
 
     columns = [("name", False), ("parameters", True), ("MACs a sample", True), ("layers", True), ("source", False)]
     rows = []

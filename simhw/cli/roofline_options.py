@@ -7,8 +7,8 @@ from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
     from simhw.roofline.device import Device
-    from simhw.roofline.layers import Network
-    from simhw.roofline.step import Run
+    from simhw.roofline.layers.network import Network
+    from simhw.roofline.step.step import Run
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +64,10 @@ def chosen_network(arguments: argparse.Namespace) -> "Network":
     SimhwError
         None is named, or it cannot be read, or a trace's tokens are to be changed.
     """
-    from simhw.roofline.networks import load_network
+    from simhw.roofline.networks.catalogue import load_network
 
     if arguments.trace is not None:
-        from simhw.roofline.from_trace import network_from_trace
+        from simhw.roofline.layers.from_trace import network_from_trace
         from simhw.trace.reader import load_trace
 
         if arguments.sequence is not None:
@@ -100,7 +100,7 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
 
 def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Network") -> "Run":
     """How the options say that the network is run."""
-    from simhw.roofline.step import Fusion, Precision, Run
+    from simhw.roofline.step.step import Fusion, Precision, Run
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
     precision: Precision = arguments.precision or ("amp" if arguments.mode == "training" else "fp16")

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
 from simhw.report.bars import plain
-from simhw.roofline.ranks import LayerTimer, RankChoice
+from simhw.roofline.compression.ranks import LayerTimer, RankChoice
 
 if TYPE_CHECKING:
     import pandas as pd

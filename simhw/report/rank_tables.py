@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from simhw.errors import listed
 from simhw.report.result_tables import short
 from simhw.report.sheet import Sheet
-from simhw.roofline.choice import Choice, choice_frame
+from simhw.roofline.compression.choice import Choice, choice_frame
 from simhw.roofline.device import Device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.layers import Network
-from simhw.roofline.step import Run
+from simhw.roofline.layers.network import Network
+from simhw.roofline.step.step import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
 from simhw.roofline.ceilings import Ceiling, ceilings
 from simhw.roofline.estimate import Estimate
 from simhw.roofline.operators import Number
-from simhw.roofline.step import Precision
+from simhw.roofline.step.step import Precision
 
 if TYPE_CHECKING:
     import pandas as pd

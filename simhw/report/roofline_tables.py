@@ -9,7 +9,7 @@ from simhw import __version__
 from simhw.report.result_tables import count, percent, short
 from simhw.report.sheet import Sheet
 from simhw.roofline.estimate import Estimate
-from simhw.roofline.step import Phase
+from simhw.roofline.step.step import Phase
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,9 +3,9 @@
 from math import prod
 
 from simhw.roofline.device import Device
-from simhw.roofline.layers import Conv, Layer, Linear, Network
+from simhw.roofline.layers.network import Conv, Layer, Linear, Network
 from simhw.roofline.operators import BYTES
-from simhw.roofline.step import Run
+from simhw.roofline.step.step import Run
 
 STATES = {"sgd": 1, "adam": 2}
 """Values that an optimizer keeps per parameter: momentum; mean and square."""

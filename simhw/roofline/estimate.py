@@ -9,11 +9,11 @@ from simhw.errors import ShapeError
 from simhw.roofline.cautions import cautions
 from simhw.roofline.device import Device
 from simhw.roofline.energy import energy_of
-from simhw.roofline.layers import Network
+from simhw.roofline.layers.network import Network
 from simhw.roofline.operators import Streaming
 from simhw.roofline.predict import predict
 from simhw.roofline.prediction import Prediction
-from simhw.roofline.step import Run, Work, step
+from simhw.roofline.step.step import Run, Work, step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def estimate(network: Network, device: Device, run: Run) -> Estimate:
     Raises
     ------
     ShapeError
-        The network has no layers, or none that does any work in this run, or as `simhw.roofline.step.step`.
+        The network has no layers, or none that does any work in this run, or as `simhw.roofline.step.step.step`.
     """
     known: dict[object, Prediction] = {}
     if not network.layers:

@@ -3,12 +3,12 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from simhw.roofline.compression.ranks import rank_latency
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.layers import Conv
-from simhw.roofline.networks import load_network
-from simhw.roofline.ranks import rank_latency
-from simhw.roofline.step import Run
+from simhw.roofline.layers.network import Conv
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.step.step import Run
 
 
 @pytest.mark.parametrize("device", ["v100", "ascend910"])

@@ -10,13 +10,13 @@ from simhw import Layer, Trace
 from simhw.bfloat16 import from_float32
 from simhw.cli import main
 from simhw.cli import ranks as ranks_command
-from simhw.roofline.choice import options
-from simhw.roofline.decompose import factors
+from simhw.roofline.compression.choice import options
+from simhw.roofline.compression.decompose import factors
+from simhw.roofline.compression.ranks import LayerTimer, optimised_rank
 from simhw.roofline.device import load_device
-from simhw.roofline.layers import Linear
-from simhw.roofline.networks import load_network
-from simhw.roofline.ranks import LayerTimer, optimised_rank
-from simhw.roofline.step import Run
+from simhw.roofline.layers.network import Linear
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.step.step import Run
 from simhw.trace.metadata import Metadata
 from tests.cli_runs import fails
 

@@ -9,10 +9,10 @@ from typing import get_args
 import pytest
 
 from simhw.cli import main, roofline
-from simhw.roofline import step
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.networks import load_network
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.step import step
 from tests.cli_runs import fails
 
 

@@ -22,8 +22,8 @@ from simhw.machine_file import machine_names, machine_text
 from simhw.overrides import parse_overrides
 from simhw.roofline.device import device_names, device_source, load_device
 from simhw.roofline.estimate import estimate
-from simhw.roofline.layer_list import parse_layer_list
-from simhw.roofline.step import Run
+from simhw.roofline.layers.lists import parse_layer_list
+from simhw.roofline.step.step import Run
 from simhw.trace.trace import Trace
 from tests.mutations import ODD_TEXT, ODD_VALUES, accepted, fuzz, generators, mutated_text, mutated_tree
 from tests.slow_engine import tensor

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simhw.roofline.calibration import ascend, power
-from simhw.roofline.measurements import FILES, read_measurements
+from simhw.roofline.calibration.measurements import FILES, read_measurements
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text
 
 GOOD = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
+from simhw.roofline.from_model import network_of
 from simhw_workloads.data.scenes import scenes
 from simhw_workloads.detection.average_precision import average_precision, mean_average_precision
 from simhw_workloads.detection.boxes import decode, encode, match, overlap

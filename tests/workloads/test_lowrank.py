@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
-from simhw.roofline.decompose import compression_ranks, decomposable
-from simhw.roofline.layers import Conv
-from simhw.roofline.networks import load_network
-from simhw.roofline.variants import merged
+from simhw.roofline.compression.decompose import compression_ranks, decomposable
+from simhw.roofline.compression.variants import merged
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Conv
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.lowrank.branching import branch
 from simhw_workloads.lowrank.chain import Chain, factored
 from simhw_workloads.lowrank.freezing import SequentialFreezing, freeze, part_weights

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.decompose import compression_ranks, decomposable, decomposed
+from simhw.roofline.compression.decompose import compression_ranks, decomposable, decomposed
+from simhw.roofline.compression.ranks import LayerTimer, optimised_rank
+from simhw.roofline.compression.variants import frozen, merged, vanilla
 from simhw.roofline.device import load_device
-from simhw.roofline.layers import Conv, Layer, Linear, Network
-from simhw.roofline.networks import load_network
-from simhw.roofline.ranks import LayerTimer, optimised_rank
-from simhw.roofline.variants import frozen, merged, vanilla
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Conv, Layer, Linear, Network
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.devices import device_run
 from simhw_workloads.lowrank.freezing import freeze, part_weights
 from simhw_workloads.lowrank.merging import merge

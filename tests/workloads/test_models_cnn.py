@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
-from simhw.roofline.layers import Conv, Network
-from simhw.roofline.networks import load_network
-from simhw.roofline.variants import merged, vanilla
+from simhw.roofline.compression.variants import merged, vanilla
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Conv, Network
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.models.alexnet import alexnet
 from simhw_workloads.models.densenet import densenet121
 from simhw_workloads.models.mlp import mlp

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
-from simhw.roofline.layers import RecurrentLayer
-from simhw.roofline.networks import load_network
-from simhw.roofline.published import GROUPS
-from simhw.roofline.transformers import grouped_attention, skipping_tokens
+from simhw.roofline.compression.published import GROUPS
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import RecurrentLayer
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.networks.transformers import grouped_attention, skipping_tokens
 from simhw_workloads.data.text import language_model
 from simhw_workloads.models.attention import Attention, head_groups
 from simhw_workloads.models.bert import bert_base, bert_small

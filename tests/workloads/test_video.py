@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from simhw.bfloat16 import is_zero
-from simhw.capture.shapes import network_of
 from simhw.errors import WorkloadError
-from simhw.roofline.layers import Conv
-from simhw.roofline.video import VARIANTS, eco_lite, three_dimensional_macs
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Conv
+from simhw.roofline.networks.video import VARIANTS, eco_lite, three_dimensional_macs
 from simhw_workloads.data.clips import WAYS, moving_digits
 from simhw_workloads.models.video import InSeries, Proposed, Pseudo3d, VideoHead, VideoNet, by_frame, unit
 from tests.workloads.smoke_runs import smoke_run

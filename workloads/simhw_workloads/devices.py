@@ -1,7 +1,7 @@
 """How the devices of the rooflines are used: what they do, with which numbers, by which framework."""
 
 from simhw.roofline.device import Device
-from simhw.roofline.step import Run as DeviceRun
+from simhw.roofline.step.step import Run as DeviceRun
 
 DEVICES = {"v100": "training", "ascend910": "training", "ascend310": "inference"}
 """Devices of the cross table, and what they do there."""

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from simhw.roofline.layers import Network
+from simhw.roofline.layers.network import Network
 from simhw_workloads.record import Record
 from simhw_workloads.signature import Bounds, Signature
 from simhw_workloads.train import Run

@@ -19,13 +19,13 @@ from scipy.optimize import minimize
 from simhw.errors import SimhwError
 from simhw.roofline.ascend.model import predict_on_ascend
 from simhw.roofline.ascend.parameters import AscendValues
+from simhw.roofline.calibration.measured_rows import measured_rows
 from simhw.roofline.calibration.score import Score, score_of
 from simhw.roofline.device import load_device
-from simhw.roofline.layers import Conv, Linear, Network, Normalization, Pointwise, Pool
-from simhw.roofline.measured_rows import measured_rows
-from simhw.roofline.networks import load_network
+from simhw.roofline.layers.network import Conv, Linear, Network, Normalization, Pointwise, Pool
+from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.operators import Streaming
-from simhw.roofline.step import Run, step
+from simhw.roofline.step.step import Run, step
 
 FILE = "ascend310_fps"
 NETWORKS = {

@@ -14,13 +14,13 @@ from typing import Any
 
 from simhw.dotted import assign, leaf
 from simhw.errors import SimhwError
+from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.gpu.parameters import GpuValues
-from simhw.roofline.measurements import Measured, read_measurements
 from simhw.roofline.operators import Convolution, Number
 from simhw.trace.layer import OPERATIONS
 

@@ -10,9 +10,9 @@ from simhw.dotted import leaf
 from simhw.errors import SimhwError
 from simhw.progress import track
 from simhw.roofline.calibration import ascend, convolution, gemm, power, recurrent, streaming
+from simhw.roofline.calibration.measurements import FILES, read_measurements
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
-from simhw.roofline.measurements import FILES, read_measurements
 
 Fit = Callable[[Path], tuple[dict[str, float], list[Score]]]
 

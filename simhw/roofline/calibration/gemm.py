@@ -13,12 +13,12 @@ from statistics import median
 from scipy.optimize import least_squares
 
 from simhw.dotted import assign, leaf
+from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.gpu.parameters import GpuValues
-from simhw.roofline.measurements import Measured, read_measurements
 from simhw.roofline.operators import Gemm, Operator
 
 Search = Mapping[str, tuple[float, float, float]]

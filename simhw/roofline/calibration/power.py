@@ -8,10 +8,10 @@ assumed where an energy follows from watts, and the rest of the kernels can only
 from pathlib import Path
 
 from simhw.errors import SimhwError, quoted
+from simhw.roofline.calibration.measured_rows import measured_rows
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.parameters import GpuValues
-from simhw.roofline.measured_rows import measured_rows
 
 FILE = "accelwattch_v100_power"
 SGEMM, TENSOR, STREAM = "parboil_sgemm_k1", "cudaTensorCoreGemm_k1", "kmeans_k1"

@@ -9,12 +9,12 @@ from statistics import fmean
 from scipy.optimize import minimize
 
 from simhw.errors import SimhwError
+from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import predict_gemm
 from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.recurrent import product_of
-from simhw.roofline.measurements import Measured, read_measurements
 from simhw.roofline.operators import BYTES, GATES, Number, Recurrent
 from simhw.trace.layer import OPERATIONS, Operation
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from simhw.errors import SimhwError
+from simhw.roofline.calibration.measurements import Measured
 from simhw.roofline.gpu.hardware import Hardware
-from simhw.roofline.measurements import Measured
 from simhw.roofline.operators import Operator, Streaming
 
 

@@ -9,12 +9,12 @@ from statistics import fmean, median
 
 from scipy.optimize import minimize
 
+from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.hardware import Hardware
 from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.streaming import SecondReading, StreamingParameters
-from simhw.roofline.measurements import Measured, read_measurements
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.predict import predict
 

@@ -9,7 +9,7 @@ arXiv 2407.20266 (freezing) and 2309.03824 (sequential freezing); spec page tech
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
-from simhw.roofline.variants import Part
+from simhw.roofline.compression.variants import Part
 from simhw_workloads.lowrank.chain import Chain
 from simhw_workloads.lowrank.surgery import chains
 from simhw_workloads.task import Task

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.choice import choose
-from simhw.roofline.decompose import compression_ranks, decomposable
+from simhw.roofline.compression.choice import choose
+from simhw.roofline.compression.decompose import compression_ranks, decomposable
+from simhw.roofline.compression.ranks import LayerTimer, rank_choices
 from simhw.roofline.device import load_device
-from simhw.roofline.layers import Network
-from simhw.roofline.ranks import LayerTimer, rank_choices
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
 from simhw_workloads.devices import device_run
 from simhw_workloads.lowrank.chain import as_matrix
 

@@ -1,7 +1,7 @@
 """A video network after ECO-Lite: a 2D network on every frame, a 3D residual network on the features of all; 3D
 convolutions in eight ways.
 
-The units are those of `simhw.roofline.video`, which has the network by shape at its published size: 3 x 3 x 3
+The units are those of `simhw.roofline.networks.video`, which has the network by shape at its published size: 3 x 3 x 3
 convolutions as they are, put together from spatial and temporal ones on five-dimensional tensors (R(2+1)D, P3D-A, -B,
 -C, Rank-1), or as convolutions of images on four-dimensional ones (Prop-Add, Prop-Cat).  Source: arXiv 2407.16514; spec
 page techniques.md, 5.5.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
-from simhw.roofline.video import STAGES, VARIANTS
+from simhw.roofline.networks.video import STAGES, VARIANTS
 from simhw_workloads.models.width import scaled
 
 FRAME_CHANNELS = 96
@@ -211,7 +211,7 @@ class VideoHead(nn.Module):
     width : float
         Share of the published channels.
     variant : str
-        One of `simhw.roofline.video.VARIANTS`.
+        One of `simhw.roofline.networks.video.VARIANTS`.
     """
 
     def __init__(self, inputs: int, classes: int, width: float, variant: str) -> None:

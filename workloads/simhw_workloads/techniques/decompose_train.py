@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.decompose import decomposable
+from simhw.roofline.compression.decompose import decomposable
+from simhw.roofline.from_model import network_of
 from simhw_workloads.lowrank.ranks import energy_ranks
 from simhw_workloads.lowrank.surgery import factor, recompose
 from simhw_workloads.schedule import Schedule

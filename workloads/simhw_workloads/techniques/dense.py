@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.layers import Network
-from simhw.roofline.networks import load_network
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.data import load
 from simhw_workloads.models.resnet import resnet50
 from simhw_workloads.models.small_cnn import SmallCNN

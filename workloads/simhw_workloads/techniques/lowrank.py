@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.decompose import compression_ranks, decomposable, decomposed
-from simhw.roofline.layers import Network
-from simhw.roofline.networks import load_network
-from simhw.roofline.variants import frozen, merged, vanilla
+from simhw.roofline.compression.decompose import compression_ranks, decomposable, decomposed
+from simhw.roofline.compression.variants import frozen, merged, vanilla
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.data import load
 from simhw_workloads.lowrank.branching import branch
 from simhw_workloads.lowrank.freezing import SequentialFreezing, freeze

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.layers import Network
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
 from simhw_workloads.data import load
 from simhw_workloads.gradients import sharpness_aware
 from simhw_workloads.hooks import FlipAndShift, GradientCentralisation, MovingAverage

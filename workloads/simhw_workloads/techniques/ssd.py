@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.layers import Network
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
 from simhw_workloads.data.scenes import Scenes, scenes
 from simhw_workloads.detection.average_precision import mean_average_precision
 from simhw_workloads.detection.default_boxes import FIXED_RATIOS, adaptive_ratios, adaptive_scales, default_boxes

@@ -9,10 +9,15 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.layers import Network
-from simhw.roofline.networks import load_network
-from simhw.roofline.published import SELECTION_KEPT, SELECTION_MEAN, SELECTION_SPEEDUPS, SELECTION_WARMUP_EPOCHS
+from simhw.roofline.compression.published import (
+    SELECTION_KEPT,
+    SELECTION_MEAN,
+    SELECTION_SPEEDUPS,
+    SELECTION_WARMUP_EPOCHS,
+)
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.data.text import PACKAGES, characters, sentences, vocabulary_of
 from simhw_workloads.models.bert import bert_small
 from simhw_workloads.models.lstm import LstmModel, lstm_ptb_medium

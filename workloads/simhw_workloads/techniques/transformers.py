@@ -10,12 +10,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from simhw.capture.shapes import network_of
-from simhw.roofline.decompose import compression_ranks, decomposable, decomposed
-from simhw.roofline.layers import Network
-from simhw.roofline.networks import load_network
-from simhw.roofline.published import GROUPED_MS, GROUPS
-from simhw.roofline.transformers import grouped_attention, skipping_tokens
+from simhw.roofline.compression.decompose import compression_ranks, decomposable, decomposed
+from simhw.roofline.compression.published import GROUPED_MS, GROUPS
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.networks.transformers import grouped_attention, skipping_tokens
 from simhw_workloads.data import load
 from simhw_workloads.lowrank.progressive import lower_ranks
 from simhw_workloads.models.vit import Skip, VisionTransformer

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from simhw.roofline.published import VIDEO
-from simhw.roofline.video import eco_lite
+from simhw.roofline.compression.published import VIDEO
+from simhw.roofline.networks.video import eco_lite
 from simhw_workloads.data.clips import WAYS, moving_digits
 from simhw_workloads.models.video import VideoNet
 from simhw_workloads.schedule import Schedule

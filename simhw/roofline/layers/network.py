@@ -1,0 +1,245 @@
+"""Networks by shape alone: the layers of one forward pass in order, each with sizes for one sample.
+
+Batch, numbers, training and fusion are no part of a network: `simhw.roofline.step.step` makes operators of it for them.
+"""
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+from simhw.errors import ShapeError, quoted
+from simhw.roofline.operators import GATES, Cell, convolved
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution; `size` is the input's spatial size."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    bias: bool = False
+    trainable: bool = True
+
+    @property
+    def out_size(self) -> tuple[int, ...]:
+        """Spatial size of the output."""
+        return convolved(self.size, self.kernel, self.stride, self.padding, self.dilation)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        weights = self.out_channels * self.in_channels // self.groups * prod(self.kernel)
+        return weights + self.out_channels * self.bias
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample, padding included."""
+        return prod(self.out_size) * self.out_channels * (self.in_channels // self.groups) * prod(self.kernel)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer over `rows` vectors per sample (1 in a classifier, the tokens in a transformer)."""
+
+    name: str
+    in_features: int
+    out_features: int
+    rows: int = 1
+    bias: bool = True
+    trainable: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return self.in_features * self.out_features + self.out_features * self.bias
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return self.rows * self.in_features * self.out_features
+
+
+@dataclass(frozen=True)
+class MatMul:
+    """`products` products per sample of two activations, (m, k) by (k, n): attention scores and their use."""
+
+    name: str
+    products: int
+    m: int
+    n: int
+    k: int
+
+    @property
+    def parameters(self) -> int:
+        """None of its own."""
+        return 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return self.products * self.m * self.n * self.k
+
+
+@dataclass(frozen=True)
+class RecurrentLayer:
+    """One direction of one recurrent layer over `steps` positions."""
+
+    name: str
+    cell: Cell
+    inputs: int
+    hidden: int
+    steps: int
+    trainable: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Weights and both of PyTorch's biases."""
+        return GATES[self.cell] * self.hidden * (self.inputs + self.hidden + 2)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return self.steps * GATES[self.cell] * self.hidden * (self.inputs + self.hidden)
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """An elementwise function of `inputs` tensors of `elements` values per sample: relu, gelu, add, mul, dropout, bias,
+    ...
+    """
+
+    name: str
+    function: str
+    elements: int
+    inputs: int = 1
+
+    parameters = 0
+    macs = 0
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Normalisation of `elements` values per sample with a scale and a shift per channel (`channels`: the width in
+    layernorm).
+    """
+
+    name: str
+    kind: Literal["batchnorm", "layernorm"]
+    channels: int
+    elements: int
+    trainable: bool = True
+
+    macs = 0
+
+    @property
+    def parameters(self) -> int:
+        """Scale and shift."""
+        return 2 * self.channels
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax along `columns` of `rows` vectors per sample."""
+
+    name: str
+    rows: int
+    columns: int
+
+    parameters = 0
+    macs = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pooling per channel; a global average has the kernel of the whole size."""
+
+    name: str
+    kind: Literal["max", "average"]
+    channels: int
+    size: tuple[int, ...]
+    out_size: tuple[int, ...]
+    kernel: tuple[int, ...]
+
+    parameters = 0
+    macs = 0
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A table of `vocabulary` vectors of `width`, of which a sample looks up `rows`."""
+
+    name: str
+    vocabulary: int
+    width: int
+    rows: int
+    trainable: bool = True
+
+    macs = 0
+
+    @property
+    def parameters(self) -> int:
+        """The table."""
+        return self.vocabulary * self.width
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Parameters that no layer above has: class tokens, position embeddings.  They cost an optimizer update alone."""
+
+    name: str
+    parameters: int
+    trainable: bool = True
+
+    macs = 0
+
+
+Layer = Conv | Linear | MatMul | RecurrentLayer | Pointwise | Normalization | Softmax | Pool | Embedding | Weight
+"""Anything a network is made of."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in the order of the forward pass.
+
+    Attributes
+    ----------
+    name : str
+    layers : tuple of Layer
+        With names that differ.
+    source : str
+        Where the shapes come from: a paper, a file, a capture.
+    cautions : tuple of str
+        What was read otherwise than it stands there.
+    batch : int or None
+        Samples of the step that the source tells of; None where it tells of one sample.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    source: str = ""
+    cautions: tuple[str, ...] = field(default=(), compare=False)
+    batch: int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for layer in self.layers:
+            if layer.name in seen:
+                raise ShapeError(f"{self.name}: two layers are called {quoted(layer.name)}")
+            seen.add(layer.name)
+
+    @property
+    def parameters(self) -> int:
+        """Trainable values of all layers."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a forward pass over one sample."""
+        return sum(layer.macs for layer in self.layers)

@@ -1,0 +1,1 @@
+"""Networks that come with simhw, as layer lists, and those that are put together by a function."""

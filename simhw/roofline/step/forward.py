@@ -1,0 +1,213 @@
+"""Kernels of a layer's forward pass, with their exact traffic.
+
+Left out everywhere: vectors of one value per channel (scales, shifts, statistics), which are under a thousandth of the
+data.
+"""
+
+from math import prod
+
+from simhw.roofline.functions import function_of
+from simhw.roofline.layers.network import (
+    Conv,
+    Embedding,
+    Linear,
+    MatMul,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+    Weight,
+)
+from simhw.roofline.operators import BYTES, Convolution, Gemm, Number, Operator, Recurrent, Streaming
+from simhw.roofline.step.placed import FORK, Placed
+from simhw.trace.layer import Operation
+
+INDEX_BYTES = 8
+"""PyTorch keeps indices (of tokens, of a pool's maxima) as 64-bit integers."""
+LAYERNORM_OPERATIONS = 8
+"""Per value: mean 1, variance 3, and (x - mean) * scale * weight + bias 4."""
+SOFTMAX_OPERATIONS = 5
+"""Per value: maximum, difference, exponential, sum, division."""
+BATCHNORM_OPERATIONS = {"training": 7, "inference": 2}
+"""Per value: statistics 3 and application 4; in inference one multiplication and one addition."""
+
+
+def forward_operators(placed: Placed) -> list[Operator]:
+    """Kernels of the forward pass of one layer, casts before it included.
+
+    Convolutions, linear layers, batched products and recurrent layers are products.  A linear layer's bias is added
+    where its product writes; a convolution's is a kernel of its own that reads and writes the output (joined when
+    fused).
+
+    - Batch norm reads its input twice in training (statistics, then application), once in inference, and writes once.
+    - Layer norm and softmax read once and write once.
+    - An elementwise function reads each of its inputs and writes once; dropout writes a mask of a byte per value
+      besides, and is nothing in inference.
+    - A pool reads its input and writes its output; a max pool in training writes an index per output besides.
+    - An embedding reads the rows of the table that are looked up, each once, and the indices.
+    """
+    casts = _casts(placed)
+    layer = placed.layer
+    match layer:
+        case Conv():
+            return [*casts, convolution(layer, "forward", placed), *_convolution_bias(layer, placed)]
+        case Linear():
+            rows = layer.rows * placed.batch
+            return [
+                *casts,
+                Gemm(rows, layer.out_features, layer.in_features, number=placed.works, transposed=(False, True)),
+            ]
+        case MatMul():
+            batch = layer.products * placed.batch
+            return [*casts, Gemm(layer.m, layer.n, layer.k, batch, placed.works, (False, False))]
+        case RecurrentLayer():
+            return [*casts, recurrent(layer, "forward", placed)]
+        case Normalization():
+            return [*casts, *_normalization(layer, placed)]
+        case Pointwise():
+            return _pointwise(layer, placed)
+        case Softmax():
+            rows = layer.rows * placed.batch
+            values = rows * layer.columns
+            return [_stream("softmax", "softmax", rows, layer.columns, values, placed, SOFTMAX_OPERATIONS)]
+        case Pool():
+            return [_pool(layer, placed)]
+        case Embedding():
+            return [_embedding(layer, placed)]
+        case Weight():
+            return []
+
+
+def convolution(layer: Conv, operation: Operation, placed: Placed) -> Convolution:
+    """One operation of a convolution layer on a batch."""
+    return Convolution(
+        operation=operation,
+        images=placed.batch,
+        in_channels=layer.in_channels,
+        out_channels=layer.out_channels,
+        size=layer.size,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        number=placed.works,
+    )
+
+
+def recurrent(layer: RecurrentLayer, operation: Operation, placed: Placed) -> Recurrent:
+    """One operation of a recurrent layer on a batch."""
+    return Recurrent(layer.cell, operation, layer.inputs, layer.hidden, placed.batch, layer.steps, placed.works)
+
+
+def cast(values: int, source: Number, target: Number) -> Streaming:
+    """A kernel that reads values in one number and writes them in another."""
+    return Streaming(
+        "copy", "cast", 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target
+    )
+
+
+def _casts(placed: Placed) -> list[Operator]:
+    """Casts of what flows in, and of weights that are kept in fp32."""
+    casts: list[Operator] = []
+    if placed.casts_input and placed.input_values:
+        casts.append(cast(placed.input_values, placed.reads, placed.works))
+    if placed.casts_weights:
+        casts.append(cast(placed.layer.parameters, placed.weights, placed.works))
+    return casts
+
+
+def _stream(
+    kind: str, name: str, rows: int, columns: int, values: int, placed: Placed, operations: float, reads: int = 1
+) -> Streaming:
+    """An operator that reads `values` so many times in the number that flows in, and writes them once."""
+    read = float(BYTES[placed.reads if kind == "softmax" else placed.works]) * values * reads
+    written = float(BYTES[placed.writes]) * values
+    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works)  # type: ignore[arg-type]  # a literal
+
+
+def _convolution_bias(layer: Conv, placed: Placed) -> list[Operator]:
+    if not layer.bias or placed.fused:
+        return []
+    values = layer.out_channels * prod(layer.out_size)
+    return [_stream("elementwise", "bias", placed.batch, values, placed.batch * values, placed, 1)]
+
+
+def _normalization(layer: Normalization, placed: Placed) -> list[Operator]:
+    values = placed.batch * layer.elements
+    rows, columns = normalized_shape(layer, placed.batch)
+    if layer.kind == "layernorm":
+        return [_stream("layernorm", "layernorm", rows, columns, values, placed, LAYERNORM_OPERATIONS)]
+    if placed.joins:
+        return []
+    mode = "training" if placed.training else "inference"
+    return [
+        _stream(
+            "batchnorm",
+            "batchnorm",
+            rows,
+            columns,
+            values,
+            placed,
+            BATCHNORM_OPERATIONS[mode],
+            2 if placed.training else 1,
+        )
+    ]
+
+
+def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
+    """Independent statistics, and values that share one."""
+    if layer.kind == "layernorm":
+        return batch * layer.elements // layer.channels, layer.channels
+    return layer.channels, batch * layer.elements // layer.channels
+
+
+def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
+    if layer.function == FORK or (layer.function == "dropout" and not placed.training):
+        return []
+    function = function_of(layer.function)
+    values = placed.batch * layer.elements
+    others = float(BYTES[placed.other]) * values * (layer.inputs - 1)
+    read = BYTES[placed.reads] * values + others
+    written = float(BYTES[placed.writes]) * values
+    kept = values if placed.training and function.keeps == "mask" else 0
+    if placed.joins:
+        read = others
+        # What the gradient will need must reach memory, though the value that is used from here on is another.
+        written = written if placed.training and function.keeps == "inputs" else 0.0
+        if not read + written + kept:
+            return []
+    operations = function.operations * max(1, layer.inputs - 1) * values
+    return [
+        Streaming(
+            function.kind,
+            layer.function,
+            placed.batch,
+            layer.elements,
+            read,
+            written + kept,
+            operations,
+            placed.writes,
+            joined=placed.joins,
+        )
+    ]
+
+
+def _pool(layer: Pool, placed: Placed) -> Operator:
+    outputs = placed.batch * layer.channels * prod(layer.out_size)
+    read = float(BYTES[placed.reads]) * placed.input_values
+    indices = INDEX_BYTES * outputs if layer.kind == "max" and placed.training else 0
+    written = float(BYTES[placed.writes]) * outputs + indices
+    operations = float(prod(layer.kernel)) * outputs
+    rows, columns = placed.batch * layer.channels, max(prod(layer.size), prod(layer.out_size))
+    return Streaming("pool", f"{layer.kind}_pool", rows, columns, read, written, operations, placed.works)
+
+
+def _embedding(layer: Embedding, placed: Placed) -> Operator:
+    rows = placed.batch * layer.rows
+    looked_up = float(BYTES[placed.weights]) * min(rows, layer.vocabulary) * layer.width
+    written = float(BYTES[placed.writes]) * rows * layer.width
+    return Streaming(
+        "embedding", "embedding", rows, layer.width, looked_up + INDEX_BYTES * rows, written, 0.0, placed.works
+    )

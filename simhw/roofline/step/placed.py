@@ -1,0 +1,209 @@
+"""A layer where it stands in a network: which numbers flow into and out of it, and what a training step needs of it.
+
+Without mixed precision everything has one number.  With it, as PyTorch's autocast does it: products (convolution,
+linear, matmul, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and write in fp32;
+adding a parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every other function keep
+the number that flows in.  Where a layer works in another number than the one that flows in, a cast kernel runs before
+it, but softmax casts while it reads.
+
+A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have
+the number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products
+after a fork of n uses whose input is as large read the forked value: query, key and value each cast the tensor that
+they share.
+
+A graph compiler (`fused`) keeps every activation in fp16, the input included, and casts in passing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from simhw.roofline.layers.network import (
+    Conv,
+    Embedding,
+    Layer,
+    Linear,
+    MatMul,
+    Network,
+    Normalization,
+    Pointwise,
+    Pool,
+    RecurrentLayer,
+    Softmax,
+    Weight,
+)
+from simhw.roofline.operators import BYTES, Number
+
+UNJOINED = {"copy", "mul"}
+"""Functions that no compiler joins to the kernel before."""
+FORK = "fork"
+"""A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added
+up.
+"""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A layer and its surroundings.
+
+    Attributes
+    ----------
+    layer : Layer
+    batch : int
+    training, fused : bool
+        Whether gradients follow; whether elementwise functions join the kernel before them.
+    reads, works, writes : str
+        Numbers of what flows in, of the layer's arithmetic, and of what it gives out.
+    other : str
+        Number of the second and further tensors that an elementwise function reads.
+    weights : str
+        Number in which parameters are kept.
+    input_grad : bool
+        Training, and something trainable lies before the layer.
+    joins : bool
+        The layer is elementwise and runs inside the kernel before it.
+    after_batchnorm : bool
+        The layer before it is a batch norm.
+    explicit_forks : bool
+        The network says where a value is used more than once (function ``fork``).
+    """
+
+    layer: Layer
+    batch: int
+    training: bool
+    fused: bool
+    reads: Number
+    works: Number
+    writes: Number
+    other: Number
+    weights: Number
+    input_grad: bool
+    joins: bool
+    after_batchnorm: bool
+    explicit_forks: bool
+
+    @property
+    def input_values(self) -> int:
+        """Values of a batch that flow into the layer (the first operand of a matmul)."""
+        return self.batch * _input_values(self.layer)
+
+    @property
+    def casts_input(self) -> bool:
+        """A kernel casts what flows in before the layer runs."""
+        return self.works != self.reads and not self.fused and not isinstance(self.layer, Softmax)
+
+    @property
+    def casts_weights(self) -> bool:
+        """The layer multiplies by weights that are kept in another number than it works in."""
+        return (
+            isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights == "fp32" and self.works == "fp16"
+        )
+
+
+def place(network: Network, batch: int, training: bool, number: Number, amp: bool, fused: bool) -> list[Placed]:
+    """Every layer of a network with its surroundings, in order.
+
+    Parameters
+    ----------
+    network : Network
+    batch : int
+        Samples.
+    training, fused, amp : bool
+        As in `Run`; with `amp`, parameters are kept in fp32.
+    number : str
+        Of products.
+    """
+    return list(_placed(network, batch, training, number, amp, fused))
+
+
+def _placed(network: Network, batch: int, training: bool, number: Number, amp: bool, fused: bool) -> Iterator[Placed]:
+    mixed = amp and not fused
+    explicit_forks = any(isinstance(layer, Pointwise) and layer.function == FORK for layer in network.layers)
+    flow: Number = "fp32" if mixed else number
+    stream: Number | None = None
+    trainable_before = False
+    kernel_before = False
+    batchnorm_before = False
+    forked: tuple[Number, int] = ("fp32", 0)  # number and values of the last fork
+    branches = 0  # products that may still read it
+    for layer in network.layers:
+        if mixed and branches and isinstance(layer, Conv | Linear) and _input_values(layer) == forked[1]:
+            flow = forked[0]
+            branches -= 1
+        other = stream if stream is not None else flow
+        works, writes = _numbers(layer, flow, other, number) if mixed else (number, number)
+        costs_nothing = isinstance(layer, Weight) or (isinstance(layer, Pointwise) and layer.function == FORK)
+        yield Placed(
+            layer=layer,
+            batch=batch,
+            training=training,
+            fused=fused,
+            reads=flow,
+            works=works,
+            writes=writes,
+            other=other,
+            weights="fp32" if amp else number,
+            input_grad=training and trainable_before,
+            joins=fused and kernel_before and _elementwise(layer, training),
+            after_batchnorm=batchnorm_before,
+            explicit_forks=explicit_forks,
+        )
+        trainable_before = trainable_before or _trainable(layer)
+        if isinstance(layer, Pointwise) and layer.function == FORK:
+            forked, branches = (flow, layer.elements), layer.inputs - 1
+        if costs_nothing:
+            continue
+        flow, kernel_before = writes, True
+        batchnorm_before = isinstance(layer, Normalization) and layer.kind == "batchnorm"
+        if isinstance(layer, Pointwise) and layer.function == "add":
+            stream = writes
+
+
+def _input_values(layer: Layer) -> int:
+    """Values of a sample that flow into a layer."""
+    match layer:
+        case Conv():
+            return layer.in_channels * prod(layer.size)
+        case Linear():
+            return layer.rows * layer.in_features
+        case MatMul():
+            return layer.products * layer.m * layer.k
+        case RecurrentLayer():
+            return layer.steps * (layer.inputs or layer.hidden)
+        case Normalization() | Pointwise():
+            return layer.elements
+        case Softmax():
+            return layer.rows * layer.columns
+        case Pool():
+            return layer.channels * prod(layer.size)
+        case Embedding() | Weight():
+            return 0
+
+
+def _numbers(layer: Layer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
+    """Numbers in which a layer works and writes under autocast."""
+    if isinstance(layer, Conv | Linear | MatMul | RecurrentLayer):
+        return number, number
+    if isinstance(layer, Softmax | Embedding) or (isinstance(layer, Normalization) and layer.kind == "layernorm"):
+        return "fp32", "fp32"
+    if isinstance(layer, Pointwise) and layer.function == "bias":
+        return flow, "fp32"
+    if isinstance(layer, Pointwise) and layer.inputs > 1:
+        return flow, max(flow, other, key=lambda each: BYTES[each])
+    return flow, flow
+
+
+def _trainable(layer: Layer) -> bool:
+    """Whether gradients must reach the layer; a `Weight` stands anywhere in a list, so it asks for none."""
+    return isinstance(layer, Conv | Linear | RecurrentLayer | Normalization | Embedding) and layer.trainable
+
+
+def _elementwise(layer: Layer, training: bool) -> bool:
+    """Whether a graph compiler runs the layer inside the kernel before it.
+
+    In training a batch norm's statistics forbid that.  A copy changes the layout, and a product with a gate waits for
+    what the gate was made of, which is the whole tensor: they stay kernels.
+    """
+    if isinstance(layer, Pointwise):
+        return layer.function not in UNJOINED
+    return isinstance(layer, Normalization) and layer.kind == "batchnorm" and not training

@@ -1,0 +1,80 @@
+"""Kernels at the two ends of a training step: the loss, and the optimizer's update of all parameters at once."""
+
+from simhw.roofline.layers.network import Linear, Network, Weight
+from simhw.roofline.operators import BYTES, Number, Operator, Streaming
+
+# Function, tensors read, tensors written, operations per value.  Source: PyTorch 2, torch/optim/sgd.py and adamw.py,
+# the for-each implementations that are the default on a GPU.
+FOREACH: dict[str, tuple[tuple[str, int, int, int], ...]] = {
+    "sgd": (("weight_decay", 2, 1, 2), ("momentum", 1, 1, 1), ("add_gradient", 2, 1, 1), ("update", 2, 1, 2)),
+    "adam": (
+        ("weight_decay", 1, 1, 1),
+        ("mean", 2, 1, 3),
+        ("decay_square", 1, 1, 1),
+        ("square", 2, 1, 3),
+        ("root", 1, 1, 1),
+        ("correction", 1, 1, 1),
+        ("epsilon", 1, 1, 1),
+        ("update", 3, 1, 3),
+    ),
+}
+FUSED: dict[str, tuple[tuple[str, int, int, int], ...]] = {
+    "sgd": (("update", 3, 2, 6),),
+    "adam": (("update", 4, 3, 14),),
+}
+LOSS_OPERATIONS = 5
+"""Per value of the log-softmax: maximum, difference, exponential, sum, difference of the logarithm."""
+
+
+def update_operators(parameters: int, optimizer: str, number: Number, fused: bool, scaled: bool) -> list[Operator]:
+    """The optimizer's update of all trainable parameters, with weight decay, and momentum in SGD.
+
+    PyTorch 2 runs each elementary function of the update over all tensors in one multi-tensor kernel: four for SGD (44
+    bytes a parameter in fp32), eight for AdamW (80).  Fused, one kernel does all (20 and 28 bytes).  With loss scaling
+    a kernel before them divides every gradient and looks for infinities.
+    """
+    if not parameters:
+        return []
+    functions = (FUSED if fused else FOREACH)[optimizer]
+    if scaled:
+        functions = (("unscale", 1, 1, 2), *functions)
+    size = float(BYTES[number]) * parameters
+    return [
+        Streaming(
+            "optimizer",
+            name if name == "unscale" else f"{optimizer}_{name}",
+            1,
+            parameters,
+            reads * size,
+            writes * size,
+            float(operations) * parameters,
+            number,
+        )
+        for name, reads, writes, operations in functions
+    ]
+
+
+def loss_operators(network: Network, batch: int, number: Number, mixed: bool) -> tuple[list[Operator], list[Operator]]:
+    """Cross-entropy of what the last layer gives out if that is a linear layer's, forward and backward; else nothing.
+
+    Log-softmax reads the logits and writes in fp32 under autocast (`mixed`), the likelihood of the labels reads one
+    value a row; backward a gradient of zeros but for the labels is written, and one kernel reads it and the log-softmax
+    and writes the logits' gradient.
+    """
+    last = next((layer for layer in reversed(network.layers) if not isinstance(layer, Weight)), None)
+    if not isinstance(last, Linear):
+        return [], []
+    rows, columns = last.rows * batch, last.out_features
+    values = float(rows * columns)
+    inner: Number = "fp32" if mixed else number
+    logits, wide = BYTES[number] * values, BYTES[inner] * values
+    picked = float(rows * (BYTES[inner] + 8))
+    forward: list[Operator] = [
+        Streaming("softmax", "log_softmax", rows, columns, logits, wide, LOSS_OPERATIONS * values, inner),
+        Streaming("reduction", "nll_loss", 1, rows, picked, BYTES[inner], rows, inner),
+    ]
+    backward: list[Operator] = [
+        Streaming("elementwise", "nll_loss_grad", rows, columns, 8.0 * rows, wide, 0.0, inner),
+        Streaming("softmax", "log_softmax_grad", rows, columns, 2 * wide, logits, 4 * values, inner),
+    ]
+    return forward, backward
