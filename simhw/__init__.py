@@ -6,7 +6,7 @@ A trace-driven, value-exact, cycle-level simulator of hardware that trains neura
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from simhw.version import __version__ as __version__
 
 # Resolved on first use, so that `simhw --help` and capture pay for no import that they do not need.
 _PUBLIC = {

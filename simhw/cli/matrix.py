@@ -279,7 +279,7 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
 
     import torch
 
-    from simhw import __version__
+    from simhw.version import __version__
 
     return [
         ("command", settings.command),

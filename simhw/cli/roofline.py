@@ -114,7 +114,7 @@ def _told(each: "Estimate", most: int | None) -> "list[Any]":
 def _frame(estimates: "list[Estimate]") -> Any:
     import pandas as pd
 
-    from simhw import __version__
+    from simhw.version import __version__
 
     frames = []
     for each in estimates:

@@ -254,7 +254,7 @@ def options_of(row: "Workload", run: "Run") -> dict[str, Any]:
 
     import torch
 
-    from simhw import __version__
+    from simhw.version import __version__
 
     return {
         "workload": row.name,

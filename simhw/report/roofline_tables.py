@@ -5,11 +5,11 @@ by side.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from simhw import __version__
 from simhw.report.result_tables import count, percent, short
 from simhw.report.sheet import Sheet
 from simhw.roofline.estimate import Estimate
 from simhw.roofline.step.step import Phase
+from simhw.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

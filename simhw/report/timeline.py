@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simhw import __version__
 from simhw.files.writing import replacing
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
 from simhw.results.comparison import Results
+from simhw.version import __version__
 
 LIMIT = 100_000
 """Events in a file at the most: about 20 MB of text, and enough for 200 MB of traffic in containers of 2 KB."""

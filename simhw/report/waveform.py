@@ -13,7 +13,6 @@ from typing import IO, Any
 import numpy as np
 from vcd import VCDWriter
 
-from simhw import __version__
 from simhw.bfloat16 import BF16Array, is_nonfinite
 from simhw.errors import MachineError, ShapeError, SimhwError, TraceError
 from simhw.files.writing import replacing
@@ -26,6 +25,7 @@ from simhw.simulation.engine import Stratum, plan_operation
 from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERATIONS, Operation
 from simhw.trace.trace import Trace
+from simhw.version import __version__
 
 LIMIT = 4096
 """Cycles that a file holds at most unless asked for more; the default FPRaker tile takes about 7 KB a cycle."""

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simhw import __version__
 from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
 from simhw.errors import ShapeError, SimhwError, TraceError, quoted
 from simhw.machine import Machine, baseline_of, machine_of
@@ -27,6 +26,7 @@ from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
 from simhw.trace.reader import load_trace, trace_hash
 from simhw.trace.trace import Trace
+from simhw.version import __version__
 
 Y_ROWS = 256
 """Rows of Y that `simulate_gemm` lays out at a time, cut to whole tiles."""

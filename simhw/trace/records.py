@@ -21,13 +21,13 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from simhw import __version__
 from simhw.bfloat16 import term_counts
 from simhw.errors import TraceError
 from simhw.trace.layer import BLOCK_ROWS, Layer, Operation, TensorName, TensorStatistics
 from simhw.trace.members import METADATA
 from simhw.trace.metadata import Metadata
 from simhw.trace.statistics import COMPRESSED, per_image
+from simhw.version import __version__
 
 FORMAT = "simhw-trace"
 READABLE_VERSIONS = (1,)
