@@ -8,7 +8,7 @@ import pytest
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
 from simhw.cli import main
-from simhw.results.comparison import Results
+from simhw.results.step import Results
 from simhw.trace.metadata import Metadata
 
 LONG_NAME = "a.layer.[bold]whose[/bold].name." + "is.long." * 12 + "indeed"

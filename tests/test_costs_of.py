@@ -13,7 +13,8 @@ from simhw.cli import main
 from simhw.costs_of import memory_cost_cautions, scaled_memories, size_factor, stale_memories, stale_tile
 from simhw.errors import MachineError
 from simhw.machine_file import machine_names
-from simhw.results.comparison import Comparison, Results
+from simhw.results.comparison import Comparison
+from simhw.results.step import Results
 from simhw.sram import cacti_cost
 from simhw.trace.trace import Trace
 from tests.machine_files import write

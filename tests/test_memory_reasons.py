@@ -16,7 +16,7 @@ from simhw.report.memory_reasons import memory_explanation
 from simhw.report.memory_tables import GROUP_NAMES, component_name, energy_sheet, share, sides, time_sheet
 from simhw.report.result_tables import has_memories, layer_sheet, performance_sheet
 from simhw.report.sheet import Sheet
-from simhw.results.comparison import Results
+from simhw.results.step import Results
 from tests.cli_runs import result
 
 MACHINES = ("fpraker", "tensordash", "tensordash-fp32")

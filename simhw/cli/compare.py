@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli.options import Request, add_options, checked, simulated, write_files
 
 if TYPE_CHECKING:
-    from simhw.results.comparison import Results
+    from simhw.results.step import Results
 
 
 def add_parser(commands: Any) -> None:

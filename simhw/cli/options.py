@@ -9,7 +9,7 @@ from simhw.errors import SimhwError, quoted
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
-    from simhw.results.comparison import Results
+    from simhw.results.step import Results
     from simhw.trace.trace import Trace
 
 

@@ -12,8 +12,8 @@ from simhw.files.writing import check_target
 
 if TYPE_CHECKING:
     from simhw.machine import Machine
-    from simhw.results.comparison import Results
     from simhw.results.operation import OperationResult
+    from simhw.results.step import Results
     from simhw.trace.layer import Operation
     from simhw.trace.trace import Trace
 

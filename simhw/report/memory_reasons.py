@@ -2,7 +2,7 @@
 
 from simhw.report.memory_tables import megabytes, share
 from simhw.report.result_tables import BOUND_NAMES, percent
-from simhw.results.comparison import Results
+from simhw.results.step import Results
 from simhw.results.totals import Overall
 
 

@@ -6,7 +6,7 @@ from simhw.energy import GROUPS
 from simhw.memory.model import SHARES
 from simhw.report.result_tables import BOUND_NAMES, percent, ratio, short
 from simhw.report.sheet import Sheet
-from simhw.results.comparison import Results
+from simhw.results.step import Results
 from simhw.results.totals import Overall
 
 SHARE_NAMES = {

@@ -13,8 +13,8 @@ from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows
 from simhw.report.memory_plots import draw_energy, draw_time
 from simhw.report.memory_tables import sides
 from simhw.report.result_tables import has_memories, labels, ratio, short, title
-from simhw.results.comparison import Results
-from simhw.results.totals import Summary
+from simhw.results.step import Results
+from simhw.results.totals import Totals
 from simhw.trace.layer import OPERATIONS
 from simhw.trace.trace import Trace
 
@@ -115,7 +115,7 @@ def _draw_machine(block: SubFigure, name: str, results: Results, layers: list[st
         _draw_layers(block.add_subplot(grid[-1, :]), results, layers)
 
 
-def _draw_classes(axes: Axes, summaries: dict[str, Summary]) -> None:
+def _draw_classes(axes: Axes, summaries: dict[str, Totals]) -> None:
     """A stacked bar per summary, from top to bottom."""
     names = list(summaries)
     starts = np.zeros(len(names))
@@ -136,7 +136,7 @@ def _draw_classes(axes: Axes, summaries: dict[str, Summary]) -> None:
     legend(axes, 6)
 
 
-def _draw_speedups(axes: Axes, summaries: dict[str, Summary], modelled: bool) -> None:
+def _draw_speedups(axes: Axes, summaries: dict[str, Totals], modelled: bool) -> None:
     found = list(summaries.values())
     overall = [(each.overall_speedup, each.overall_speedup_half_width) for each in found] if modelled else []
     draw_ratios(
@@ -234,7 +234,7 @@ def _draw_groups(
     axes: Axes,
     names: list[str],
     variants: list[str],
-    summaries: Sequence[dict[str, Summary]],
+    summaries: Sequence[dict[str, Totals]],
     against: Sequence[str],
     modelled: Sequence[bool] = (),
 ) -> None:
@@ -273,7 +273,7 @@ def _draw_groups(
         legend(axes, 2)
 
 
-def _draw_efficiency(axes: Axes, totals: dict[str, Summary], modelled: Collection[str]) -> None:
+def _draw_efficiency(axes: Axes, totals: dict[str, Totals], modelled: Collection[str]) -> None:
     """A row per machine: energy efficiency of the tiles alone, and with memories for machines that model them."""
     found = list(totals.values())
     overall = [each.overall_energy_efficiency if name in modelled else float("nan") for name, each in totals.items()]

@@ -9,8 +9,8 @@ from math import isfinite
 from simhw.machine import Machine
 from simhw.pe.tensordash import TensorDashPE
 from simhw.report.result_tables import OPERAND_ROLES, count, kind_of, operand_counts
-from simhw.results.comparison import Results
 from simhw.results.operation import OperationResult
+from simhw.results.step import Results
 from simhw.tile.fpraker import BIT_SLOTS, FPRakerTileParameters
 
 CLASS_MEANINGS: dict[str, dict[str, str]] = {

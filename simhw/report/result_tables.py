@@ -9,9 +9,9 @@ from math import isinf, isnan
 from pathlib import Path
 
 from simhw.report.sheet import Sheet
-from simhw.results.comparison import Results
 from simhw.results.operation import OperationResult
-from simhw.results.totals import Summary, summarise
+from simhw.results.step import Results
+from simhw.results.totals import Totals
 from simhw.trace.recomputation import recomputed_share
 from simhw.trace.trace import Trace
 
@@ -137,7 +137,7 @@ def _simulated(results: Results) -> str:
     return f"{provenance['sampling']}, seed {provenance['seed']}: {share}, in {provenance['seconds']:.1f} s"
 
 
-def _groups(results: Results) -> dict[str, Summary]:
+def _groups(results: Results) -> dict[str, Totals]:
     return {**results.by_operation(), "total": results.total}
 
 
@@ -205,7 +205,7 @@ def layer_sheet(results: Results) -> Sheet:
         ]
         row += [ratio(item.speedup, item.speedup_half_width), ratio(item.energy_efficiency), ratio(item.cycles_per_set)]
         row += [percent(item.cost.busy), percent(item.cost.occupancy)]
-        row += [percent(share) for share in summarise([item]).class_shares.values()]
+        row += [percent(share) for share in Totals.of([item]).class_shares.values()]
         if modelled:
             memory = item.cost.memory
             row += [ratio(item.overall_speedup), BOUND_NAMES[item.cost.bound_by]]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from simhw.files.writing import replacing
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
-from simhw.results.comparison import Results
+from simhw.results.step import Results
 from simhw.version import __version__
 
 LIMIT = 100_000

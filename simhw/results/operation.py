@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import hypot
+from math import hypot, nan
 
 from simhw.costs import Range
 from simhw.memory.model import SHARES, MemoryCost, bound_by
-from simhw.simulation.sampling import Estimate
+from simhw.results.estimate import Estimate
 
 
 @dataclass(frozen=True)
-class Cost:
+class OperationCost:
     """What an operation takes on one machine.
 
     Attributes
@@ -81,6 +81,11 @@ class Cost:
         return self.power_w * self.time_s
 
 
+def ratio(numerator: float, denominator: float) -> float:
+    """The quotient; NaN where there is nothing to divide by."""
+    return numerator / denominator if denominator else nan
+
+
 def useful_share(counters: Mapping[str, Estimate], classes: Sequence[str]) -> float:
     """Share of the lane-cycles that are in the class ``useful``; 1 where there are none."""
     lane_cycles = sum(counters[name].value for name in classes)
@@ -103,8 +108,8 @@ class OperationResult:
         Tile passes of the operation.
     simulated : float
         Share of them that was simulated.
-    cost : Cost
-    baseline : Cost or None
+    cost : OperationCost
+    baseline : OperationCost or None
         On the machine's baseline.
     counters : dict of str to Estimate
         Lane-cycles by class, which add up to the lanes of a tile times its cycles, and the other counters.
@@ -124,8 +129,8 @@ class OperationResult:
     macs: int
     passes: int
     simulated: float
-    cost: Cost
-    baseline: Cost | None
+    cost: OperationCost
+    baseline: OperationCost | None
     counters: dict[str, Estimate]
     classes: tuple[str, ...]
     dense_sets: int
@@ -145,7 +150,7 @@ class OperationResult:
     @property
     def baseline_cycles(self) -> float:
         """Cycles on all tiles of the baseline; NaN without one."""
-        return self.baseline.cycles.value if self.baseline else float("nan")
+        return self.baseline.cycles.value if self.baseline else nan
 
     @property
     def half_width(self) -> float:
@@ -155,36 +160,31 @@ class OperationResult:
     @property
     def speedup(self) -> float:
         """Time on the baseline over time on the machine; NaN without a baseline."""
-        return self.baseline.time_s / self.cost.time_s if self.baseline and self.cost.time_s else float("nan")
+        return ratio(self.baseline.time_s, self.cost.time_s) if self.baseline else nan
 
     @property
     def speedup_half_width(self) -> float:
         """Half-width of its 95% confidence interval, from those of the cycles on both machines."""
         if self.baseline is None:
-            return float("nan")
+            return nan
         return self.speedup * hypot(self.cost.cycles.relative_half_width, self.baseline.cycles.relative_half_width)
 
     @property
     def energy_efficiency(self) -> float:
         """Compute energy on the baseline over that on the machine; NaN without a baseline."""
-        return self.baseline.energy_j / self.cost.energy_j if self.baseline and self.cost.energy_j else float("nan")
+        return ratio(self.baseline.energy_j, self.cost.energy_j) if self.baseline else nan
 
     @property
     def overall_speedup(self) -> float:
         """`speedup` with both machines' memories."""
-        return (
-            self.baseline.overall_time_s / self.cost.overall_time_s
-            if self.baseline and self.cost.overall_time_s
-            else float("nan")
-        )
+        return ratio(self.baseline.overall_time_s, self.cost.overall_time_s) if self.baseline else nan
 
     @property
     def overall_energy_efficiency(self) -> float:
         """`energy_efficiency` with both machines' memories."""
-        energy = self.cost.overall_energy_j.mid
-        return self.baseline.overall_energy_j.mid / energy if self.baseline and energy else float("nan")
+        return ratio(self.baseline.overall_energy_j.mid, self.cost.overall_energy_j.mid) if self.baseline else nan
 
     @property
     def cycles_per_set(self) -> float:
         """Tile cycles per set of a tile pass: 1 for the dense machine."""
-        return self.tile_cycles / self.dense_sets if self.dense_sets else float("nan")
+        return ratio(self.tile_cycles, self.dense_sets)

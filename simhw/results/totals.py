@@ -1,77 +1,14 @@
 """Totals over operations: times, energies and counters add up, ratios are of the totals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, nan
 
 from simhw.costs import Range
 from simhw.energy import COMPONENTS, by_group
 from simhw.memory.model import SHARES, bound_by
-from simhw.results.operation import Cost, OperationResult
-from simhw.simulation.sampling import Estimate
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Totals over operations: times, energies and counters add up, ratios are of the totals.
-
-    `speedup_half_width` and `cycles_per_set` follow the total; see `OperationResult` for the others.
-    """
-
-    macs: int
-    cycles: Estimate
-    baseline_cycles: Estimate
-    time_s: float
-    baseline_time_s: float
-    energy_j: float
-    baseline_energy_j: float
-    busy: float
-    baseline_busy: float
-    occupancy: float
-    cycles_per_set: float
-    counters: dict[str, Estimate]
-    classes: tuple[str, ...]
-    overall: "Overall"
-    baseline_overall: "Overall | None"
-
-    @property
-    def speedup(self) -> float:
-        return self.baseline_time_s / self.time_s if self.time_s else float("nan")
-
-    @property
-    def overall_speedup(self) -> float:
-        if self.baseline_overall is None or not self.overall.time_s:
-            return float("nan")
-        return self.baseline_overall.time_s / self.overall.time_s
-
-    @property
-    def overall_speedup_half_width(self) -> float:
-        """Bounds that of the 95% confidence interval: memories never add to what an error of the tiles' time does."""
-        if self.baseline_overall is None or not self.overall.time_s:
-            return float("nan")
-        own = self.cycles.half_width / self.overall.cycles if self.overall.cycles else 0.0
-        other = self.baseline_cycles.half_width / self.baseline_overall.cycles if self.baseline_overall.cycles else 0.0
-        return self.overall_speedup * hypot(own, other)
-
-    @property
-    def overall_energy_efficiency(self) -> float:
-        if self.baseline_overall is None or not self.overall.energy_j.mid:
-            return float("nan")
-        return self.baseline_overall.energy_j.mid / self.overall.energy_j.mid
-
-    @property
-    def speedup_half_width(self) -> float:
-        """Half-width of the 95% confidence interval, from those of the cycles on both machines."""
-        return self.speedup * hypot(self.cycles.relative_half_width, self.baseline_cycles.relative_half_width)
-
-    @property
-    def energy_efficiency(self) -> float:
-        return self.baseline_energy_j / self.energy_j if self.energy_j else float("nan")
-
-    @property
-    def class_shares(self) -> dict[str, float]:
-        """Share of each lane-cycle class in the lane-cycles of all tile passes; they add up to 1."""
-        return class_shares(self.counters, self.classes)
+from simhw.results.estimate import Estimate
+from simhw.results.operation import OperationCost, OperationResult, ratio
 
 
 @dataclass(frozen=True)
@@ -115,7 +52,7 @@ class Overall:
         return bound_by(self.shares)
 
     @staticmethod
-    def of(costs: Sequence[Cost]) -> "Overall":
+    def of(costs: Sequence[OperationCost]) -> "Overall":
         """Add up what one machine takes."""
         cycles = sum(cost.overall_cycles for cost in costs)
         bound: dict[str, float] = {}
@@ -133,36 +70,171 @@ class Overall:
         )
 
 
-def class_shares(counters: Mapping[str, Estimate], classes: Sequence[str]) -> dict[str, float]:
-    """Share of each class in the sum of all of them."""
-    total = sum(counters[name].value for name in classes)
-    return {name: counters[name].value / total if total else float("nan") for name in classes}
+@dataclass(frozen=True)
+class MachineTotals:
+    """Totals over operations of what one machine takes.
+
+    Attributes
+    ----------
+    cycles : Estimate
+        On all tiles, memories aside; so are `time_s` [s], `energy_j` [J] and `busy`, the share of that time in which
+        tiles run a pass.
+    overall : Overall
+        The same with memories.
+    """
+
+    cycles: Estimate
+    time_s: float
+    energy_j: float
+    busy: float
+    overall: Overall
+
+    @staticmethod
+    def of(costs: Sequence[OperationCost]) -> "MachineTotals":
+        """Add up what one machine takes."""
+        time_s = sum(cost.time_s for cost in costs)
+        return MachineTotals(
+            cycles=Estimate.total([cost.cycles for cost in costs]),
+            time_s=time_s,
+            energy_j=sum(cost.energy_j for cost in costs),
+            busy=ratio(sum(cost.busy * cost.time_s for cost in costs), time_s),
+            overall=Overall.of(costs),
+        )
 
 
-def summarise(operations: Sequence[OperationResult]) -> Summary:
-    """Add operations up.  Those without a baseline leave its figures NaN."""
-    tile_cycles = Estimate.total([item.cost.tile_cycles for item in operations])
-    baselines = [item.baseline for item in operations if item.baseline is not None]
-    complete = len(baselines) == len(operations)
-    sets = sum(item.dense_sets for item in operations)
-    time_s, names = sum(item.cost.time_s for item in operations), operations[0].counters if operations else {}
-    baseline_time = sum(item.time_s for item in baselines) if complete else float("nan")
-    return Summary(
-        macs=sum(item.macs for item in operations),
-        cycles=Estimate.total([item.cost.cycles for item in operations]),
-        baseline_cycles=Estimate.total([item.cycles for item in baselines]) if complete else Estimate(float("nan")),
-        time_s=time_s,
-        baseline_time_s=baseline_time,
-        energy_j=sum(item.cost.energy_j for item in operations),
-        baseline_energy_j=sum(item.energy_j for item in baselines) if complete else float("nan"),
-        busy=sum(item.cost.busy * item.cost.time_s for item in operations) / time_s if time_s else float("nan"),
-        baseline_busy=sum(item.busy * item.time_s for item in baselines) / baseline_time
-        if baseline_time
-        else float("nan"),
-        occupancy=sum(item.cost.occupancy * item.dense_sets for item in operations) / sets if sets else float("nan"),
-        cycles_per_set=tile_cycles.value / sets if sets else float("nan"),
-        counters={name: Estimate.total([item.counters[name] for item in operations]) for name in names},
-        classes=operations[0].classes if operations else (),
-        overall=Overall.of([item.cost for item in operations]),
-        baseline_overall=Overall.of(baselines) if complete else None,
-    )
+@dataclass(frozen=True)
+class Totals:
+    """Totals over operations on a machine and on its baseline; figures of a baseline that there is not are NaN.
+
+    `speedup_half_width` and `cycles_per_set` follow the total; see `OperationResult` for the others.
+
+    Attributes
+    ----------
+    machine : MachineTotals
+    baseline : MachineTotals or None
+        None where any of the operations has none.
+    macs : int
+    occupancy, cycles_per_set : float
+        Means over the sets of all operations.
+    counters : dict of str to Estimate
+    classes : tuple of str
+    """
+
+    machine: MachineTotals
+    baseline: MachineTotals | None
+    macs: int
+    occupancy: float
+    cycles_per_set: float
+    counters: dict[str, Estimate]
+    classes: tuple[str, ...]
+
+    @staticmethod
+    def of(operations: Sequence[OperationResult]) -> "Totals":
+        """Add operations up."""
+        baselines = [item.baseline for item in operations if item.baseline is not None]
+        sets = sum(item.dense_sets for item in operations)
+        first = operations[0] if operations else None
+        return Totals(
+            machine=MachineTotals.of([item.cost for item in operations]),
+            baseline=MachineTotals.of(baselines) if len(baselines) == len(operations) else None,
+            macs=sum(item.macs for item in operations),
+            occupancy=ratio(sum(item.cost.occupancy * item.dense_sets for item in operations), sets),
+            cycles_per_set=ratio(Estimate.total([item.cost.tile_cycles for item in operations]).value, sets),
+            counters={
+                name: Estimate.total([item.counters[name] for item in operations])
+                for name in (first.counters if first else ())
+            },
+            classes=first.classes if first else (),
+        )
+
+    @property
+    def cycles(self) -> Estimate:
+        """Cycles on all tiles of the machine."""
+        return self.machine.cycles
+
+    @property
+    def baseline_cycles(self) -> Estimate:
+        """Cycles on all tiles of the baseline."""
+        return self.baseline.cycles if self.baseline else Estimate(nan)
+
+    @property
+    def time_s(self) -> float:
+        """Time on the machine, memories aside [s]."""
+        return self.machine.time_s
+
+    @property
+    def baseline_time_s(self) -> float:
+        """Time on the baseline, memories aside [s]."""
+        return self.baseline.time_s if self.baseline else nan
+
+    @property
+    def energy_j(self) -> float:
+        """Compute energy on the machine [J]."""
+        return self.machine.energy_j
+
+    @property
+    def baseline_energy_j(self) -> float:
+        """Compute energy on the baseline [J]."""
+        return self.baseline.energy_j if self.baseline else nan
+
+    @property
+    def busy(self) -> float:
+        """Share of the tiles' time in which they run a pass."""
+        return self.machine.busy
+
+    @property
+    def baseline_busy(self) -> float:
+        """The same share on the baseline."""
+        return self.baseline.busy if self.baseline else nan
+
+    @property
+    def overall(self) -> Overall:
+        """What the machine takes with memories."""
+        return self.machine.overall
+
+    @property
+    def baseline_overall(self) -> Overall | None:
+        """What the baseline takes with memories."""
+        return self.baseline.overall if self.baseline else None
+
+    @property
+    def speedup(self) -> float:
+        """Time on the baseline over time on the machine."""
+        return ratio(self.baseline_time_s, self.time_s)
+
+    @property
+    def speedup_half_width(self) -> float:
+        """Half-width of the 95% confidence interval, from those of the cycles on both machines."""
+        return self.speedup * hypot(self.cycles.relative_half_width, self.baseline_cycles.relative_half_width)
+
+    @property
+    def energy_efficiency(self) -> float:
+        """Compute energy on the baseline over that on the machine."""
+        return ratio(self.baseline_energy_j, self.energy_j)
+
+    @property
+    def overall_speedup(self) -> float:
+        """`speedup` with both machines' memories."""
+        return ratio(self.baseline.overall.time_s, self.overall.time_s) if self.baseline else nan
+
+    @property
+    def overall_speedup_half_width(self) -> float:
+        """Bounds that of the 95% confidence interval: memories never add to what an error of the tiles' time does."""
+        if self.baseline is None or not self.overall.time_s:
+            return nan
+        own, other = (
+            each.cycles.half_width / each.overall.cycles if each.overall.cycles else 0.0
+            for each in (self.machine, self.baseline)
+        )
+        return self.overall_speedup * hypot(own, other)
+
+    @property
+    def overall_energy_efficiency(self) -> float:
+        """`energy_efficiency` with both machines' memories."""
+        return ratio(self.baseline.overall.energy_j.mid, self.overall.energy_j.mid) if self.baseline else nan
+
+    @property
+    def class_shares(self) -> dict[str, float]:
+        """Share of each lane-cycle class in the lane-cycles of all tile passes; they add up to 1."""
+        total = sum(self.counters[name].value for name in self.classes)
+        return {name: ratio(self.counters[name].value, total) for name in self.classes}

@@ -17,8 +17,9 @@ from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
 from simhw.errors import ShapeError, SimhwError, TraceError, quoted
 from simhw.machine import Machine, baseline_of, machine_of
 from simhw.memory.model import MemoryCost, memory_cost
-from simhw.results.comparison import Comparison, Results
-from simhw.results.operation import Cost, OperationResult, useful_share
+from simhw.results.comparison import Comparison
+from simhw.results.operation import OperationCost, OperationResult, useful_share
+from simhw.results.step import Results
 from simhw.simulation.engine import MOST_WORKERS, Check
 from simhw.simulation.growth import grow_layer, growth
 from simhw.simulation.run import Place, Simulation, charges_lanes
@@ -215,7 +216,7 @@ def simulate(
     batch = None if batch is None else _integer("batch", batch, 1)
     _check_finite(trace)
     chosen = baseline_of(machine) if baseline is None else machine_of(baseline)
-    costs: Mapping[Place, Cost] | None = None
+    costs: Mapping[Place, OperationCost] | None = None
     grown = growth(trace, batch) if batch is not None else None
     useful: Mapping[Place, float] | None = None
     if chosen is not None and (not chosen.tile.fixed_time or charges_lanes(chosen)):

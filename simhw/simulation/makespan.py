@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from simhw.accelerator import longest_first, tile_loads
 from simhw.jit import kernel
-from simhw.simulation.sampling import Estimate, StratumTally, estimate_cycles
+from simhw.results.estimate import Estimate
+from simhw.simulation.sampling import StratumTally, estimate_cycles
 
 Durations = npt.NDArray[np.int64]
 

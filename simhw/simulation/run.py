@@ -16,7 +16,8 @@ from simhw.memory.model import memory_cost
 from simhw.memory.onchip import PassShape
 from simhw.pe.tensordash import TensorDashPE
 from simhw.progress import announce, track
-from simhw.results.operation import Cost, OperationResult, useful_share
+from simhw.results.estimate import Estimate
+from simhw.results.operation import OperationCost, OperationResult, useful_share
 from simhw.simulation.cells import Plan
 from simhw.simulation.engine import (
     Candidate,
@@ -36,7 +37,6 @@ from simhw.simulation.engine import (
 from simhw.simulation.growth import Growth, grow_layer
 from simhw.simulation.makespan import estimate_makespan
 from simhw.simulation.sampling import (
-    Estimate,
     StratumTally,
     cells_for_fraction,
     cells_for_precision,
@@ -85,7 +85,7 @@ class Simulation:
     workers: int | None
     check: Check | None = None
     baseline: Machine | None = None
-    baseline_costs: Mapping[Place, Cost] | None = None
+    baseline_costs: Mapping[Place, OperationCost] | None = None
     baseline_useful: Mapping[Place, float] | None = None
     growth: Growth | None = None
     description: str = ""
@@ -275,7 +275,7 @@ class _Work:
     loads: npt.NDArray[np.float64]
     power_share: float
 
-    def add_to(self, cost: Cost) -> Cost:
+    def add_to(self, cost: OperationCost) -> OperationCost:
         """The cost with what memories make of it."""
         memory = None
         if self.machine.modelled_memory is not None:
@@ -336,7 +336,7 @@ def _cost(
     loads: npt.NDArray[np.float64],
     gated: bool = False,
     useful: float = 1.0,
-) -> tuple[Cost, _Work]:
+) -> tuple[OperationCost, _Work]:
     """The cost without memories, and what those have to know; `sets` as `_sets` has them."""
     values, tile = machine.values, machine.tile
     slots = sum(sets) * tile.lanes * tile.tile_x * tile.tile_y
@@ -345,7 +345,7 @@ def _cost(
     if charges_lanes(machine):
         assert values.energy is not None
         drawn *= useful + (1 - useful) * values.energy.idle_lane
-    cost = Cost(
+    cost = OperationCost(
         cycles=cycles,
         tile_cycles=tile_cycles,
         busy=tile_cycles.value / (values.tiles * cycles.value) if cycles.value else 0.0,
@@ -373,7 +373,9 @@ def charges_lanes(machine: Machine) -> bool:
     return machine.values.energy is not None and machine.values.energy.compute == "lane_cycle"
 
 
-def _fixed_cost(run: OperationRun, machine: Machine, lowered_for: Machine, useful: float) -> tuple[Cost, _Work]:
+def _fixed_cost(
+    run: OperationRun, machine: Machine, lowered_for: Machine, useful: float
+) -> tuple[OperationCost, _Work]:
     """What an operation, lowered for another machine, takes on one whose passes take one cycle a set; `useful` of its
     lanes.
     """

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-CONFIDENCE = 0.95
+from simhw.results.estimate import Estimate
+
 LEAST_CELLS = 8
 """Cells to draw from a stratum at the least: with few, an interval is wide, and holds too seldom where cells differ
 much.
@@ -64,39 +65,6 @@ class StratumTally:
     def complete(self) -> bool:
         """True where nothing was left out."""
         return self.exact or self.simulated_passes >= self.passes
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A total and its sampling variance, with the degrees of freedom that the variance was estimated with."""
-
-    value: float
-    variance: float = 0.0
-    degrees: float = np.inf
-
-    @property
-    def half_width(self) -> float:
-        """Half the width of the 95% confidence interval."""
-        if self.variance == 0:
-            return 0.0
-        from scipy.stats import t
-
-        return float(t.ppf((1 + CONFIDENCE) / 2, self.degrees) * np.sqrt(self.variance))
-
-    @property
-    def relative_half_width(self) -> float:
-        return self.half_width / self.value if self.value else 0.0
-
-    def times(self, factor: float) -> "Estimate":
-        """The total multiplied by something certain."""
-        return Estimate(self.value * factor, self.variance * factor**2, self.degrees)
-
-    @staticmethod
-    def total(parts: Sequence["Estimate"]) -> "Estimate":
-        """The sum of independent estimates."""
-        variance = sum(part.variance for part in parts)
-        spread = sum(part.variance**2 / part.degrees for part in parts)
-        return Estimate(sum(part.value for part in parts), variance, variance**2 / spread if spread else np.inf)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:

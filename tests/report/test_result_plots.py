@@ -15,8 +15,8 @@ from simhw.machine_file import machine_names
 from simhw.memory.model import SHARES
 from simhw.report.memory_plots import COMPONENT_COLORS, SHARE_COLORS
 from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure
-from simhw.results.comparison import Results
 from simhw.results.operation import OperationResult
+from simhw.results.step import Results
 from simhw.trace.metadata import Metadata
 from tests.trace_files import values
 

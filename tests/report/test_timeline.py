@@ -22,7 +22,7 @@ from simhw.errors import SimhwError, TraceError
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
 from simhw.report.timeline import BINS, write_timeline
-from simhw.results.comparison import Results
+from simhw.results.step import Results
 from simhw.simulation.api import timeline
 from tests.cli_runs import some_trace
 from tests.memory.test_model import convolution

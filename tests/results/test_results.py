@@ -8,15 +8,15 @@ import pytest
 
 from simhw import Layer, Trace, compare, simulate
 from simhw.errors import SimhwError
-from simhw.results.operation import Cost, OperationResult
-from simhw.results.totals import summarise
-from simhw.simulation.sampling import Estimate
+from simhw.results.estimate import Estimate
+from simhw.results.operation import OperationCost, OperationResult
+from simhw.results.totals import Totals
 from tests.slow_engine import LAYERS, tensor
 
 
 def cost(cycles, clock_hz=500e6, power_w=2.0, busy=0.5, occupancy=0.25, tile_cycles=100.0):
     estimate = cycles if isinstance(cycles, Estimate) else Estimate(cycles)
-    return Cost(estimate, Estimate(tile_cycles), busy, occupancy, clock_hz, power_w)
+    return OperationCost(estimate, Estimate(tile_cycles), busy, occupancy, clock_hz, power_w)
 
 
 def operation(machine, baseline=None, operation="forward", dense_sets=50, useful=10.0, macs=1000):
@@ -55,7 +55,7 @@ def test_a_sampled_baseline_widens_the_speed_ups_interval():
     alone, both = operation(cost(part[0]), cost(2000.0)), operation(cost(part[0]), cost(part[1]))
     assert alone.speedup_half_width == pytest.approx(0.03 * alone.speedup)
     assert both.speedup_half_width == pytest.approx(0.05 * both.speedup)
-    assert summarise([both]).speedup_half_width == pytest.approx(0.05 * both.speedup)
+    assert Totals.of([both]).speedup_half_width == pytest.approx(0.05 * both.speedup)
 
 
 # --- totals ---
@@ -63,7 +63,7 @@ def test_a_sampled_baseline_widens_the_speed_ups_interval():
 
 def test_ratios_of_a_total_are_ratios_of_sums():
     slow, fast = operation(cost(3000.0), cost(3000.0)), operation(cost(1000.0), cost(9000.0), useful=30.0)
-    total = summarise([slow, fast])
+    total = Totals.of([slow, fast])
     assert total.speedup == pytest.approx(12 / 4)  # not the mean of 1 and 9
     assert total.energy_efficiency == pytest.approx(3)
     assert total.cycles.value == 4000
@@ -74,7 +74,7 @@ def test_ratios_of_a_total_are_ratios_of_sums():
 
 
 def test_busy_is_weighted_by_time_and_occupancy_by_sets():
-    total = summarise(
+    total = Totals.of(
         [
             operation(cost(3000.0, busy=1.0, occupancy=0.5), dense_sets=10),
             operation(cost(1000.0, busy=0.2, occupancy=1.0), dense_sets=30),
@@ -85,13 +85,13 @@ def test_busy_is_weighted_by_time_and_occupancy_by_sets():
 
 
 def test_a_total_with_an_operation_without_baseline_has_none():
-    total = summarise([operation(cost(1000.0), cost(2000.0)), operation(cost(1000.0))])
+    total = Totals.of([operation(cost(1000.0), cost(2000.0)), operation(cost(1000.0))])
     assert np.isnan([total.speedup, total.energy_efficiency, total.baseline_busy]).all()
 
 
 def test_errors_of_operations_add_as_independent_ones():
     parts = [operation(cost(Estimate(1000.0, 9.0, 5.0))), operation(cost(Estimate(1000.0, 16.0, 5.0)))]
-    assert summarise(parts).cycles.variance == 25
+    assert Totals.of(parts).cycles.variance == 25
 
 
 # --- whole runs ---

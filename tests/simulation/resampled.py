@@ -15,9 +15,10 @@ from simhw.accelerator import tile_loads
 from simhw.bfloat16 import from_float32
 from simhw.lowering import Block, lower
 from simhw.machine import Machine
+from simhw.results.estimate import Estimate
 from simhw.simulation.engine import plan_operation, run_unit
 from simhw.simulation.makespan import estimate_makespan
-from simhw.simulation.sampling import Estimate, StratumTally, estimate_counter, estimate_cycles
+from simhw.simulation.sampling import StratumTally, estimate_counter, estimate_cycles
 from simhw.trace.layer import InMemory, ProductBlock
 
 Cell = tuple[npt.NDArray[np.int64], Counter[str]]

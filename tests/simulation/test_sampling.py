@@ -15,8 +15,8 @@ from simhw.bfloat16 import from_float32
 from simhw.errors import TraceError
 from simhw.lowering import lower
 from simhw.lowering.sample import sample_trace
+from simhw.results.estimate import Estimate
 from simhw.simulation.sampling import (
-    Estimate,
     StratumTally,
     cells_for_fraction,
     cells_for_precision,

@@ -9,8 +9,9 @@ import pytest
 
 from simhw import Trace, load_machine
 from simhw.accelerator import tile_loads
+from simhw.results.estimate import Estimate
 from simhw.simulation.makespan import stand_in
-from simhw.simulation.sampling import Estimate, estimate_cycles
+from simhw.simulation.sampling import estimate_cycles
 from simhw.trace.reader import load_trace
 from tests.simulation.resampled import attention, blocks_of, cells_of
 

@@ -1,0 +1,91 @@
+"""A training step on a machine: the results of its operations, their totals, and one tidy table."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from simhw.cautions import compute_cautions, memory_cautions
+from simhw.files.writing import write_frame
+from simhw.results.operation import OperationResult
+from simhw.results.table import operation_row
+from simhw.results.totals import Totals
+from simhw.trace.layer import OPERATIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simhw.machine import Machine
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A trace on a machine.
+
+    Attributes
+    ----------
+    operations : list of OperationResult
+        In the order of the trace's layers; forward, input_grad, weight_grad.
+    provenance : dict of str to value
+        Trace, machine, their hashes, sampling, seed and versions; every row of `frame` carries them.
+    machine : Machine
+    baseline : Machine or None
+    doubts : tuple of str
+        Where the step was grown: layers of which shapes alone do not tell how they grow, and what was taken.
+    """
+
+    operations: list[OperationResult]
+    provenance: dict[str, Any]
+    machine: "Machine"
+    baseline: "Machine | None"
+    doubts: tuple[str, ...] = ()
+
+    @cached_property
+    def total(self) -> Totals:
+        """All operations together."""
+        return Totals.of(self.operations)
+
+    def by_operation(self) -> dict[str, Totals]:
+        """The totals of each operation that ran."""
+        return self._by_operation
+
+    @cached_property
+    def _by_operation(self) -> dict[str, Totals]:
+        groups = {name: [item for item in self.operations if item.operation == name] for name in OPERATIONS}
+        return {name: Totals.of(items) for name, items in groups.items() if items}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the lane-cycle classes."""
+        return self.operations[0].classes if self.operations else ()
+
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader must know before quoting the figures, a sentence each; what `simhw run` prints."""
+        return [*self.compute_cautions, *self.memory_cautions]
+
+    @property
+    def compute_cautions(self) -> list[str]:
+        """Those of the figures without memories."""
+        return compute_cautions(self.machine, self.baseline, self.doubts, self.provenance["grown_to"])
+
+    @property
+    def memory_cautions(self) -> list[str]:
+        """Those of the figures with memories."""
+        batch = self.provenance["grown_to"] or self.provenance["batch"]
+        return memory_cautions(self.machine, self.baseline, self.operations, batch)
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame":
+        """A row per layer and operation; columns carry units, ``_ci95`` is a half-width of a 95% confidence
+        interval.
+        """
+        import pandas as pd
+
+        machine = {"machine": self.provenance["machine"]}
+        rest = {name: value for name, value in self.provenance.items() if name != "machine"}
+        return pd.DataFrame([machine | operation_row(item) | rest for item in self.operations])
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
+        write_frame(self.frame, path)
