@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 import simhw
+from simhw.report.markdown import markdown_table
 
 MACHINES = ("fpraker", "tensordash", "tensordash-fp32")
 BATCHES = (None, 32, 256)
@@ -69,7 +70,7 @@ def markdown(frame: pd.DataFrame) -> str:
         "with memories",
     ]
     headings += ["tiles wait", "off-chip MB", "energy mJ (low to high)", "memories' share of the baseline's energy"]
-    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    table = []
     for name, rows in frame.groupby("machine", sort=False):
         for row in rows.itertuples():
             energy = f"{row.energy_mj:.3g} ({row.energy_low_mj:.3g} to {row.energy_high_mj:.3g})"
@@ -81,10 +82,10 @@ def markdown(frame: pd.DataFrame) -> str:
                 energy,
                 f"{row.memory_share_of_baseline_energy:.0%}",
             ]
-            lines.append("| " + " | ".join(cells) + " |")
+            table.append(cells)
         speed, tiles, memories = PUBLISHED[name]
-        lines.append(f"| *published* | | | *{speed}* | | *{tiles}* | *{memories}* | | | | |")
-    return "\n".join(lines) + "\n"
+        table.append(["*published*", "", "", f"*{speed}*", "", f"*{tiles}*", f"*{memories}*", "", "", "", ""])
+    return "\n".join(markdown_table(headings, table)) + "\n"
 
 
 def plot(frame: pd.DataFrame, path: str) -> None:

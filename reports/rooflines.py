@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import pandas as pd
 
 import simhw
+from simhw.report.markdown import markdown_table
 from simhw.report.rank_plots import plot_staircase
 from simhw.report.roofline_plots import plot_estimates
 from simhw.roofline.calibration.devices import calibrate
@@ -76,9 +77,8 @@ def markdown(frame: pd.DataFrame) -> str:
     def cell(value: object) -> str:
         return "" if pd.isna(value) else f"{value:,.4g}" if isinstance(value, float) else str(value)
 
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|---" * len(frame.columns) + "|"]
-    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join(lines)
+    rows = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join(markdown_table(frame.columns, rows))
 
 
 def low_rank(table: pd.DataFrame) -> pd.DataFrame:

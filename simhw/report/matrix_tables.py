@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simhw.report.markdown import markdown_table
 from simhw.report.scores import shown_score, shown_scores
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def matrix_page(
         "The whole training counts: where a technique takes fewer steps, the step's gain is divided by their share.",
         "",
     ]
-    lines += _rows(
+    lines += markdown_table(
         ["technique", "score (uncompressed)", *names], [_gain_row(frame, name, machines) for name in _names(frame)]
     )
     own = [machine for machine in machines if frame.loc[frame["machine"] == machine, "over_bf16"].notna().any()]
@@ -59,7 +60,7 @@ def matrix_page(
         "",
     ]
     headers = [f"{headings.line(machine)}: {what}" for machine in own for what in ("time", "energy")]
-    lines += _rows(["technique", *headers], [_bf16_row(frame, name, own) for name in _names(frame)])
+    lines += markdown_table(["technique", *headers], [_bf16_row(frame, name, own) for name in _names(frame)])
     lines += ["", "## With ideal memories", ""]
     lines += [
         "Steps of small models on few images move many bytes for each product, so memories bind most of them; "
@@ -68,14 +69,14 @@ def matrix_page(
     ]
     simulated = list(dict.fromkeys(frame.loc[frame["compute_speedup"].notna(), "machine"]))
     headers = [headings.line(machine) for machine in simulated]
-    lines += _rows(["technique", *headers], [_compute_row(frame, name, simulated) for name in _names(frame)])
+    lines += markdown_table(["technique", *headers], [_compute_row(frame, name, simulated) for name in _names(frame)])
     lines += ["", "## Published, and seen here", ""]
     lines += [
         "Scores here are of small models trained for minutes on a CPU, none pretrained; published ones of the models "
         "named.",
         "",
     ]
-    lines += _rows(
+    lines += markdown_table(
         ["technique", "published", "trained here", "seen"],
         [[name, *told[name], _seen(frame, name, headings)] for name in _names(frame)],
     )
@@ -122,7 +123,3 @@ def _seen(frame: "pd.DataFrame", name: str, headings: Headings) -> str:
     gains = [f"{headings.line(machine)} {100 * (speedup - 1):+.1f}%" for machine, speedup in pairs]
     score, plain = (shown_score(first[column], first["metric"]) for column in ("score", "baseline_score"))
     return f"{', '.join(gains)}; {first['metric']} {score} for {plain} uncompressed"
-
-
-def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(header)} |", "|" + " --- |" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
