@@ -13,7 +13,7 @@ _PUBLIC = {
     "Layer": "simhw.trace.layer",
     "Trace": "simhw.trace.trace",
     "load_trace": "simhw.trace.reader",
-    "load_machine": "simhw.machine",
+    "load_machine": "simhw.machine.machine",
     "simulate_gemm": "simhw.simulation.api",
     "simulate_layer": "simhw.simulation.api",
     "simulate": "simhw.simulation.api",
@@ -22,7 +22,7 @@ _PUBLIC = {
 __all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate", "simulate_gemm", "simulate_layer"]
 
 if TYPE_CHECKING:
-    from simhw.machine import load_machine
+    from simhw.machine.machine import load_machine
     from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
     from simhw.trace.layer import Layer
     from simhw.trace.reader import load_trace

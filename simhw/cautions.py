@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simhw.costs_of import memory_cost_cautions, stale_tile
+from simhw.machine.costs_of import memory_cost_cautions, stale_tile
 from simhw.results.operation import OperationResult
 
 if TYPE_CHECKING:
-    from simhw.machine import Machine
+    from simhw.machine.machine import Machine
 
 SMALL_BATCH_SHARE = 0.5
 """Where weights make more of the off-chip traffic than this, the batch decides what the run says."""

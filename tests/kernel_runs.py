@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from simhw.bfloat16 import BF16Array, from_float32
-from simhw.machine import Machine
-from simhw.tile.passes import ParallelRows, TilePasses, whole_tiles
+from simhw.machine.machine import Machine
+from simhw.pe.passes import ParallelRows, TilePasses, whole_tiles
 from tests.oracles import bitparallel, fpraker, tensordash
 from tests.oracles.inputs import GENERATORS, mixed
 

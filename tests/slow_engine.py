@@ -14,7 +14,7 @@ import numpy as np
 
 from simhw.bfloat16 import BF16Array, from_float32, significand_terms
 from simhw.lowering import lower
-from simhw.machine import Machine
+from simhw.machine.machine import Machine
 from simhw.trace.layer import Layer
 from tests.kernel_runs import oracle
 from tests.oracles import lowering

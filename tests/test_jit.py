@@ -21,7 +21,7 @@ PACKAGE = Path(simhw.__file__).parent
 SMALL_KERNEL = """
 import numpy as np
 from simhw.kernel_cache import cache_folder
-from simhw.tile.passes import nonzero_per_k
+from simhw.pe.passes import nonzero_per_k
 print(cache_folder())
 print(nonzero_per_k(np.array([[0, 0x3F80], [0x8000, 0x4000]], np.uint16)).tolist())
 print(sum(nonzero_per_k.stats.cache_hits.values()), sum(nonzero_per_k.stats.cache_misses.values()))
@@ -202,16 +202,16 @@ def test_hash_depends_on_contents_not_on_place(package):
 
 KERNEL_SOURCES = [
     *(
-        "pe/fpraker.py",
+        "pe/fpraker/kernel.py",
         "pe/vector.py",
         "pe/accumulator.py",
-        "tile/fpraker.py",
-        "tile/passes.py",
-        "replay/register.py",
+        "pe/fpraker/tile.py",
+        "pe/passes.py",
+        "pe/register.py",
         "jit.py",
     ),
     # They compile nothing themselves, but constants of theirs are part of compiled code.
-    *("replay/record.py", "bfloat16.py", "tile/layout.py"),
+    *("pe/record.py", "bfloat16.py", "pe/layout.py"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
 from simhw.cautions import SMALL_BATCH_SHARE, weight_share
-from simhw.energy import GROUPS
+from simhw.machine.energy import GROUPS
 from simhw.report.memory_reasons import memory_explanation
 from simhw.report.memory_tables import GROUP_NAMES, component_name, energy_sheet, share, sides, time_sheet
 from simhw.report.result_tables import has_memories, layer_sheet, performance_sheet

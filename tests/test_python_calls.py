@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simhw.errors import LONGEST_MESSAGE, SimhwError
-from simhw.machine import load_machine
+from simhw.machine.machine import load_machine
 from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
 from simhw.trace.layer import InMemory, Layer
 from simhw.trace.statistics import tensor_statistics

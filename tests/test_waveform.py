@@ -15,15 +15,15 @@ from vcdvcd import VCDVCD
 
 from simhw.bfloat16 import BF16Array, is_zero, significand_terms, to_float32
 from simhw.errors import CheckError, MachineError, ShapeError, SimhwError
-from simhw.machine import Machine, load_machine
-from simhw.replay import replay
+from simhw.machine.machine import Machine, load_machine
+from simhw.pe.check import replay
+from simhw.pe.passes import TilePasses, whole_tiles
 from simhw.report.waveform import write_waveform
-from simhw.tile.passes import TilePasses, whole_tiles
-from tests import test_pe_bitparallel, test_pe_fpraker, test_pe_tensordash
 from tests.kernel_runs import INPUTS, draw_inputs, run
 from tests.oracles.inputs import gaussian, sparse
+from tests.pe import test_bitparallel, test_fpraker, test_tensordash
 
-KINDS = {"fpraker": test_pe_fpraker, "tensordash": test_pe_tensordash, "bitparallel": test_pe_bitparallel}
+KINDS = {"fpraker": test_fpraker, "tensordash": test_tensordash, "bitparallel": test_bitparallel}
 
 
 class Reader(VCDVCD):
@@ -104,7 +104,7 @@ def test_fpraker_states_add_up_to_the_kernels_counters(tmp_path, sync, oob, run_
     rng = np.random.default_rng([1, sync == "term", oob == "pe", run_ahead])
     fixed = {"tile.sync": sync, "pe.oob": oob, "tile.run_ahead": run_ahead, "tile.rows": 4, "tile.cols": 3}
     for _ in range(6):
-        machine = test_pe_fpraker.draw_machine(rng, **fixed)
+        machine = test_fpraker.draw_machine(rng, **fixed)
         assert_true(tmp_path / "pass.vcd", machine, *draw_pass(rng, machine, 12))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import SimhwError, TraceError
-from simhw.machine import Machine, load_machine
+from simhw.machine.machine import Machine, load_machine
 from simhw.report.waveform import one_pass
 from simhw.simulation.engine import exact_tasks, plan_operation, run_unit
 from simhw.trace.layer import OPERATIONS, Layer

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
-    from simhw.area import ChipArea
-    from simhw.machine import Machine
+    from simhw.machine.area import ChipArea
+    from simhw.machine.machine import Machine
 
 
 def add_parser(actions: Any) -> None:
@@ -50,10 +50,10 @@ def add_parser(actions: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from simhw.area import chip_area, compute_area, iso_area
     from simhw.cli.terminal import facts, show
-    from simhw.machine import load_machine, parse_machine
-    from simhw.overrides import split_machine
+    from simhw.machine.area import chip_area, compute_area, iso_area
+    from simhw.machine.machine import load_machine, parse_machine
+    from simhw.machine.overrides import split_machine
     from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed
 
     machine, filed = parse_machine(arguments.pe), load_machine(split_machine(arguments.pe)[0])
@@ -88,8 +88,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _baseline(text: str | None, machine: "Machine") -> "tuple[Machine, Machine]":
     """The baseline, with and without overrides."""
-    from simhw.machine import baseline_of, load_machine, parse_machine
-    from simhw.overrides import split_machine
+    from simhw.machine.machine import baseline_of, load_machine, parse_machine
+    from simhw.machine.overrides import split_machine
 
     if text is not None:
         return parse_machine(text), load_machine(split_machine(text)[0])
@@ -101,7 +101,7 @@ def _baseline(text: str | None, machine: "Machine") -> "tuple[Machine, Machine]"
 
 def _override(text: str, tiles: int) -> str:
     """The machine as it was given, with so many tiles."""
-    from simhw.overrides import split_machine
+    from simhw.machine.overrides import split_machine
 
     name, overrides = split_machine(text)
     settings = text[len(name) + 1 :].split(",") if overrides else []
@@ -111,7 +111,7 @@ def _override(text: str, tiles: int) -> str:
 
 def _cautions(machines: "tuple[Machine, Machine]", areas: "tuple[ChipArea, ChipArea]", counted: str) -> list[str]:
     """What makes the areas less than comparable."""
-    from simhw.costs_of import memory_cost_cautions, stale_tile
+    from simhw.machine.costs_of import memory_cost_cautions, stale_tile
 
     lines = []
     for machine in machines:

@@ -7,7 +7,7 @@ from simhw.cli import iso_area
 from simhw.errors import MachineError, SimhwError
 
 if TYPE_CHECKING:
-    from simhw.machine import Machine
+    from simhw.machine.machine import Machine
     from simhw.report.sheet import Sheet
     from simhw.roofline.device import Device
 
@@ -49,8 +49,8 @@ def add_parser(commands: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every command takes them
     """Print a line per machine."""
     from simhw.cli.terminal import show
-    from simhw.machine import load_machine
-    from simhw.machine_file import machine_names
+    from simhw.machine.files import machine_names
+    from simhw.machine.machine import load_machine
     from simhw.report.result_reasons import lane_count
     from simhw.report.sheet import Sheet
 
@@ -103,10 +103,10 @@ def _power_w(machine: "Machine") -> float:
 def _show(arguments: argparse.Namespace) -> int:
     """Print a machine's constants and what follows from them."""
     from simhw.cli.terminal import facts, show
-    from simhw.costs_of import stale_tile
-    from simhw.machine import baseline_of, load_machine, parse_machine
-    from simhw.machine_file import machine_text
-    from simhw.overrides import split_machine
+    from simhw.machine.costs_of import stale_tile
+    from simhw.machine.files import machine_text
+    from simhw.machine.machine import baseline_of, load_machine, parse_machine
+    from simhw.machine.overrides import split_machine
     from simhw.roofline.device import device_source, is_device
 
     name, overrides = split_machine(arguments.machine)
@@ -154,7 +154,7 @@ def unit_of(name: str) -> str:
 
 def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
-    from simhw.dotted import leaf, leaf_names
+    from simhw.machine.dotted import leaf, leaf_names
     from simhw.report.sheet import Sheet
 
     values, original = machine.values.model_dump(), plain.values.model_dump()
@@ -210,9 +210,9 @@ def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[st
 
 def _chip(machine: "Machine", plain: "Machine", baseline: "Machine | None") -> "list[str | Sheet]":
     """The area of the whole chip, memories with it."""
-    from simhw.area import chip_area
-    from simhw.costs_of import memory_cost_cautions
-    from simhw.machine import load_machine
+    from simhw.machine.area import chip_area
+    from simhw.machine.costs_of import memory_cost_cautions
+    from simhw.machine.machine import load_machine
     from simhw.report.area_tables import chip_fact, chip_sheet
 
     if machine.values.memory is None:

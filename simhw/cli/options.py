@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simhw.errors import SimhwError, quoted
 
 if TYPE_CHECKING:
-    from simhw.machine import Machine
+    from simhw.machine.machine import Machine
     from simhw.results.step import Results
     from simhw.trace.trace import Trace
 
@@ -179,9 +179,9 @@ def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: C
 def _machines(
     texts: list[str], settings: list[str], baseline: str | None, memory: str | None
 ) -> "list[tuple[Machine, Machine | None]]":
-    from simhw.dotted import leaf_names
-    from simhw.machine import baseline_of, load_machine
-    from simhw.overrides import meant, parse_overrides, resolve, resolved, split_machine
+    from simhw.machine.dotted import leaf_names
+    from simhw.machine.machine import baseline_of, load_machine
+    from simhw.machine.overrides import meant, parse_overrides, resolve, resolved, split_machine
 
     common = parse_overrides(settings)
     used: set[str] = set()

@@ -76,7 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
     """The prediction that was asked for, and the one to compare it with."""
-    from simhw.overrides import split_machine
+    from simhw.machine.overrides import split_machine
     from simhw.roofline.device import is_device
     from simhw.roofline.estimate import estimate
 

@@ -85,8 +85,8 @@ def chosen_network(arguments: argparse.Namespace) -> "Network":
 
 def chosen_device(text: str, settings: list[str]) -> "Device":
     """The device that the options name, with their overrides."""
-    from simhw.dotted import leaf_names
-    from simhw.overrides import parse_overrides, resolve, split_machine
+    from simhw.machine.dotted import leaf_names
+    from simhw.machine.overrides import parse_overrides, resolve, split_machine
     from simhw.roofline.device import load_device
 
     name, own = split_machine(text)

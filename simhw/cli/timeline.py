@@ -11,7 +11,7 @@ from simhw.errors import MachineError, SimhwError, TraceError
 from simhw.files.writing import check_target
 
 if TYPE_CHECKING:
-    from simhw.machine import Machine
+    from simhw.machine.machine import Machine
     from simhw.results.operation import OperationResult
     from simhw.results.step import Results
     from simhw.trace.layer import Operation

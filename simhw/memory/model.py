@@ -22,7 +22,7 @@ from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStati
 from simhw.trace.statistics import statistics_of
 
 if TYPE_CHECKING:
-    from simhw.machine import Machine
+    from simhw.machine.machine import Machine
 
 BFLOAT16_BYTES = 2
 MOST_CONTAINERS = 1 << 25

@@ -1,7 +1,7 @@
 """Areas as tables and lines: what a chip consists of, and how the tile count of equal area comes about."""
 
-from simhw.area import ChipArea, Counted, IsoArea
-from simhw.machine import Machine
+from simhw.machine.area import ChipArea, Counted, IsoArea
+from simhw.machine.machine import Machine
 from simhw.report.result_reasons import lanes_per_tile, least_cycles_per_set
 from simhw.report.sheet import Sheet
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from simhw.energy import GROUPS
+from simhw.machine.energy import GROUPS
 from simhw.memory.model import SHARES
 from simhw.report.bars import legend, name_rows
 from simhw.report.memory_tables import GROUP_NAMES, SHARE_NAMES, component_name, share

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from simhw.energy import GROUPS
+from simhw.machine.energy import GROUPS
 from simhw.memory.model import SHARES
 from simhw.report.result_tables import BOUND_NAMES, percent, ratio, short
 from simhw.report.sheet import Sheet

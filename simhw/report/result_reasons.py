@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from simhw.machine import Machine
-from simhw.pe.tensordash import TensorDashPE
+from simhw.machine.machine import Machine
+from simhw.pe.fpraker.tile import BIT_SLOTS, FPRakerTileParameters
+from simhw.pe.tensordash.kernel import TensorDashPE
 from simhw.report.result_tables import OPERAND_ROLES, count, kind_of, operand_counts
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
-from simhw.tile.fpraker import BIT_SLOTS, FPRakerTileParameters
 
 CLASS_MEANINGS: dict[str, dict[str, str]] = {
     "fpraker": {

@@ -16,13 +16,13 @@ from vcd import VCDWriter
 from simhw.bfloat16 import BF16Array, is_nonfinite
 from simhw.errors import MachineError, ShapeError, SimhwError, TraceError
 from simhw.files.writing import replacing
-from simhw.machine import Machine
-from simhw.replay import check_passes
-from simhw.replay.record import NOTHING
+from simhw.machine.machine import Machine
+from simhw.pe.check import check_passes
+from simhw.pe.passes import whole_tiles
+from simhw.pe.record import NOTHING
 from simhw.report.waveform_signals import Signals, pass_signals
 from simhw.simulation.cells import Strip, Unit, block_rows, unit_rows
 from simhw.simulation.engine import Stratum, plan_operation
-from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERATIONS, Operation
 from simhw.trace.trace import Trace
 from simhw.version import __version__

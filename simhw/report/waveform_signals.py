@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array, is_zero
-from simhw.machine import Machine
-from simhw.pe.bitparallel import BitParallelPE
-from simhw.pe.fpraker import FPRakerPE
-from simhw.pe.tensordash import TensorDashPE
-from simhw.replay import fpraker, tensordash
-from simhw.replay.record import NOTHING, fpraker_record, tensordash_record
-from simhw.replay.register import BIAS
-from simhw.tile.bitparallel import BitParallelTileParameters
-from simhw.tile.fpraker import FPRakerTileParameters
-from simhw.tile.passes import GridTileParameters, ParallelRows
+from simhw.machine.machine import Machine
+from simhw.pe.bitparallel.kernel import BitParallelPE
+from simhw.pe.bitparallel.tile import BitParallelTileParameters
+from simhw.pe.fpraker import replay as fpraker
+from simhw.pe.fpraker.kernel import FPRakerPE
+from simhw.pe.fpraker.tile import FPRakerTileParameters
+from simhw.pe.passes import GridTileParameters, ParallelRows
+from simhw.pe.record import NOTHING, fpraker_record, tensordash_record
+from simhw.pe.register import BIAS
+from simhw.pe.tensordash import replay as tensordash
+from simhw.pe.tensordash.kernel import TensorDashPE
 
 Path = tuple[str, ...]
 SIGNED_BITS = 12

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot, nan
 
-from simhw.costs import Range
+from simhw.machine.costs import Range
 from simhw.memory.model import SHARES, MemoryCost, bound_by
 from simhw.results.estimate import Estimate
 
@@ -29,7 +29,7 @@ class OperationCost:
     memory : MemoryCost or None
         What the memory hierarchy makes of it; None where memories are ideal.
     energy : dict of component to Range
-        With memories, by `simhw.energy.COMPONENTS` [J]; empty where it was not worked out.
+        With memories, by `simhw.machine.energy.COMPONENTS` [J]; empty where it was not worked out.
     """
 
     cycles: Estimate

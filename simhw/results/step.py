@@ -15,7 +15,7 @@ from simhw.trace.layer import OPERATIONS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simhw.machine import Machine
+    from simhw.machine.machine import Machine
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ interval.
 from math import nan
 from typing import Any
 
-from simhw.energy import COMPONENTS
+from simhw.machine.energy import COMPONENTS
 from simhw.memory.model import MemoryCost
 from simhw.results.operation import OperationCost, OperationResult
 from simhw.results.totals import Totals

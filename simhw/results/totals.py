@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot, nan
 
-from simhw.costs import Range
-from simhw.energy import COMPONENTS, by_group
+from simhw.machine.costs import Range
+from simhw.machine.energy import COMPONENTS, by_group
 from simhw.memory.model import SHARES, bound_by
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationCost, OperationResult, ratio

@@ -1,4 +1,6 @@
-"""Devices: every constant of one, validated, with its source; the counterpart of `simhw.machine` for real chips."""
+"""Devices: every constant of one, validated, with its source; the counterpart of `simhw.machine.machine`
+for real chips.
+"""
 
 import os
 from collections.abc import Mapping
@@ -9,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from simhw.errors import MachineError, quoted
-from simhw.machine_file import Provenance, content_hash, read_machine, validated
-from simhw.overrides import label, override, split_machine
+from simhw.machine.files import Provenance, content_hash, read_machine, validated
+from simhw.machine.overrides import label, override, split_machine
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.gpu.parameters import GpuValues
 
@@ -52,7 +54,7 @@ class Device:
 
 def device_names() -> list[str]:
     """Names of the devices that come with simhw."""
-    devices = files("simhw").joinpath("machines", "devices")
+    devices = files("simhw").joinpath("machine", "library", "devices")
     return sorted(path.name.removesuffix(".yaml") for path in devices.iterdir() if path.name.endswith(".yaml"))
 
 
@@ -76,7 +78,7 @@ def device_source(where: str) -> str:
 
 
 def load_device(device: str | Path, /, **overrides: Any) -> Device:
-    """Load a device by name or from a file, and override some of its values by name; see `simhw.overrides`.
+    """Load a device by name or from a file, and override some of its values by name; see `simhw.machine.overrides`.
 
     Raises
     ------

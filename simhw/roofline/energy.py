@@ -1,6 +1,6 @@
 """The energy of one operator on a device, with the ends of its uncertainty."""
 
-from simhw.costs import Range
+from simhw.machine.costs import Range
 from simhw.roofline.ascend.power import energy_on_ascend
 from simhw.roofline.device import Device
 from simhw.roofline.gpu.parameters import GpuValues

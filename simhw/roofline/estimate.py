@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from simhw.costs import Range
 from simhw.errors import ShapeError
+from simhw.machine.costs import Range
 from simhw.roofline.cautions import cautions
 from simhw.roofline.device import Device
 from simhw.roofline.energy import energy_of

@@ -15,15 +15,15 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
 from simhw.errors import ShapeError, SimhwError, TraceError, quoted
-from simhw.machine import Machine, baseline_of, machine_of
+from simhw.machine.machine import Machine, baseline_of, machine_of
 from simhw.memory.model import MemoryCost, memory_cost
+from simhw.pe.passes import whole_tiles
 from simhw.results.comparison import Comparison
 from simhw.results.operation import OperationCost, OperationResult, useful_share
 from simhw.results.step import Results
 from simhw.simulation.engine import MOST_WORKERS, Check
 from simhw.simulation.growth import grow_layer, growth
 from simhw.simulation.run import Place, Simulation, charges_lanes
-from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import TENSORS, InMemory, Layer, Operation
 from simhw.trace.reader import load_trace, trace_hash
 from simhw.trace.trace import Trace
@@ -336,7 +336,7 @@ def timeline(trace: Trace, results: Results, layer: str, operation: Operation, r
 
 
 def _replay(machine: Machine) -> Check:
-    from simhw.replay import check_passes
+    from simhw.pe.check import check_passes
 
     def check(*arguments: Any) -> None:
         check_passes(machine, *arguments)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import Block, Family, Operand
-from simhw.tile.passes import ParallelRows, Tile, whole_tiles
+from simhw.pe.passes import ParallelRows, Tile, whole_tiles
 from simhw.trace.layer import BLOCK_ROWS
 
 UNIT_VALUES = 4_000_000

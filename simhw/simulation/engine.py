@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.lowering import Block, Family, block_classes, check_runnable, lower, multiply_accumulates
-from simhw.machine import Machine
+from simhw.machine.machine import Machine
 from simhw.simulation.cells import (
     CellStratum,
     Plan,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simhw.accelerator import longest_first, tile_loads
 from simhw.jit import kernel
+from simhw.machine.tiles import longest_first, tile_loads
 from simhw.results.estimate import Estimate
 from simhw.simulation.sampling import StratumTally, estimate_cycles
 

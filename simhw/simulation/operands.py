@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.lowering import Family
-from simhw.machine import Machine
-from simhw.pe.fpraker import FPRakerPE
-from simhw.pe.tensordash import TensorDashPE
+from simhw.machine.machine import Machine
+from simhw.pe.fpraker.kernel import FPRakerPE
+from simhw.pe.tensordash.kernel import TensorDashPE
 from simhw.trace.layer import OPERANDS, Layer, Operation, TensorName
 from simhw.trace.statistics import statistics_of
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from simhw.accelerator import repeated_loads
 from simhw.bfloat16 import from_float32
-from simhw.energy import energy_of
-from simhw.machine import Machine
+from simhw.machine.energy import energy_of
+from simhw.machine.machine import Machine
+from simhw.machine.tiles import repeated_loads
 from simhw.memory.model import memory_cost
 from simhw.memory.onchip import PassShape
-from simhw.pe.tensordash import TensorDashPE
+from simhw.pe.passes import whole_tiles
+from simhw.pe.tensordash.kernel import TensorDashPE
 from simhw.progress import announce, track
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationCost, OperationResult, useful_share
@@ -43,7 +44,6 @@ from simhw.simulation.sampling import (
     estimate_counter,
     estimate_cycles,
 )
-from simhw.tile.passes import whole_tiles
 from simhw.trace.layer import OPERANDS, Layer, Operation
 from simhw.trace.statistics import statistics_of
 from simhw.trace.trace import Trace

@@ -11,7 +11,7 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
-from simhw.tile.passes import whole_tiles
+from simhw.pe.passes import whole_tiles
 
 # The stem of ResNet-50 and convolutions of each of its stages, images a quarter as wide: (channels, outputs, size,
 # kernel, stride).

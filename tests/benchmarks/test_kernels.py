@@ -7,8 +7,8 @@ Run with `pytest tests/benchmarks/test_kernels.py --benchmark-only -s`; every be
 import numpy as np
 import pytest
 
-from simhw.machine import load_machine
-from simhw.replay import replay
+from simhw.machine.machine import load_machine
+from simhw.pe.check import replay
 from tests.kernel_runs import parallel_rows
 from tests.oracles.inputs import gaussian, sparse
 

@@ -6,7 +6,7 @@ import pytest
 
 from simhw.cli import main
 from simhw.cli.machine import unit_of
-from simhw.machine import load_machine, parse_machine
+from simhw.machine.machine import load_machine, parse_machine
 from tests.cli_runs import fails
 from tests.machine_files import write
 

@@ -6,9 +6,9 @@ import pytest
 
 from simhw.cli import main
 from simhw.cli.machine import unit_of
-from simhw.dotted import leaf_names
-from simhw.machine import load_machine
-from simhw.machine_file import machine_names
+from simhw.machine.dotted import leaf_names
+from simhw.machine.files import machine_names
+from simhw.machine.machine import load_machine
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -16,10 +16,10 @@ import yaml
 
 from simhw import Layer, load_machine, simulate
 from simhw.cli import main
-from simhw.dotted import leaf, leaf_names
 from simhw.errors import SimhwError
-from simhw.machine_file import machine_names, machine_text
-from simhw.overrides import parse_overrides
+from simhw.machine.dotted import leaf, leaf_names
+from simhw.machine.files import machine_names, machine_text
+from simhw.machine.overrides import parse_overrides
 from simhw.roofline.device import device_names, device_source, load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.lists import parse_layer_list

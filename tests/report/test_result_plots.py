@@ -10,8 +10,8 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
 from simhw import Layer, Trace, load_machine, simulate
-from simhw.energy import COMPONENTS
-from simhw.machine_file import machine_names
+from simhw.machine.energy import COMPONENTS
+from simhw.machine.files import machine_names
 from simhw.memory.model import SHARES
 from simhw.report.memory_plots import COMPONENT_COLORS, SHARE_COLORS
 from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simhw.dotted import leaf
 from simhw.errors import SimhwError
-from simhw.machine_file import read_machine, validated
+from simhw.machine.dotted import leaf
+from simhw.machine.files import read_machine, validated
 from simhw.roofline.calibration.convolution import FILES, RANGES, by_layer, by_network, calibrate, convolution_of, fit
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import mape, textbook_seconds

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from simhw.dotted import leaf_names
 from simhw.errors import MachineError
-from simhw.machine_file import validated
+from simhw.machine.dotted import leaf_names
+from simhw.machine.files import validated
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.device import device_names, load_device, parse_device
 from simhw.roofline.gpu.parameters import GpuValues

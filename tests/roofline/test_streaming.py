@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simhw.dotted import leaf
+from simhw.machine.dotted import leaf
 from simhw.roofline.calibration.measurements import read_measurements
 from simhw.roofline.calibration.score import mape
 from simhw.roofline.calibration.streaming import calibrate

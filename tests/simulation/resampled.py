@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw import Layer, Trace
-from simhw.accelerator import tile_loads
 from simhw.bfloat16 import from_float32
 from simhw.lowering import Block, lower
-from simhw.machine import Machine
+from simhw.machine.machine import Machine
+from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
 from simhw.simulation.engine import plan_operation, run_unit
 from simhw.simulation.makespan import estimate_makespan

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from simhw.accelerator import tile_loads
+from simhw.machine.tiles import tile_loads
 from simhw.simulation.makespan import (
     REPLICATED_PASSES,
     REPLICATES,

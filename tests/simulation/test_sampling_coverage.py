@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simhw import Trace, load_machine
-from simhw.accelerator import tile_loads
+from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
 from simhw.simulation.makespan import stand_in
 from simhw.simulation.sampling import estimate_cycles

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from simhw.machine_file import Description, Name
+from simhw.machine.files import Description, Name
 from simhw.roofline.ascend.hardware import Achieved, Hardware
 from simhw.roofline.ascend.power import Power
 

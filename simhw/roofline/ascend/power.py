@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.costs import Cost, Range
+from simhw.machine.costs import Cost, Range
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.tables import ByNumber

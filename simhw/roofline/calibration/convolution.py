@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from simhw.dotted import assign, leaf
 from simhw.errors import SimhwError
+from simhw.machine.dotted import assign, leaf
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, textbook_seconds
 from simhw.roofline.device import load_device

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from statistics import StatisticsError
 
-from simhw.dotted import leaf
 from simhw.errors import SimhwError
+from simhw.machine.dotted import leaf
 from simhw.progress import track
 from simhw.roofline.calibration import ascend, convolution, gemm, power, recurrent, streaming
 from simhw.roofline.calibration.measurements import FILES, read_measurements

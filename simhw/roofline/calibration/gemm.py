@@ -12,7 +12,7 @@ from statistics import median
 
 from scipy.optimize import least_squares
 
-from simhw.dotted import assign, leaf
+from simhw.machine.dotted import assign, leaf
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score, score_of, textbook_seconds
 from simhw.roofline.device import load_device

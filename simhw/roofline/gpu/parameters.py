@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from simhw.machine_file import Description, Name
+from simhw.machine.files import Description, Name
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.gemm import GemmParameters
 from simhw.roofline.gpu.hardware import Hardware

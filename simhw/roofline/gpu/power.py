@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.costs import Cost, Range
+from simhw.machine.costs import Cost, Range
 from simhw.roofline.gpu.hardware import Hardware, Rate
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction

@@ -1,0 +1,1 @@
+"""Machines: what their files state, what they are made of, and what that costs."""

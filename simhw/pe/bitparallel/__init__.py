@@ -1,0 +1,1 @@
+"""The bit-parallel processing element, the baseline of the others."""

@@ -1,0 +1,1 @@
+"""FPRaker: a term-serial bfloat16 processing element."""

@@ -1,0 +1,52 @@
+"""Rows of the parallel operand laid side by side for the vector kernels, and outputs brought back in the
+order of rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.bfloat16 import BF16Array
+from simhw.pe.fpraker.kernel import encode_parallel
+from simhw.pe.passes import ParallelRows, nonzero_per_k
+from simhw.pe.vector import WIDTH
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows of Y laid out for the kernels.
+
+    Attributes
+    ----------
+    exponents, significands : (groups, K * WIDTH) unsigned
+        From `encode_parallel`, WIDTH rows a group.
+    real : (rows,) bool
+        False for a row that only fills a tile; the last group's lanes beyond these rows belong to no tile.
+    nonzero_rows : (K,) int64
+        How many rows have a non-zero value at each k.
+    """
+
+    exponents: npt.NDArray[np.unsignedinteger]
+    significands: npt.NDArray[np.unsignedinteger]
+    real: npt.NDArray[np.bool_]
+    nonzero_rows: npt.NDArray[np.int64]
+
+    @property
+    def groups(self) -> int:
+        """Vectors of PEs."""
+        return len(self.exponents)
+
+    def real_outputs(self, read: BF16Array) -> BF16Array:
+        """Outputs (groups, rows of X, WIDTH) as (rows of X, real rows of Y)."""
+        rows = read.transpose(1, 0, 2).reshape(read.shape[1], -1)
+        return np.ascontiguousarray(rows[:, : len(self.real)][:, self.real])
+
+
+def lay_out(parallel: ParallelRows, word: npt.DTypeLike) -> Prepared:
+    """Lay out rows of Y, WIDTH side by side, as unsigned words of the given type."""
+    rows = parallel.rows
+    shape = -(-len(rows) // WIDTH), rows.shape[1] * WIDTH
+    exponents, significands = np.empty(shape, word), np.empty(shape, word)
+    encode_parallel(rows, exponents, significands)
+    return Prepared(exponents, significands, parallel.real, nonzero_per_k(rows))

@@ -1,0 +1,94 @@
+"""What a replay writes down of one tile pass, cycle by cycle, for those who want to see why a lane waits.
+
+A record has room for a number of cycles and sets; a replay leaves out what lies beyond.  Where nothing is recorded the
+kernels are compiled without a trace of it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+NOTHING = -(1 << 20)
+"""No pending term, no base, no exponent: below every one of them, and the register's own mark of a zero."""
+
+
+class FPRakerRecord(NamedTuple):
+    """An FPRaker tile pass.  Cycles are those of a column at work, waiting for other columns left out.
+
+    Attributes
+    ----------
+    state : (columns, cycles, rows, 8) int8
+        Index of the lane-cycle class in `simhw.pe.fpraker.replay.COUNTERS`.
+    offset : (columns, cycles, rows, 8) int32
+        K of the term that is pending, NOTHING where the lane has none.
+    fired : (columns, cycles, rows, 8) int8
+        Which of its value's terms the lane fired, first is 0; -1 where it fired none.
+    base : (columns, cycles, rows) int32
+        The smallest pending K of the PE, NOTHING where it has none.
+    emax, register : (columns, sets + 1, rows) int32
+        Sums of two biased exponents: what the set is aligned to, and the accumulator's as the set finds it (after the
+        last set, as that leaves it); NOTHING for a zero.
+    start, finish : (columns, sets) int64
+        First cycle of each set, and the one after its last, in cycles of the tile.
+    """
+
+    state: npt.NDArray[np.int8]
+    offset: npt.NDArray[np.int32]
+    fired: npt.NDArray[np.int8]
+    base: npt.NDArray[np.int32]
+    emax: npt.NDArray[np.int32]
+    register: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int64]
+    finish: npt.NDArray[np.int64]
+
+
+def fpraker_record(columns: int, rows: int, lanes: int, sets: int, cycles: int, waiting: int) -> FPRakerRecord:
+    """An empty record; lanes of which nothing is written are in the state `waiting`."""
+    shape = columns, cycles, rows, lanes
+    return FPRakerRecord(
+        state=np.full(shape, waiting, np.int8),
+        offset=np.full(shape, NOTHING, np.int32),
+        fired=np.full(shape, -1, np.int8),
+        base=np.full(shape[:3], NOTHING, np.int32),
+        emax=np.full((columns, sets + 1, rows), NOTHING, np.int32),
+        register=np.full((columns, sets + 1, rows), NOTHING, np.int32),
+        start=np.zeros((columns, sets), np.int64),
+        finish=np.zeros((columns, sets), np.int64),
+    )
+
+
+class TensorDashRecord(NamedTuple):
+    """A TensorDash tile pass, by cycle and scheduler (one per row of X, or per PE, row by row, with two-sided
+    schedules).
+
+    Attributes
+    ----------
+    position : (cycles,) int64
+        Step of the reduction that is step 0 of the window.
+    window : (cycles, schedulers) uint64
+        Z before the lanes choose: bit 16 s + i is the pair at step s, lane i.
+    choice : (cycles, schedulers, 16) int8
+        The pair that each lane takes, as the number of its bit in Z; -1 for none.
+    drained : (cycles, schedulers) int8
+        Leading steps that are empty after that.
+    advance : (cycles,) int8
+        AS, the steps that all rows drop.
+    """
+
+    position: npt.NDArray[np.int64]
+    window: npt.NDArray[np.uint64]
+    choice: npt.NDArray[np.int8]
+    drained: npt.NDArray[np.int8]
+    advance: npt.NDArray[np.int8]
+
+
+def tensordash_record(schedulers: int, lanes: int, cycles: int) -> TensorDashRecord:
+    """An empty record."""
+    return TensorDashRecord(
+        position=np.zeros(cycles, np.int64),
+        window=np.zeros((cycles, schedulers), np.uint64),
+        choice=np.full((cycles, schedulers, lanes), -1, np.int8),
+        drained=np.zeros((cycles, schedulers), np.int8),
+        advance=np.zeros(cycles, np.int8),
+    )

@@ -1,0 +1,1 @@
+"""TensorDash: a processing element that skips zeros of sparse operands."""
