@@ -17,7 +17,7 @@ from simhw.trace.layer import OPERATIONS, Layer
 from simhw.trace.trace import Trace
 from tests.cli_runs import some_trace
 from tests.kernel_runs import run, whole_sets
-from tests.test_waveform import KINDS, assert_true
+from tests.report.test_waveform import KINDS, assert_true
 from tests.trace_files import sampled_trace, values
 
 

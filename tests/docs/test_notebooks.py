@@ -1,6 +1,6 @@
 """Notebooks run from top to bottom with the interpreter that runs the tests, and what they show is what they held.
 
-``python -m tests.test_notebooks`` runs them all and stores their output, which is to be done when results change.
+``python -m tests.docs.test_notebooks`` runs them all and stores their output, which is to be done when results change.
 """
 
 import json
@@ -74,7 +74,7 @@ def test_a_notebook_runs_and_shows_what_it_holds(path: Path, tmp_path: Path) -> 
     assert len(figures) >= 3
     assert len(outputs(held, "image/png")) == len(figures)
     for kind in ("text", "text/plain"):  # captions of figures and tables
-        assert outputs(held, kind) == outputs(fresh, kind), "results have changed: python -m tests.test_notebooks"
+        assert outputs(held, kind) == outputs(fresh, kind), "results have changed: python -m tests.docs.test_notebooks"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
