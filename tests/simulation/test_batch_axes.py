@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from simhw import Layer, Trace, simulate
 from simhw.errors import SimhwError, TraceError
-from simhw.simulation.growth import BatchAxes, batch_axes, captured_batch, grow_layer, growth
+from simhw.simulation.growth import grow_layer, growth
+from simhw.trace.batch import BatchAxes, batch_axes, captured_batch
 from simhw.trace.metadata import Metadata
 from tests.captured_steps import captured
 

@@ -9,8 +9,9 @@ from simhw import Layer, Trace, load_machine, load_trace, simulate
 from simhw.errors import MachineError, SimhwError
 from simhw.simulation.cells import Plan
 from simhw.simulation.engine import lower_for, passes_by_sets
-from simhw.simulation.growth import BatchAxes, captured_batch, grow_layer, growth
+from simhw.simulation.growth import grow_layer, growth
 from simhw.simulation.operands import OperandChoice
+from simhw.trace.batch import BatchAxes, captured_batch
 from tests.slow_engine import LAYERS, tensor
 
 

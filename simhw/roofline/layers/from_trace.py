@@ -6,7 +6,7 @@ from simhw.errors import ShapeError, listed, quoted
 from simhw.roofline.layers.network import Conv, Linear, MatMul, Network, RecurrentLayer
 from simhw.roofline.layers.network import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell
-from simhw.simulation.growth import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
+from simhw.trace.batch import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
 from simhw.trace.layer import CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS, Layer
 from simhw.trace.trace import Trace
 
@@ -25,7 +25,7 @@ def network_from_trace(trace: Trace) -> Network:
     ShapeError
         The trace has no layer, or one whose input or weights are missing or whose rows are no whole number of samples.
     TraceError
-        As of `simhw.simulation.growth.captured_batch`.
+        As of `simhw.trace.batch.captured_batch`.
     """
     layers, batch = _layers(trace), captured_batch(trace)
     known = batch_axes(trace)
