@@ -10,7 +10,8 @@ from simhw.capture.ledger import Ledger, check_unpacked
 from simhw.capture.names import Names
 from simhw.capture.product import MULTIPLIED, Product
 from simhw.capture.tensors import Copier
-from simhw.trace.layer import Geometry, Operation
+from simhw.trace.geometry import Geometry
+from simhw.trace.layer import Operation
 
 _GRADIENTS: tuple[Operation, Operation] = ("input_grad", "weight_grad")
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from simhw.bfloat16 import BF16Array
 from simhw.capture.functions import RecurrentCall
 from simhw.capture.tensors import Identity, identity
-from simhw.trace.layer import OPERATIONS, Geometry, Operation, TensorName
+from simhw.trace.geometry import Geometry
+from simhw.trace.layer import OPERATIONS, Operation, TensorName
 
 Form = Literal["convolution", "transposed", "linear", "matmul"]
 

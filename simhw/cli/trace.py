@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from simhw.report.sheet import Sheet
-    from simhw.trace.layer import Geometry, Layer
+    from simhw.trace.geometry import Geometry
+    from simhw.trace.layer import Layer
     from simhw.trace.trace import Trace
 
 SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -5,20 +5,20 @@ values in a documented order.  Source: spec page lowering.md.
 """
 
 from simhw.lowering.blocks import BlockClass, block_classes
-from simhw.lowering.family import Block, Family
+from simhw.lowering.family import Family, SampledBlock
 from simhw.lowering.lower import lower
 from simhw.lowering.operand import LanePadding, Operand, Padding, Reduction
 from simhw.lowering.runnable import check_runnable
 from simhw.lowering.view import multiply_accumulates
 
 __all__ = [
-    "Block",
     "BlockClass",
     "Family",
     "LanePadding",
     "Operand",
     "Padding",
     "Reduction",
+    "SampledBlock",
     "block_classes",
     "check_runnable",
     "lower",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from simhw.lowering.family import Block, Family
+from simhw.lowering.family import Family, SampledBlock
 from simhw.trace.layer import BLOCK_ROWS
 
 
@@ -26,7 +26,7 @@ class BlockClass:
         product, x = divmod(rest, len(self.x_starts))
         return product, self.x_starts[x], self.y_starts[y]
 
-    def holds(self, block: Block) -> bool:
+    def holds(self, block: SampledBlock) -> bool:
         """True where the block is one of these."""
         return block.x_start in self.x_starts and block.y_start in self.y_starts
 

@@ -40,7 +40,7 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class SampledBlock:
     """A sampled cell of a product: consecutive rows of X and of Y over the whole reduction, read and padded to sets
     when asked.
 
@@ -101,7 +101,7 @@ class Family:
     fed, real : int
         Pairs of all products that a machine is fed, padding to sets and partial tiles excluded; and those of them that
         have a value of each tensor.  They differ where a convolution's spatial padding is part of the stream.
-    blocks : list of Block
+    blocks : list of SampledBlock
         The sampled cells, where the layer does not hold its tensors whole.
     sampled : bool
         True where only `blocks` can be had.
@@ -115,7 +115,7 @@ class Family:
     reduction: Reduction
     fed: int
     real: int
-    blocks: list[Block]
+    blocks: list[SampledBlock]
     sampled: bool
     _x: Side
     _y: Side

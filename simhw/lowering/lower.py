@@ -2,40 +2,18 @@
 for.
 """
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from math import gcd, prod
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
-
-from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering.family import Block, Family, Side
-from simhw.lowering.grid import Axis, Grid, sums_within
-from simhw.lowering.operand import Border, LanePadding, Padding, Reduction
-from simhw.lowering.view import View, view_layer
-from simhw.trace.layer import (
-    BLOCK_ROWS,
-    MIRRORED_OPERATION,
-    MIRRORED_TENSOR,
-    TRANSPOSED_CONVOLUTIONS,
-    Layer,
-    Operation,
-    TensorName,
-)
-
-Pads = tuple[tuple[int, int], ...]
-
-LARGEST_FAMILIES = 1 << 12
-"""Families of an operation; a stride of 64 x 64, the largest patches of vision transformers, has as many in its input
-gradient.
-"""
-LARGEST_SAMPLED_PRODUCTS = 1 << 20
-"""Products of a sampled operation, whose number the file only claims; the depthwise layers of a batch of 256 have some
-400,000.
-"""
+from simhw.lowering.builder import FamilyBuilder, Rows, padded_extents, spread, strides
+from simhw.lowering.family import Family
+from simhw.lowering.grid import Axis, Grid
+from simhw.lowering.operand import LanePadding, Padding
+from simhw.lowering.view import view_layer
+from simhw.trace.layer import MIRRORED_OPERATION, Layer, Operation
 
 
 def lower(
@@ -87,18 +65,18 @@ def lower(
         raise TraceError(
             f"{where}: a sampled layer has its samples in one product; use fc_windows batch or a whole trace"
         )
-    lowering = _Lowering(layer, operation, view, where, lanes, lane_padding, padding == "skip")
+    builder = FamilyBuilder(layer, operation, view, where, lanes, lane_padding, padding == "skip")
     by_operation = {"forward": _forward, "input_grad": _input_grad, "weight_grad": _weight_grad}
-    return by_operation[MIRRORED_OPERATION[operation] if lowering.mirrored else operation](lowering)
+    return by_operation[MIRRORED_OPERATION[operation] if builder.mirrored else operation](builder)
 
 
-def _forward(to: "_Lowering") -> list[Family]:
+def _forward(to: FamilyBuilder) -> list[Family]:
     """One product per image and group; the kernel positions are the segments of its reduction."""
     view, geometry = to.view, to.view.geometry
     pads = tuple((pad, pad) for pad in geometry.padding)
-    grid = _padded(view.spatial, pads)
-    batch, image, *position, channel = _strides((view.batch, view.images, *grid, view.inputs))
-    weight_batch, output, *tap, weight_channel = _strides(
+    grid = padded_extents(view.spatial, pads)
+    batch, image, *position, channel = strides((view.batch, view.images, *grid, view.inputs))
+    weight_batch, output, *tap, weight_channel = strides(
         (1 if view.shared_weights else view.batch, view.outputs, *view.kernel, to.group_in)
     )
     groups, taps = geometry.groups, [Axis(n) for n in view.kernel]
@@ -106,17 +84,17 @@ def _forward(to: "_Lowering") -> list[Family]:
     segments = [Axis(n, dilation) for n, dilation in zip(view.kernel, geometry.dilation, strict=True)]
     family = to.family(
         real=to.real_pairs(rows, segments, pads, view.spatial),
-        x=_Rows(
+        x=Rows(
             to.tensor("a", pads, channels_last=True),
             Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_in))),
-            _spread(rows, position),
-            Grid((*_spread(segments, position).axes, Axis(to.group_in, channel))),
+            spread(rows, position),
+            Grid((*spread(segments, position).axes, Axis(to.group_in, channel))),
         ),
-        y=_Rows(
+        y=Rows(
             to.tensor("w", (), channels_last=True),
             Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, to.group_out * output))),
             Grid((Axis(to.group_out, output),)),
-            Grid((*_spread(taps, tap).axes, Axis(to.group_in, weight_channel))),
+            Grid((*spread(taps, tap).axes, Axis(to.group_in, weight_channel))),
         ),
         segment_length=to.group_in,
         products_per_image=view.products_per_image(groups),
@@ -125,7 +103,7 @@ def _forward(to: "_Lowering") -> list[Family]:
     return [family]
 
 
-def _input_grad(to: "_Lowering") -> list[Family]:
+def _input_grad(to: FamilyBuilder) -> list[Family]:
     """Input position i gets output position (i + padding - dilation k) / stride of each kernel position k that divides.
 
     With i + padding = stride q + phase and dilation k = stride t + phase that is q - t: per phase a dense convolution.
@@ -142,10 +120,10 @@ def _input_grad(to: "_Lowering") -> list[Family]:
         )
         for phases, size in zip(axes, view.out, strict=True)
     )
-    grid = _padded(view.out, pads)
-    batch, image, *position, channel = _strides((view.batch, view.images, *grid, view.outputs))
+    grid = padded_extents(view.out, pads)
+    batch, image, *position, channel = strides((view.batch, view.images, *grid, view.outputs))
     groups = geometry.groups
-    weight_batch, group, row, *tap, weight_channel = _strides(
+    weight_batch, group, row, *tap, weight_channel = strides(
         (1 if view.shared_weights else view.batch, groups, to.group_in, *view.kernel, to.group_out)
     )
     x_values = to.tensor("g", pads, channels_last=True)
@@ -160,17 +138,17 @@ def _input_grad(to: "_Lowering") -> list[Family]:
         ]
         family = to.family(
             real=to.real_pairs(rows, segments, pads, view.out),
-            x=_Rows(
+            x=Rows(
                 x_values,
                 Grid((Axis(view.batch, batch), Axis(view.images, image), Axis(groups, to.group_out))),
-                _spread(rows, position),
-                Grid((*_spread(segments, position).axes, Axis(to.group_out, channel))),
+                spread(rows, position),
+                Grid((*spread(segments, position).axes, Axis(to.group_out, channel))),
             ),
-            y=_Rows(
+            y=Rows(
                 y_values,
                 Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, group))),
                 Grid((Axis(to.group_in, row),)),
-                Grid((*_spread([k for _, _, k in phases], tap).axes, Axis(to.group_out, weight_channel))),
+                Grid((*spread([k for _, _, k in phases], tap).axes, Axis(to.group_out, weight_channel))),
             ),
             segment_length=to.group_out,
             products_per_image=view.products_per_image(groups),
@@ -202,12 +180,14 @@ def _phases(stride: int, padding: int, dilation: int, kernel: int, size: int) ->
     return found
 
 
-def _weight_grad(to: "_Lowering") -> list[Family]:
+def _weight_grad(to: FamilyBuilder) -> list[Family]:
     """One product per kernel position and group; the images are the segments of its reduction."""
     view, geometry = to.view, to.view.geometry
     pads = tuple((pad, pad) for pad in geometry.padding)
-    batch, image, channel, *position = _strides((view.batch, view.images, view.inputs, *_padded(view.spatial, pads)))
-    g_batch, g_image, g_channel, *g_position = _strides((view.batch, view.images, view.outputs, *view.out))
+    batch, image, channel, *position = strides(
+        (view.batch, view.images, view.inputs, *padded_extents(view.spatial, pads))
+    )
+    g_batch, g_image, g_channel, *g_position = strides((view.batch, view.images, view.outputs, *view.out))
     groups = geometry.groups
     a_values, g_values = to.tensor("a", pads, channels_last=False), to.tensor("g", (), channels_last=False)
 
@@ -215,15 +195,15 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
         """The products of some kernel positions over some output positions of each image."""
         inputs = [o.times(step) for o, step in zip(outputs, geometry.stride, strict=True)]
         segments = [k.times(dilation) for k, dilation in zip(taps, geometry.dilation, strict=True)]
-        shifts = _spread(segments, position)
-        g_positions = _spread(outputs, g_position)
-        of_a = _Rows(
+        shifts = spread(segments, position)
+        g_positions = spread(outputs, g_position)
+        of_a = Rows(
             a_values,
             Grid((Axis(view.batch, batch), *shifts.axes, Axis(groups, to.group_in * channel))),
             Grid((Axis(to.group_in, channel),)),
-            Grid((Axis(view.images, image), *_spread(inputs, position).axes)),
+            Grid((Axis(view.images, image), *spread(inputs, position).axes)),
         )
-        of_g = _Rows(
+        of_g = Rows(
             g_values,
             Grid((Axis(view.batch, g_batch), Axis(shifts.size, 0), Axis(groups, to.group_out * g_channel))),
             Grid((Axis(to.group_out, g_channel),)),
@@ -259,193 +239,3 @@ def _weight_grad(to: "_Lowering") -> list[Family]:
         if all(outputs.count for outputs in live):
             families.append(over([Axis(1, 1, k) for k in tap], live, len(families)))
     return families
-
-
-class _Rows(NamedTuple):
-    """An operand of all products of a family: its values, and where products, rows and the reduction lie in them."""
-
-    values: Callable[[], BF16Array]
-    bases: Grid
-    rows: Grid
-    columns: Grid
-
-
-class _Lowering:
-    """What the three operations share: the layer and the switches, its tensors, and how families are put together."""
-
-    def __init__(
-        self,
-        layer: Layer,
-        operation: Operation,
-        view: View,
-        where: str,
-        lanes: int,
-        lane_padding: LanePadding,
-        skip: bool,
-    ) -> None:
-        self.layer = layer
-        self.operation = operation
-        self.view = view
-        self.where = where
-        self.lanes = lanes
-        self.lane_padding = lane_padding
-        self.skip = skip
-        self.group_in = view.inputs // view.geometry.groups
-        self.group_out = view.outputs // view.geometry.groups
-        self.mirrored = layer.kind in TRANSPOSED_CONVOLUTIONS
-
-    def check_families(self, number: int) -> None:
-        """Refuse geometry that splits an operation into more families than any network's does."""
-        if number > LARGEST_FAMILIES:
-            split = f"kernel {self.view.kernel} with {self.view.geometry} splits it into {number} families of products"
-            raise TraceError(f"{self.where}: {split}, over {LARGEST_FAMILIES}")
-
-    def weight_batch(self, stride: int) -> Axis:
-        """Offset of each batch's weights."""
-        return Axis(self.view.batch, 0 if self.view.shared_weights else stride)
-
-    def tensor(
-        self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False
-    ) -> Callable[[], BF16Array]:
-        """The tensor's values in the order that its operand wants, padded, 1-D; read and copied on the first call only.
-
-        For a transposed convolution `name` is that of the convolution that it mirrors.
-        """
-        layer, view = self.layer, self.view
-        own = MIRRORED_TENSOR[name] if self.mirrored else name
-
-        def prepare() -> BF16Array:
-            array = view.array(name, layer.source(own).read())
-            if grouped:
-                # (batch, outputs, channels, kernel...) -> (batch, groups, channels, kernel..., outputs of the group)
-                array = array.reshape(array.shape[0], view.geometry.groups, self.group_out, *array.shape[2:])
-            if channels_last:
-                array = np.moveaxis(array, 2, -1)
-            if any(before or after for before, after in pads):
-                first = 2 if channels_last else 3
-                shape, inside = list(array.shape), [slice(None)] * array.ndim
-                for axis, (before, after) in enumerate(pads, first):
-                    inside[axis] = slice(before, before + shape[axis])
-                    shape[axis] += before + after
-                padded = np.zeros(shape, dtype=np.uint16)
-                padded[tuple(inside)] = array
-                array = padded
-            # A tensor mapped from a file may start at an odd address, for which the kernels would be compiled once
-            # more.
-            return np.require(array, np.uint16, ["C", "A"]).view(np.ndarray).reshape(-1)
-
-        return _Once(prepare)
-
-    def real_pairs(self, rows: Sequence[Axis], segments: Sequence[Axis], pads: Pads, sizes: Sequence[int]) -> int:
-        """Products of rows and kernel positions that read a value of a tensor of these sizes, over all channels and
-        images.
-        """
-        pairs = prod(
-            sums_within(row, segment, before, before + size)
-            for row, segment, (before, _), size in zip(rows, segments, pads, sizes, strict=True)
-        )
-        return self.view.batch * self.view.images * self.view.geometry.groups * self.group_in * self.group_out * pairs
-
-    def border(
-        self, grid: tuple[int, ...], pads: Pads, rows: Sequence[Axis], segments: Sequence[Axis]
-    ) -> Border | None:
-        """Where an operand reads padding, under ``padding="skip"``."""
-        if not self.skip or not any(before or after for before, after in pads):
-            return None
-        inside = tuple((before, size - after) for (before, after), size in zip(pads, grid, strict=True))
-        return Border(inside, Grid(tuple(rows)), Grid(tuple(segments)))
-
-    def family(
-        self,
-        *,
-        real: int,
-        x: _Rows,
-        y: _Rows,
-        segment_length: int,
-        products_per_image: int | None,
-        border: Border | None = None,
-        number: int = 0,
-    ) -> Family:
-        """The family of these offsets, padded to sets, with its sampled blocks."""
-        sampled = self.operation in self.layer.blocks
-        if sampled and x.bases.size > LARGEST_SAMPLED_PRODUCTS:
-            raise TraceError(
-                f"{self.where}: claims {x.bases.size} products, over the {LARGEST_SAMPLED_PRODUCTS} of a sampled layer"
-            )
-        reduction = Reduction(x.columns.size // segment_length, segment_length, self.lanes, self.lane_padding)
-        return Family(
-            name=self.where,
-            number=number,
-            count=x.bases.size,
-            m=x.rows.size,
-            n=y.rows.size,
-            reduction=reduction,
-            fed=real if self.skip else x.bases.size * x.rows.size * y.rows.size * x.columns.size,
-            real=real,
-            blocks=self._blocks(number, x.bases.size, x.rows.size, y.rows.size, reduction, border),
-            sampled=sampled,
-            _x=Side(*x, reduction, border),
-            _y=Side(*y, reduction),
-            _products_per_image=products_per_image,
-        )
-
-    def _blocks(
-        self, number: int, count: int, m: int, n: int, reduction: Reduction, border: Border | None
-    ) -> list[Block]:
-        raw_k = reduction.segments * reduction.segment_length
-        cells = [cell for cell in self.layer.blocks.get(self.operation, ()) if cell.family == number]
-        for cell in cells:
-            ends = (cell.x_start + cell.x.shape[0], cell.y_start + cell.y.shape[0])
-            if not (
-                0 <= cell.product < count and 0 <= cell.x_start < ends[0] <= m and 0 <= cell.y_start < ends[1] <= n
-            ):
-                at = (
-                    f"product {cell.product}, rows {cell.x_start} to {ends[0]} of X and {cell.y_start} to {ends[1]} "
-                    "of Y"
-                )
-                raise TraceError(
-                    f"{self.where}: a block at {at} lies outside its {count} products of {m} x {n} rows; sample it "
-                    "again"
-                )
-            # A part of a cell would stand for a whole one in every estimate.
-            if ends != (min(cell.x_start + BLOCK_ROWS, m), min(cell.y_start + BLOCK_ROWS, n)):
-                shapes = f"{cell.x.shape} and {cell.y.shape}"
-                raise TraceError(
-                    f"{self.where}: a block of shapes {shapes} is not all {BLOCK_ROWS} rows of its cell; sample it "
-                    "again"
-                )
-            if cell.x.shape[1:] != (raw_k,) or cell.y.shape[1:] != (raw_k,):
-                raise TraceError(
-                    f"{self.where}: a block of shapes {cell.x.shape} and {cell.y.shape} has not the reduction of "
-                    f"{raw_k}; sample it again"
-                )
-        return [Block(cell, reduction, border) for cell in cells]
-
-
-class _Once:
-    """A value made on the first call and kept, also when several threads ask at the same time."""
-
-    def __init__(self, make: Callable[[], BF16Array]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._value: BF16Array | None = None
-
-    def __call__(self) -> BF16Array:
-        with self._lock:
-            if self._value is None:
-                self._value = self._make()
-            return self._value
-
-
-def _padded(extents: Sequence[int], pads: Pads) -> tuple[int, ...]:
-    return tuple(extent + before + after for extent, (before, after) in zip(extents, pads, strict=True))
-
-
-def _strides(shape: Sequence[int]) -> list[int]:
-    """Elements from one index to the next along each axis of a contiguous array."""
-    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-
-
-def _spread(axes: Sequence[Axis], strides: Sequence[int]) -> Grid:
-    """Flat offsets of a grid of positions given per dimension."""
-    return Grid(tuple(axis.times(stride) for axis, stride in zip(axes, strides, strict=True)))

@@ -23,7 +23,7 @@ from simhw.trace.statistics import layer_statistics
 from simhw.trace.trace import Trace
 
 # Two cells are the fewest from which a stratum's own variance can be told.
-LEAST_CELLS = 2
+CELLS_FOR_VARIANCE = 2
 PILOT_CELLS = 2
 # The pilot's mean is an estimate: aim below the limit, so that cutting the sample afterwards stays rare.
 FILL = 0.97
@@ -38,7 +38,7 @@ Key = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Stratum:
+class BlockStratum:
     """The cells of one size of a family of a layer's operation.
 
     Attributes
@@ -136,7 +136,7 @@ def sample_trace(trace: Trace, max_bytes: int, seed: int) -> Trace:
         budget -= 1.1 * (size - max_bytes) + 0.001 * max_bytes
 
 
-def allocate(strata: Sequence[Stratum], budget_bytes: float) -> list[int]:
+def allocate(strata: Sequence[BlockStratum], budget_bytes: float) -> list[int]:
     """Cells of each stratum: two of each (or one, or all), then one by one the cell that gains most per byte.
 
     The variance of the estimated total is the sum of ``weight**2 * (1 / n - 1 / cells)``.
@@ -153,7 +153,7 @@ def allocate(strata: Sequence[Stratum], budget_bytes: float) -> list[int]:
     def gain(index: int, n: int) -> float:
         return strata[index].weight ** 2 * (1 / n - 1 / (n + 1)) / strata[index].bytes_per_cell
 
-    counts = [min(LEAST_CELLS, stratum.cells) for stratum in strata]
+    counts = [min(CELLS_FOR_VARIANCE, stratum.cells) for stratum in strata]
     if cost(counts) > budget_bytes:
         counts = [1] * len(strata)
     if cost(counts) > budget_bytes:
@@ -194,7 +194,7 @@ def _lowered(layer: Layer) -> Iterator[tuple[int, Operation, list[Family]]]:
             yield index, operation, lower(layer, operation, 1)
 
 
-def _strata(layer: Layer, layer_index: int, seed: int) -> Iterator[Stratum]:
+def _strata(layer: Layer, layer_index: int, seed: int) -> Iterator[BlockStratum]:
     for operation_index, _, families in _lowered(layer):
         for number, family in enumerate(families):
             for kind, alike in enumerate(block_classes(family)):
@@ -203,7 +203,7 @@ def _strata(layer: Layer, layer_index: int, seed: int) -> Iterator[Stratum]:
                 pilot = [_cell(family, number, alike, int(cell)) for cell in drawn]
                 deflated = sum(_deflated_bytes(side.read()) for cell in pilot for side in (cell.x, cell.y))
                 share = deflated / len(pilot) + CELL_OVERHEAD_BYTES
-                yield Stratum(key, alike.cells, family.k(), share, alike.x_rows * alike.y_rows)
+                yield BlockStratum(key, alike.cells, family.k(), share, alike.x_rows * alike.y_rows)
 
 
 def _draw(

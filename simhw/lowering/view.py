@@ -12,15 +12,8 @@ from typing import Literal
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.trace.layer import (
-    CONVOLUTIONS,
-    TRANSPOSED_CONVOLUTIONS,
-    Geometry,
-    Layer,
-    Operation,
-    TensorName,
-    output_spatial,
-)
+from simhw.trace.geometry import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, Geometry
+from simhw.trace.layer import Layer, Operation, TensorName
 
 
 @dataclass(frozen=True)
@@ -112,11 +105,9 @@ def view_layer(layer: Layer, operation: Operation, per_image: bool) -> View:
             # As the convolution that it mirrors, whose input it gives and whose output it takes.
             inputs = w[1] * layer.geometry.groups
             return View(
-                layer.kind, 1, a[0], inputs, w[0], output_spatial(layer), w[2:], a[2:], layer.geometry, True, "images"
+                layer.kind, 1, a[0], inputs, w[0], layer.output_spatial, w[2:], a[2:], layer.geometry, True, "images"
             )
-        return View(
-            layer.kind, 1, a[0], a[1], w[0], a[2:], w[2:], output_spatial(layer), layer.geometry, True, "images"
-        )
+        return View(layer.kind, 1, a[0], a[1], w[0], a[2:], w[2:], layer.output_spatial, layer.geometry, True, "images")
     samples = shapes[known("a", "g")]
     inputs = shapes["a"][-1] if "a" in shapes else shapes[known("w")][-2 if layer.kind == "matmul" else -1]
     outputs = shapes["g"][-1] if "g" in shapes else shapes[known("w")][-1 if layer.kind == "matmul" else 0]

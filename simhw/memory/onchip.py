@@ -21,15 +21,8 @@ import numpy.typing as npt
 
 from simhw.lowering.view import view_layer
 from simhw.memory.parameters import Memory
-from simhw.trace.layer import (
-    MIRRORED_OPERATION,
-    MIRRORED_TENSOR,
-    OPERANDS,
-    TRANSPOSED_CONVOLUTIONS,
-    Layer,
-    Operation,
-    TensorName,
-)
+from simhw.trace.geometry import TRANSPOSED_CONVOLUTIONS
+from simhw.trace.layer import MIRRORED_OPERATION, MIRRORED_TENSOR, OPERANDS, Layer, Operation, TensorName
 
 TRANSPOSED: dict[Operation, tuple[TensorName, ...]] = {"forward": (), "input_grad": ("w",), "weight_grad": ("a", "g")}
 """Tensors whose sets do not run along their channels, which is how containers hold them."""

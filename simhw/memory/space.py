@@ -14,7 +14,8 @@ from math import prod
 from typing import Literal
 
 from simhw.lowering.view import view_layer
-from simhw.trace.layer import TRANSPOSED_CONVOLUTIONS, Layer, Operation, TensorName
+from simhw.trace.geometry import TRANSPOSED_CONVOLUTIONS
+from simhw.trace.layer import Layer, Operation, TensorName
 
 Dim = Literal["g", "p", "c", "o"]
 DIMS: tuple[Dim, ...] = ("g", "p", "c", "o")

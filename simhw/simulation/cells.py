@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering import Block, Family, Operand
+from simhw.lowering import Family, Operand, SampledBlock
 from simhw.pe.passes import ParallelRows, Tile, whole_tiles
 from simhw.trace.layer import BLOCK_ROWS
 
@@ -263,7 +263,7 @@ def block_passes(plan: Plan, x_rows: int, y_rows: int) -> int:
     return -(-x // plan.tile.tile_x) * -(-y // plan.tile.tile_y)
 
 
-def block_rows(plan: Plan, block: Block) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
+def block_rows(plan: Plan, block: SampledBlock) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
     """What a sampled block runs, in the form of `unit_rows`.
 
     Raises

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from simhw.lowering import Block, Family, block_classes, check_runnable, lower, multiply_accumulates
+from simhw.lowering import Family, SampledBlock, block_classes, check_runnable, lower, multiply_accumulates
 from simhw.machine.machine import Machine
 from simhw.simulation.cells import (
     CellStratum,
@@ -44,7 +44,7 @@ class Stratum:
     plan: Plan
     tally: StratumTally
     cells: CellStratum | None = None
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[SampledBlock, ...] = ()
 
 
 @dataclass(eq=False)
@@ -199,7 +199,7 @@ def passes_by_sets(plan: Plan) -> Counter[int]:
 Check = Callable[..., None]
 
 
-def run_unit(plan: Plan, unit: Unit | Block, check: Check | None = None) -> Passes:
+def run_unit(plan: Plan, unit: Unit | SampledBlock, check: Check | None = None) -> Passes:
     """Simulate a unit or a sampled block; with `check`, replay every pass and compare."""
     tile = plan.tile
     y_values = tile.needs_y or check is not None
@@ -216,7 +216,7 @@ def run_unit(plan: Plan, unit: Unit | Block, check: Check | None = None) -> Pass
     return np.concatenate(durations), counters
 
 
-Task = tuple[Stratum, Unit | Block]
+Task = tuple[Stratum, Unit | SampledBlock]
 
 
 def exact_tasks(stratum: Stratum) -> Iterator[Task]:

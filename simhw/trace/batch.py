@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import prod
 
 from simhw.errors import TraceError
-from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, RECURRENT, TENSORS, Layer, TensorName
+from simhw.trace.geometry import CONVOLUTIONS, RECURRENT
+from simhw.trace.layer import OPERATIONS, TENSORS, Layer, TensorName
 from simhw.trace.trace import Trace
 
 Axes = tuple[tuple[TensorName, int], ...]

@@ -1,15 +1,26 @@
 """One multiply-accumulate layer instance of a training step: what it is, its tensors, and what was measured of them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array, as_bfloat16, term_counts
 from simhw.errors import ShapeError, quoted
+from simhw.trace.geometry import (
+    CONVOLUTIONS,
+    KINDS,
+    RECURRENT,
+    TRANSPOSED_CONVOLUTIONS,
+    Geometry,
+    geometry_of,
+    integers,
+    mapping,
+    output_spatial,
+)
 
 Operation = Literal["forward", "input_grad", "weight_grad"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "input_grad", "weight_grad")
@@ -23,14 +34,8 @@ OPERANDS: dict[Operation, tuple[TensorName, TensorName]] = {
     "weight_grad": ("a", "g"),
 }
 
-TRANSPOSED_CONVOLUTIONS = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
-CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, **TRANSPOSED_CONVOLUTIONS}
-RECURRENT = ("lstm", "gru")
 BLOCK_ROWS = 16
 """Rows of X and of Y of a sampled cell, fewer only where a product ends."""
-KINDS = (*CONVOLUTIONS, "linear", "matmul", *RECURRENT)
-
-
 # What a transposed convolution's operations and tensors are of the convolution that it mirrors.
 MIRRORED_OPERATION: dict[Operation, Operation] = {
     "forward": "input_grad",
@@ -38,21 +43,6 @@ MIRRORED_OPERATION: dict[Operation, Operation] = {
     "weight_grad": "weight_grad",
 }
 MIRRORED_TENSOR: dict[TensorName, TensorName] = {"a": "g", "w": "w", "g": "a"}
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Stride, padding and dilation per spatial dimension, and groups; all empty (groups 1) for kinds that are not
-    convolutions.
-
-    A transposed convolution's are those of the convolution that it mirrors; only it has an output padding.
-    """
-
-    stride: tuple[int, ...] = ()
-    padding: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    groups: int = 1
-    output_padding: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -147,58 +137,6 @@ class ProductBlock:
     y: TensorSource
 
 
-def _integers(value: object, number: int | None, what: str) -> tuple[int, ...]:
-    """A sequence of so many integers, of any number where that is None; a single one stands for all."""
-    if isinstance(value, (int, np.integer)) and number is not None:
-        return (int(value),) * number
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    sized = (
-        isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and (number is None or len(value) == number)
-    )
-    if sized and all(isinstance(item, (int, np.integer)) for item in value):  # type: ignore[attr-defined]  # a sequence, as just found
-        return tuple(int(item) for item in value)  # type: ignore[attr-defined]
-    raise ShapeError(
-        f"{what}={quoted(value)}: give {'integers' if number is None else f'an integer or {number} integers'}"
-    )
-
-
-def _mapping(value: object, what: str, names: Collection[str]) -> Mapping[Any, Any]:
-    """A mapping that has no other keys than these; nothing is an empty one."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ShapeError(f"{what} is {quoted(value)}: give a mapping with some of {', '.join(names)}")
-    unknown = [key for key in value if key not in names]
-    if unknown:
-        raise ShapeError(f"{what} has unknown keys {quoted(unknown)}: known are {', '.join(names)}")
-    return value
-
-
-def _geometry(kind: str, given: Geometry | Mapping[str, object] | None) -> Geometry:
-    fields = _mapping(vars(given) if isinstance(given, Geometry) else given, "geometry", Geometry.__dataclass_fields__)
-    dims, extra = CONVOLUTIONS.get(kind, 0), fields.get("output_padding")
-    if extra and kind not in TRANSPOSED_CONVOLUTIONS:
-        raise ShapeError(f"geometry output_padding={quoted(extra)}: only a transposed convolution has one, not {kind}")
-    if not dims:
-        return Geometry()
-    geometry = Geometry(
-        stride=_integers(fields.get("stride", 1), dims, "geometry stride"),
-        padding=_integers(fields.get("padding", 0), dims, "geometry padding"),
-        dilation=_integers(fields.get("dilation", 1), dims, "geometry dilation"),
-        groups=_integers(fields.get("groups", 1), 1, "geometry groups")[0],
-        output_padding=_integers(extra or 0, dims, "geometry output_padding")
-        if kind in TRANSPOSED_CONVOLUTIONS
-        else (),
-    )
-    limits = [max(steps) for steps in zip(geometry.stride, geometry.dilation, strict=True)]
-    if any(not 0 <= extra < limit for extra, limit in zip(geometry.output_padding, limits, strict=False)):
-        raise ShapeError(f"geometry {geometry}: output_padding must be smaller than stride or dilation")
-    if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0 or geometry.groups < 1:
-        raise ShapeError(f"geometry {geometry}: stride, dilation and groups start at 1, padding at 0")
-    return geometry
-
-
 @dataclass(init=False, eq=False)
 class Layer:
     """A layer instance and its tensors A (input), W (weights or second operand) and G (gradient of the output).
@@ -266,8 +204,8 @@ class Layer:
                 self._sources[tensor] = values
             elif values is not None:
                 self._sources[tensor] = InMemory(as_bfloat16(values, f"layer {name!r}, tensor {tensor.upper()}"))
-        given = _mapping(shapes, f"{where}, shapes", TENSORS)
-        self.shapes = {t: _integers(shape, None, f"{where}, shape of {t.upper()}") for t, shape in given.items()}
+        given = mapping(shapes, f"{where}, shapes", TENSORS)
+        self.shapes = {t: integers(shape, None, f"{where}, shape of {t.upper()}") for t, shape in given.items()}
         self.shapes |= {t: source.shape for t, source in self._sources.items()}
         if kind in ("conv", "conv_transpose") and "w" in self.shapes:
             kind = f"{kind}{len(self.shapes['w']) - 2}d"
@@ -275,10 +213,10 @@ class Layer:
             raise ShapeError(f"{where}: unknown kind {quoted(kind)}; known are {', '.join(KINDS)}")
         self.kind = kind
         try:
-            self.geometry = _geometry(kind, geometry)
+            self.geometry = geometry_of(kind, geometry)
         except ShapeError as error:
             raise ShapeError(f"{where}: {error}") from None
-        self.statistics = dict(_mapping(statistics, f"{where}, statistics", TENSORS))
+        self.statistics = dict(mapping(statistics, f"{where}, statistics", TENSORS))
         for tensor, measured in self.statistics.items():
             # Those of a tensor that is not held may be of fewer images, that the step was grown from.
             held = prod(self.shapes[tensor]) if tensor in self._sources else None
@@ -286,7 +224,7 @@ class Layer:
                 raise ShapeError(
                     f"{where}, tensor {tensor.upper()}: what is given are no statistics of its {held or 'own'} values"
                 )
-        sampled = _mapping(blocks, f"{where}, blocks", OPERATIONS)
+        sampled = mapping(blocks, f"{where}, blocks", OPERATIONS)
         for cells in sampled.values():
             if not isinstance(cells, Sequence) or not all(isinstance(cell, ProductBlock) for cell in cells):
                 raise ShapeError(f"{where}: its blocks are {quoted(cells)}; give sequences of ProductBlock")
@@ -329,6 +267,11 @@ class Layer:
         return self._sources[tensor]
 
     @property
+    def output_spatial(self) -> tuple[int, ...]:
+        """Spatial extent of a convolution's output, from A, W and the geometry."""
+        return output_spatial(self.kind, self.geometry, self.shapes["a"], self.shapes["w"])
+
+    @property
     def a(self) -> BF16Array:
         """Input activations, read now."""
         return self.source("a").read()
@@ -342,18 +285,6 @@ class Layer:
     def g(self) -> BF16Array:
         """Gradient of the output, read now."""
         return self.source("g").read()
-
-
-def output_spatial(layer: Layer) -> tuple[int, ...]:
-    """Spatial extent of a convolution's output, from A, W and the geometry."""
-    geometry = layer.geometry
-    inputs, kernel = layer.shapes["a"][2:], layer.shapes["w"][2:]
-    spans = [dilation * (taps - 1) + 1 for dilation, taps in zip(geometry.dilation, kernel, strict=True)]
-    dims = zip(inputs, geometry.padding, spans, geometry.stride, strict=True)
-    if layer.kind in TRANSPOSED_CONVOLUTIONS:
-        sizes = [(size - 1) * step - 2 * pad + span for size, pad, span, step in dims]
-        return tuple(size + extra for size, extra in zip(sizes, geometry.output_padding, strict=True))
-    return tuple((size + 2 * pad - span) // step + 1 for size, pad, span, step in dims)
 
 
 def check_shapes(layer: Layer) -> None:
@@ -388,7 +319,7 @@ def check_shapes(layer: Layer) -> None:
             inputs, outputs = (first, second) if layer.kind in TRANSPOSED_CONVOLUTIONS else (second, first)
             if shapes["a"][1] != inputs:
                 fail("w", f"does not fit {shapes['a'][1]} input channels in {groups} groups")
-            out = output_spatial(layer)
+            out = layer.output_spatial
             if min(out) < 1:
                 fail("w", f"leaves no output of the input {shapes['a'][2:]}; padding or kernel are too large")
             expected = (shapes["a"][0], outputs, *out)

@@ -15,16 +15,8 @@ from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
 from simhw.errors import ShapeError, TraceError, quoted
 from simhw.trace.archive import Archive, Limits
 from simhw.trace.find import find_trace
-from simhw.trace.layer import (
-    CONVOLUTIONS,
-    TRANSPOSED_CONVOLUTIONS,
-    Layer,
-    Operation,
-    ProductBlock,
-    TensorName,
-    TensorSource,
-    output_spatial,
-)
+from simhw.trace.geometry import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from simhw.trace.layer import Layer, Operation, ProductBlock, TensorName, TensorSource
 from simhw.trace.members import METADATA, block_member, tensor_member
 from simhw.trace.records import LayerRecord, bounded, parse, recorded_statistics
 from simhw.trace.trace import Trace
@@ -194,7 +186,7 @@ def _check_claims(archive: Archive, layer: Layer) -> None:
     }
     if layer.kind in CONVOLUTIONS and "a" in layer.shapes and "w" in layer.shapes:
         a, w, padding = layer.shapes["a"], layer.shapes["w"], layer.geometry.padding
-        out = output_spatial(layer)
+        out = layer.output_spatial
         # What is padded is the input, or the output of a transposed convolution: that of the convolution which it
         # mirrors.
         mirrored = layer.kind in TRANSPOSED_CONVOLUTIONS

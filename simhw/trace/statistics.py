@@ -21,7 +21,8 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array, term_counts
 from simhw.errors import ShapeError
 from simhw.jit import kernel
-from simhw.trace.layer import CONVOLUTIONS, Layer, TensorName, TensorStatistics
+from simhw.trace.geometry import CONVOLUTIONS
+from simhw.trace.layer import Layer, TensorName, TensorStatistics
 
 COMPRESSED = ("bdc", "zero")
 BDC_GROUP = 32

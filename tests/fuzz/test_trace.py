@@ -20,20 +20,8 @@ from simhw import Layer, Trace, load_machine, load_trace, simulate
 from simhw.errors import SimhwError
 from simhw.lowering import lower
 from simhw.lowering.validate import validate_trace
-from simhw.trace.layer import (
-    BLOCK_ROWS,
-    CONVOLUTIONS,
-    KINDS,
-    OPERANDS,
-    OPERATIONS,
-    RECURRENT,
-    TRANSPOSED_CONVOLUTIONS,
-    InMemory,
-    Operation,
-    ProductBlock,
-    TensorStatistics,
-    output_spatial,
-)
+from simhw.trace.geometry import CONVOLUTIONS, KINDS, RECURRENT, TRANSPOSED_CONVOLUTIONS
+from simhw.trace.layer import BLOCK_ROWS, OPERANDS, OPERATIONS, InMemory, Operation, ProductBlock, TensorStatistics
 from simhw.trace.reader import trace_hash
 from simhw.trace.statistics import layer_statistics
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text, mutated_tree
@@ -171,7 +159,7 @@ def forged_layer(rng: random.Random) -> Layer:
         first, second = groups * size(), size()
         channels = first if kind in TRANSPOSED_CONVOLUTIONS else second * groups
         a, w = (size(), channels, *(size(12) for _ in range(dims))), (first, second, *(size() for _ in range(dims)))
-        out = output_spatial(Layer("forged", kind, geometry, shapes={"a": a, "w": w}))
+        out = Layer("forged", kind, geometry, shapes={"a": a, "w": w}).output_spatial
         shapes = {"a": a, "w": w, "g": (a[0], second * groups if kind in TRANSPOSED_CONVOLUTIONS else first, *out)}
     else:
         lead = (size(), size()) if kind in RECURRENT else tuple(size() for _ in range(rng.randint(1, 3)))

@@ -12,7 +12,7 @@ from simhw import load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, is_zero, to_float32
 from simhw.errors import TraceError
 from simhw.lowering import block_classes, lower
-from simhw.lowering.sample import BLOCK_ROWS, DRAW, PILOT, Stratum, allocate, draw_cells, sample_trace
+from simhw.lowering.sample import BLOCK_ROWS, DRAW, PILOT, BlockStratum, allocate, draw_cells, sample_trace
 from simhw.simulation.engine import plan_operation
 from simhw.trace.layer import Layer
 from simhw.trace.metadata import Metadata
@@ -103,7 +103,8 @@ def test_draws_of_all_cells_give_each_once():
 def test_equal_costs_share_the_budget_in_proportion_to_weight():
     # Neyman allocation: the variance sum(w^2 / n) under sum(n) = 100 is least at n proportional to w.
     strata = [
-        Stratum((0, 0, i, 0), cells=10_000, reduction=weight, bytes_per_cell=1.0) for i, weight in enumerate((1, 2, 7))
+        BlockStratum((0, 0, i, 0), cells=10_000, reduction=weight, bytes_per_cell=1.0)
+        for i, weight in enumerate((1, 2, 7))
     ]
     assert allocate(strata, 100) == [10, 20, 70]
 
@@ -111,30 +112,30 @@ def test_equal_costs_share_the_budget_in_proportion_to_weight():
 def test_dear_cells_are_bought_less():
     # Least variance at n proportional to w / sqrt(cost): 1 to 1/2 for a cost of 4, so n + 4 n / 2 = 300 gives 100 and
     # 50.
-    cheap, dear = (Stratum((0, 0, i, 0), 10_000, 5, cost) for i, cost in enumerate((1.0, 4.0)))
+    cheap, dear = (BlockStratum((0, 0, i, 0), 10_000, 5, cost) for i, cost in enumerate((1.0, 4.0)))
     counts = allocate([cheap, dear], 300)
     assert abs(counts[0] - 100) <= 2
     assert abs(counts[1] - 50) <= 1
 
 
 def test_two_cells_come_first_even_for_a_stratum_of_no_weight():
-    heavy, light = Stratum((0, 0, 0, 0), 1000, 1000, 1.0), Stratum((0, 0, 1, 0), 3, 1, 1.0)
+    heavy, light = BlockStratum((0, 0, 0, 0), 1000, 1000, 1.0), BlockStratum((0, 0, 1, 0), 3, 1, 1.0)
     assert allocate([heavy, light], 10) == [8, 2]
 
 
 def test_one_cell_each_where_two_do_not_fit_everywhere():
-    assert allocate([Stratum((0, 0, i, 0), 50, weight, 10.0) for i, weight in enumerate((1, 9))], 35) == [1, 2]
+    assert allocate([BlockStratum((0, 0, i, 0), 50, weight, 10.0) for i, weight in enumerate((1, 9))], 35) == [1, 2]
 
 
 def test_small_strata_are_taken_whole_and_never_exceeded():
-    assert allocate([Stratum((0, 0, 0, 0), 1, 5, 1.0), Stratum((0, 0, 1, 0), 4, 5, 1.0)], 1000) == [1, 4]
+    assert allocate([BlockStratum((0, 0, 0, 0), 1, 5, 1.0), BlockStratum((0, 0, 1, 0), 4, 5, 1.0)], 1000) == [1, 4]
 
 
 def test_too_small_a_budget_is_refused_with_what_it_takes():
     with pytest.raises(
         TraceError, match=r"one cell of each of 2 strata takes about 0\.02 MB, the limit leaves 0\.01 MB"
     ):
-        allocate([Stratum((0, 0, i, 0), 50, 5, 1e4) for i in range(2)], 1e4)
+        allocate([BlockStratum((0, 0, i, 0), 50, 5, 1e4) for i in range(2)], 1e4)
 
 
 # --- the sampled trace ---

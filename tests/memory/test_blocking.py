@@ -14,7 +14,8 @@ from simhw.memory.blocking import Blocking, parse_blocking
 from simhw.memory.search import fixed, search
 from simhw.memory.space import DIMS, space_of
 from simhw.memory.traffic import tensor_traffic
-from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS
+from simhw.trace.geometry import CONVOLUTIONS
+from simhw.trace.layer import OPERATIONS, TENSORS
 from tests.memory.parts import LAYERS, ORDERS, candidates, memory_of, problems, product_shapes, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, block_bytes, macs, off_chip_bytes, traffic_of
 

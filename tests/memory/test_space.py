@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from simhw.errors import TraceError
 from simhw.memory.space import DIMS, TENSOR_DIMS, Rows, Sizes, Space, space_of
-from simhw.trace.layer import CONVOLUTIONS, OPERATIONS, TENSORS, Layer
+from simhw.trace.geometry import CONVOLUTIONS
+from simhw.trace.layer import OPERATIONS, TENSORS, Layer
 from tests.memory.parts import LAYERS, spaces
 from tests.oracles.blocking import NOT_ALONG, RUNS_ALONG, macs
 

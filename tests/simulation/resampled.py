@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from simhw import Layer, Trace
 from simhw.bfloat16 import from_float32
-from simhw.lowering import Block, lower
+from simhw.lowering import SampledBlock, lower
 from simhw.machine.machine import Machine
 from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
@@ -98,7 +98,7 @@ def blocks_of(trace: Trace, machine: Machine) -> list[Population]:
                         source = ProductBlock(
                             family.number, product, i, j, InMemory(x.rows(i, i + 16)), InMemory(y.rows(j, j + 16))
                         )
-                        blocks.append(run_unit(plan, Block(source, family.reduction, family.border)))
+                        blocks.append(run_unit(plan, SampledBlock(source, family.reduction, family.border)))
             strata.append(blocks)
         found.append(Population(strata, machine.values.tiles))
     return found

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields
 
 from simhw.report.trace_tables import trace_statistics
-from simhw.trace.layer import Layer, output_spatial
+from simhw.trace.layer import Layer
 from simhw.trace.trace import Trace
 
 
@@ -62,7 +62,7 @@ def forward_macs(layer: Layer) -> int:
     a, w = layer.shapes["a"], layer.shapes["w"]
     if layer.kind == "matmul":
         return math.prod(a) * w[-1]
-    rows = a[0] * math.prod(output_spatial(layer)) if layer.kind.startswith("conv") else math.prod(a[:-1])
+    rows = a[0] * math.prod(layer.output_spatial) if layer.kind.startswith("conv") else math.prod(a[:-1])
     return rows * math.prod(w)
 
 

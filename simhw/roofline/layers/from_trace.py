@@ -7,7 +7,8 @@ from simhw.roofline.layers.network import Conv, Linear, MatMul, Network, Recurre
 from simhw.roofline.layers.network import Layer as NetworkLayer
 from simhw.roofline.operators import GATES, Cell
 from simhw.trace.batch import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
-from simhw.trace.layer import CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS, Layer
+from simhw.trace.geometry import CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS
+from simhw.trace.layer import Layer
 from simhw.trace.trace import Trace
 
 CELLS: dict[str, Cell] = {"lstm": "lstm", "gru": "gru"}
