@@ -26,7 +26,7 @@ from simhw.compression.bit_stream import Words, append, gather, peek, spread
 from simhw.compression.encoded import Encoded, Payload, checked_payload, checked_values, shaped
 from simhw.errors import ShapeError
 from simhw.jit import kernel
-from simhw.trace.statistics import BDC_BASE_BITS, BDC_GROUP, BDC_RAW_BITS, BDC_WIDTH_BITS
+from simhw.trace.scan import BDC_BASE_BITS, BDC_GROUP, BDC_RAW_BITS, BDC_WIDTH_BITS
 
 NAME = "bdc"
 HEADER_BITS = BDC_BASE_BITS + BDC_WIDTH_BITS
