@@ -1,13 +1,11 @@
 """`simhw compare`: variants of machines side by side on one training step."""
 
 import argparse
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from simhw.cli.options import Request, add_options, checked, simulated, write_files
-
-if TYPE_CHECKING:
-    from simhw.results.step import Results
+from simhw.cli.options import add_options, checked, simulated
+from simhw.report.outputs import every as outputs
+from simhw.report.outputs.output import Finished
 
 
 def add_parser(commands: Any) -> None:
@@ -19,7 +17,7 @@ def add_parser(commands: Any) -> None:
         epilog="Example: simhw compare --trace resnet50.npz --pe fpraker --pe tensordash --pe "
         "fpraker:pe.oob_threshold=9",
     )
-    add_options(parser)
+    add_options(parser, "compare")
     parser.set_defaults(execute=execute)
 
 
@@ -40,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
     results = simulated(arguments, request)
-    written = write_files(arguments, results, partial(_plot, request, results))
+    written = outputs.write(Finished(arguments, request.trace, results))
     named = list(zip(labels(results), results, strict=True))
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in named:
@@ -62,9 +60,3 @@ def execute(arguments: argparse.Namespace) -> int:
     show(*(memory_legend() if modelled else []))
     show(*written)
     return 0
-
-
-def _plot(request: Request, results: "list[Results]", path: str) -> None:
-    from simhw.report.result_plots import plot_comparison
-
-    plot_comparison(request.trace, results, path)

@@ -1,11 +1,11 @@
 """What `simhw run` and `simhw compare` have in common: their options, every check of them, and the simulations."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simhw.errors import SimhwError, quoted
+from simhw.report.outputs import every as outputs
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
@@ -33,8 +33,8 @@ class Request:
     batch: int | None
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that both commands take."""
+def add_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add the options that both commands take, and those of the files that this one writes."""
     parser.add_argument(
         "--trace",
         metavar="TRACE",
@@ -93,11 +93,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="replay every pass step by step, compare cycles, counters, outputs (slow)"
     )
     parser.add_argument("--workers", metavar="N", type=int, help="threads (default: one per processor core)")
-    parser.add_argument(
-        "--out", metavar="FILE", help="write a row per machine, layer and operation to a .csv, .json or .parquet file"
-    )
-    parser.add_argument("--plot", metavar="FILE", help="draw the result to a .png, .svg or .pdf file")
     parser.add_argument("--per-layer", action="store_true", help="add a table of every layer and operation")
+    outputs.add_options(parser, command)
 
 
 def checked(arguments: argparse.Namespace) -> Request:
@@ -108,7 +105,6 @@ def checked(arguments: argparse.Namespace) -> Request:
     SimhwError
         An option cannot be used.
     """
-    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
     from simhw.simulation.engine import MOST_WORKERS
     from simhw.simulation.growth import growth
     from simhw.trace.reader import load_trace
@@ -120,9 +116,7 @@ def checked(arguments: argparse.Namespace) -> Request:
         raise SimhwError(f"--workers {quoted(arguments.workers)}: give from 1 to {MOST_WORKERS}")
     if arguments.seed < 0:
         raise SimhwError(f"--seed {quoted(arguments.seed)}: give a number of at least 0")
-    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
-        if path is not None:
-            check_target(path, suffixes)
+    outputs.check_targets(arguments)
     pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory)
     trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
     if not any(layer.operations for layer in trace.layers):
@@ -136,6 +130,7 @@ def checked(arguments: argparse.Namespace) -> Request:
         )
     if arguments.batch is not None:
         growth(trace, arguments.batch)
+    outputs.check(arguments, trace, [machine for machine, _ in pairs])
     return Request(trace, pairs, sample, arguments.batch)
 
 
@@ -156,24 +151,6 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
         )
         for machine, baseline in request.pairs
     ]
-
-
-def write_files(arguments: argparse.Namespace, results: "list[Results]", plot: Callable[[str], None]) -> list[str]:
-    """Write what `--out` and `--plot` ask for, and give a line on each file.
-
-    Call it before anything is printed: the reader of a pipe may leave early, and the files are to be written all the
-    same.
-    """
-    from simhw.results.comparison import Comparison
-
-    lines = []
-    if arguments.out is not None:
-        (results[0] if len(results) == 1 else Comparison(results)).write(arguments.out)
-        lines.append(f"table written to {arguments.out}")
-    if arguments.plot is not None:
-        plot(arguments.plot)
-        lines.append(f"plot written to {arguments.plot}")
-    return lines
 
 
 def _machines(

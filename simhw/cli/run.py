@@ -1,14 +1,11 @@
 """`simhw run`: a training step on one or more machines, each beside its baseline, with the reasons for the result."""
 
 import argparse
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from simhw.cli import timeline
-from simhw.cli.options import Request, add_options, checked, simulated, write_files
-
-if TYPE_CHECKING:
-    from simhw.results.step import Results
+from simhw.cli.options import add_options, checked, simulated
+from simhw.report.outputs import every as outputs
+from simhw.report.outputs.output import Finished
 
 
 def add_parser(commands: Any) -> None:
@@ -19,15 +16,13 @@ def add_parser(commands: Any) -> None:
         description="Simulate a training step on machines, each beside its baseline, and say where the time goes.",
         epilog="Example: simhw run --trace resnet50.npz --pe fpraker --plot fpraker.png",
     )
-    add_options(parser)
-    timeline.add_options(parser)
+    add_options(parser, "run")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
-    timeline.check(arguments, request)
     from simhw.cli.terminal import facts, show
     from simhw.report.memory_reasons import memory_explanation, memory_legend
     from simhw.report.memory_tables import energy_sheet, time_sheet
@@ -43,9 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
     results = simulated(arguments, request)
-    written = write_files(arguments, results, partial(_plot, request, results)) + timeline.write(
-        arguments, request, results
-    )
+    written = outputs.write(Finished(arguments, request.trace, results))
     show(*facts(trace_facts(request.trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
         show(
@@ -59,9 +52,3 @@ def execute(arguments: argparse.Namespace) -> int:
     show("", *legend(results), *(memory_legend() if any(map(has_memories, results)) else []))
     show(*written)
     return 0
-
-
-def _plot(request: Request, results: "list[Results]", path: str) -> None:
-    from simhw.report.result_plots import plot_results
-
-    plot_results(request.trace, results, path)

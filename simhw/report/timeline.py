@@ -22,7 +22,7 @@ from simhw.memory.model import MemoryCost
 from simhw.results.step import Results
 from simhw.version import __version__
 
-LIMIT = 100_000
+MOST_EVENTS = 100_000
 """Events in a file at the most: about 20 MB of text, and enough for 200 MB of traffic in containers of 2 KB."""
 BINS = 256
 """Values of each counter over the length of the file, about as many as a screen shows apart."""
@@ -50,7 +50,12 @@ class Timeline:
 
 
 def write_timeline(
-    path: str | os.PathLike[str], cost: MemoryCost, results: Results, layer: str, operation: str, limit: int = LIMIT
+    path: str | os.PathLike[str],
+    cost: MemoryCost,
+    results: Results,
+    layer: str,
+    operation: str,
+    limit: int = MOST_EVENTS,
 ) -> Timeline:
     """Write the timeline of an operation; the same operation gives the same file.
 

@@ -14,7 +14,7 @@ import numpy as np
 from vcd import VCDWriter
 
 from simhw.bfloat16 import BF16Array, is_nonfinite
-from simhw.errors import MachineError, ShapeError, SimhwError, TraceError
+from simhw.errors import MachineError, ShapeError, SimhwError, TraceError, listed
 from simhw.files.writing import replacing
 from simhw.machine.machine import Machine
 from simhw.pe.check import check_passes
@@ -27,11 +27,10 @@ from simhw.trace.layer import OPERATIONS, Operation
 from simhw.trace.trace import Trace
 from simhw.version import __version__
 
-LIMIT = 4096
+MOST_CYCLES = 4096
 """Cycles that a file holds at most unless asked for more; the default FPRaker tile takes about 7 KB a cycle."""
-NAMES_LISTED = 8
 TIMESCALES = [Fraction(magnitude, 1000**power) for power in range(6) for magnitude in (100, 10, 1)]
-UNITS = ("s", "ms", "us", "ns", "ps", "fs")
+TIME_UNITS = ("s", "ms", "us", "ns", "ps", "fs")
 FINE_ENOUGH = 1000
 """Time steps that half a clock period has at least where it is no whole number of any."""
 
@@ -51,7 +50,7 @@ def write_waveform(
     x: BF16Array,
     y: BF16Array,
     *,
-    limit: int = LIMIT,
+    limit: int = MOST_CYCLES,
     title: str = "tile pass",
 ) -> Waveform:
     """Write the waveform of one tile pass.
@@ -138,7 +137,7 @@ def _time_step(machine: Machine) -> tuple[str, Fraction]:
         )
     step = (exact or fine or TIMESCALES[-1:])[0]
     power, place = divmod(TIMESCALES.index(step), 3)
-    return f"{(100, 10, 1)[place]} {UNITS[power]}", half / step
+    return f"{(100, 10, 1)[place]} {TIME_UNITS[power]}", half / step
 
 
 def _write(file: IO[str], step: str, half_period: Fraction, comment: str, groups: list[Signals], cycles: int) -> int:
@@ -221,10 +220,7 @@ def one_pass(
     where = trace.path or "the trace"
     if not numbers:
         names = [layer.name for layer in trace.layers]
-        more = f", ... ({len(names)} layers)" if len(names) > NAMES_LISTED else ""
-        raise TraceError(
-            f"{where}: no layer {layer_name!r}; there are {', '.join(names[:NAMES_LISTED]) or 'none'}{more}"
-        )
+        raise TraceError(f"{where}: no layer {layer_name!r}; there are {listed(names) or 'none'}")
     layer = trace.layers[numbers[0]]
     run = plan_operation(layer, operation, machine, exact=True, layer_index=numbers[0])
     where = f"{where}: layer {layer_name!r}, operation {operation}"

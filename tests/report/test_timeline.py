@@ -17,10 +17,11 @@ from vcdvcd import VCDVCD
 
 from simhw import Trace, load_machine, simulate
 from simhw.cli import options
-from simhw.cli import timeline as command
 from simhw.errors import SimhwError, TraceError
 from simhw.memory.hierarchy import Interval
 from simhw.memory.model import MemoryCost
+from simhw.report.outputs import every as outputs
+from simhw.report.outputs.output import Finished
 from simhw.report.timeline import BINS, write_timeline
 from simhw.results.step import Results
 from simhw.simulation.api import timeline
@@ -324,13 +325,11 @@ def test_what_cannot_be_shown_is_refused(trace: Trace) -> None:
 def run(*arguments: str) -> list[str]:
     """What the command line does with the options of a timeline; the lines that it prints of it."""
     parser = argparse.ArgumentParser()
-    options.add_options(parser)
-    if "--timeline" not in parser.format_help():
-        command.add_options(parser)
+    parser.set_defaults(command="run")
+    options.add_options(parser, "run")
     parsed = parser.parse_args(["--trace", "some", *arguments])
     request = options.checked(parsed)
-    command.check(parsed, request)
-    return command.write(parsed, request, options.simulated(parsed, request))
+    return outputs.write(Finished(parsed, request.trace, options.simulated(parsed, request)))
 
 
 def test_without_the_option_nothing_is_written(folder: Path) -> None:
@@ -357,7 +356,7 @@ def test_the_longest_operation_is_shown_unless_others_are_asked_for(folder: Path
 
 
 def test_the_line_says_when_a_file_was_cut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simhw.report.timeline.LIMIT", 60)
+    monkeypatch.setattr("simhw.report.timeline.MOST_EVENTS", 60)
     (line,) = run("--pe", "fpraker", "--timeline", "some.json")
     assert "; cut after " in line
     assert File(folder / "some.json").about["cut"].startswith("the first ")

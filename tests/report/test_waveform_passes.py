@@ -123,7 +123,7 @@ def test_a_pass_that_is_not_there_is_refused_with_what_there_is():
         ):
             one_pass(trace, "conv", "forward", machine, index)
     many = Trace([replace_name(trace, f"layer{number}") for number in range(20)])
-    with pytest.raises(TraceError, match=r"layer7, \.\.\. \(20 layers\)$"):
+    with pytest.raises(TraceError, match=r"layer4 and 15 more$"):
         one_pass(many, "conv", "forward", machine)
 
 

@@ -6,9 +6,8 @@ import argparse
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from simhw.cli.options import Request
-from simhw.errors import MachineError, SimhwError, TraceError
-from simhw.files.writing import check_target
+from simhw.errors import MachineError, SimhwError, TraceError, listed
+from simhw.report.outputs.output import Finished, Output
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
@@ -17,20 +16,11 @@ if TYPE_CHECKING:
     from simhw.trace.layer import Operation
     from simhw.trace.trace import Trace
 
-SUFFIXES = (".json", ".vcd")
 # As `simhw.trace.layer` has them, which imports NumPy: help is to come at once.
 OPERATIONS = ("forward", "input_grad", "weight_grad")
-NAMES_LISTED = 8
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument(
-        "--timeline",
-        metavar="FILE",
-        help="of one layer and operation: what tiles, DMA and DRAM channels did as a Perfetto trace (.json), "
-        "or the lanes of one tile pass as a waveform (.vcd)",
-    )
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeline-layer", metavar="NAME", help="which layer (default: with the operation that takes longest)"
     )
@@ -42,28 +32,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check(arguments: argparse.Namespace, request: Request) -> None:
-    """Check the options before anything is simulated.
-
-    Raises
-    ------
-    SimhwError
-        An option cannot be used.
-    """
+def _check(arguments: argparse.Namespace, trace: "Trace", machines: "list[Machine]") -> None:
     given = [name for name in ("layer", "operation", "pass") if getattr(arguments, f"timeline_{name}") is not None]
     path = arguments.timeline
     if path is None:
         if given:
             raise SimhwError(f"--timeline-{given[0]}: says what --timeline shows; give --timeline FILE too")
         return
-    check_target(path, SUFFIXES)
-    if len(request.pairs) > 1:
-        raise SimhwError(f"--timeline: shows one machine, and {len(request.pairs)} are given; give one --pe")
-    ((machine, _),) = request.pairs
+    if len(machines) > 1:
+        raise SimhwError(f"--timeline: shows one machine, and {len(machines)} are given; give one --pe")
+    (machine,) = machines
     layer, operation = arguments.timeline_layer, arguments.timeline_operation
-    _check_operation(request.trace, layer, operation)
+    _check_operation(trace, layer, operation)
     if _waveform(path):
-        _check_pass(arguments, request, machine)
+        _check_pass(arguments, trace, machine)
     elif "pass" in given:
         raise SimhwError(f"--timeline-pass: {path} shows a whole operation; a .vcd shows one tile pass")
     elif machine.modelled_memory is None:
@@ -79,9 +61,8 @@ def _check_operation(trace: "Trace", layer: str | None, operation: str | None) -
     layers = [each for each in trace.layers if layer in (None, each.name)]
     if not layers:
         names = list(dict.fromkeys(each.name for each in trace.layers))
-        near = get_close_matches(str(layer), names, NAMES_LISTED)
-        more = ", ..." if not near and len(names) > NAMES_LISTED else ""
-        hint = f"near names are {', '.join(near)}" if near else f"there are {', '.join(names[:NAMES_LISTED])}{more}"
+        near = get_close_matches(str(layer), names)
+        hint = f"near names are {', '.join(near)}" if near else f"there are {listed(names)}"
         raise TraceError(f"--timeline-layer: {where} has no layer {layer!r}; {hint}")
     of_layer = f" of layer {layer!r}" if layer is not None else ""
     ran = [name for name in OPERATIONS if any(name in each.operations for each in layers)]
@@ -93,7 +74,7 @@ def _check_operation(trace: "Trace", layer: str | None, operation: str | None) -
         )
 
 
-def _check_pass(arguments: argparse.Namespace, request: Request, machine: "Machine") -> None:
+def _check_pass(arguments: argparse.Namespace, trace: "Trace", machine: "Machine") -> None:
     """Raise where there is no such tile pass."""
     if arguments.timeline_pass is None:
         return
@@ -105,22 +86,21 @@ def _check_pass(arguments: argparse.Namespace, request: Request, machine: "Machi
         )
     from simhw.report.waveform import one_pass
 
-    one_pass(request.trace, layer, operation, machine, arguments.timeline_pass)
+    one_pass(trace, layer, operation, machine, arguments.timeline_pass)
 
 
-def write(arguments: argparse.Namespace, request: Request, results: "list[Results]") -> list[str]:
-    """Write the file that was asked for, if any, and give a line on it."""
-    if arguments.timeline is None:
-        return []
-    shown = _shown(arguments, results[0])
-    if _waveform(arguments.timeline):
-        return [_write_waveform(arguments, request, results[0], shown)]
-    from simhw.report.timeline import LIMIT, write_timeline
+def _write(path: str, finished: Finished) -> str:
+    (results,) = finished.results
+    shown = _shown(finished.arguments, results)
+    return (_write_waveform if _waveform(path) else _write_timeline)(path, finished, results, shown)
+
+
+def _write_timeline(path: str, finished: Finished, results: "Results", shown: "OperationResult") -> str:
+    from simhw.report.timeline import MOST_EVENTS, write_timeline
     from simhw.simulation.api import timeline
 
-    path = arguments.timeline
-    cost = timeline(request.trace, results[0], shown.layer, cast("Operation", shown.operation), LIMIT)
-    written = write_timeline(path, cost, results[0], shown.layer, shown.operation, LIMIT)
+    cost = timeline(finished.trace, results, shown.layer, cast("Operation", shown.operation), MOST_EVENTS)
+    written = write_timeline(path, cost, results, shown.layer, shown.operation, MOST_EVENTS)
     end_us = shown.cost.overall_time_s * 1e6
     cut = (
         f"; cut after {written.complete_ns / 1e3:.4g} us, the limit of a file"
@@ -128,16 +108,14 @@ def write(arguments: argparse.Namespace, request: Request, results: "list[Result
         else ""
     )
     events = f"{written.events:,} events in {end_us:.4g} us{cut}"
-    return [f"timeline of {shown.operation} of {shown.layer} written to {path} (open it at ui.perfetto.dev): {events}"]
+    return f"timeline of {shown.operation} of {shown.layer} written to {path} (open it at ui.perfetto.dev): {events}"
 
 
-def _write_waveform(
-    arguments: argparse.Namespace, request: Request, results: "Results", shown: "OperationResult"
-) -> str:
+def _write_waveform(path: str, finished: Finished, results: "Results", shown: "OperationResult") -> str:
     from simhw.report.waveform import one_pass, write_waveform
 
-    path, number = arguments.timeline, arguments.timeline_pass or 0
-    x, y = one_pass(request.trace, shown.layer, cast("Operation", shown.operation), results.machine, number)
+    number = finished.arguments.timeline_pass or 0
+    x, y = one_pass(finished.trace, shown.layer, cast("Operation", shown.operation), results.machine, number)
     title = f"{shown.operation} of {shown.layer}, tile pass {number}"
     written = write_waveform(path, results.machine, x, y, title=title)
     cut = f"; cut after {written.written:,}, the limit of a file" if written.written < written.cycles else ""
@@ -155,3 +133,15 @@ def _shown(arguments: argparse.Namespace, results: "Results") -> "OperationResul
 
 def _waveform(path: str) -> bool:
     return path.lower().endswith(".vcd")
+
+
+TIMELINE = Output(
+    "--timeline",
+    (".json", ".vcd"),
+    "of one layer and operation: what tiles, DMA and DRAM channels did as a Perfetto trace (.json), "
+    "or the lanes of one tile pass as a waveform (.vcd)",
+    _write,
+    commands=("run",),
+    add_options=_add_options,
+    check=_check,
+)
