@@ -17,7 +17,7 @@ from simhw.capture.product import Product
 from simhw.capture.tensors import Copier
 from simhw.trace.layer import Operation
 
-_GRADIENTS: dict[str, Operation] = {
+_BACKWARD: dict[str, Operation] = {
     "_embedding_bag_per_sample_weights_backward": "input_grad",
     "_embedding_bag_backward": "weight_grad",
     "_embedding_bag_dense_backward": "weight_grad",
@@ -43,12 +43,12 @@ class EmbeddingBags:
 
     def record(self, operator: str, args: Sequence[Any]) -> None:
         """Record what an operator of embedding bags, or of their gradients, multiplies."""
-        if operator not in _GRADIENTS:
+        if operator not in _BACKWARD:
             self._forward(*args)
             return
         node = self._ledger.running_node()
         if node is not None and node.name().startswith("EmbeddingBag"):
-            number, operation = node._sequence_nr(), _GRADIENTS[operator]
+            number, operation = node._sequence_nr(), _BACKWARD[operator]
             self._by_node[number] = [self._gradient(operation, args[0], each) for each in self._by_node.get(number, ())]
 
     def _forward(

@@ -7,7 +7,6 @@ The results are the same up to the order of sums.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,42 +14,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from simhw.capture.recurrent import RECURRENT_CELLS, RECURRENT_LAYERS, RecurrentCall
 from simhw.capture.rewrites import REWRITTEN, bilinear
 from simhw.capture.vectors import VECTOR_PRODUCTS
-
-_RECURRENT: dict[object, str] = {
-    torch.lstm: "lstm",
-    torch.gru: "gru",
-    torch.rnn_tanh: "linear",
-    torch.rnn_relu: "linear",
-}
-_CELLS: dict[object, str] = {
-    torch.lstm_cell: "lstm",
-    torch.gru_cell: "gru",
-    torch.rnn_tanh_cell: "linear",
-    torch.rnn_relu_cell: "linear",
-}
-
-
-@dataclass(frozen=True)
-class RecurrentCall:
-    """A recurrent function that runs now.
-
-    Attributes
-    ----------
-    kind : str
-        Kind of its layers: lstm, gru, or linear for the plain recurrent network.
-    number : int
-        Tells the calls of a step apart; 0 for every cell, whose time steps are separate calls, and for layers called
-        likewise.
-    times, batch : int
-        Extent of its input; times is 0 for packed sequences, whose batch differs from step to step.
-    """
-
-    kind: str
-    number: int
-    times: int
-    batch: int
 
 
 class Functions(TorchFunctionMode):
@@ -86,21 +52,22 @@ class Functions(TorchFunctionMode):
             return REWRITTEN[func](*args, **given)
         if func in VECTOR_PRODUCTS:
             return VECTOR_PRODUCTS[func](*args, **given)
-        if func in _RECURRENT and given:
+        if func in RECURRENT_LAYERS and given:
             # With names, an order of its own: its products are seen, but time steps are not told apart.
-            with self._running(RecurrentCall(_RECURRENT[func], 0, 0, 0)), _unfused():
+            with self._running(RecurrentCall(RECURRENT_LAYERS[func], 0, 0, 0)), _unfused():
                 return func(*args, **given)
-        if func in _RECURRENT:
+        if func in RECURRENT_LAYERS:
             self._calls += 1
             packed = isinstance(args[1], Tensor) and (func is torch.lstm or isinstance(args[2], Tensor))
             shape = args[0].shape
             times, batch = (0, 0) if packed else (shape[1], shape[0]) if args[-1] else (shape[0], shape[1])
             # A layer that is called anew for each time step is like a cell.
             number = 0 if times == 1 else self._calls
-            with self._running(RecurrentCall(_RECURRENT[func], number, times, batch)), _unfused():
+            with self._running(RecurrentCall(RECURRENT_LAYERS[func], number, times, batch)), _unfused():
                 return func(*args, **given)
-        if func in _CELLS:
-            with self._running(RecurrentCall(_CELLS[func], 0, 1, (args[0] if args else given["input"]).shape[0])):
+        if func in RECURRENT_CELLS:
+            x = args[0] if args else given["input"]
+            with self._running(RecurrentCall(RECURRENT_CELLS[func], 0, 1, x.shape[0])):
                 return func(*args, **given)
         return func(*args, **given)
 

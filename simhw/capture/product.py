@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from simhw.bfloat16 import BF16Array
-from simhw.capture.functions import RecurrentCall
+from simhw.capture.recurrent import RecurrentCall
 from simhw.capture.tensors import Identity, identity
 from simhw.trace.geometry import Geometry
 from simhw.trace.layer import OPERATIONS, Operation, TensorName

@@ -29,13 +29,6 @@ CASES = SHARED / "cases"
 
 
 @pytest.fixture
-def good(tmp_path: Path) -> Path:
-    path = tmp_path / "good.npz"
-    small_trace().save(path)
-    return path
-
-
-@pytest.fixture
 def sample(tmp_path: Path) -> Path:
     path = tmp_path / "good.npz"
     sampled_trace().save(path)

@@ -30,14 +30,6 @@ from tests.trace_files import (
     with_metadata,
 )
 
-
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    path = tmp_path / "good.npz"
-    small_trace().save(path)
-    return path
-
-
 # Round trips
 
 

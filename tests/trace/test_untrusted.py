@@ -33,14 +33,6 @@ from tests.trace_files import (
 )
 from tests.zip_files import npy
 
-
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    path = tmp_path / "good.npz"
-    small_trace().save(path)
-    return path
-
-
 # Bad files: the archive
 
 

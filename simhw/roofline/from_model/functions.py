@@ -12,18 +12,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from simhw.capture.recurrent import RECURRENT_CELLS, RECURRENT_LAYERS
 from simhw.capture.vectors import VECTOR_PRODUCTS
 from simhw.errors import CaptureError
 from simhw.roofline.from_model.recorder import ShapeRecorder
-from simhw.roofline.operators import Cell
 
-_RECURRENT: dict[object, Cell] = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
-_CELLS: dict[object, Cell] = {
-    torch.lstm_cell: "lstm",
-    torch.gru_cell: "gru",
-    torch.rnn_tanh_cell: "rnn",
-    torch.rnn_relu_cell: "rnn",
-}
 _ATTENTION = torch.nn.functional.scaled_dot_product_attention
 _LINEAR = torch.nn.functional.linear
 _DROPOUTS = (
@@ -52,14 +45,14 @@ class ShapeFunctions(TorchFunctionMode):
         given, recorder = dict(kwargs or {}), self._recorder
         if func is _ATTENTION:
             return attention(*args, **given)
-        if func in _RECURRENT:
+        if func in RECURRENT_LAYERS:
             return self._recurrent(func, args, given)
-        if func in _CELLS:
+        if func in RECURRENT_CELLS:
             with recorder.hidden():
                 result = func(*args, **given)
             state = args[1][0] if isinstance(args[1], (tuple, list)) else args[1]
             output = result[0] if isinstance(result, tuple) else result
-            recorder.cell(_CELLS[func], args[0], state, args[2:4], args[4:6], output)
+            recorder.cell(RECURRENT_CELLS[func], args[0], state, args[2:4], args[4:6], output)
             return result
         if func is _LINEAR:
             return self.linear(*args, **given)
@@ -114,7 +107,7 @@ class ShapeFunctions(TorchFunctionMode):
         return result if bias is None else result + bias
 
     def _recurrent(self, func: Callable[..., Any], args: Sequence[Any], given: dict[str, Any]) -> Any:
-        recorder, cell = self._recorder, _RECURRENT[func]
+        recorder, cell = self._recorder, RECURRENT_LAYERS[func]
         if given or len(args) != 9:
             raise CaptureError(f"{cell}: called in a form that is not known")
         x, _, weights, biases, layers, dropout, _, bidirectional, batch_first = args
