@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import simhw
 from tests.places import ROOT
 
 PACKAGES = ("simhw", "workloads/simhw_workloads")
@@ -84,3 +85,23 @@ def test_a_technique_is_one_file_and_its_name_in_the_table(copy: Copy) -> None:
     assert "accuracy after masked" in printed
     layers = copy.simhw("trace", "stats", "masked.npz")
     assert re.search(r"fc1 +W +32x512 +50\.0%", layers)
+
+
+def test_a_report_is_one_file_and_its_name_in_a_list(copy: Copy) -> None:
+    copy.write_example("simhw/report/outputs/page.py")
+    every = "simhw/report/outputs/every.py"
+    copy.edit(every, "= (TABLE, PICTURE, TIMELINE)", "= (TABLE, PICTURE, TIMELINE, PAGE)")
+    copy.edit(
+        every,
+        "from simhw.report.outputs.picture import PICTURE\n",
+        "from simhw.report.outputs.page import PAGE\nfrom simhw.report.outputs.picture import PICTURE\n",
+    )
+    assert copy.touched() == [every, "simhw/report/outputs/page.py"]
+    trace = str(ROOT / "traces" / "small_cnn.npz")
+    assert "page written to page.md" in copy.simhw("run", "--trace", trace, "--pe", "fpraker", "--page", "page.md")
+    total = simhw.simulate(trace, "fpraker", progress=False).total
+    assert (copy.folder / "page.md").read_text(encoding="utf-8").splitlines() == [
+        "| machine | speed-up | energy efficiency |",
+        "| --- | --- | --- |",
+        f"| fpraker | {total.speedup:.3f} | {total.energy_efficiency:.3f} |",
+    ]
