@@ -87,6 +87,7 @@ def test_a_technique_is_one_file_and_its_name_in_the_table(copy: Copy) -> None:
     assert re.search(r"fc1 +W +32x512 +50\.0%", layers)
 
 
+@pytest.mark.slow
 def test_a_report_is_one_file_and_its_name_in_a_list(copy: Copy) -> None:
     copy.write_example("simhw/report/outputs/page.py")
     every = "simhw/report/outputs/every.py"
