@@ -102,7 +102,7 @@ class DramParameters(BaseModel):
         return self.channels * self.channel_bits / 8 * self.transfers_per_s
 
 
-class Interval(NamedTuple):
+class BusInterval(NamedTuple):
     """Data of one container on a channel's bus, from its first burst to its last; a refresh in between is
     not cut out.
     """
@@ -250,11 +250,11 @@ class Dram:
         )
 
     @property
-    def intervals(self) -> list[Interval]:
+    def intervals(self) -> list[BusInterval]:
         """Data of the first containers served, in the order of service, as many as were to be recorded."""
         rows = self._record[1 : 1 + int(self._record[0, 0])].tolist()
         return [
-            Interval(
+            BusInterval(
                 channel,
                 self._start_time(start) / PS_PER_NS,
                 self._end_time(end) / PS_PER_NS,

@@ -1,229 +1,60 @@
-"""The memory hierarchy at work: blocks come in, tiles run on them, outputs go out, all under SimPy.
+"""The memory hierarchy at work, under SimPy: the units of which a protocol is made.  Times are in ns.
 
-An operation runs its blocking step by step.  One DMA engine serves, in a fixed order, the blocks that step after step
-needs and the outputs that step after step completes; a block is a run of containers, and `simhw.memory.dram` tells when
-each is there.  Buffers are double: the blocks of step i + 1 come in while the tiles run step i, so they wait for step
-i - 1 to end.  A tile's job is its share of a step; it starts when the step's blocks are there and the tile is free.
-Operations follow one another and share nothing.  Since every order is fixed, times are sums and maxima of durations:
-more bandwidth, more tiles' speed or fewer bytes never make anything later.  Source: spec pages fpraker.md section 4,
-tensordash.md section 3; the schedule is ours (docs/memory.md).
+A `Hierarchy` is one operation on its way through the memories: its block steps, its tiles, and for each step the
+moments at which its blocks are there, its tiles may start, they have ended and its outputs are off chip.  Processes
+wait for these moments and bring them about.  A `MemoryController` times transfers on the DRAM in the order in which DMA
+engines hand them over; an engine that finds no place in it waits in its queue.  A `StepBuffer` has room for the blocks
+of some steps.  Who waits for whom is the protocol: `simhw.memory.protocol` has ours, and docs/memory.md shows how to
+write another one.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import product as all_of
-from math import ceil, prod
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import simpy
+from simpy.resources.resource import PriorityRequest
 
-from simhw.memory.blocking import Blocking
+from simhw.errors import SimhwError
+from simhw.memory.activity import Activity, Facts
 from simhw.memory.dram import Dram
-from simhw.memory.parameters import Memory
-from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
-from simhw.memory.traffic import tensor_traffic
-from simhw.trace.layer import TENSORS, TensorName
+from simhw.memory.steps import Job, Step
+from simhw.trace.layer import TensorName
+
+Process = Generator[simpy.Event, Any, None]
+"""What SimPy runs: a generator that yields the events for which it waits."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A block on its way between memory and a buffer.
+class Moment(simpy.Event):
+    """An event that is brought about now (`succeed`) or for a time that is known ahead (`come_at`)."""
 
-    Attributes
-    ----------
-    tensor : str
-    first, runs, run, stride : int
-        Its containers: ``first + r * stride + k`` for r < `runs`, k < `run`.
-    raw_bytes : int
-        As it lies in the buffer.
-    write : bool
-    partial : bool
-        Partial sums, which are not compressed.
-    """
+    def come_at(self, time_ns: float) -> None:
+        """Come at a time that is not yet past, exact to the last bit.
 
-    tensor: TensorName
-    first: int
-    runs: int
-    run: int
-    stride: int
-    raw_bytes: int
-    write: bool
-    partial: bool = False
-
-    def payload_bytes(self, ratios: Mapping[TensorName, float]) -> int:
-        """As it goes off chip, where each tensor is compressed to that share of its size."""
-        return self.raw_bytes if self.partial else max(1, ceil(self.raw_bytes * ratios[self.tensor]))
+        SimPy schedules by delays, and ``now + (time - now)`` may miss the time by a rounding.
+        """
+        environment = self.env
+        delay = time_ns - environment.now
+        if environment.now + delay == time_ns:
+            self._ok, self._value = True, None
+            environment.schedule(self, delay=delay)
+        else:
+            # Between half of a time and the time itself the delay is exact (Sterbenz): go there first.
+            stop = Moment(environment)
+            stop.callbacks.append(lambda _: self.come_at(time_ns))
+            stop.come_at(environment.now + (0.75 * time_ns - environment.now))
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one block step reads and writes, and its share of the operation's multiply-accumulates."""
-
-    loads: tuple[Job, ...]
-    stores: tuple[Job, ...]
-    share: float
-
-
-Facts = dict[str, str | int | float]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Something that a unit did, for a timeline [ns].
-
-    Attributes
-    ----------
-    unit : str
-        "tile 3", "DMA", "channel 0" or "refresh".
-    facts : dict
-        What more there is to say of it: its step, its tensor, its bytes ...
-    """
-
-    unit: str
-    name: str
-    start_ns: float
-    end_ns: float
-    facts: Facts = field(default_factory=dict)
-
-
-@dataclass
-class Schedule:
-    """When everything of an operation ended.
-
-    Attributes
-    ----------
-    first_ready_ns : float
-        The first step's blocks were there: what the tiles waited for at the start.
-    last_computed_ns, end_ns : float
-        The tiles ended, and the last output was off chip.
-    intervals : list of Interval
-        What units did, where it was asked for.
-    """
-
-    first_ready_ns: float = 0.0
-    last_computed_ns: float = 0.0
-    end_ns: float = 0.0
-    intervals: list[Interval] = field(default_factory=list)
-
-
-def steps_of(space: Space, blocking: Blocking, memory: Memory) -> list[Step]:
-    """The operation's block steps in order."""
-    steps = list(_steps(space, blocking, memory))
-    # Each tensor lies behind the one before: where its blocks end, those of partial sums and half-empty containers too.
-    starts, start = {}, 0
-    for tensor in TENSORS:
-        starts[tensor] = start
-        jobs = [job for step in steps for job in (*step.loads, *step.stores) if job.tensor == tensor]
-        start += max((job.first + (job.runs - 1) * job.stride + job.run for job in jobs), default=0)
-
-    def placed(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
-        return tuple(replace(job, first=starts[job.tensor] + job.first) for job in jobs)
-
-    return [Step(placed(step.loads), placed(step.stores), step.share) for step in steps]
-
-
-def _steps(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
-    """The steps, every tensor's containers counted from 0."""
-    cuts = {dim: space.cuts(dim, blocking.count(dim)) for dim in DIMS}
-    extents = {
-        (tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]
-    }
-    layout = _Layout(space, memory)
-    resident = {tensor: tensor_traffic(space, blocking, tensor, memory).resident for tensor in TENSORS}
-    output, reduction = space.output, space.reduction
-    seen: dict[TensorName, set[tuple[int, ...]]] = {tensor: set() for tensor in TENSORS}
-    held: dict[TensorName, tuple[int, ...]] = {}
-    # Multiply-accumulates of a block go with its copies, positions and channels.
-    work: dict[Dim, list[int]] = {"g": extents["a", "g"], "c": extents["a", "c"], "o": extents["g", "o"]}
-    work["p"] = [stop - start for start, stop in cuts["p"]]
-    total = prod(sum(each) for each in work.values())
-    last = len(cuts[reduction]) - 1
-
-    def job(tensor: TensorName, block: dict[Dim, int], write: bool, partial: bool) -> Job:
-        values = prod(extents[tensor, dim][block[dim]] for dim in TENSOR_DIMS[tensor]) * space.taps_of(tensor)
-        raw = values * (memory.partial_value_bytes if partial else memory.value_bytes)
-        bounds = {dim: cuts[dim][block[dim]] for dim in TENSOR_DIMS[tensor]}
-        return Job(tensor, *layout.containers(tensor, bounds, raw), raw, write, partial)
-
-    for indices in all_of(*(range(len(cuts[dim])) for dim in blocking.order)):
-        block = dict(zip(blocking.order, indices, strict=True))
-        loads, stores = [], []
-        for tensor in TENSORS:
-            key = tuple(block[dim] for dim in TENSOR_DIMS[tensor])
-            if tensor == output:
-                # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and
-                # come back.
-                if resident[tensor]:
-                    if block[reduction] == last:
-                        stores.append(job(tensor, block, True, partial=False))
-                else:
-                    if block[reduction]:
-                        loads.append(job(tensor, block, False, partial=True))
-                    stores.append(job(tensor, block, True, partial=block[reduction] < last))
-            elif resident[tensor]:
-                if key not in seen[tensor]:
-                    seen[tensor].add(key)
-                    loads.append(job(tensor, block, False, partial=False))
-            elif held.get(tensor) != key:
-                held[tensor] = key
-                loads.append(job(tensor, block, False, partial=False))
-        share = prod(work[dim][block[dim]] for dim in DIMS) / total
-        # A block may hold nothing: rows that only padding or a stride's gaps would feed.
-        yield Step(tuple(job for job in loads if job.raw_bytes), tuple(job for job in stores if job.raw_bytes), share)
-
-
-_AXES: dict[TensorName, tuple[Dim, Dim]] = {"a": ("c", "p"), "w": ("c", "o"), "g": ("o", "p")}
-"""The loops along which a tensor's containers lie, the inner one first."""
-
-
-class _Layout:
-    """Where a tensor's containers lie, channels innermost.
-
-    A row of containers is padded to an odd number of them, so that neighbours along either axis lie in different
-    channels.
-    """
-
-    def __init__(self, space: Space, memory: Memory) -> None:
-        self._bytes = memory.container_bytes
-        self._space = space
-        self._minor: dict[TensorName, int] = {
-            "a": space.units["c"] * space.copies,
-            "w": space.units["c"],
-            "g": space.units["o"] * space.copies,
-        }
-        self._total = {tensor: -(-space.values(tensor) * memory.value_bytes // self._bytes) for tensor in TENSORS}
-
-    def containers(
-        self, tensor: TensorName, bounds: dict[Dim, tuple[int, int]], raw_bytes: int
-    ) -> tuple[int, int, int, int]:
-        """(first, runs, run, stride) of the containers of a block of so many bytes."""
-        space, count = self._space, max(1, -(-raw_bytes // self._bytes))
-        minor_dim, major_dim = _AXES[tensor]
-        minor = min(self._minor[tensor], self._total[tensor])
-        low, high = bounds[minor_dim]
-        copies = bounds["g"]
-        if tensor != "w":
-            low, high = low + copies[0] * space.units[minor_dim], high + (copies[1] - 1) * space.units[minor_dim]
-        run = max(1, min(high - low, minor, count))
-        whole = self._total[tensor] / (space.units[major_dim] * (space.copies if tensor == "w" else 1))
-        position = bounds[major_dim][0] + (copies[0] * space.units[major_dim] if tensor == "w" else 0)
-        row = int(position * whole / minor)
-        return row * (minor | 1) + min(low, minor - run), -(-count // run), run, minor | 1
-
-
-def run_schedule(
-    steps: Sequence[Step],
-    ratios: Mapping[TensorName, float],
-    tile_ns: npt.NDArray[np.float64],
-    dram: Dram,
-    record: bool = False,
-) -> Schedule:
-    """Run an operation's steps.
+class Hierarchy:
+    """An operation on its way through the memories: what the processes of a protocol share.
 
     Parameters
     ----------
     steps : sequence of Step
+        At least one.
     ratios : mapping of tensor name to float
         Compressed size over size.
     tile_ns : (tiles,) float64
@@ -231,72 +62,235 @@ def run_schedule(
     dram : Dram
         In the state in which the operation finds it; keeps its counters.
     record : bool
-        Keep what units did.
-    """
-    schedule = Schedule()
-    environment = simpy.Environment()
-    count = len(steps)
-    loaded_ns, computed_ns, stored_ns = ([0.0] * count for _ in range(3))
-    # Every tile takes the same share of its work in a step, so the busiest one is the last to end each of them.
-    busiest_ns = float(tile_ns.max(initial=0.0))
-    free_ns = ready_ns = shared = 0.0
-    each_free_ns = np.zeros(len(tile_ns))
+        Keep what units do.
 
-    def transfer(jobs: tuple[Job, ...], index: int, way: str) -> float:
-        start = end = environment.now
+    Attributes
+    ----------
+    environment : simpy.Environment
+        Where processes are started; its ``now`` is the time.
+    steps, ratios, tile_ns, dram, record
+        As given.
+    working : tuple of int
+        Tiles that need a process: all of them where activities are recorded, else the busiest alone.  Every tile takes
+        the same share of its work in a step, so none is later than the busiest.
+    loaded, ready, computed, stored : list of Moment
+        Of each step: its blocks are there, its tiles may start, they have ended, its outputs are off chip.
+    first_ready_ns, last_computed_ns : float
+        When the first step was loaded and the last one computed.
+    transfers : list of Activity
+        What was handed over to the DRAM, in that order, where activities are recorded.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        ratios: Mapping[TensorName, float],
+        tile_ns: npt.NDArray[np.float64],
+        dram: Dram,
+        record: bool = False,
+    ) -> None:
+        self.environment = environment = simpy.Environment()
+        self.steps, self.ratios, self.dram, self.record = steps, ratios, dram, record
+        self.tile_ns: list[float] = tile_ns.tolist()
+        self.working = tuple(range(len(tile_ns))) if record else (int(tile_ns.argmax()),)
+        self.loaded, self.ready, self.computed, self.stored = ([Moment(environment) for _ in steps] for _ in range(4))
+        self.first_ready_ns = self.last_computed_ns = 0.0
+        self.transfers: list[Activity] = []
+        self._work: dict[tuple[int, int], Activity] = {}
+        self._to_start = [len(self.working)] * len(steps)
+        self._end_ns = [0.0] * len(steps)
+        self._spilled: set[int] = set()
+
+    def run(self) -> float:
+        """Run the processes that were started until every step is computed and stored; gives the time.
+
+        Raises
+        ------
+        SimhwError
+            Steps are left, and no process goes on.
+        """
+        done, left = Moment(self.environment), 2 * len(self.steps)
+
+        def passed(_: simpy.Event) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done.succeed()
+
+        for moment in (*self.computed, *self.stored):
+            moment.callbacks.append(passed)
+        self.loaded[0].callbacks.append(self._first_ready)
+        self.computed[-1].callbacks.append(self._last_computed)
+        try:
+            self.environment.run(until=done)
+        except RuntimeError as error:
+            # SimPy says so when no event is left; an error of a process has the process's own as its cause.
+            if self.environment.peek() < inf or error.__cause__ is not None:
+                raise
+            raise SimhwError(f"memory protocol: {self._stuck()}, and no process goes on") from error
+        return float(self.environment.now)
+
+    def work(self, tile: int, index: int, duration_ns: float) -> Process:
+        """Let a tile work on a step; when all that are `working` have ended, the step is computed."""
+        environment, computed = self.environment, self.computed[index]
+        start = float(environment.now)
+        end = start + duration_ns
+        last = self._end_ns[index] = max(self._end_ns[index], end)
+        self._to_start[index] -= 1
+        if self.record and end > start:
+            facts: Facts = {"step": index, "share of the work": self.steps[index].share}
+            self._work[index, tile] = Activity(f"tile {tile}", f"step {index}", start, end, facts)
+        # The last one to start knows when all have ended, which is most often when it has.
+        if not self._to_start[index]:
+            computed.come_at(last)
+            if end == last:
+                yield computed
+                return
+        own = Moment(environment)
+        own.come_at(end)
+        yield own
+
+    @property
+    def tile_work(self) -> list[Activity]:
+        """Tiles at work, by step and tile, where activities are recorded."""
+        return [self._work[key] for key in sorted(self._work)]
+
+    def transfer(self, jobs: Sequence[Job], index: int) -> float:
+        """Move jobs of a step, all handed over to the DRAM now; gives the time at which the last has moved.
+
+        Raises
+        ------
+        SimhwError
+            Partial sums are read that were not written before.
+        """
+        start = end = float(self.environment.now)
         for job in jobs:
-            done = dram.transfer(job.first, job.runs, job.run, job.stride, job.payload_bytes(ratios), job.write, start)
-            if record:
-                facts: Facts = {
-                    "step": index,
-                    "way": way,
-                    "tensor": job.tensor.upper(),
-                    "bytes": job.payload_bytes(ratios),
-                    "raw_bytes": job.raw_bytes,
-                    "containers": job.runs * job.run,
-                    "values": "partial sums" if job.partial else "values",
-                }
-                schedule.intervals.append(
-                    Interval("DMA", f"step {index}: {way} {job.tensor.upper()}", start, done, facts)
-                )
-            end = max(end, done)
+            if job.partial:
+                self._spill(job)
+            payload = job.payload_bytes(self.ratios)
+            moved = self.dram.transfer(job.first, job.runs, job.run, job.stride, payload, job.write, start)
+            if self.record:
+                self.transfers.append(_transfer(job, index, payload, start, moved))
+            end = max(end, moved)
         return end
 
-    def tiles(index: int) -> float:
-        nonlocal free_ns, ready_ns, shared
-        # Outputs are double-buffered too.
-        ready_ns = max(ready_ns, loaded_ns[index], stored_ns[index - 2] if index >= 2 else 0.0)
-        before, shared = shared, shared + steps[index].share
-        free_ns = max(free_ns, ready_ns) + busiest_ns * (shared - before)
-        if record:
-            begin = np.maximum(each_free_ns, ready_ns)
-            each_free_ns[:] = begin + tile_ns * (shared - before)
-            work: Facts = {"step": index, "share of the work": steps[index].share}
-            for number in np.flatnonzero(each_free_ns > begin):
-                at_work = float(begin[number]), float(each_free_ns[number])
-                schedule.intervals.append(Interval(f"tile {number}", f"step {index}", *at_work, work))
-        return free_ns
+    def _spill(self, job: Job) -> None:
+        if job.write:
+            self._spilled.add(job.first)
+        elif job.first not in self._spilled:
+            raise SimhwError(
+                f"memory protocol: partial sums of {job.tensor.upper()} are read at {self.environment.now:g} ns, "
+                "before they were written; store the step that they come from first"
+            )
 
-    def sequencer() -> Generator[simpy.Event, None, None]:
-        # What step i - 2 leaves free, step i takes: it hands blocks to the memory controller, which serves them in this
-        # order, and its job to the tiles.
-        for index in range(count + 2):
-            if index >= 2 and computed_ns[index - 2] > environment.now:
-                yield environment.timeout(computed_ns[index - 2] - environment.now)
-            # Partial sums that come back may be those that go out now.
-            back = index < count and any(job.partial for job in steps[index].loads)
-            if index >= 2 and back:
-                stored_ns[index - 2] = transfer(steps[index - 2].stores, index - 2, "store")
-            if index < count:
-                loaded_ns[index] = transfer(steps[index].loads, index, "load")
-            if index >= 2 and not back:
-                stored_ns[index - 2] = transfer(steps[index - 2].stores, index - 2, "store")
-            if index < count:
-                computed_ns[index] = tiles(index)
+    def _first_ready(self, _: simpy.Event) -> None:
+        self.first_ready_ns = float(self.environment.now)
 
-    environment.process(sequencer())
-    environment.run()
-    schedule.first_ready_ns = loaded_ns[0]
-    schedule.last_computed_ns = computed_ns[-1]
-    schedule.end_ns = max(*stored_ns, computed_ns[-1])
-    return schedule
+    def _last_computed(self, _: simpy.Event) -> None:
+        self.last_computed_ns = float(self.environment.now)
+
+    def _stuck(self) -> str:
+        for index in range(len(self.steps)):
+            for name in ("loaded", "ready", "computed", "stored"):
+                if not getattr(self, name)[index].triggered:
+                    return f"step {index} is never {name}"
+        return "the end never comes"
+
+
+class MemoryController:
+    """Takes transfers from DMA engines in the order in which they come, and times their containers on the DRAM.
+
+    What it holds is served in order of arrival, and the DRAM opens rows for it ahead of the data: nothing that comes
+    later can delay it, so the end of a transfer is known when it is taken.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+    places : int, optional
+        Transfers that it holds at a time.  Engines wait in a queue for a place, those of a lower `priority` ahead of
+        others, then the first to come.  None has room for all, so that no engine ever waits.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, places: int | None = None) -> None:
+        self._hierarchy = hierarchy
+        self._places = None if places is None else simpy.PriorityResource(hierarchy.environment, places)
+
+    def load(self, index: int, priority: int = 0) -> Process:
+        """Hand over a step's blocks, waiting until they are taken; the step is loaded when all of them are there."""
+        return self.hand_over(self._hierarchy.steps[index].loads, index, self._hierarchy.loaded[index], priority)
+
+    def store(self, index: int, priority: int = 0) -> Process:
+        """Hand over a step's outputs, waiting until they are taken; the step is stored when they are off chip."""
+        return self.hand_over(self._hierarchy.steps[index].stores, index, self._hierarchy.stored[index], priority)
+
+    def hand_over(self, jobs: Sequence[Job], index: int, moved: Moment, priority: int = 0) -> Process:
+        """Hand over jobs of a step as one transfer, waiting until it is taken.
+
+        Parameters
+        ----------
+        jobs : sequence of Job
+        index : int
+            The step.
+        moved : Moment
+            Comes when all of them have moved; now where there are none.
+        priority : int
+            In the queue for a place.
+        """
+        if not jobs:
+            moved.succeed()
+            return
+        if self._places is not None:
+            place = self._places.request(priority)
+            yield place
+            moved.callbacks.append(partial(_release, self._places, place))
+        moved.come_at(self._hierarchy.transfer(jobs, index))
+
+
+class StepBuffer:
+    """Room for the blocks of `depth` steps: a step takes the place that the one `depth` steps before it leaves."""
+
+    def __init__(self, hierarchy: Hierarchy, depth: int) -> None:
+        self.depth = depth
+        self._environment = hierarchy.environment
+        # Of each place the moment that the last step to ask for it leaves it, and of each step in a place its own.
+        self._left = [Moment(self._environment) for _ in range(depth)]
+        for left in self._left:
+            left.succeed()
+        self._leaves: dict[int, Moment] = {}
+
+    def take(self, index: int) -> simpy.Event:
+        """The event that a step has its place; steps that share a place have it in the order in which they ask."""
+        place = index % self.depth
+        before = self._left[place]
+        self._left[place] = self._leaves[index] = Moment(self._environment)
+        return before
+
+    def leave(self, index: int) -> None:
+        """Free the place that a step has."""
+        self._leaves.pop(index).succeed()
+
+    def leave_after(self, moments: Sequence[Moment]) -> None:
+        """Free each step's place when its moment has come."""
+        for index, moment in enumerate(moments):
+            moment.callbacks.append(partial(self._leave, index))
+
+    def _leave(self, index: int, _: simpy.Event) -> None:
+        self.leave(index)
+
+
+def _release(places: simpy.PriorityResource, place: PriorityRequest, _: simpy.Event) -> None:
+    places.release(place)
+
+
+def _transfer(job: Job, index: int, payload_bytes: int, start_ns: float, end_ns: float) -> Activity:
+    way = "store" if job.write else "load"
+    facts: Facts = {
+        "step": index,
+        "way": way,
+        "tensor": job.tensor.upper(),
+        "bytes": payload_bytes,
+        "raw_bytes": job.raw_bytes,
+        "containers": job.runs * job.run,
+        "values": "partial sums" if job.partial else "values",
+    }
+    return Activity("DMA", f"step {index}: {way} {job.tensor.upper()}", start_ns, end_ns, facts)

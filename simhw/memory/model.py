@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.errors import MachineError
+from simhw.memory.activity import Activity, dram_activities, recorded_ns
 from simhw.memory.blocking import Blocking, parse_blocking
 from simhw.memory.dram import Dram
-from simhw.memory.hierarchy import Interval, Job, Schedule, Step, run_schedule, steps_of
 from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
 from simhw.memory.parameters import Memory
-from simhw.memory.record import dram_intervals, recorded_ns
+from simhw.memory.schedule import Schedule, run_schedule
 from simhw.memory.search import fixed, search
 from simhw.memory.space import Space, space_of
+from simhw.memory.steps import Job, Step, steps_of
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
 from simhw.trace.statistics import statistics_of
@@ -66,7 +67,7 @@ class MemoryCost:
     dram : DramUse
     shapes, tile_cycles
         What `memory_cost` was given, so that the operation can be run again.
-    intervals : list of Interval
+    activities : list of Activity
         What units did, where it was asked for: tiles and DMA from start to end, the DRAM's channels and refreshes as
         far as they were to be recorded.
     recorded_ns : float
@@ -84,7 +85,7 @@ class MemoryCost:
     dram: DramUse
     shapes: Sequence[PassShape] = field(repr=False, compare=False)
     tile_cycles: npt.NDArray[np.float64] = field(repr=False, compare=False)
-    intervals: list[Interval] = field(default_factory=list, repr=False)
+    activities: list[Activity] = field(default_factory=list, repr=False)
     recorded_ns: float = float("inf")
 
     @property
@@ -179,9 +180,20 @@ def memory_cost(
         dram=use,
         shapes=shapes,
         tile_cycles=tile_cycles,
-        intervals=[*schedule.intervals, *dram_intervals(schedule, dram)] if record else [],
+        activities=[
+            *schedule.transfers,
+            *schedule.tile_work,
+            *dram_activities(schedule.transfers, dram, schedule.end_ns),
+        ]
+        if record
+        else [],
         recorded_ns=recorded_ns(dram),
     )
+
+
+def _activities(schedule: Schedule, dram: Dram) -> list[Activity]:
+    data = dram_activities(schedule.transfers, dram, schedule.end_ns)
+    return [*schedule.transfers, *schedule.tile_work, *data]
 
 
 def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence[Step]]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.files.writing import replacing
-from simhw.memory.hierarchy import Interval
+from simhw.memory.activity import Activity
 from simhw.memory.model import MemoryCost
 from simhw.results.step import Results
 from simhw.version import __version__
@@ -76,7 +76,7 @@ def write_timeline(
     SimhwError
         The file cannot be written.
     """
-    intervals = sorted([*cost.intervals, *_moving(cost.intervals)], key=lambda each: (each.start_ns, -each.end_ns))
+    intervals = sorted([*cost.activities, *_moving(cost.activities)], key=lambda each: (each.start_ns, -each.end_ns))
     complete_ns = min(cost.recorded_ns, intervals[limit].start_ns if len(intervals) > limit else inf)
     kept = [each for each in intervals if each.start_ns < complete_ns]
     end_ns = cost.cycles * 1e9 / results.machine.values.clock_hz
@@ -121,7 +121,7 @@ def _about(cost: MemoryCost, results: Results, layer: str, operation: str, end_n
     }
 
 
-def _moving(intervals: Sequence[Interval]) -> Iterator[Interval]:
+def _moving(intervals: Sequence[Activity]) -> Iterator[Activity]:
     """The part of each job in which its data move; before that it waits for the jobs ahead of it."""
     first: dict[tuple[Any, ...], float] = {}
     for each in intervals:
@@ -132,10 +132,10 @@ def _moving(intervals: Sequence[Interval]) -> Iterator[Interval]:
         if each.unit == "DMA":
             job = (each.facts["step"], each.facts["tensor"], each.facts["way"] == "store")
             if job in first:
-                yield Interval(each.unit, "moving", first[job], each.end_ns, each.facts)
+                yield Activity(each.unit, "moving", first[job], each.end_ns, each.facts)
 
 
-def _track(interval: Interval) -> tuple[str, str]:
+def _track(interval: Activity) -> tuple[str, str]:
     """(process, track) of an interval, so that what shares a track never overlaps.
 
     A tensor's blocks of even and of odd steps are held by the two halves of its buffer; those of a half follow one
@@ -169,7 +169,7 @@ def _names(tracks: dict[tuple[str, str], int], operation: str) -> Iterator[Event
         }
 
 
-def _event(interval: Interval, tracks: dict[tuple[str, str], int]) -> Event:
+def _event(interval: Activity, tracks: dict[tuple[str, str], int]) -> Event:
     """A complete event; both ends are rounded, so that what follows without a gap does so in the file."""
     track = _track(interval)
     start, end = round(interval.start_ns), round(interval.end_ns)
@@ -177,7 +177,7 @@ def _event(interval: Interval, tracks: dict[tuple[str, str], int]) -> Event:
     return {"ph": "X", "name": interval.name, "cat": CATEGORIES[track[0]], **place, "args": interval.facts}
 
 
-def _counters(intervals: Sequence[Interval], end_ns: float) -> Iterator[Event]:
+def _counters(intervals: Sequence[Activity], end_ns: float) -> Iterator[Event]:
     """Tiles at work, and what the DRAM reads and writes: means of equal stretches of time."""
     edges = np.linspace(0, end_ns, BINS + 1)
     tiles = [each for each in intervals if each.unit.startswith("tile")]
@@ -198,7 +198,7 @@ def _count(process: str, name: str, series: str, time_ns: float, value: float) -
 
 
 def _rates(
-    intervals: Sequence[Interval], amounts: Sequence[float], edges: npt.NDArray[np.float64]
+    intervals: Sequence[Activity], amounts: Sequence[float], edges: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Amount per ns between the edges, where each interval brings its amount evenly from start to end."""
     total = np.zeros(len(edges))

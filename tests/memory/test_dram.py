@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from simhw.errors import MachineError, ShapeError
-from simhw.memory.dram import Dram, DramParameters, Interval
+from simhw.memory.dram import BusInterval, Dram, DramParameters
 from tests.oracles.dram import DramOracle, ps
 
 LPDDR4: dict[str, Any] = {
@@ -304,7 +304,7 @@ def test_a_refresh_amid_a_container_stops_its_data_and_closes_its_row():
     model = dram(record=9)
     start = 3588 - 20 - 18 - 17.5 - 160.0  # half of the 320 ns of data fit before
     assert read(model, 0, 2048, start) == 3904 + 160
-    assert model.intervals == [Interval(0, 3588 - 160.0, 3904 + 160.0, False, 0, False)]
+    assert model.intervals == [BusInterval(0, 3588 - 160.0, 3904 + 160.0, False, 0, False)]
     assert model.activates == 2
 
 

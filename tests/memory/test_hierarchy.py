@@ -13,9 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from simhw.memory.blocking import Blocking, parse_blocking
-from simhw.memory.hierarchy import Job, Step, run_schedule, steps_of
 from simhw.memory.parameters import Container
+from simhw.memory.schedule import run_schedule
 from simhw.memory.space import space_of
+from simhw.memory.steps import Job, Step, steps_of
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS
 from tests.memory.parts import candidates, memory_of, problems, product_shapes
@@ -321,11 +322,11 @@ def test_a_recorded_schedule_tells_what_every_unit_did_and_changes_nothing():
     steps = [Step((a_job(100, False),), (a_job(10, True),), 0.5)] * 2
     tile_ns = np.array([80.0, 0.0])
     found = run_schedule(steps, UNCOMPRESSED, tile_ns, Pipe(1.0), record=True)
-    assert [(each.unit, each.start_ns, each.end_ns) for each in found.intervals if each.unit.startswith("tile")] == [
+    assert [(each.unit, each.start_ns, each.end_ns) for each in found.tile_work] == [
         ("tile 0", 100, 140),
         ("tile 0", 200, 240),
     ]
-    names = [each.name for each in found.intervals if each.unit == "DMA"]
+    names = [each.name for each in found.transfers]
     assert names == ["step 0: load A", "step 1: load A", "step 0: store G", "step 1: store G"]
     assert found.end_ns == run(steps, tile_ns).end_ns
 

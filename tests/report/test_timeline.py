@@ -18,7 +18,7 @@ from vcdvcd import VCDVCD
 from simhw import Trace, load_machine, simulate
 from simhw.cli import options
 from simhw.errors import SimhwError, TraceError
-from simhw.memory.hierarchy import Interval
+from simhw.memory.activity import Activity
 from simhw.memory.model import MemoryCost
 from simhw.report.outputs import every as outputs
 from simhw.report.outputs.output import Finished
@@ -145,13 +145,13 @@ def file(tmp_path_factory: pytest.TempPathFactory, cost: MemoryCost, results: Re
     return File(path)
 
 
-def of(cost: MemoryCost, unit: str) -> list[Interval]:
-    return [each for each in cost.intervals if each.unit.partition(" ")[0] == unit]
+def of(cost: MemoryCost, unit: str) -> list[Activity]:
+    return [each for each in cost.activities if each.unit.partition(" ")[0] == unit]
 
 
 def test_a_recorded_run_costs_what_the_simulation_found(cost: MemoryCost, results: Results, operation: str) -> None:
     found = next(item.cost.memory for item in results.operations if item.operation == operation)
-    assert found.intervals == []
+    assert found.activities == []
     for name in ("cycles", "shares", "traffic_bytes", "raw_bytes", "dram", "blocking"):
         assert getattr(cost, name) == getattr(found, name)
 
@@ -241,7 +241,7 @@ def test_tiles_start_a_step_when_its_blocks_are_there(cost: MemoryCost) -> None:
 
 def test_the_last_event_ends_with_the_operation(cost: MemoryCost, results: Results, file: File) -> None:
     end_ns = cost.cycles * 1e9 / results.machine.values.clock_hz
-    assert max(each.end_ns for each in cost.intervals) == pytest.approx(end_ns, rel=1e-12)
+    assert max(each.end_ns for each in cost.activities) == pytest.approx(end_ns, rel=1e-12)
     assert max(whole_ns(event)[1] for event in file.phases["X"]) == pytest.approx(end_ns, abs=0.5)
     assert file.about["nanoseconds"] == end_ns
     assert sum(file.about["cycles_by_cause"].values()) == pytest.approx(cost.cycles)
@@ -251,7 +251,7 @@ def test_the_last_event_ends_with_the_operation(cost: MemoryCost, results: Resul
 def test_no_data_begin_in_a_refresh(cost: MemoryCost) -> None:
     pauses = of(cost, "refresh")
     dram = load_machine("fpraker").values.memory.dram
-    assert len(pauses) == int(max(each.end_ns for each in cost.intervals) // dram.t_refi) > 0
+    assert len(pauses) == int(max(each.end_ns for each in cost.activities) // dram.t_refi) > 0
     for pause in pauses:
         assert pause.end_ns - pause.start_ns == pytest.approx(dram.t_rp + dram.t_rfc + dram.t_rcd)
         assert not [each for each in of(cost, "channel") if pause.start_ns <= each.start_ns < pause.end_ns]

@@ -1,0 +1,73 @@
+"""When everything of an operation ends that runs through the memory hierarchy by some protocol."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from simhw.memory.activity import Activity
+from simhw.memory.dram import Dram
+from simhw.memory.hierarchy import Hierarchy
+from simhw.memory.protocol import Protocol, double_buffering
+from simhw.memory.steps import Step
+from simhw.trace.layer import TensorName
+
+
+@dataclass
+class Schedule:
+    """When everything of an operation ended.
+
+    Attributes
+    ----------
+    first_ready_ns : float
+        The first step's blocks were there: what the tiles waited for at the start.
+    last_computed_ns, end_ns : float
+        The tiles ended, and the last output was off chip.
+    transfers, tile_work : list of Activity
+        What DMA engines and tiles did, where it was asked for.
+    """
+
+    first_ready_ns: float
+    last_computed_ns: float
+    end_ns: float
+    transfers: list[Activity] = field(default_factory=list)
+    tile_work: list[Activity] = field(default_factory=list)
+
+
+def run_schedule(
+    steps: Sequence[Step],
+    ratios: Mapping[TensorName, float],
+    tile_ns: npt.NDArray[np.float64],
+    dram: Dram,
+    record: bool = False,
+    protocol: Protocol = double_buffering,
+) -> Schedule:
+    """Run an operation's steps.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        At least one.
+    ratios : mapping of tensor name to float
+        Compressed size over size.
+    tile_ns : (tiles,) float64
+        Time that each tile is busy with the whole operation, memories aside [ns]; at least one.
+    dram : Dram
+        In the state in which the operation finds it; keeps its counters.
+    record : bool
+        Keep what units did.
+    protocol : callable
+        Starts the processes.
+
+    Raises
+    ------
+    SimhwError
+        The protocol leaves steps undone, or reads partial sums that it has not written.
+    """
+    hierarchy = Hierarchy(steps, ratios, tile_ns, dram, record)
+    protocol(hierarchy)
+    end_ns = hierarchy.run()
+    return Schedule(
+        hierarchy.first_ready_ns, hierarchy.last_computed_ns, end_ns, hierarchy.transfers, hierarchy.tile_work
+    )
