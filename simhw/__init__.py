@@ -14,7 +14,7 @@ _PUBLIC = {
     "Trace": "simhw.trace.trace",
     "load_trace": "simhw.trace.reader",
     "load_machine": "simhw.machine.machine",
-    "simulate_gemm": "simhw.simulation.api",
+    "simulate_gemm": "simhw.simulation.gemm",
     "simulate_layer": "simhw.simulation.api",
     "simulate": "simhw.simulation.api",
     "compare": "simhw.simulation.api",
@@ -23,7 +23,8 @@ __all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate"
 
 if TYPE_CHECKING:
     from simhw.machine.machine import load_machine
-    from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
+    from simhw.simulation.api import compare, simulate, simulate_layer
+    from simhw.simulation.gemm import simulate_gemm
     from simhw.trace.layer import Layer
     from simhw.trace.reader import load_trace
     from simhw.trace.trace import Trace

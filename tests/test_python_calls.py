@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simhw import compare, simulate, simulate_gemm, simulate_layer
 from simhw.errors import LONGEST_MESSAGE, SimhwError
 from simhw.machine.machine import load_machine
-from simhw.simulation.api import compare, simulate, simulate_gemm, simulate_layer
 from simhw.trace.layer import InMemory, Layer
 from simhw.trace.statistics import tensor_statistics
 from simhw.trace.trace import Trace

@@ -64,7 +64,7 @@ def write_timeline(
     path : path
         The caller checks its suffix.
     cost : MemoryCost
-        Of a recorded run: `simhw.simulation.api.timeline`.
+        Of a recorded run: `simhw.simulation.timeline.timeline`.
     results : Results
         Of the whole step: its machine and provenance are named in the file.
     layer, operation : str

@@ -21,8 +21,8 @@ from simhw.pe.check import check_passes
 from simhw.pe.passes import whole_tiles
 from simhw.pe.record import NOTHING
 from simhw.report.waveform_signals import Signals, pass_signals
-from simhw.simulation.cells import Strip, Unit, block_rows, unit_rows
-from simhw.simulation.engine import Stratum, plan_operation
+from simhw.simulation.cells import Strip, WorkUnit, block_rows, unit_rows
+from simhw.simulation.strata import PassStratum, plan_operation
 from simhw.trace.layer import OPERATIONS, Operation
 from simhw.trace.trace import Trace
 from simhw.version import __version__
@@ -238,7 +238,7 @@ def one_pass(
     raise TraceError(f"{where}: no tile pass {index}; there are {held} {kind}, numbered from 0")
 
 
-def _pass_of(strata: list[Stratum], index: int) -> tuple[BF16Array, BF16Array] | None:
+def _pass_of(strata: list[PassStratum], index: int) -> tuple[BF16Array, BF16Array] | None:
     """Pass `index` of all strata in order, None where there are fewer."""
     for stratum in strata:
         plan = stratum.plan
@@ -254,7 +254,7 @@ def _pass_of(strata: list[Stratum], index: int) -> tuple[BF16Array, BF16Array] |
             number, place = divmod(index, x_tiles * y_tiles)
             x_tile, y_tile = divmod(place, y_tiles)
             product = plan.products[number]
-            unit = Unit((Strip(product, x_tile, x_tile + 1),), (Strip(product, y_tile, y_tile + 1),))
+            unit = WorkUnit((Strip(product, x_tile, x_tile + 1),), (Strip(product, y_tile, y_tile + 1),))
             ((parallel, xs),) = unit_rows(plan, unit, y_values=True)
             (x,) = xs
             return x, parallel.rows[parallel.real]
@@ -263,7 +263,7 @@ def _pass_of(strata: list[Stratum], index: int) -> tuple[BF16Array, BF16Array] |
     return None
 
 
-def _block_passes(stratum: Stratum) -> Iterator[tuple[BF16Array, BF16Array]]:
+def _block_passes(stratum: PassStratum) -> Iterator[tuple[BF16Array, BF16Array]]:
     """(rows of X, rows of Y) of every tile pass of a sampled stratum's blocks."""
     tile = stratum.plan.tile
     for block in stratum.blocks:

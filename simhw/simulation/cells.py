@@ -6,8 +6,7 @@ all images of a convolution, and tiles of several images fill a vector.  A cell 
 as cost no more than one.
 """
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,9 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering import Family, Operand, SampledBlock
-from simhw.pe.passes import ParallelRows, Tile, whole_tiles
+from simhw.lowering import Operand, SampledBlock
+from simhw.pe.passes import ParallelRows, whole_tiles
+from simhw.simulation.plan import PassPlan
 from simhw.trace.layer import BLOCK_ROWS
 
 UNIT_VALUES = 4_000_000
@@ -24,10 +24,6 @@ UNIT_VALUES = 4_000_000
 UNIT_MACS = 40_000_000
 """Multiply-accumulates of a unit of work: some tens of milliseconds, long against Python's share, short against a
 layer.
-"""
-
-Y_ROWS = 32
-"""Rows of Y in a cell where each costs the simulator its own share: a cell that held all of them could be of any size.
 """
 
 
@@ -40,83 +36,8 @@ class Strip:
     last: int
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The tile passes of some products of a family, with X and Y as the machine takes them.
-
-    Attributes
-    ----------
-    family : Family
-    swapped : bool
-        True where the machine's X is the family's Y.
-    products : sequence of int
-        The family's products that are planned.
-    tile : Tile
-    """
-
-    family: Family
-    swapped: bool
-    products: Sequence[int]
-    tile: Tile
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Rows of X and of Y of one product."""
-        return (self.family.n, self.family.m) if self.swapped else (self.family.m, self.family.n)
-
-    @property
-    def tiles(self) -> tuple[int, int]:
-        """Tiles of X and of Y of one product."""
-        return -(-self.rows[0] // self.tile.tile_x), -(-self.rows[1] // self.tile.tile_y)
-
-    @property
-    def passes(self) -> int:
-        """Tile passes of all planned products."""
-        return len(self.products) * self.tiles[0] * self.tiles[1]
-
-    @property
-    def reduction(self) -> int:
-        """K, padded to sets."""
-        return self.family.reduction.size
-
-    @property
-    def y_tiles_per_group(self) -> int | None:
-        """Tiles of Y in a cell; None where a cell holds all of its cluster's."""
-        if self.tile.y_group is None and not self.tile.needs_y:
-            return None
-        return max(1, (self.tile.y_group or Y_ROWS) // self.tile.tile_y)
-
-    def operands(self, product: int) -> tuple[Operand, Operand]:
-        """X and Y of a product as the machine takes them."""
-        x, y = self.family.product(product)
-        return (y, x) if self.swapped else (x, y)
-
-    def cluster_sizes(self) -> Counter[tuple[int, int]]:
-        """How many clusters there are of so many products that give tiles of X and so many that give tiles of Y."""
-        count, family = len(self.products), self.family
-        if not count:
-            return Counter()
-        # Where only some images are planned, their products share what all do.
-        distinct = tuple(count if number == family.count else number for number in family.distinct)
-        xs, ys = distinct[::-1] if self.swapped else distinct
-        return Counter({(count // ys, 1): ys} if ys <= xs else {(1, count // xs): xs})
-
-    def clusters(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Clusters as (products that give tiles of X, products that give tiles of Y)."""
-        family = self.family
-        x_key, y_key = (family.y_key, family.x_key) if self.swapped else (family.x_key, family.y_key)
-        by_x: dict[Hashable, list[int]] = {}
-        by_y: dict[Hashable, list[int]] = {}
-        for product in self.products:
-            by_x.setdefault(x_key(product), []).append(product)
-            by_y.setdefault(y_key(product), []).append(product)
-        if len(by_y) <= len(by_x):
-            return [(tuple(products), (products[0],)) for products in by_y.values()]
-        return [((products[0],), tuple(products)) for products in by_x.values()]
-
-
 @dataclass(frozen=True)
-class Unit:
+class WorkUnit:
     """Every tile of the X strips against every tile of the Y strips."""
 
     xs: tuple[Strip, ...]
@@ -141,7 +62,7 @@ def split_strips(products: Sequence[int], tiles: int, size: int) -> Iterator[tup
         yield tuple(pending)
 
 
-def exact_units(plan: Plan) -> Iterator[Unit]:
+def exact_units(plan: PassPlan) -> Iterator[WorkUnit]:
     """Units that cover every tile pass once."""
     x_tiles, y_tiles = plan.tiles
     tile, reduction = plan.tile, plan.reduction
@@ -156,20 +77,20 @@ def exact_units(plan: Plan) -> Iterator[Unit]:
         x_rows = min(UNIT_VALUES // reduction, UNIT_MACS // (reduction * y_rows))
         for y_strips in split_strips(ys, y_tiles, y_size):
             for x_strips in split_strips(xs, x_tiles, max(1, x_rows // tile.tile_x)):
-                yield Unit(x_strips, y_strips)
+                yield WorkUnit(x_strips, y_strips)
 
 
 @dataclass(frozen=True, eq=False)
 class CellStratum:
     """Cells of one plan that hold the same number of passes, so that any of them stands equally well for all."""
 
-    plan: Plan
+    plan: PassPlan
     cells: int
     passes_per_cell: int
     _clusters: list[tuple[tuple[int, ...], tuple[int, ...]]]
     _groups: range
 
-    def unit(self, cell: int) -> Unit:
+    def unit(self, cell: int) -> WorkUnit:
         """The unit of work of one cell, numbered from 0 to `cells` - 1."""
         plan = self.plan
         x_tiles, y_tiles = plan.tiles
@@ -187,10 +108,10 @@ class CellStratum:
                 strips[-1] = Strip(ys[y_product], strips[-1].first, y_tile + 1)
             else:
                 strips.append(Strip(ys[y_product], y_tile, y_tile + 1))
-        return Unit((Strip(xs[product], x_tile, x_tile + 1),), tuple(strips))
+        return WorkUnit((Strip(xs[product], x_tile, x_tile + 1),), tuple(strips))
 
 
-def cell_strata(plan: Plan) -> list[CellStratum]:
+def cell_strata(plan: PassPlan) -> list[CellStratum]:
     """The plan's cells: those with a full group of Y, and those with the rest of one."""
     clusters = plan.clusters()
     x_tiles, y_tiles = plan.tiles
@@ -222,7 +143,7 @@ def _tile_groups(
     return list(groups.values())
 
 
-def unit_rows(plan: Plan, unit: Unit, y_values: bool) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
+def unit_rows(plan: PassPlan, unit: WorkUnit, y_values: bool) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
     """What a unit runs: rows of Y, each with the rows of X (one product's or tile's at a time) that meet them.
 
     Without `y_values` the rows of Y are only counted: they have no columns.
@@ -257,13 +178,13 @@ def _executed(rows: BF16Array, live: npt.NDArray[np.bool_] | None, lanes: int) -
     return np.ascontiguousarray(rows.reshape(len(rows), -1, lanes)[:, live].reshape(len(rows), -1))
 
 
-def block_passes(plan: Plan, x_rows: int, y_rows: int) -> int:
+def block_passes(plan: PassPlan, x_rows: int, y_rows: int) -> int:
     """Tile passes of a sampled block of so many rows of the family's X and Y."""
     x, y = (y_rows, x_rows) if plan.swapped else (x_rows, y_rows)
     return -(-x // plan.tile.tile_x) * -(-y // plan.tile.tile_y)
 
 
-def block_rows(plan: Plan, block: SampledBlock) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
+def block_rows(plan: PassPlan, block: SampledBlock) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
     """What a sampled block runs, in the form of `unit_rows`.
 
     Raises

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from simhw.results.estimate import Estimate
 
-LEAST_CELLS = 8
+LEAST_CELLS_DRAWN = 8
 """Cells to draw from a stratum at the least: with few, an interval is wide, and holds too seldom where cells differ
 much.
 """
@@ -142,8 +142,8 @@ def _estimates(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.
 
 
 def cells_for_fraction(cells: int, fraction: float) -> int:
-    """Cells to draw from a stratum for a fraction of its passes: at least `LEAST_CELLS`, or all there are."""
-    return min(cells, max(LEAST_CELLS, int(np.ceil(fraction * cells))))
+    """Cells to draw from a stratum for a fraction of its passes: at least `LEAST_CELLS_DRAWN`, or all there are."""
+    return min(cells, max(LEAST_CELLS_DRAWN, int(np.ceil(fraction * cells))))
 
 
 def cells_for_precision(tallies: Sequence[StratumTally], target: float) -> list[int]:

@@ -13,7 +13,7 @@ from simhw.bfloat16 import from_float32, is_zero, to_float32
 from simhw.errors import TraceError
 from simhw.lowering import block_classes, lower
 from simhw.lowering.sample import BLOCK_ROWS, DRAW, PILOT, BlockStratum, allocate, draw_cells, sample_trace
-from simhw.simulation.engine import plan_operation
+from simhw.simulation.strata import plan_operation
 from simhw.trace.layer import Layer
 from simhw.trace.metadata import Metadata
 from simhw.trace.reader import load_trace

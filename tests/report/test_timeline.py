@@ -24,7 +24,7 @@ from simhw.report.outputs import every as outputs
 from simhw.report.outputs.output import Finished
 from simhw.report.timeline import BINS, write_timeline
 from simhw.results.step import Results
-from simhw.simulation.api import timeline
+from simhw.simulation.timeline import timeline
 from tests.cli_runs import some_trace
 from tests.memory.test_model import convolution
 

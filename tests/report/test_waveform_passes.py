@@ -12,7 +12,8 @@ from simhw.bfloat16 import BF16Array
 from simhw.errors import SimhwError, TraceError
 from simhw.machine.machine import Machine, load_machine
 from simhw.report.waveform import one_pass
-from simhw.simulation.engine import exact_tasks, plan_operation, run_unit
+from simhw.simulation.engine import exact_items, run_unit
+from simhw.simulation.strata import plan_operation
 from simhw.trace.layer import OPERATIONS, Layer
 from simhw.trace.trace import Trace
 from tests.cli_runs import some_trace
@@ -48,7 +49,7 @@ def assert_passes_are_the_runs(trace: Trace, machine: Machine) -> int:
             for stratum in (
                 plan_operation(layer, operation, machine, exact=True, layer_index=number).candidates[0].strata
             ):
-                for _, unit in exact_tasks(stratum):
+                for _, unit in exact_items(stratum):
                     cycles, counts = run_unit(stratum.plan, unit)
                     durations.extend(cycles.tolist())
                     counters.update(counts)

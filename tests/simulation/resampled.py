@@ -16,9 +16,10 @@ from simhw.lowering import SampledBlock, lower
 from simhw.machine.machine import Machine
 from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
-from simhw.simulation.engine import plan_operation, run_unit
+from simhw.simulation.engine import run_unit
 from simhw.simulation.makespan import estimate_makespan
 from simhw.simulation.sampling import StratumTally, estimate_counter, estimate_cycles
+from simhw.simulation.strata import plan_operation
 from simhw.trace.layer import InMemory, ProductBlock
 
 Cell = tuple[npt.NDArray[np.int64], Counter[str]]
@@ -88,7 +89,9 @@ def blocks_of(trace: Trace, machine: Machine) -> list[Population]:
     for run in _runs(trace, machine, exact=True):
         plans = [stratum.plan for stratum in run.candidates[0].strata]
         strata = []
-        for unpadded, family in zip(lower(run.layer, run.operation, 1), run.families, strict=True):
+        for unpadded, family in zip(
+            lower(run.lowered.layer, run.lowered.operation, 1), run.lowered.families, strict=True
+        ):
             blocks = []
             for product in range(family.count):
                 plan = next(each for each in plans if each.family is family and product in each.products)

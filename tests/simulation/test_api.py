@@ -48,7 +48,7 @@ def test_a_product_equals_the_oracle(name, overrides, check):
 
 def test_a_product_of_more_rows_than_are_laid_out_at_once_equals_its_parts(monkeypatch):
     whole = {name: simulate_gemm(A, B, name, output=True) for name in ("fpraker", "tensordash", "bitparallel")}
-    monkeypatch.setattr("simhw.simulation.api.Y_ROWS", 8)  # a whole number of tiles, as the constant is
+    monkeypatch.setattr("simhw.simulation.gemm.ROWS_AT_A_TIME", 8)  # a whole number of tiles, as the constant is
     for name, expected in whole.items():
         found = simulate_gemm(A, B, name, output=True)
         assert (found.cycles, found.passes, found.counters) == (expected.cycles, expected.passes, expected.counters)

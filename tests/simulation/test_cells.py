@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from simhw import load_machine
 from simhw.errors import TraceError
 from simhw.lowering import Reduction
-from simhw.simulation.cells import Plan, _tile_groups, block_rows, cell_strata, exact_units, split_strips, unit_rows
-from simhw.simulation.engine import lower_for
+from simhw.simulation.cells import _tile_groups, block_rows, cell_strata, exact_units, split_strips, unit_rows
+from simhw.simulation.plan import PassPlan, lower_for
 from tests.slow_engine import LAYERS, layer
 
 
@@ -57,7 +57,7 @@ def plans(draw):
         needs_y=draw(st.booleans()),
         y_group=draw(st.sampled_from([None, 4, 32])),
     )
-    return Plan(family, draw(st.booleans()), products, tile)
+    return PassPlan(family, draw(st.booleans()), products, tile)
 
 
 def passes_of(unit):
@@ -125,8 +125,8 @@ def test_strips_hold_every_tile_in_order_and_as_many_as_fit(products, tiles, siz
 
 def plan_of(name, operation, swapped=False, machine="fpraker", **overrides):
     machine = load_machine(machine, **overrides)
-    family = lower_for(LAYERS[name](), operation, machine)[0]
-    return Plan(family, swapped, tuple(range(family.count)), machine.tile)
+    family = lower_for(LAYERS[name](), operation, machine).families[0]
+    return PassPlan(family, swapped, tuple(range(family.count)), machine.tile)
 
 
 def test_images_of_a_convolution_share_the_filters_from_either_side():
@@ -202,7 +202,7 @@ def test_rows_of_y_that_no_one_reads_are_only_counted(y_values):
 )
 def test_units_hold_a_bounded_number_of_values(rows, reduction, y_group, swapped):
     tile = SimpleNamespace(tile_x=8, tile_y=8, lanes=8, needs_y=True, y_group=y_group)
-    plan = Plan(StandIn(1, rows, 2 * rows, Reduction(1, reduction, 8), 1, 1), swapped, (0,), tile)
+    plan = PassPlan(StandIn(1, rows, 2 * rows, Reduction(1, reduction, 8), 1, 1), swapped, (0,), tile)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simhw.simulation.cells.UNIT_VALUES", 100_000)
         # One group of Y and one tile of X are the least that a unit can be.
@@ -216,7 +216,7 @@ def test_units_hold_a_bounded_number_of_values(rows, reduction, y_group, swapped
 def sampled_plan(tile_rows, machine="fpraker"):
     machine = load_machine(machine, **{"tile.rows": tile_rows})
     whole = layer("linear", (40, 9), (20, 9), (40, 20))
-    return Plan(lower_for(whole, "forward", machine)[0], False, (0,), machine.tile)
+    return PassPlan(lower_for(whole, "forward", machine).families[0], False, (0,), machine.tile)
 
 
 @pytest.mark.parametrize("tile_rows", [1, 2, 4, 8, 16])

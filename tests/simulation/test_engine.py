@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_machine, simulate, simulate_layer
-from simhw.simulation.cells import Plan
-from simhw.simulation.engine import lower_for, passes_by_sets
+from simhw.simulation.plan import PassPlan, lower_for
 from tests.slow_engine import (
     LAYERS,
     fed_pairs,
@@ -195,8 +194,8 @@ def test_closed_form_of_the_dense_machine_equals_its_oracle_on_every_pass(name, 
     for make in LAYERS.values():
         layer_ = make()
         for operation in layer_.operations:
-            families = lower_for(layer_, operation, machine)
-            closed = [passes_by_sets(Plan(family, False, range(family.count), machine.tile)) for family in families]
+            families = lower_for(layer_, operation, machine).families
+            closed = [PassPlan(family, False, range(family.count), machine.tile).passes_by_sets for family in families]
             assert sorted(sum(closed, Counter()).elements()) == sorted(
                 simulate_slowly(layer_, operation, machine).durations
             ), (
@@ -210,11 +209,11 @@ def test_sets_of_a_swapped_plan_follow_the_side_that_reads_padding():
     # three of nine taps.
     layer_ = layer("conv2d", (1, 8, 4, 4), (5, 8, 3, 3), (1, 5, 4, 4), padding=1)
     machine = load_machine("fpraker", padding="skip", **{"tile.rows": 4, "tile.cols": 8})
-    (family,) = lower_for(layer_, "forward", machine)
-    assert sorted(passes_by_sets(Plan(family, True, (0,), machine.tile)).elements()) == [6, 6, 9, 9]
+    (family,) = lower_for(layer_, "forward", machine).families
+    assert sorted(PassPlan(family, True, (0,), machine.tile).passes_by_sets.elements()) == [6, 6, 9, 9]
     # Unswapped, a tile takes 8 positions: two rows of the image, which need all nine taps between them; 5 filters make
     # two tiles of 4.
-    assert sorted(passes_by_sets(Plan(family, False, (0,), machine.tile)).elements()) == [9, 9, 9, 9]
+    assert sorted(PassPlan(family, False, (0,), machine.tile).passes_by_sets.elements()) == [9, 9, 9, 9]
 
 
 def test_zeros_cost_a_tile_of_shared_exponents_its_floor():

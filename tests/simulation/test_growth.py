@@ -7,10 +7,9 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, load_trace, simulate
 from simhw.errors import MachineError, SimhwError
-from simhw.simulation.cells import Plan
-from simhw.simulation.engine import lower_for, passes_by_sets
 from simhw.simulation.growth import grow_layer, growth
 from simhw.simulation.operands import OperandChoice
+from simhw.simulation.plan import PassPlan, lower_for
 from simhw.trace.batch import BatchAxes, captured_batch
 from tests.slow_engine import LAYERS, tensor
 
@@ -85,17 +84,19 @@ def test_passes_of_a_grown_step_are_counted_as_one_by_one(name, padding, factor)
             chosen = None if whole else np.array([bool(mask >> image & 1) for image in range(images)])
             repeated = None if whole else chosen if axis else np.tile(chosen, factor)
             for family, grown in zip(
-                lower_for(layer, operation, machine), lower_for(larger, operation, machine), strict=True
+                lower_for(layer, operation, machine).families,
+                lower_for(larger, operation, machine).families,
+                strict=True,
             ):
                 fast = OperandChoice("a", False, chosen).grown(family, grown)
                 slow = OperandChoice("a", False, repeated).split(grown)
                 assert dict(fast) == {swapped: len(products) for swapped, products in slow}
                 for swapped, products in slow:
                     plan, one_by_one = (
-                        Plan(grown, swapped, range(len(products)), machine.tile),
-                        Plan(grown, swapped, products, machine.tile),
+                        PassPlan(grown, swapped, range(len(products)), machine.tile),
+                        PassPlan(grown, swapped, products, machine.tile),
                     )
-                    assert passes_by_sets(plan) == passes_by_sets(one_by_one)
+                    assert plan.passes_by_sets == one_by_one.passes_by_sets
                     assert plan.cluster_sizes() == Counter((len(xs), len(ys)) for xs, ys in one_by_one.clusters())
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, term_counts
-from simhw.simulation.engine import lower_for
 from simhw.simulation.operands import choose_operands
+from simhw.simulation.plan import lower_for
 from simhw.trace.layer import OPERANDS
 from simhw.trace.statistics import statistics_of
 from tests.slow_engine import LAYERS, simulate_slowly, swapped_products, tensor
@@ -101,7 +101,7 @@ def test_tensordash_schedules_image_by_image():
         (choice,) = choose_operands(layer, operation, machine)
         assert choice.label == "mixed"
         assert choice.per_image.tolist() == swapped
-        (family,) = lower_for(layer, operation, machine)
+        (family,) = lower_for(layer, operation, machine).families
         assert swapped_products(layer, operation, machine, family) == swapped
         groups = {s: products for s, products in choice.split(family)}
         assert groups == {s: tuple(i for i in range(3) if swapped[i] == s) for s in (False, True)}
@@ -137,7 +137,7 @@ def test_a_matmul_chooses_for_every_index_of_the_leading_axis():
     w = np.stack([tensor(rng, 2, 16, 6, zeros=z) for z in (0.5, 0.5)])
     layer = Layer("m", "matmul", a=a, w=w)
     (choice,) = choose_operands(layer, "forward", load_machine("tensordash"))
-    (family,) = lower_for(layer, "forward", load_machine("tensordash"))
+    (family,) = lower_for(layer, "forward", load_machine("tensordash")).families
     assert choice.split(family) == [(False, (0, 1)), (True, (2, 3))]  # two heads of either image
 
 

@@ -97,7 +97,7 @@ def _write(path: str, finished: Finished) -> str:
 
 def _write_timeline(path: str, finished: Finished, results: "Results", shown: "OperationResult") -> str:
     from simhw.report.timeline import MOST_EVENTS, write_timeline
-    from simhw.simulation.api import timeline
+    from simhw.simulation.timeline import timeline
 
     cost = timeline(finished.trace, results, shown.layer, cast("Operation", shown.operation), MOST_EVENTS)
     written = write_timeline(path, cost, results, shown.layer, shown.operation, MOST_EVENTS)

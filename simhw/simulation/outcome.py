@@ -1,0 +1,177 @@
+"""What a simulated operation comes to: estimates from what was simulated, grown to more images where that is asked for,
+priced, and put between memories in the end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from simhw.machine.machine import Machine
+from simhw.pe.tensordash.kernel import TensorDashPE
+from simhw.results.estimate import Estimate
+from simhw.results.operation import OperationCost, OperationResult, useful_share
+from simhw.simulation.baseline import Baseline
+from simhw.simulation.cost import ComputeCost, PowerDrawn, Timing, Work
+from simhw.simulation.growth import Growth, grow_layer
+from simhw.simulation.makespan import estimate_makespan
+from simhw.simulation.operands import OperandChoice
+from simhw.simulation.plan import PassPlan, lower_for
+from simhw.simulation.sampling import StratumTally, estimate_counter
+from simhw.simulation.strata import OperandCandidate, OperationRun
+from simhw.trace.layer import OPERANDS
+from simhw.trace.statistics import statistics_of
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """An operation on a machine, memories aside: its passes, and what they were found to take.
+
+    Attributes
+    ----------
+    work : Work
+    choice : OperandChoice
+    timing : Timing
+    counters : dict of str to Estimate
+        Lane-cycle classes first.
+    simulated : float
+        Share of the passes that was simulated.
+    useful : float
+        Share of the lane-cycles that did useful work.
+    bypassed : bool
+        True where the PE's schedulers had nothing to do and were off.
+    """
+
+    work: Work
+    choice: OperandChoice
+    timing: Timing
+    counters: dict[str, Estimate]
+    simulated: float
+    useful: float
+    bypassed: bool
+
+    @staticmethod
+    def of(run: OperationRun, machine: Machine) -> "Outcome":
+        """Estimate what all passes take from those that were simulated; of an oracle's candidates, the faster."""
+        candidate, timing = min(
+            (
+                (candidate, _timing(candidate, machine, (*run.key, number)))
+                for number, candidate in enumerate(run.candidates)
+            ),
+            key=lambda pair: pair[1].cycles.value,
+        )
+        tallies, classes = candidate.tallies, machine.tile.lane_cycle_classes
+        plans = list({stratum.plan: None for stratum in candidate.strata})
+        work = Work(run.lowered, machine, plans)
+        counters = _counters(tallies, classes)
+        return Outcome(
+            work=work,
+            choice=candidate.choice,
+            timing=timing,
+            counters=counters,
+            simulated=sum(tally.simulated_passes for tally in tallies) / max(1, sum(tally.passes for tally in tallies)),
+            useful=useful_share(counters, classes),
+            # Padding makes zeros of its own: a schedule that skips them is not bypassed.
+            bypassed=timing.tile_cycles.value >= work.sets and _gated(work, candidate.choice),
+        )
+
+    def grown(self, growth: Growth, layer_index: int) -> "Outcome":
+        """The operation as it would be on more images, where all figures grow as the passes' sets do."""
+        work, lowered = self.work, self.work.lowered
+        layer = grow_layer(lowered.layer, growth.axes[layer_index], growth.factor)
+        larger = lower_for(layer, lowered.operation, work.machine)
+        # Which products these are does not matter to the shapes of their passes.
+        plans = [
+            PassPlan(family, swapped, range(number), work.machine.tile)
+            for captured, family in zip(lowered.families, larger.families, strict=True)
+            for swapped, number in self.choice.grown(captured, family)
+        ]
+        grown = Work(larger, work.machine, plans)
+        factor = grown.sets / max(1, work.sets)
+        return replace(
+            self,
+            work=grown,
+            timing=self.timing.times(factor),
+            counters={name: estimate.times(factor) for name, estimate in self.counters.items()},
+        )
+
+    def priced(self) -> ComputeCost:
+        """What it takes on the machine, before memories."""
+        return ComputeCost.of(self.work, self.timing, PowerDrawn.on(self.work.machine, self.bypassed, self.useful))
+
+    def beside(self, baseline: OperationCost | ComputeCost | None) -> "PendingResult":
+        """The operation's result, beside what it takes on the baseline."""
+        own, lowered = self.priced(), self.work.lowered
+        result = OperationResult(
+            layer=lowered.layer.name,
+            kind=lowered.layer.kind,
+            operation=lowered.operation,
+            operand=self.choice.label,
+            macs=lowered.macs,
+            passes=self.work.passes,
+            simulated=self.simulated,
+            cost=own.cost,
+            baseline=baseline.cost if isinstance(baseline, ComputeCost) else baseline,
+            counters=self.counters,
+            classes=self.work.machine.tile.lane_cycle_classes,
+            dense_sets=self.work.sets,
+            fed_macs=lowered.fed_macs,
+            padding_macs=lowered.padding_macs,
+        )
+        return PendingResult(result, own, baseline if isinstance(baseline, ComputeCost) else None)
+
+
+@dataclass(frozen=True)
+class PendingResult:
+    """An operation's result before memories, and the costs that they are still to be put around.
+
+    Memories come after all passes: both run faster in caches of their own.
+    """
+
+    result: OperationResult
+    cost: ComputeCost
+    baseline: ComputeCost | None
+
+    def finished(self) -> OperationResult:
+        """The result with memories."""
+        base = self.baseline.with_memories() if self.baseline else self.result.baseline
+        return replace(self.result, cost=self.cost.with_memories(), baseline=base)
+
+
+def pending_result(
+    run: OperationRun, machine: Machine, baseline: Baseline | None, growth: Growth | None
+) -> PendingResult:
+    """A simulated operation's result before memories.
+
+    Parameters
+    ----------
+    run : OperationRun
+        Simulated on the machine, as far as it is to be.
+    machine : Machine
+    baseline : Baseline or None
+    growth : Growth or None
+        How the step is grown to more images; None for those of the trace.
+    """
+    outcome = Outcome.of(run, machine)
+    if growth is not None:
+        outcome = outcome.grown(growth, run.layer_index)
+    return outcome.beside(None if baseline is None else baseline.cost_of(run.place, outcome.work))
+
+
+def _timing(candidate: OperandCandidate, machine: Machine, key: Sequence[int]) -> Timing:
+    """How long the operation takes with one choice of its X operand; `key` seeds the bootstrap."""
+    cycles, loads = estimate_makespan(candidate.tallies, machine.values.tiles, key)
+    return Timing(cycles, candidate.tile_cycles, loads)
+
+
+def _counters(tallies: Sequence[StratumTally], classes: Sequence[str]) -> dict[str, Estimate]:
+    """Every counter's total: lane-cycle classes in their order, then the others by name."""
+    others = {name for tally in tallies for counters in tally.counters for name in counters} - set(classes)
+    return {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *sorted(others))}
+
+
+def _gated(work: Work, choice: OperandChoice) -> bool:
+    """True where a TensorDash operation has no zeros to skip, so that its schedulers are bypassed and power-gated."""
+    pe, lowered = work.machine.values.pe, work.lowered
+    if not isinstance(pe, TensorDashPE) or pe.gate == "off":
+        return False
+    tensors = OPERANDS[lowered.operation] if pe.sides == "two" or choice.per_image is not None else (choice.tensor,)
+    return all(statistics_of(lowered.layer, tensor).zeros == 0 for tensor in tensors)
