@@ -1,9 +1,10 @@
 """Products written elementwise: two tensors multiplied, and the result summed over axes that both of them have.
 
 ``(x[:, :, None] * w).sum(1)`` is the product of x and w like ``x @ w``.  A factor that none of the summed axes touches
-only scales a sum; that is no product.  A sum of all values, as losses are, one that another module takes of a module's
-result, one along axes that a view made, sums at given places (``index_add``) and sums of squares along some axes are
-counted by name alone.
+only scales a sum; that is no product.
+
+Some sums are counted by name alone: of all values, as losses are; of another module's result; along axes that a view
+made; at given places (``index_add``); and of squares along some axes.
 """
 
 import math

@@ -212,8 +212,8 @@ def _check_claims(archive: Archive, layer: Layer) -> None:
 def trace_hash(path: str | os.PathLike[str]) -> str:
     """Hash of a trace file's whole content, for the provenance of results.
 
-    It covers the metadata and every tensor's name, size and checksum as the directory has them, so it costs no reading
-    of tensors, and a compressed copy has the hash of the uncompressed original.
+    It covers the metadata and every tensor's name, size and checksum as the directory has them.  So no tensor is read,
+    and a compressed copy has the hash of the uncompressed original.
 
     Returns
     -------

@@ -23,12 +23,6 @@ from simhw.errors import CaptureError
 from tests.captured_steps import ALL, captured, coarse, coarsened, values
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def test_float32_is_rounded_to_nearest_even_or_truncated(tmp_path: Path):
     model, x = nn.Linear(8, 4), torch.randn(5, 8)
     w = model.weight.detach().numpy().copy()

@@ -11,12 +11,6 @@ import simhw
 from tests.captured_steps import ALL, captured, coarse, products, values
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 class Weighted(nn.Module):
     def __init__(self, *shape: int) -> None:
         super().__init__()

@@ -13,12 +13,6 @@ from simhw.bfloat16 import from_float32
 from tests.captured_steps import ALL, captured, products, values
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 class Cell(nn.Module):
     def __init__(self, cell: nn.Module) -> None:
         super().__init__()

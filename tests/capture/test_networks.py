@@ -16,12 +16,6 @@ from simhw.trace.trace import Trace
 from tests.captured_steps import ALL, captured
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 class UNet(nn.Module):
     """One step down and up again, by a transposed convolution, with a connection across."""
 

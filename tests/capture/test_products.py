@@ -14,13 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from simhw.bfloat16 import from_float32
 from tests.captured_steps import ALL, captured, coarse, coarsened, products, values
 
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 CONVOLUTIONS = {
     "conv1d": (nn.Conv1d(3, 4, 3), (2, 3, 9)),
     "conv1d strided, padded, dilated": (nn.Conv1d(4, 6, 3, stride=2, padding=3, dilation=2, groups=2), (2, 4, 11)),

@@ -15,12 +15,6 @@ from simhw.errors import CaptureError
 from tests.captured_steps import captured, coarse
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def scripted_custom_operator() -> Tensor:
     library = torch.library.Library("simhw_test", "FRAGMENT")
     if not hasattr(torch.ops.simhw_test, "secret_gemm"):

@@ -15,12 +15,6 @@ from simhw.trace.trace import Trace
 from tests.captured_steps import ALL, captured, coarse, coarsened, products
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def same_with_and_without(model: nn.Module, run: Callable[[], Tensor], inputs: list[Tensor], folder: Path) -> Trace:
     """The trace of a step whose output and gradients equal those of the step that nobody captures."""
     wanted = [*model.parameters(), *(x for x in inputs if x.requires_grad)]

@@ -23,12 +23,6 @@ from tests.captured_steps import ALL, captured, coarse, coarsened, products, val
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Sparse")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def assert_is(layer: Layer, x: Tensor, linear: nn.Linear, g: Tensor) -> None:
     """A linear layer holds these very tensors, up to how its leading axes are laid out."""
     np.testing.assert_array_equal(

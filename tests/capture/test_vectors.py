@@ -11,13 +11,6 @@ from torch import Tensor, nn
 
 from tests.captured_steps import ALL, captured, coarse, values
 
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 M, V, U = (4, 5), (5,), (4,)
 # The function of a matrix or vector p and a vector q, the shapes of both, and (rows, reduction, columns) of the
 # product.
