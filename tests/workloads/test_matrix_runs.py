@@ -46,7 +46,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def row(name: str, hidden: int, baseline: str | None) -> Workload:
         return Workload(
-            name, name, "dense", "mlp", "points", name, trained(hidden), ("only",), "only", 1, baseline=baseline
+            name, name, "mlp", "points", trained(hidden), 1, technique=name, phases=("only",), baseline=baseline
         )
 
     for each in (row("wide", 16, None), row("narrow", 4, "wide")):

@@ -1,13 +1,33 @@
-"""The table of workloads: every technique and every uncompressed model, by name."""
+"""The table of workloads: every technique and every uncompressed model, by name.
+
+A new technique is one file in `simhw_workloads.techniques` and one word in `TECHNIQUES`.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
 
 from simhw.errors import WorkloadError
-from simhw_workloads.techniques import decompose_train, dense, lowrank, resnet9, ssd, text, transformers, video
 from simhw_workloads.workload import FAMILIES, Workload
 
-_MODULES = (dense, lowrank, decompose_train, transformers, text, resnet9, video, ssd)
-ROWS: tuple[Workload, ...] = tuple(
-    sorted((row for module in _MODULES for row in module.WORKLOADS), key=lambda row: FAMILIES.index(row.family))
+TECHNIQUES = (
+    "dense",
+    "lowrank",
+    "decompose_train",
+    "transformers",
+    "text",
+    "resnet9",
+    "video",
+    "ssd",
 )
+"""Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
+
+
+def _rows() -> Iterator[Workload]:
+    for name in TECHNIQUES:
+        yield from import_module(f"simhw_workloads.techniques.{name}").WORKLOADS
+
+
+ROWS: tuple[Workload, ...] = tuple(sorted(_rows(), key=lambda row: FAMILIES.index(row.family)))
 """By family; in a family in the order of their modules."""
 WORKLOADS: dict[str, Workload] = {row.name: row for row in ROWS}
 

@@ -23,20 +23,22 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 class Workload:
     """A row of the table.
 
+    A technique's row is that of its uncompressed model with what differs: ``dataclasses.replace(DENSE, ...)``.
+
     Attributes
     ----------
     name, summary : str
-    family : str
-    model, dataset, technique : str
+    model, dataset : str
         What a trace of it says it is of, at full scale.
     train : callable
-        The technique: a plain function of a `Run`, which it calls once per phase; gives the trained model.
-    phases : tuple of str
-        In their order.
-    captured : str
-        The phase whose last step stands for the technique.
+        The technique: a plain function of a `Run`.  It calls `Run.fit` once per phase and gives the trained model.
     budget_s : int
         Processor time that a full run may take [s].
+    family, technique : str
+    phases : tuple of str
+        In their order.
+    captured_phase : str or None
+        The phase that stands for the technique; the last one where not given.
     baseline : str or None
         The workload of the same model and data without the technique.
     paper, headline : str
@@ -56,14 +58,14 @@ class Workload:
 
     name: str
     summary: str
-    family: Family
     model: str
     dataset: str
-    technique: str
     train: Callable[[Run], nn.Module]
-    phases: tuple[str, ...]
-    captured: str
     budget_s: int
+    family: Family = "dense"
+    technique: str = "dense"
+    phases: tuple[str, ...] = ("dense",)
+    captured_phase: str | None = None
     baseline: str | None = None
     paper: str = ""
     headline: str = ""
@@ -73,3 +75,8 @@ class Workload:
     work: Callable[[Record], float] | None = None
     members: int = 1
     early: int = 20
+
+    @property
+    def captured(self) -> str:
+        """The phase whose last step is captured."""
+        return self.captured_phase or self.phases[-1]

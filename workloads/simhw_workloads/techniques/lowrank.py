@@ -7,7 +7,7 @@ that a device's model chose are chosen for the full-size network and scaled to t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -164,20 +164,6 @@ def _full_branched() -> Network:
     return replace(network_of(branch(model, BRANCHES), torch.zeros(1, 3, 224, 224)), name="resnet50-branched")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What differs from row to row."""
-
-    name: str
-    summary: str
-    technique: str
-    train: Callable[[Run], nn.Module]
-    shapes: Callable[[Run], Network]
-    headline: str
-    signature: Signature
-    paper: str = "arXiv 2407.20266"
-
-
 DEVICES = "of the device in the paper, which is not named"
 # A: ReLU, and ReLU alone, makes zeros; W and G are dense, for batch norm stands before every ReLU.
 _DENSE = Signature(
@@ -191,108 +177,93 @@ _DENSE = Signature(
 # What goes from factor to factor has no zeros, so there are fewer of them in A.
 _FACTORS = replace(_DENSE, zeros_a=Bounds(0.05, 0.45))
 
-_ROWS = (
-    _Row(
-        "lrd",
-        "ResNet-50 decomposed at half the weights of each layer: SVD of 1x1, Tucker-2 of 3x3",
-        "low-rank decomposition",
-        lrd,
-        lambda _: vanilla(_full()),
-        f"ResNet-50: 43% fewer FLOPs, training 6.1% and inference 6.8% faster ({DEVICES})",
-        replace(_FACTORS, macs=Bounds(0.4, 0.75)),
-    ),
-    _Row(
-        "lrd-optimised",
-        "the same with ranks on the cheap side of a device's staircase",
-        "low-rank decomposition, ranks for the device",
-        lrd_optimised,
-        lambda run: decomposed(_full(), optimised_ranks(_full(), run.device), "resnet50-optimised"),
-        f"ResNet-50: 48% fewer FLOPs, training 14.2% and inference 14.0% faster ({DEVICES})",
-        replace(_FACTORS, macs=Bounds(0.4, 0.9)),
-    ),
-    _Row(
-        "lrd-targeted",
-        "only the layers decomposed where a device gains",
-        "low-rank decomposition, layers for the device",
-        lrd_targeted,
-        lambda run: decomposed(_full(), targeted_ranks(_full(), run.device), "resnet50-targeted"),
-        "ResNet-50: training on Ascend 910 5.4%, inference on Ascend 310 15.8% faster, top-1 1 point lower",
-        replace(_FACTORS, zeros_a=Bounds(0.1, 0.6), macs=Bounds(0.5, 1.0)),
-        "arXiv 2309.12412",
-    ),
-    _Row(
-        "lrd-frozen",
-        "the first factor of a pair and the outer two of a triple stand still in fine-tuning",
-        "low-rank decomposition, outer factors frozen",
-        lrd_frozen,
-        lambda _: frozen(vanilla(_full())),
-        f"ResNet-50: training 24.6% faster, inference as without freezing, 6.8% ({DEVICES})",
-        replace(_FACTORS, macs=Bounds(0.3, 0.65), weight_grad=Bounds(0.35, 0.75)),
-    ),
-    _Row(
-        "lrd-sequential",
-        "inner and outer factors are fine-tuned by turns",
-        "low-rank decomposition, factors frozen by turns",
-        lrd_sequential,
-        lambda _: frozen(vanilla(_full()), "core"),
-        "with optimised ranks training up to 60% and inference up to 37% faster",
-        replace(_FACTORS, macs=Bounds(0.3, 0.7), weight_grad=Bounds(0.3, 0.75)),
-        "arXiv 2309.03824",
-    ),
-    _Row(
-        "lrd-merged",
-        "the outer factors of every 3x3 are multiplied into its neighbours: as deep as before, narrower inside",
-        "low-rank decomposition, factors merged",
-        lrd_merged,
-        lambda _: merged(_full()),
-        f"ResNet-50: 55% fewer FLOPs, training 43.6% and inference 40.6% faster ({DEVICES})",
-        replace(_DENSE, macs=Bounds(0.35, 0.6)),
-    ),
-    _Row(
-        "lrd-branched",
-        "cores of twice the rank in two branches: one grouped convolution each",
-        "low-rank decomposition, cores branched",
-        lrd_branched,
-        lambda _: _full_branched(),
-        "fewer weights at the same rank, or more rank at the same weights; no speed-up of ResNet-50 by branching "
-        "alone is quoted here",
-        replace(_FACTORS, macs=Bounds(0.4, 0.8)),
-    ),
+DENSE = Workload(
+    name="resnet50-dense",
+    summary="a narrow ResNet-50, trained on for as long as others fine-tune",
+    model="ResNet-50 (width 0.25)",
+    dataset="Fashion-MNIST at 1x16x16",
+    train=dense,
+    phases=("dense", "finetune"),
+    budget_s=300,
+    signature=_DENSE,
+    shapes=lambda _: _full(),
 )
-
-
-def _workload(row: _Row, baseline: str | None) -> Workload:
-    return Workload(
-        name=row.name,
-        summary=row.summary,
-        family="low rank" if baseline else "dense",
-        model="ResNet-50 (width 0.25)",
-        dataset="Fashion-MNIST at 1x16x16",
-        technique=row.technique,
-        train=row.train,
-        phases=("dense", "finetune"),
-        captured="finetune",
-        budget_s=300,
-        baseline=baseline,
-        paper=row.paper if baseline else "",
-        headline=row.headline if baseline else "",
-        signature=row.signature,
-        shapes=row.shapes,
-    )
-
+# What the rows of all techniques share; most are of one paper.
+_LOW_RANK = replace(DENSE, family="low rank", baseline=DENSE.name, paper="arXiv 2407.20266")
 
 WORKLOADS = (
-    _workload(
-        _Row(
-            "resnet50-dense",
-            "a narrow ResNet-50, trained on for as long as others fine-tune",
-            "dense",
-            dense,
-            lambda _: _full(),
-            "",
-            _DENSE,
-        ),
-        None,
+    DENSE,
+    replace(
+        _LOW_RANK,
+        name="lrd",
+        summary="ResNet-50 decomposed at half the weights of each layer: SVD of 1x1, Tucker-2 of 3x3",
+        technique="low-rank decomposition",
+        train=lrd,
+        headline=f"ResNet-50: 43% fewer FLOPs, training 6.1% and inference 6.8% faster ({DEVICES})",
+        signature=replace(_FACTORS, macs=Bounds(0.4, 0.75)),
+        shapes=lambda _: vanilla(_full()),
     ),
-    *(_workload(row, "resnet50-dense") for row in _ROWS),
+    replace(
+        _LOW_RANK,
+        name="lrd-optimised",
+        summary="the same with ranks on the cheap side of a device's staircase",
+        technique="low-rank decomposition, ranks for the device",
+        train=lrd_optimised,
+        headline=f"ResNet-50: 48% fewer FLOPs, training 14.2% and inference 14.0% faster ({DEVICES})",
+        signature=replace(_FACTORS, macs=Bounds(0.4, 0.9)),
+        shapes=lambda run: decomposed(_full(), optimised_ranks(_full(), run.device), "resnet50-optimised"),
+    ),
+    replace(
+        _LOW_RANK,
+        name="lrd-targeted",
+        summary="only the layers decomposed where a device gains",
+        technique="low-rank decomposition, layers for the device",
+        train=lrd_targeted,
+        paper="arXiv 2309.12412",
+        headline="ResNet-50: training on Ascend 910 5.4%, inference on Ascend 310 15.8% faster, top-1 1 point lower",
+        signature=replace(_FACTORS, zeros_a=Bounds(0.1, 0.6), macs=Bounds(0.5, 1.0)),
+        shapes=lambda run: decomposed(_full(), targeted_ranks(_full(), run.device), "resnet50-targeted"),
+    ),
+    replace(
+        _LOW_RANK,
+        name="lrd-frozen",
+        summary="the first factor of a pair and the outer two of a triple stand still in fine-tuning",
+        technique="low-rank decomposition, outer factors frozen",
+        train=lrd_frozen,
+        headline=f"ResNet-50: training 24.6% faster, inference as without freezing, 6.8% ({DEVICES})",
+        signature=replace(_FACTORS, macs=Bounds(0.3, 0.65), weight_grad=Bounds(0.35, 0.75)),
+        shapes=lambda _: frozen(vanilla(_full())),
+    ),
+    replace(
+        _LOW_RANK,
+        name="lrd-sequential",
+        summary="inner and outer factors are fine-tuned by turns",
+        technique="low-rank decomposition, factors frozen by turns",
+        train=lrd_sequential,
+        paper="arXiv 2309.03824",
+        headline="with optimised ranks training up to 60% and inference up to 37% faster",
+        signature=replace(_FACTORS, macs=Bounds(0.3, 0.7), weight_grad=Bounds(0.3, 0.75)),
+        shapes=lambda _: frozen(vanilla(_full()), "core"),
+    ),
+    replace(
+        _LOW_RANK,
+        name="lrd-merged",
+        summary="the outer factors of every 3x3 are multiplied into its neighbours: as deep as before, narrower inside",
+        technique="low-rank decomposition, factors merged",
+        train=lrd_merged,
+        headline=f"ResNet-50: 55% fewer FLOPs, training 43.6% and inference 40.6% faster ({DEVICES})",
+        signature=replace(_DENSE, macs=Bounds(0.35, 0.6)),
+        shapes=lambda _: merged(_full()),
+    ),
+    replace(
+        _LOW_RANK,
+        name="lrd-branched",
+        summary="cores of twice the rank in two branches: one grouped convolution each",
+        technique="low-rank decomposition, cores branched",
+        train=lrd_branched,
+        headline="fewer weights at the same rank, or more rank at the same weights; no speed-up of ResNet-50 by "
+        "branching alone is quoted here",
+        signature=replace(_FACTORS, macs=Bounds(0.4, 0.8)),
+        shapes=lambda _: _full_branched(),
+    ),
 )

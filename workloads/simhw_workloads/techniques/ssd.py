@@ -5,7 +5,7 @@ default boxes change which boxes stand for an object.  Source: arXiv 1808.05730 
 5.7.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -128,38 +128,20 @@ _SIGNATURE = Signature(
     weight_grad=Bounds(1, 1),
     kinds=frozenset({"conv2d"}),
 )
-_SAME = replace(_SIGNATURE, macs=Bounds(1, 1))
-
-
-def _workload(
-    name: str,
-    summary: str,
-    technique: str,
-    train: Callable[[Run], nn.Module],
-    phases: tuple[str, ...],
-    paper: str,
-    headline: str,
-) -> Workload:
-    return Workload(
-        name=name,
-        summary=summary,
-        family="detection" if paper else "dense",
-        model="SSD-mini",
-        dataset="scenes of Fashion-MNIST on photographs, 3x64x64",
-        technique=technique,
-        train=train,
-        phases=phases,
-        captured=phases[-1],
-        budget_s=600,
-        baseline="ssd" if paper else None,
-        paper=paper,
-        headline=headline,
-        signature=_SAME if paper else _SIGNATURE,
-        shapes=lambda _: _full(),
-        roofline_batch=32,
-        work=_members if len(phases) > 1 else None,
-        members=len(phases),
-    )
+DENSE = Workload(
+    name="ssd",
+    summary="a small single-shot detector on composed scenes, with fixed default boxes and suppression",
+    model="SSD-mini",
+    dataset="scenes of Fashion-MNIST on photographs, 3x64x64",
+    train=ssd,
+    phases=("train",),
+    budget_s=600,
+    signature=_SIGNATURE,
+    shapes=lambda _: _full(),
+    roofline_batch=32,
+)
+# A step of every technique is a step of the plain detector.
+_SAME_STEP = replace(DENSE, family="detection", baseline=DENSE.name, signature=replace(_SIGNATURE, macs=Bounds(1, 1)))
 
 
 def _members(record: Record) -> float:
@@ -168,40 +150,36 @@ def _members(record: Record) -> float:
 
 
 WORKLOADS = (
-    _workload(
-        "ssd",
-        "a small single-shot detector on composed scenes, with fixed default boxes and suppression",
-        "dense",
-        ssd,
-        ("train",),
-        "",
-        "",
+    DENSE,
+    replace(
+        _SAME_STEP,
+        name="ssd-clustering",
+        summary="the same detector; affinity propagation clusters overlapping boxes",
+        technique="SSD, clustered detections",
+        train=ssd_clustering,
+        paper="arXiv 1808.05730",
+        headline="clusters of detections in place of non-maximum suppression, on construction sites; figures not at "
+        "hand",
     ),
-    _workload(
-        "ssd-clustering",
-        "the same detector; affinity propagation clusters overlapping boxes",
-        "SSD, clustered detections",
-        ssd_clustering,
-        ("train",),
-        "arXiv 1808.05730",
-        "clusters of detections in place of non-maximum suppression, on construction sites; figures not at hand",
+    replace(
+        _SAME_STEP,
+        name="ssd-adaptive",
+        summary="default boxes with the aspect ratios and scales of the training set",
+        technique="SSD, adaptive default boxes",
+        train=ssd_adaptive,
+        paper="arXiv 1808.05727",
+        headline="default boxes from the distribution of the training set, on construction sites; figures not at hand",
     ),
-    _workload(
-        "ssd-adaptive",
-        "default boxes with the aspect ratios and scales of the training set",
-        "SSD, adaptive default boxes",
-        ssd_adaptive,
-        ("train",),
-        "arXiv 1808.05727",
-        "default boxes from the distribution of the training set, on construction sites; figures not at hand",
-    ),
-    _workload(
-        "ssd-ensemble",
-        "two detectors of different seeds, whose boxes are suppressed together",
-        "SSD, ensemble",
-        ssd_ensemble,
-        tuple(f"member-{number}" for number in range(1, MEMBERS + 1)),
-        "arXiv 1808.05727",
-        "an ensemble of detectors, on construction sites; figures not at hand",
+    replace(
+        _SAME_STEP,
+        name="ssd-ensemble",
+        summary="two detectors of different seeds, whose boxes are suppressed together",
+        technique="SSD, ensemble",
+        train=ssd_ensemble,
+        phases=tuple(f"member-{number}" for number in range(1, MEMBERS + 1)),
+        paper="arXiv 1808.05727",
+        headline="an ensemble of detectors, on construction sites; figures not at hand",
+        work=_members,
+        members=MEMBERS,
     ),
 )

@@ -99,11 +99,7 @@ def lstm_dense(run: Run) -> nn.Module:
     return model
 
 
-def _full_bert() -> Network:
-    return load_network("bert-base", sequence=128)
-
-
-def _full_lstm() -> Network:
+def _lstm_by_shape() -> Network:
     with torch.device("meta"):
         model = lstm_ptb_medium()
     return network_of(model, torch.ones(1, 35, dtype=torch.int64), "lstm-ptb-medium")
@@ -120,34 +116,25 @@ _BERT = Signature(
     kinds=frozenset({"linear", "matmul"}),
     absent=frozenset({"conv2d"}),
 )
-_MODEL = "BERT (width 96, 3 layers)"
-_DATA = "documentation sentences, 3,200 of 32 tokens"
+DENSE = Workload(
+    name="bert-dense",
+    summary="a small BERT tells which package a sentence documents; all samples in every epoch",
+    model="BERT (width 96, 3 layers)",
+    dataset="documentation sentences, 3,200 of 32 tokens",
+    train=bert_dense,
+    budget_s=300,
+    signature=_BERT,
+    shapes=lambda _: load_network("bert-base", sequence=128),
+)
 
 WORKLOADS = (
-    Workload(
-        name="bert-dense",
-        summary="a small BERT tells which package a sentence documents; all samples in every epoch",
-        family="dense",
-        model=_MODEL,
-        dataset=_DATA,
-        technique="dense",
-        train=bert_dense,
-        phases=("dense",),
-        captured="dense",
-        budget_s=300,
-        signature=_BERT,
-        shapes=lambda _: _full_bert(),
-    ),
+    DENSE,
     Workload(
         name="lstm-dense",
         summary="an LSTM language model of the characters of Python's language reference",
-        family="dense",
         model="LSTM (2 x 128)",
         dataset="Python's language reference, characters",
-        technique="dense",
         train=lstm_dense,
-        phases=("dense",),
-        captured="dense",
         budget_s=300,
         # The first state is zeros, and no product behind a cell is anything but dense.
         signature=Signature(
@@ -157,27 +144,22 @@ WORKLOADS = (
             weight_grad=Bounds(0.9, 1),
             kinds=frozenset({"lstm"}),
         ),
-        shapes=lambda _: _full_lstm(),
+        shapes=lambda _: _lstm_by_shape(),
         roofline_batch=20,
     ),
-    Workload(
+    replace(
+        DENSE,
         name="swiftlearn",
         summary="after two epochs on all samples the tenth whose logits move most; rescored every two epochs",
         family="data efficiency",
-        model=_MODEL,
-        dataset=_DATA,
         technique="SwiftLearn",
         train=swiftlearn,
         phases=("warm-up", "selected"),
-        captured="selected",
-        budget_s=300,
-        baseline="bert-dense",
+        baseline=DENSE.name,
         paper="arXiv 2311.15134",
         headline=f"BERT on GLUE, 90% of the data dropped: training {SELECTION_SPEEDUPS[0]:.2f} to "
-        f"{SELECTION_SPEEDUPS[1]:.2f} times as "
-        f"fast, {SELECTION_MEAN} in the mean",
+        f"{SELECTION_SPEEDUPS[1]:.2f} times as fast, {SELECTION_MEAN} in the mean",
         signature=replace(_BERT, macs=Bounds(1, 1)),
-        shapes=lambda _: _full_bert(),
         work=work,
     ),
 )

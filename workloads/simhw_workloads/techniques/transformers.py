@@ -106,8 +106,17 @@ _SIGNATURE = Signature(
     weight_grad=Bounds(1, 1),
     kinds=frozenset({"conv2d", "linear", "matmul"}),
 )
-_MODEL = "ViT (width 96, 6 blocks, 6 heads)"
-_DATA = "Fashion-MNIST at 1x24x24"
+DENSE = Workload(
+    name="vit-dense",
+    summary="a small vision transformer with multi-head attention, from scratch",
+    model="ViT (width 96, 6 blocks, 6 heads)",
+    dataset="Fashion-MNIST at 1x24x24",
+    train=dense,
+    budget_s=400,
+    signature=_SIGNATURE,
+    shapes=lambda _: _full(),
+    roofline_batch=ROOFLINE_BATCH,
+)
 
 
 def _grouped(name: str) -> Workload:
@@ -115,77 +124,51 @@ def _grouped(name: str) -> Workload:
     faster = 100 * (GROUPED_MS["MHA"] / GROUPED_MS[name] - 1)
     # Of the 12 w^2 weights of a block 3 w^2 make queries, keys and values, of which this share is left.
     left = 1 - 0.25 * (1 - (queries + 2 * keys) / (3 * HEADS))
-    return Workload(
+    return replace(
+        DENSE,
         name=f"gqkva-{name.lower().replace('gqkva-', '').replace('.', '-')}",
         summary=f"attention with query groups: {queries}, key and value groups: {keys} ({name}), from scratch",
         family="transformers",
-        model=_MODEL,
-        dataset=_DATA,
         technique=f"GQKVA: {name}",
         train=lambda run: gqkva(run, name),
         phases=("grouped",),
-        captured="grouped",
-        budget_s=400,
-        baseline="vit-dense",
+        baseline=DENSE.name,
         paper="arXiv 2311.03426",
         headline=f"ViT-S on V100: a training step {faster:.1f}% faster than with multi-head attention",
         signature=replace(_SIGNATURE, macs=Bounds(left - 0.02, left + 0.06)),
         shapes=lambda _: grouped_attention(_full(), queries, keys),
-        roofline_batch=ROOFLINE_BATCH,
     )
 
 
 WORKLOADS = (
-    Workload(
-        name="vit-dense",
-        summary="a small vision transformer with multi-head attention, from scratch",
-        family="dense",
-        model=_MODEL,
-        dataset=_DATA,
-        technique="dense",
-        train=dense,
-        phases=("dense",),
-        captured="dense",
-        budget_s=400,
-        signature=_SIGNATURE,
-        shapes=lambda _: _full(),
-        roofline_batch=ROOFLINE_BATCH,
-    ),
+    DENSE,
     *(_grouped(name) for name in GROUPS if name != "MHA"),
-    Workload(
+    replace(
+        DENSE,
         name="skipvit",
         summary="55% of the patches, those that the class token looks at least, skip a third of the blocks",
         family="transformers",
-        model=_MODEL,
-        dataset=_DATA,
         technique="SkipViT",
         train=skipvit,
         phases=("skipping",),
-        captured="skipping",
-        budget_s=400,
-        baseline="vit-dense",
+        baseline=DENSE.name,
         paper="arXiv 2401.15293",
         headline="ViT-S on Ascend 910A: 55% of the tokens dropped in some blocks, training throughput 13.2% higher",
         signature=replace(_SIGNATURE, macs=Bounds(0.75, 0.9)),
         shapes=lambda _: skipping_tokens(_full(), FULL_SKIP.dropped, FULL_SKIP.first, FULL_SKIP.last),
-        roofline_batch=ROOFLINE_BATCH,
     ),
-    Workload(
+    replace(
+        DENSE,
         name="vit-progressive",
         summary="linear layers decomposed to a third of their weights in three rounds of fine-tuning",
         family="low rank",
-        model=_MODEL,
-        dataset=_DATA,
         technique="progressive low-rank decomposition",
         train=vit_progressive,
         phases=("dense", "round-1", "round-2", "round-3"),
-        captured="round-3",
-        budget_s=400,
-        baseline="vit-dense",
+        baseline=DENSE.name,
         paper="arXiv 2407.20266",
         headline="ranks of transformers fall in rounds, each decomposing the second factor again; figures not at hand",
         signature=replace(_SIGNATURE, macs=Bounds(0.35, 0.6)),
         shapes=lambda _: _full_progressive(),
-        roofline_batch=ROOFLINE_BATCH,
     ),
 )

@@ -49,57 +49,60 @@ _FLAT = replace(
 )
 
 
-def _workload(
-    variant: str, name: str, summary: str, macs: Bounds | None, signature: Signature = _SIGNATURE
-) -> Workload:
+DENSE = Workload(
+    name="video-conv3d",
+    summary="a small ECO-Lite with 3 x 3 x 3 convolutions tells which way a digit moves",
+    model="ECO-Lite (width 0.1875)",
+    dataset="moving digits (MNIST-5k) at 8x32x32",
+    train=lambda run: video(run, "conv3d"),
+    phases=("clips",),
+    budget_s=150,
+    signature=_SIGNATURE,
+    shapes=lambda _: eco_lite("conv3d"),
+    roofline_batch=16,
+)
+
+
+def _variant(variant: str, name: str, summary: str, macs: Bounds, signature: Signature = _SIGNATURE) -> Workload:
     row, whole = _PUBLISHED[variant], _PUBLISHED["conv3d"]
-    return Workload(
+    return replace(
+        DENSE,
         name=name,
         summary=summary,
-        family="video" if macs else "dense",
-        model="ECO-Lite (width 0.1875)",
-        dataset="moving digits (MNIST-5k) at 8x32x32",
-        technique=variant if macs else "dense",
+        family="video",
+        technique=variant,
         train=lambda run: video(run, variant),
-        phases=("clips",),
-        captured="clips",
-        budget_s=150,
-        baseline="video-conv3d" if macs else None,
-        paper="arXiv 2407.16514" if macs else "",
+        baseline=DENSE.name,
+        paper="arXiv 2407.16514",
         headline=f"ECO-Lite on V100: {row.parameters_m:g} M parameters, {row.gmacs:g} GFLOP, {row.frames_per_s} "
-        "frames/s; with 3D "
-        f"convolutions {whole.parameters_m:g} M, {whole.gmacs:g} GFLOP, {whole.frames_per_s} frames/s"
-        if macs
-        else "",
+        f"frames/s; with 3D convolutions {whole.parameters_m:g} M, {whole.gmacs:g} GFLOP, {whole.frames_per_s} "
+        "frames/s",
         signature=replace(signature, macs=macs),
         shapes=lambda _: eco_lite(variant),
-        roofline_batch=16,
     )
 
 
 WORKLOADS = (
-    _workload(
-        "conv3d", "video-conv3d", "a small ECO-Lite with 3 x 3 x 3 convolutions tells which way a digit moves", None
-    ),
-    _workload("r2plus1d", "video-r2plus1d", "1 x 3 x 3, then 3 x 1 x 1, with as many parameters", Bounds(1.01, 1.05)),
-    _workload("p3d-a", "video-p3d-a", "spatial, then temporal convolutions", Bounds(0.51, 0.6)),
-    _workload("p3d-b", "video-p3d-b", "spatial and temporal convolutions beside each other", Bounds(0.48, 0.58)),
-    _workload(
+    DENSE,
+    _variant("r2plus1d", "video-r2plus1d", "1 x 3 x 3, then 3 x 1 x 1, with as many parameters", Bounds(1.01, 1.05)),
+    _variant("p3d-a", "video-p3d-a", "spatial, then temporal convolutions", Bounds(0.51, 0.6)),
+    _variant("p3d-b", "video-p3d-b", "spatial and temporal convolutions beside each other", Bounds(0.48, 0.58)),
+    _variant(
         "p3d-c",
         "video-p3d-c",
         "a spatial convolution, and a temporal one of its result added to it",
         Bounds(0.49, 0.59),
         _BEHIND,
     ),
-    _workload("rank-1", "video-rank1", "3 x 1 x 1, 1 x 3 x 1, 1 x 1 x 3", Bounds(0.43, 0.53)),
-    _workload(
+    _variant("rank-1", "video-rank1", "3 x 1 x 1, 1 x 3 x 1, 1 x 1 x 3", Bounds(0.43, 0.53)),
+    _variant(
         "prop-add",
         "video-prop-add",
         "frames as images beside positions over time, added: four-dimensional tensors",
         Bounds(0.51, 0.6),
         _FLAT,
     ),
-    _workload(
+    _variant(
         "prop-cat",
         "video-prop-cat",
         "frames as images beside positions over time, side by side",
