@@ -13,21 +13,21 @@ from simhw.files.reading import parse_json, read_text
 from simhw.files.writing import replacing
 
 # 500,000 losses of 16 bytes.
-_MAX_FILE_BYTES = 8 << 20
+_LONGEST_BYTES = 8 << 20
 # Names that are not known are passed over: each would be an error of some kilobytes, and a file may hold a million.
 _KNOWN_NAMES = ConfigDict(extra="ignore")
 
-Text = Annotated[str, Strict(), Field(max_length=100_000)]
-Count = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
-Batch = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
+_Text = Annotated[str, Strict(), Field(max_length=100_000)]
+_Count = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
+_BatchSize = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
 # JSON has no number that is none: what diverged is null in the file, and NaN again when it is read.
-Figure = Annotated[
+_Figure = Annotated[
     float,
     Strict(),
     Field(allow_inf_nan=False),
     WrapValidator(lambda told, checked: math.nan if told is None else checked(told)),
 ]
-Whole = Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)]
+_Integer = Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)]
 _MOST_NAMES = 1000
 
 
@@ -38,7 +38,7 @@ def _few(told: Any) -> Any:
 
 
 # Pydantic tells of every entry that is wrong, at some kilobytes each: lists end at the first, mappings are short.
-Few = BeforeValidator(_few)
+_Few = BeforeValidator(_few)
 
 
 @dataclass
@@ -64,15 +64,15 @@ class Phase:
 
     __pydantic_config__ = _KNOWN_NAMES
 
-    name: Text
-    batch: Batch
-    steps: Count
-    parameters: Count
-    trainable: Count
-    step_macs: Count = 0
-    samples: Count = 0
-    losses: Annotated[list[Figure], FailFast()] = field(default_factory=list)
-    cpu_seconds: Figure = 0.0
+    name: _Text
+    batch: _BatchSize
+    steps: _Count
+    parameters: _Count
+    trainable: _Count
+    step_macs: _Count = 0
+    samples: _Count = 0
+    losses: Annotated[list[_Figure], FailFast()] = field(default_factory=list)
+    cpu_seconds: _Figure = 0.0
 
 
 @dataclass
@@ -81,11 +81,11 @@ class Score:
 
     __pydantic_config__ = _KNOWN_NAMES
 
-    phase: Text
-    metric: Text
-    value: Figure
-    loss: Figure
-    tested: Count
+    phase: _Text
+    metric: _Text
+    value: _Figure
+    loss: _Figure
+    tested: _Count
     higher_is_better: Annotated[bool, Strict()] = True
 
 
@@ -109,9 +109,9 @@ class Record:
 
     phases: Annotated[list[Phase], FailFast()] = field(default_factory=list)
     scores: Annotated[list[Score], FailFast()] = field(default_factory=list)
-    notes: Annotated[dict[Text, Whole | Figure | Text], Few] = field(default_factory=dict)
-    about: Annotated[dict[Text, Whole | Figure | Text | None], Few] = field(default_factory=dict)
-    traces: Annotated[dict[Text, Text], Few] = field(default_factory=dict)
+    notes: Annotated[dict[_Text, _Integer | _Figure | _Text], _Few] = field(default_factory=dict)
+    about: Annotated[dict[_Text, _Integer | _Figure | _Text | None], _Few] = field(default_factory=dict)
+    traces: Annotated[dict[_Text, _Text], _Few] = field(default_factory=dict)
 
     @property
     def result(self) -> Score:
@@ -205,7 +205,7 @@ def read_record(path: Path) -> Record:
         Not such a file.
     """
     text = read_text(
-        path, _MAX_FILE_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it"
+        path, _LONGEST_BYTES, WorkloadError, "the record of a run, as `simhw workloads run --record` writes it"
     )
     told = parse_json(text, str(path), WorkloadError)
     try:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Score = Callable[[Tensor, Tensor], float]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+ScoreFunction = Callable[[Tensor, Tensor], float]
 
 
 class Batch(NamedTuple):
@@ -44,8 +44,8 @@ class Task:
     train: tuple[Tensor, ...]
     test: tuple[Tensor, ...]
     prepare: Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor]]
-    loss: Loss
-    score: Score
+    loss: LossFunction
+    score: ScoreFunction
     metric: str = "accuracy"
     higher_is_better: bool = True
 

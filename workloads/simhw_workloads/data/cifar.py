@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
-from simhw.files.reading import read_bytes
+from simhw_workloads.data.files import data_bytes
 from simhw_workloads.data.images import Images, pixel_statistics
 
 _PIXELS = 3 * 32 * 32
-# The largest file, CIFAR-100's training images, has 154 MB.
-_MAX_FILE_BYTES = 1 << 28
 
 
 def cifar10(folder: Path | None = None) -> Images:
@@ -60,9 +58,7 @@ def _joined(parts: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]) ->
 def _records(path: Path, label_bytes: int, classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Pixels (N, 3, 32, 32) and labels (N,); the last label byte counts."""
     record = label_bytes + _PIXELS
-    content = read_bytes(
-        path, _MAX_FILE_BYTES, WorkloadError, "--data FOLDER with the .bin files of the set's binary version"
-    )
+    content = data_bytes(path, "--data FOLDER with the .bin files of the set's binary version")
     size = len(content)
     if size == 0 or size % record:
         raise WorkloadError(

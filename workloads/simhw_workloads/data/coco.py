@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError, quoted
-from simhw.files.reading import parse_json, read_text
+from simhw.files.reading import parse_json
+from simhw_workloads.data.files import data_text
 from simhw_workloads.data.folders import read_image
 from simhw_workloads.detection.loss import EMPTY
-from simhw_workloads.task import Loss, Score, Task
+from simhw_workloads.task import LossFunction, ScoreFunction, Task
 
-_MAX_FILE_BYTES = 1 << 30
+# The annotations of 2017 have 470 MB.
+_LONGEST_BYTES = 1 << 30
 # Every image has room for as many as the fullest has; COCO's fullest has fewer than 100.
 _MOST_OBJECTS = 200
 _LONGEST_NAME = 255
@@ -49,7 +51,7 @@ class Coco:
     test_objects: Tensor
     classes: tuple[str, ...]
 
-    def task(self, loss: Loss, score: Score) -> Task:
+    def task(self, loss: LossFunction, score: ScoreFunction) -> Task:
         """Detection with that loss and score, as the detector's default boxes decide."""
         count = len(self.train_objects)
 
@@ -172,7 +174,7 @@ def _by_id(entries: Iterator[_Entry]) -> Iterator[tuple[int, _Entry]]:
 def _instances(folder: Path, part: str) -> tuple[Found, dict[int, str]]:
     """Files with their boxes and categories, and the names of the categories."""
     path = folder / "annotations" / f"instances_{part}.json"
-    told = parse_json(read_text(path, _MAX_FILE_BYTES, WorkloadError, "COCO's annotations"), str(path), WorkloadError)
+    told = parse_json(data_text(path, "COCO's annotations", _LONGEST_BYTES), str(path), WorkloadError)
     names = {number: entry.text("name") for number, entry in _by_id(_entries(told, "categories", path))}
     images = dict(_by_id(_entries(told, "images", path)))
     boxes: dict[int, list[tuple[Box, int]]] = {}

@@ -6,12 +6,10 @@ from itertools import islice
 from pathlib import Path
 
 from simhw.errors import WorkloadError, quoted
-from simhw.files.reading import read_text
+from simhw_workloads.data.files import data_text
 from simhw_workloads.data.text import FIRST, Sample, language_model, text_classification, words_in
 from simhw_workloads.task import Task
 
-# The longest, MNLI's training file, has about 80 MB; words as Python holds them take ten times as much.
-_MAX_FILE_BYTES = 1 << 28
 _BROKEN = 1000
 """Of so many lines one may lack columns: GLUE's own QQP file has a few such lines, which are left out."""
 _MOST_LABELS = 3
@@ -137,7 +135,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _text(path: Path) -> str:
-    return read_text(path, _MAX_FILE_BYTES, WorkloadError, "--data FOLDER with the set's files")
+    return data_text(path, "--data FOLDER with the set's files")
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError, reason
-from simhw.files.reading import read_bytes
+from simhw_workloads.data.files import data_bytes
 from simhw_workloads.task import Task, accuracy, cross_entropy
 
 if TYPE_CHECKING:
@@ -26,10 +26,14 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KEPT = 224 / 256
 """Of the shorter side of an image, when its middle is cut out."""
-_MAX_FILE_BYTES = 1 << 28
 # What a file may unpack to: 12 million pixels always, and a pixel more for every byte.  Photographs have half a byte a
 # pixel and more.
 _PIXEL_BYTES, _LEAST_BYTES, _MOST_TIMES = 4, 48 << 20, 5
+# What Pillow raises at a note of the camera that is broken, and at a file that is.
+_BROKEN_NOTE = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError, struct.error,
+)  # fmt: skip
+_DAMAGE = (*_BROKEN_NOTE, EOFError, MemoryError, zlib.error, ZeroDivisionError)
 _ORIENTATION = 0x0112
 """Exif's number of the note on which side is up."""
 
@@ -93,7 +97,7 @@ def read_image(path: Path, size: int, whole: bool = False) -> Tensor:
     except ImportError:
         raise WorkloadError("images in files are read by Pillow: pip install 'simhw[workloads]'") from None
 
-    content = read_bytes(path, _MAX_FILE_BYTES, WorkloadError, "a JPEG or PNG image")
+    content = data_bytes(path, "a JPEG or PNG image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -116,22 +120,7 @@ def read_image(path: Path, size: int, whole: bool = False) -> Tensor:
                     else (left, top, left + side, top + side)
                 )
                 small = _in_colour(image).resize((size, size), Image.Resampling.BILINEAR, box=part)
-    # What Pillow's readers of damaged files let through.
-    except (
-        *(
-            OSError,
-            SyntaxError,
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            OverflowError,
-            EOFError,
-            RuntimeError,
-            MemoryError,
-        ),
-        *(struct.error, zlib.error, ZeroDivisionError, Image.DecompressionBombError, Image.DecompressionBombWarning),
-    ) as error:
+    except (*_DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise WorkloadError(f"{path}: not a usable JPEG or PNG image ({str(error) or type(error).__name__})") from error
     if turned is not None:
         # A square turns after scaling as before it.
@@ -157,17 +146,7 @@ def _turned(image: "Image.Image") -> "Image.Transpose | None":
 
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OverflowError,
-        RuntimeError,
-        struct.error,
-    ):
+    except _BROKEN_NOTE:
         return None
     ways = Image.Transpose
     upright = (

@@ -17,7 +17,7 @@ from torch import Tensor
 from simhw.errors import WorkloadError
 from simhw_workloads.data.images import DATA_SETS, Images
 from simhw_workloads.detection.loss import EMPTY
-from simhw_workloads.task import Loss, Score, Task
+from simhw_workloads.task import LossFunction, ScoreFunction, Task
 
 MOST_OBJECTS = 3
 _SMALLEST, _LARGEST = 0.2, 0.45
@@ -40,7 +40,7 @@ class Scenes:
     test_pixels: Tensor
     test_objects: Tensor
 
-    def task(self, loss: Loss, score: Score) -> Task:
+    def task(self, loss: LossFunction, score: ScoreFunction) -> Task:
         """Detection with that loss and score, as the detector's default boxes decide."""
         return Task(
             self.name,
