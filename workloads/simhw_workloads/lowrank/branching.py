@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from simhw.errors import WorkloadError
-from simhw_workloads.lowrank.chain import Chain
+from simhw_workloads.lowrank.chain import Chain, convolution_like
 from simhw_workloads.lowrank.surgery import chains
 
 
@@ -44,17 +44,7 @@ def branched(chain: Chain, branches: int) -> nn.Conv2d:
         raise WorkloadError(
             f"a core of ranks {core.in_channels} and {core.out_channels} has no {branches} equal branches"
         )
-    new = nn.Conv2d(
-        core.in_channels,
-        core.out_channels,
-        core.kernel_size,  # type: ignore[arg-type]  # as its own
-        stride=core.stride,  # type: ignore[arg-type]
-        padding=core.padding,  # type: ignore[arg-type]
-        dilation=core.dilation,  # type: ignore[arg-type]
-        groups=branches,
-        bias=False,
-        device=core.weight.device,
-    )
+    new = convolution_like(core, core.in_channels, core.out_channels, groups=branches)
     if not core.weight.is_meta:
         rows, columns = core.out_channels // branches, core.in_channels // branches
         with torch.no_grad():

@@ -113,6 +113,21 @@ def factored(layer: Factored, rank: int | tuple[int, int]) -> Chain:
     return chain.train(layer.training)
 
 
+def convolution_like(layer: nn.Conv2d, inputs: int, outputs: int, *, groups: int = 1, bias: bool = False) -> nn.Conv2d:
+    """A convolution with the kernel, stride, padding, dilation and device of a layer, and channels of its own."""
+    return nn.Conv2d(
+        inputs,
+        outputs,
+        layer.kernel_size,  # type: ignore[arg-type]  # torch's own pair
+        stride=layer.stride,  # type: ignore[arg-type]
+        padding=layer.padding,  # type: ignore[arg-type]
+        dilation=layer.dilation,  # type: ignore[arg-type]
+        groups=groups,
+        bias=bias,
+        device=layer.weight.device,
+    )
+
+
 def split(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
     """The best factors (rank, in) and (out, rank) of a matrix (out, in), each with the roots of the singular values."""
     left, values, right = svd_interface(matrix, n_eigenvecs=rank, method="truncated_svd")
@@ -153,15 +168,6 @@ def _pair(layer: Factored, rank: int) -> Chain:
 def _triple(layer: Factored, inner: int, outer: int) -> Chain:
     assert isinstance(layer, nn.Conv2d)
     device = layer.weight.device
-    core = nn.Conv2d(
-        inner,
-        outer,
-        layer.kernel_size,  # type: ignore[arg-type]  # as its own
-        stride=layer.stride,  # type: ignore[arg-type]
-        padding=layer.padding,  # type: ignore[arg-type]
-        dilation=layer.dilation,  # type: ignore[arg-type]
-        bias=False,
-        device=device,
-    )
+    core = convolution_like(layer, inner, outer)
     first = nn.Conv2d(layer.in_channels, inner, 1, bias=False, device=device)
     return Chain(first, core, nn.Conv2d(outer, layer.out_channels, 1, bias=layer.bias is not None, device=device))

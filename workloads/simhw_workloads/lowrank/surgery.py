@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from simhw.errors import WorkloadError
-from simhw_workloads.lowrank.chain import Chain, Factored, factored
+from simhw_workloads.lowrank.chain import Chain, Factored, convolution_like, factored
 
 
 def factor(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
@@ -65,15 +65,7 @@ def _whole(chain: Chain) -> Factored:
         core = parts.get("core", first)
         assert isinstance(core, nn.Conv2d)
         assert isinstance(last, nn.Conv2d)
-        layer = nn.Conv2d(
-            first.in_channels,
-            last.out_channels,
-            core.kernel_size,  # type: ignore[arg-type]  # as its own
-            stride=core.stride,  # type: ignore[arg-type]
-            padding=core.padding,  # type: ignore[arg-type]
-            dilation=core.dilation,  # type: ignore[arg-type]
-            bias=bias,
-        )
+        layer = convolution_like(core, first.in_channels, last.out_channels, bias=bias)
     with torch.no_grad():
         layer.weight.copy_(chain.to_dense())
         if layer.bias is not None:
