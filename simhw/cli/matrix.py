@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from simhw_workloads.matrix import Cost
+    from simhw_workloads.matrix import StepCost
     from simhw_workloads.record import Record
     from simhw_workloads.train import Run
     from simhw_workloads.workload import Workload
 
-    Measured = tuple[Record, dict[str, Cost]]
+    Measured = tuple[Record, dict[str, StepCost]]
 
 MACHINES = {
     "fpraker": "FPRaker\nstep",

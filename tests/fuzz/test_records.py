@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from simhw.errors import WorkloadError
-from simhw_workloads.matrix import Cost, table, why_unfit
+from simhw_workloads.matrix import StepCost, table, why_unfit
 from simhw_workloads.record import Phase, Record, Score, read_record, written
 from simhw_workloads.table import WORKLOADS
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text, mutated_tree
@@ -20,7 +20,7 @@ from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_t
 SELECTS = next(
     row for row in WORKLOADS.values() if row.work is not None and "looked_at_again" in row.work.__code__.co_consts
 )
-COST = {"bf16": Cost(2.0, 3.0), "ascend310": Cost(1.0, 1.0)}
+COST = {"bf16": StepCost(2.0, 3.0), "ascend310": StepCost(1.0, 1.0)}
 OPTIONS = {"workload": SELECTS.name, "seed": 0, "data": None}
 
 

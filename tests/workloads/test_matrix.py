@@ -18,7 +18,7 @@ from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulation.api import simulate
 from simhw_workloads.devices import DEVICES, device_run
-from simhw_workloads.matrix import SIMULATED, Cost, chosen_rows, needed, table
+from simhw_workloads.matrix import SIMULATED, StepCost, chosen_rows, needed, table
 from simhw_workloads.record import Phase, Record, Score
 from simhw_workloads.table import workload
 from simhw_workloads.train import Run
@@ -111,8 +111,8 @@ def test_a_technique_that_takes_fewer_steps_gains_in_the_whole_run_but_not_at_in
     assert row.work is not None
     plain, mine = record(0.9, 100), record(0.8, 50)
     known = {
-        row.name: {"bf16": Cost(2.0, 3.0), "ascend310": Cost(1.0, 1.0)},
-        row.baseline: {"bf16": Cost(4.0, 3.0, half_width=0.4), "ascend310": Cost(1.0, 1.0)},
+        row.name: {"bf16": StepCost(2.0, 3.0), "ascend310": StepCost(1.0, 1.0)},
+        row.baseline: {"bf16": StepCost(4.0, 3.0, half_width=0.4), "ascend310": StepCost(1.0, 1.0)},
     }
     # A row whose share of steps is half, whatever its own rule says.
     halved = replace(row, work=lambda record: record.phases[0].samples / 100)

@@ -29,7 +29,7 @@ SIMULATED = ("fpraker", "tensordash", "bf16")
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepCost:
     """What a step takes on a machine.
 
     Attributes
@@ -127,7 +127,7 @@ def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | N
     return None if same else "its trace is not the one that its record tells of: another run was stopped before its end"
 
 
-def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_hash: str) -> Cost:
+def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_hash: str) -> StepCost:
     """A captured step, grown to a batch, on a machine, its memories included.
 
     Raises
@@ -139,7 +139,7 @@ def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_ha
     if results.provenance["trace_hash"] != expected_hash:
         raise WorkloadError(f"{trace}: was replaced while it was used; give each table a folder of its own with --runs")
     total = results.total
-    return Cost(
+    return StepCost(
         total.overall.time_s,
         total.overall.energy_j.mid,
         total.cycles.half_width / total.overall.cycles * total.overall.time_s if total.overall.cycles else 0.0,
@@ -149,15 +149,15 @@ def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_ha
     )
 
 
-def predicted_cost(row: Workload, device_name: str) -> Cost:
+def predicted_cost(row: Workload, device_name: str) -> StepCost:
     """A step of the full-size network on a device."""
     assert row.shapes is not None
     device = load_device(device_name)
     made = estimate(row.shapes(Run(device=device_name)), device, device_run(device, row.roofline_batch))
-    return Cost(made.seconds, made.energy_j.mid)
+    return StepCost(made.seconds, made.energy_j.mid)
 
 
-def costs(row: Workload, folder: Path, record: Record, seed: int) -> dict[str, Cost]:
+def costs(row: Workload, folder: Path, record: Record, seed: int) -> dict[str, StepCost]:
     """What a workload's step takes, by machine; devices only where its full size is known."""
     trace, batch = trace_path(folder, row.name), record.phase(row.captured).batch
     found = {machine: simulated_cost(trace, machine, batch, seed, record.traces[trace.name]) for machine in SIMULATED}
@@ -166,7 +166,9 @@ def costs(row: Workload, folder: Path, record: Record, seed: int) -> dict[str, C
     return found
 
 
-def table(rows: Iterable[Workload], known: dict[str, dict[str, Cost]], records: dict[str, Record]) -> "pd.DataFrame":
+def table(
+    rows: Iterable[Workload], known: dict[str, dict[str, StepCost]], records: dict[str, Record]
+) -> "pd.DataFrame":
     """The cross table.
 
     Returns

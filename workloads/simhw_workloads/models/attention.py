@@ -84,7 +84,7 @@ def _spread(groups: Tensor, group_of: list[int]) -> Tensor:
     return groups if group_of == list(range(groups.shape[1])) else groups[:, group_of]
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A transformer block that normalises before attention and before its two-layer perceptron (ViT, GPT-2)."""
 
     def __init__(

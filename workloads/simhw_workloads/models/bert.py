@@ -32,7 +32,7 @@ class SelfAttention(nn.Module):
         return result
 
 
-class Layer(nn.Module):
+class EncoderLayer(nn.Module):
     """Attention and perceptron, each added to what it was given and normalised behind."""
 
     def __init__(self, width: int, heads: int, inner: int) -> None:
@@ -76,7 +76,7 @@ class Bert(nn.Module):
         self.positions = nn.Embedding(positions, width)
         self.segments = nn.Embedding(2, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.layers = nn.ModuleList(Layer(width, heads, inner) for _ in range(depth))
+        self.layers = nn.ModuleList(EncoderLayer(width, heads, inner) for _ in range(depth))
         self.pooler = nn.Linear(width, width)
         self.classifier = nn.Linear(width, classes) if classes else nn.Identity()
         for module in self.modules():

@@ -96,7 +96,7 @@ def by_frame(layer: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-class Whole(nn.Module):
+class Whole3d(nn.Module):
     """The 3 x 3 x 3 convolution itself."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -128,7 +128,7 @@ def _rank_one(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 _UNITS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "conv3d": Whole,
+    "conv3d": Whole3d,
     "r2plus1d": _r2plus1d,
     "prop-cat": lambda inputs, outputs, stride: Proposed(inputs, outputs, stride, concatenate=True),
     "prop-add": lambda inputs, outputs, stride: Proposed(inputs, outputs, stride, concatenate=False),
@@ -154,7 +154,7 @@ def unit(variant: str, inputs: int, outputs: int, stride: int) -> nn.Module:
     return _UNITS[variant](inputs, outputs, stride)
 
 
-class Block(nn.Module):
+class VideoBlock(nn.Module):
     """Two units with batch norm around a skip connection."""
 
     def __init__(self, inputs: int, width: int, stride: int, variant: str) -> None:
@@ -216,10 +216,10 @@ class VideoHead(nn.Module):
 
     def __init__(self, inputs: int, classes: int, width: float, variant: str) -> None:
         super().__init__()
-        blocks: list[Block] = []
+        blocks: list[VideoBlock] = []
         for channels, stride in STAGES:
             for index in range(2):
-                blocks.append(Block(inputs, scaled(channels, width), stride if index == 0 else 1, variant))
+                blocks.append(VideoBlock(inputs, scaled(channels, width), stride if index == 0 else 1, variant))
                 inputs = blocks[-1].outputs
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(inputs, classes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
-from simhw_workloads.models.attention import Block
+from simhw_workloads.models.attention import TransformerBlock
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class VisionTransformer(nn.Module):
         self.tokens = (size // patch) ** 2 + 1
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.randn(1, self.tokens, width) * 0.02)
-        self.blocks = nn.ModuleList(Block(width, heads, query_groups, key_groups) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, query_groups, key_groups) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
         self.skip = skip
@@ -114,7 +114,7 @@ class VisionTransformer(nn.Module):
         """(N, patches): patches in the order of the class token's attention in a block, averaged over heads, the
         highest first.
         """
-        weights = self.blocks[block].attn.weights  # type: ignore[union-attr]  # a Block's
+        weights = self.blocks[block].attn.weights  # type: ignore[union-attr]  # of a TransformerBlock
         assert isinstance(weights, Tensor)
         return _ascending(-weights[:, :, 0, 1:].mean(dim=1))
 
