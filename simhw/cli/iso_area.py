@@ -52,20 +52,21 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import facts, show
     from simhw.machine.area import chip_area, compute_area, iso_area
-    from simhw.machine.machine import load_machine, parse_machine
+    from simhw.machine.machine import MachineFile
     from simhw.machine.overrides import split_machine
     from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed
 
-    machine, filed = parse_machine(arguments.pe), load_machine(split_machine(arguments.pe)[0])
+    name, overrides = split_machine(arguments.pe)
+    file = MachineFile(name)
+    machine, filed = file.machine(overrides), file.machine({})
     baseline, filed_baseline = _baseline(arguments.baseline, machine)
     if arguments.area == "chip":
         areas = chip_area(baseline, filed_baseline), chip_area(machine, filed)
     else:
         areas = compute_area(baseline), compute_area(machine)
     result = iso_area(*areas, arguments.tolerance, arguments.area, (baseline.label, machine.label))
-    override = _override(arguments.pe, result.tiles)
     # Tells whether a machine of so many tiles can be had at all.
-    parse_machine(override)
+    file.machine({**overrides, "tiles": result.tiles})
     machines = [
         ("baseline", f"{baseline.label}: {baseline.values.description}"),
         ("machine", f"{machine.label}: {machine.values.description}"),
@@ -78,7 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
             [
                 ("tiles", chosen),
                 *iso_area_speed(machine, baseline, result.tiles),
-                ("to use it", f"--pe {shlex.quote(override)}"),
+                ("to use it", f"--pe {shlex.quote(_override(arguments.pe, result.tiles))}"),
             ]
         )
     )
@@ -88,11 +89,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _baseline(text: str | None, machine: "Machine") -> "tuple[Machine, Machine]":
     """The baseline, with and without overrides."""
-    from simhw.machine.machine import baseline_of, load_machine, parse_machine
+    from simhw.machine.machine import MachineFile, baseline_of, load_machine
     from simhw.machine.overrides import split_machine
 
     if text is not None:
-        return parse_machine(text), load_machine(split_machine(text)[0])
+        name, overrides = split_machine(text)
+        file = MachineFile(name)
+        return file.machine(overrides), file.machine({})
     own = baseline_of(machine)
     if own is None:
         raise SimhwError(f"{machine.label} names no baseline of its own; give one with --baseline")

@@ -105,7 +105,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from simhw.cli.terminal import facts, show
     from simhw.machine.costs_of import stale_tile
     from simhw.machine.files import machine_text
-    from simhw.machine.machine import baseline_of, load_machine, parse_machine
+    from simhw.machine.machine import MachineFile, baseline_of
     from simhw.machine.overrides import split_machine
     from simhw.roofline.device import device_source, is_device
 
@@ -118,11 +118,11 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     if device:
         return _show_device(name, arguments.machine)
-    machine = parse_machine(arguments.machine)
+    file = MachineFile(name)
+    machine, plain = file.machine(overrides), file.machine({})
     baseline = baseline_of(machine)
     pairs = [("machine", machine.label), ("", machine.values.description), ("hash", machine.content_hash)]
     pairs.append(("baseline", f"{baseline.label}: {baseline.values.description}" if baseline else "none"))
-    plain = load_machine(name)
     show(
         *facts(pairs),
         _constants(machine, plain),

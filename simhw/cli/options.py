@@ -8,7 +8,7 @@ from simhw.errors import SimhwError, quoted
 from simhw.report.outputs import every as outputs
 
 if TYPE_CHECKING:
-    from simhw.machine.machine import Machine
+    from simhw.machine.machine import Machine, MachineFile
     from simhw.results.step import Results
     from simhw.trace.trace import Trace
 
@@ -156,41 +156,39 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
 def _machines(
     texts: list[str], settings: list[str], baseline: str | None, memory: str | None
 ) -> "list[tuple[Machine, Machine | None]]":
-    from simhw.machine.dotted import leaf_names
-    from simhw.machine.machine import baseline_of, load_machine
+    from simhw.machine.machine import MachineFile, baseline_of
     from simhw.machine.overrides import meant, parse_overrides, resolve, resolved, split_machine
 
     common = parse_overrides(settings)
-    used: set[str] = set()
     reference = None
     if baseline is not None:
         name, own = split_machine(baseline)
-        reference = load_machine(name, **(_memory_model(load_machine(name), memory) | own))
+        file = MachineFile(name)
+        reference = file.machine(_memory_model(file, memory) | own)
+    files: list[MachineFile] = []
     pairs: dict[str, tuple[Machine, Machine | None]] = {}
     for text in texts:
         name, own = split_machine(text)
-        plain = load_machine(name)
-        names = leaf_names(plain.values.model_dump())
-        fitting = {key: value for key, value in common.items() if meant(key, names)}
-        used |= fitting.keys()
+        file = MachineFile(name)
+        files.append(file)
+        fitting = {key: value for key, value in common.items() if meant(key, file.names)}
         # A machine's own overrides come last and so prevail, whichever way they are named.
-        chosen = resolved(fitting, names, name) | resolved(own, names, name)
-        machine = load_machine(name, **(_memory_model(plain, memory) | chosen))
+        chosen = resolved(fitting, file.names, name) | resolved(own, file.names, name)
+        machine = file.machine(_memory_model(file, memory) | chosen)
         against = reference or baseline_of(machine)
         if f"{machine.label} {machine.content_hash}" in pairs:
             raise SimhwError(f"--pe {text}: the same machine is given twice")
         pairs[f"{machine.label} {machine.content_hash}"] = (machine, against)
     for key in common:
-        if key not in used:
-            name = split_machine(texts[0])[0]
+        if not any(meant(key, file.names) for file in files):
             try:
-                resolve(key, leaf_names(load_machine(name).values.model_dump()), name)
+                resolve(key, files[0].names, files[0].where)
             except SimhwError as error:
                 raise SimhwError(f"--set {key}: no --pe has it: {error}") from None
     return list(pairs.values())
 
 
-def _memory_model(machine: "Machine", memory: str | None) -> dict[str, Any]:
+def _memory_model(file: "MachineFile", memory: str | None) -> dict[str, Any]:
     """What `--memory` overrides.
 
     Raises
@@ -198,9 +196,10 @@ def _memory_model(machine: "Machine", memory: str | None) -> dict[str, Any]:
     SimhwError
         Memories are to be modelled of a machine whose file has none.
     """
-    if machine.values.memory is None and memory == "modelled":
+    has_memory = "memory.model" in file.names
+    if memory == "modelled" and not has_memory:
         raise SimhwError(
-            f"--memory modelled: the file of {machine.name} has no memory section; extend a machine that has one, "
+            f"--memory modelled: the file of {file.where} has no memory section; extend a machine that has one, "
             "such as fpraker"
         )
-    return {"memory.model": memory} if memory is not None and machine.values.memory is not None else {}
+    return {"memory.model": memory} if memory is not None and has_memory else {}

@@ -5,6 +5,7 @@ An override replaces a value and its provenance.  The content hash covers the va
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -270,10 +271,40 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
     MachineError
         No such machine, or a file or value that cannot be used; says which names there are.
     """
-    where = str(machine)
-    values, provenance = read_machine(machine)
-    changed = override(values, provenance, overrides, where)
-    return Machine(_validate(values, where), provenance, changed)
+    return MachineFile(machine).machine(overrides)
+
+
+class MachineFile:
+    """A machine's file, read once: machines with any overrides are made of it.
+
+    Parameters
+    ----------
+    machine : str or path
+        As `load_machine` takes it.
+
+    Raises
+    ------
+    MachineError
+        No such machine, or a file that cannot be read.
+    """
+
+    def __init__(self, machine: str | Path) -> None:
+        self.where = str(machine)
+        self._values, self._provenance = read_machine(machine)
+        self.names = list(leaf_names(self._values))
+        """Dotted names of all values, which are those that can be overridden."""
+
+    def machine(self, overrides: Mapping[str, Any]) -> Machine:
+        """The machine with some values replaced.
+
+        Raises
+        ------
+        MachineError
+            No such value, or a value that cannot be used.
+        """
+        values, provenance = deepcopy(self._values), dict(self._provenance)
+        changed = override(values, provenance, overrides, self.where)
+        return Machine(_validate(values, self.where), provenance, changed)
 
 
 def baseline_of(machine: Machine) -> Machine | None:
@@ -285,17 +316,17 @@ def baseline_of(machine: Machine) -> Machine | None:
     if machine.values.baseline is None:
         return None
     try:
-        baseline = load_machine(machine.values.baseline)
+        file = MachineFile(machine.values.baseline)
+        baseline = file.machine({})
     except MachineError as error:
         raise MachineError(f"{machine.label}: baseline: {error}") from None
     streams, own = machine.values.lowering.streams, baseline.values.lowering.streams
     shared = {f"lowering.{name}": value for name, value in streams.items() if value != own[name]}
-    names = set(leaf_names(baseline.values.model_dump()))
     surroundings = ("memory.", "energy.", "sram.")
     shared |= {
-        name: value for name, value in machine.overrides.items() if name.startswith(surroundings) and name in names
+        name: value for name, value in machine.overrides.items() if name.startswith(surroundings) and name in file.names
     }
-    return load_machine(machine.values.baseline, **shared)
+    return file.machine(shared)
 
 
 def parse_machine(text: str) -> Machine:

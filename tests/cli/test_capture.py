@@ -221,12 +221,12 @@ def test_without_pytorch_capture_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from simhw.trace import format as trace_format
+    from simhw.trace import writer
 
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trace_format, "_write_layer", interrupted)
+    monkeypatch.setattr(writer, "_write_layer", interrupted)
     assert (
         main(["capture", "small-cnn-digits", "--out", str(tmp_path / "t.npz"), "--steps", "2", "--threads", "1"]) == 130
     )

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from simhw import load_machine
 from simhw.cli import main
+from simhw.machine.files import read_machine
 from simhw.trace.reader import trace_hash
 from tests.cli_runs import SUBCOMMANDS, fails, output, result
 
@@ -199,3 +200,12 @@ def test_files_are_written_even_when_the_reader_of_the_output_has_left(folder: P
         finished = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert finished.stderr == ""
     assert (folder / "results.csv").read_text().startswith("machine,")
+
+
+def test_a_machine_s_file_is_read_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(
+        "simhw.machine.machine.read_machine", lambda machine: read.append(str(machine)) or read_machine(machine)
+    )
+    output(capsys, "run", "--pe", "fpraker:tiles=4", "--set", "oob_threshold=9", "--baseline", "tensordash-dense")
+    assert read == ["tensordash-dense", "fpraker"]

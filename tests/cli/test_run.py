@@ -94,7 +94,7 @@ def test_memories_that_a_file_does_not_have_cannot_be_modelled(
     (folder / "bare.yaml").write_text(yaml.safe_dump(values | {"name": "bare"}))
     assert "overall" not in output(capsys, "run", "--pe", "bare.yaml")
     line = fails(capsys, "run", "--trace", "some", "--pe", "bare.yaml", "--memory", "modelled")
-    assert "the file of bare has no memory section" in line
+    assert "the file of bare.yaml has no memory section" in line
 
 
 def test_a_grown_step_says_so_and_does_more_work(capsys: pytest.CaptureFixture[str]) -> None:
