@@ -10,7 +10,7 @@ from simhw.errors import ShapeError, SimhwError, quoted
 
 if TYPE_CHECKING:
     from simhw.report.sheet import Sheet
-    from simhw.roofline.compression.choice import Choice, Cost
+    from simhw.roofline.compression.choice import Choice, LayerCost
     from simhw.roofline.compression.ranks import LayerTimer
     from simhw.roofline.layers.network import Conv, Linear, Network
 
@@ -203,7 +203,7 @@ def _choice_line(choice: "Choice") -> str:
     return f"Chosen layers: the least predicted time among ranks of 4/3 to 4 times fewer weights; {found}."
 
 
-def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[Cost | None, float]":
+def _budget(arguments: argparse.Namespace, network: "Network") -> "tuple[LayerCost | None, float]":
     """Cost and budget of the choice.
 
     Raises

@@ -9,7 +9,7 @@ from simhw.cli import calibrate, ranks
 from simhw.cli.roofline_options import add_network_options, add_run_options, chosen_device, chosen_network, chosen_run
 
 if TYPE_CHECKING:
-    from simhw.roofline.estimate import Estimate
+    from simhw.roofline.estimate import StepEstimate
 
 MOST_LAYERS = 12
 """Layers that are printed where no one asked for all."""
@@ -74,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
+def _estimates(arguments: argparse.Namespace) -> "list[StepEstimate]":
     """The prediction that was asked for, and the one to compare it with."""
     from simhw.machine.overrides import split_machine
     from simhw.roofline.device import is_device
@@ -94,7 +94,7 @@ def _estimates(arguments: argparse.Namespace) -> "list[Estimate]":
     return found
 
 
-def _told(each: "Estimate", most: int | None) -> "list[Any]":
+def _told(each: "StepEstimate", most: int | None) -> "list[Any]":
     from simhw.cli.terminal import facts
     from simhw.report.roofline_tables import (
         caution_lines,
@@ -111,7 +111,7 @@ def _told(each: "Estimate", most: int | None) -> "list[Any]":
     return [*lines, layer_sheet(each, most)]
 
 
-def _frame(estimates: "list[Estimate]") -> Any:
+def _frame(estimates: "list[StepEstimate]") -> Any:
     import pandas as pd
 
     from simhw.version import __version__

@@ -16,7 +16,7 @@ from simhw.report.bars import plain
 from simhw.report.result_tables import short
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
 from simhw.roofline.ceilings import Ceiling, ceilings
-from simhw.roofline.estimate import Estimate
+from simhw.roofline.estimate import StepEstimate
 from simhw.roofline.operators import Number
 from simhw.roofline.step.step import Precision
 
@@ -41,7 +41,7 @@ DRAWN_SHARE = 0.88
 SMALLEST_MARK, LARGEST_MARK = 8.0, 500.0
 
 
-def plot_estimates(estimates: Sequence[Estimate], path: str | os.PathLike[str]) -> None:
+def plot_estimates(estimates: Sequence[StepEstimate], path: str | os.PathLike[str]) -> None:
     """Draw the rooflines of predictions to a ``.png``, ``.svg`` or ``.pdf`` file; see `roofline_figure`.
 
     Raises
@@ -54,7 +54,7 @@ def plot_estimates(estimates: Sequence[Estimate], path: str | os.PathLike[str]) 
         roofline_figure(estimates).savefig(temporary, dpi=150)
 
 
-def roofline_figure(estimates: Sequence[Estimate]) -> Figure:
+def roofline_figure(estimates: Sequence[StepEstimate]) -> Figure:
     """A log-log panel per prediction: layers by FLOP per off-chip byte and FLOP/s, sized by their share of the time."""
     figure = Figure(figsize=(PANEL_INCHES[0] * len(estimates), PANEL_INCHES[1]), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(estimates)))
@@ -63,7 +63,7 @@ def roofline_figure(estimates: Sequence[Estimate]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, estimate: Estimate) -> None:
+def _draw(axes: Axes, estimate: StepEstimate) -> None:
     layers = by_layer(estimate)
     layers = layers[(layers["flops"] > 0) & (layers["dram_bytes"] > 0)]
     intensity, rate = layers["flops"] / layers["dram_bytes"], layers["flops"] / layers["seconds"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from simhw.report.result_tables import count, percent, short
 from simhw.report.sheet import Sheet
-from simhw.roofline.estimate import Estimate
+from simhw.roofline.estimate import StepEstimate
 from simhw.roofline.step.step import Phase
 from simhw.version import __version__
 
@@ -28,7 +28,7 @@ LONGEST_LAYER = 48
 LONGEST_MAPPING = 60
 
 
-def estimate_facts(estimate: Estimate) -> list[tuple[str, str]]:
+def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
     """Inputs and the total of a prediction."""
     network, device, run = estimate.network, estimate.device, estimate.run
     how = f"{run.mode}, {run.precision}, batch {run.batch}, {run.fusion} elementwise"
@@ -67,18 +67,18 @@ def caution_lines(cautions: Iterable[str]) -> list[str]:
     return [f"Caution: {caution}." for caution in cautions]
 
 
-def kind_sheet(estimate: Estimate) -> Sheet:
+def kind_sheet(estimate: StepEstimate) -> Sheet:
     """Time by kind of operator."""
     return _grouped(estimate.frame, "operator", estimate.frame["operator"].unique().tolist(), most_first=True)
 
 
-def phase_sheet(estimate: Estimate) -> Sheet:
+def phase_sheet(estimate: StepEstimate) -> Sheet:
     """Time by phase of the step."""
     present = set(estimate.frame["phase"])
     return _grouped(estimate.frame, "phase", [phase for phase in PHASES if phase in present])
 
 
-def limit_line(estimate: Estimate) -> str:
+def limit_line(estimate: StepEstimate) -> str:
     """What the device's time is bound by."""
     shares = estimate.frame.groupby("limit")["seconds"].sum().sort_values(ascending=False) / estimate.device_s
     return "bound by  " + ", ".join(f"{LIMIT_NAMES[str(name)]} {percent(share)}" for name, share in shares.items())
@@ -113,7 +113,7 @@ def _group_row(name: str, group: "pd.DataFrame", whole: float) -> list[str]:
     ]
 
 
-def by_layer(estimate: Estimate) -> "pd.DataFrame":
+def by_layer(estimate: StepEstimate) -> "pd.DataFrame":
     """A row per layer, in order: seconds in all and per phase, flops, bytes, and the limit and mapping of its longest
     operator.
     """
@@ -127,7 +127,7 @@ def by_layer(estimate: Estimate) -> "pd.DataFrame":
     return summed.join(phases).join(longest).loc[order]
 
 
-def layer_sheet(estimate: Estimate, most: int | None = None) -> Sheet:
+def layer_sheet(estimate: StepEstimate, most: int | None = None) -> Sheet:
     """A row per layer, or per those `most` that take longest."""
     layers = by_layer(estimate)
     if most is not None:
@@ -163,7 +163,7 @@ def _intensity(layer: "pd.Series[float]") -> float:
     return float(layer["flops"] / layer["dram_bytes"]) if layer["dram_bytes"] else float("nan")
 
 
-def comparison_sheet(first: Estimate, second: Estimate) -> Sheet:
+def comparison_sheet(first: StepEstimate, second: StepEstimate) -> Sheet:
     """Two predictions side by side: totals, phases and kinds, with the second's speed-up over the first."""
     columns = [("", False), ("first", True), ("second", True), ("first / second", True)]
     rows = [
@@ -192,7 +192,7 @@ def _compared(name: str, first: float, second: float) -> list[str]:
     return [name, f"{first:,.4g}", f"{second:,.4g}", f"{first / second:.3f}x" if first and second else "-"]
 
 
-def layer_comparison_sheet(first: Estimate, second: Estimate, most: int | None = None) -> Sheet:
+def layer_comparison_sheet(first: StepEstimate, second: StepEstimate, most: int | None = None) -> Sheet:
     """Layers that two predictions share, those whose time differs most first; None: all in order."""
     both = by_layer(first)[["seconds"]].join(by_layer(second)["seconds"].rename("seconds_second"), how="inner")
     if most is not None:

@@ -3,7 +3,7 @@
 from math import prod
 
 from simhw.roofline.device import Device
-from simhw.roofline.layers.network import Conv, Layer, Linear, Network
+from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer
 from simhw.roofline.operators import BYTES
 from simhw.roofline.step.step import Run
 
@@ -48,7 +48,7 @@ def needed_bytes(network: Network, run: Run) -> int:
     return weight * (network.parameters + (1 + STATES[run.optimizer]) * trained) + value * run.batch * kept
 
 
-def _values(layer: Layer) -> tuple[int, int]:
+def _values(layer: NetworkLayer) -> tuple[int, int]:
     """Values of the input and of the output of a convolution or linear layer, per sample."""
     match layer:
         case Conv():

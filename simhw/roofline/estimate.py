@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StepEstimate:
     """The predicted step of a network.
 
     Attributes
@@ -110,7 +110,7 @@ def _kind(prediction: Prediction) -> str:
     return operator.kind if isinstance(operator, Streaming) else type(operator).__name__.lower()
 
 
-def estimate(network: Network, device: Device, run: Run) -> Estimate:
+def estimate(network: Network, device: Device, run: Run) -> StepEstimate:
     """Predict every operator of one step of a network.
 
     Equal operators, of which repeated blocks have many, are predicted once.
@@ -132,4 +132,4 @@ def estimate(network: Network, device: Device, run: Run) -> Estimate:
     for each in work:
         if each.operator not in known:
             known[each.operator] = predict(each.operator, device)
-    return Estimate(network, device, run, tuple((each, known[each.operator]) for each in work))
+    return StepEstimate(network, device, run, tuple((each, known[each.operator]) for each in work))

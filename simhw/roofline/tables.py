@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from simhw.roofline.operators import BYTES, Number
 
-Entry = TypeVar("Entry")
+Value = TypeVar("Value")
 Table = TypeVar("Table", bound="dict")  # type: ignore[type-arg]  # of any keys
 
 
@@ -23,4 +23,4 @@ def every(names: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-ByNumber = Annotated[dict[Number, Entry], every(BYTES)]
+ByNumber = Annotated[dict[Number, Value], every(BYTES)]

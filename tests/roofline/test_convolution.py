@@ -16,17 +16,17 @@ from simhw.machine.files import read_machine, validated
 from simhw.roofline.calibration.convolution import FILES, RANGES, by_layer, by_network, calibrate, convolution_of, fit
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import mape, textbook_seconds
-from simhw.roofline.gpu.convolution import candidates, predict_convolution
+from simhw.roofline.gpu.convolution import predict_convolution, timed_algorithms
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
-from simhw.roofline.gpu.hardware import Hardware
-from simhw.roofline.gpu.implicit_gemm import Product, phases, products, tensor_bytes
+from simhw.roofline.gpu.hardware import GpuHardware
+from simhw.roofline.gpu.implicit_gemm import LoweredProduct, phases, products, tensor_bytes
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import Convolution, Gemm
 from simhw.trace.layer import OPERATIONS
 from tests.places import SHARED
 
 VALUES, _ = read_machine("devices/v100")
-HARDWARE = validated(Hardware, VALUES["hardware"], "v100")
+HARDWARE = validated(GpuHardware, VALUES["hardware"], "v100")
 PARAMETERS = validated(ConvolutionParameters, VALUES["convolution"], "v100")
 
 DATA = SHARED / "data"
@@ -55,7 +55,7 @@ def seconds(convolution: Convolution) -> float:
 
 
 def algorithms(convolution: Convolution) -> set[str]:
-    return {each.algorithm for each in candidates(convolution, HARDWARE, PARAMETERS)}
+    return {each.algorithm for each in timed_algorithms(convolution, HARDWARE, PARAMETERS)}
 
 
 def measured() -> list[Measured]:
@@ -88,14 +88,14 @@ def convolutions(draw: st.DrawFn) -> Convolution:
 def test_products_of_the_three_operations_hold_the_same_multiplications() -> None:
     layer = conv(channels=(24, 40))
     pixels = 16 * 28 * 28
-    assert products(layer, 1) == [Product(1, pixels, 40, 24 * 9)]
-    assert products(replace(layer, operation="input_grad"), 1) == [Product(1, pixels, 24, 40 * 9)]
-    assert products(replace(layer, operation="weight_grad"), 1) == [Product(1, 40, 24 * 9, pixels)]
+    assert products(layer, 1) == [LoweredProduct(1, pixels, 40, 24 * 9)]
+    assert products(replace(layer, operation="input_grad"), 1) == [LoweredProduct(1, pixels, 24, 40 * 9)]
+    assert products(replace(layer, operation="weight_grad"), 1) == [LoweredProduct(1, 40, 24 * 9, pixels)]
 
 
 def test_channels_are_padded_at_every_tap() -> None:
-    assert products(conv(channels=(3, 64)), 32) == [Product(1, 16 * 28 * 28, 64, 32 * 9)]
-    assert products(conv("input_grad", channels=(64, 33)), 32) == [Product(1, 16 * 28 * 28, 64, 64 * 9)]
+    assert products(conv(channels=(3, 64)), 32) == [LoweredProduct(1, 16 * 28 * 28, 64, 32 * 9)]
+    assert products(conv("input_grad", channels=(64, 33)), 32) == [LoweredProduct(1, 16 * 28 * 28, 64, 64 * 9)]
     assert products(conv("weight_grad", channels=(3, 64)), 32)[0].n == 32 * 9
 
 
@@ -108,7 +108,7 @@ def test_phases_of_a_stride_share_out_every_tap_of_every_position(kernel: int, s
         assert sum(count * positions * taps for count, positions, taps in dimension) == 24 // stride * kernel
     # 1 x 1 with stride 2: a quarter of the gradient is computed, the rest is zero.
     if kernel == 1:
-        assert products(layer, 1) == [Product(1, 16 * 12 * 12, 64, 64)]
+        assert products(layer, 1) == [LoweredProduct(1, 16 * 12 * 12, 64, 64)]
 
 
 def test_rows_that_a_stride_skips_are_not_read() -> None:
@@ -150,7 +150,7 @@ def test_winograd_beats_the_peak_of_direct_convolution_but_not_its_own() -> None
 @settings(max_examples=150)
 def test_time_is_at_least_launch_memory_and_arithmetic_of_what_ran(convolution: Convolution) -> None:
     found = predict_convolution(convolution, HARDWARE, PARAMETERS)
-    every = candidates(convolution, HARDWARE, PARAMETERS)
+    every = timed_algorithms(convolution, HARDWARE, PARAMETERS)
     assert found.seconds == min(each.seconds for each in every)
     for each in every:
         assert each.seconds >= each.launch_s + max(each.matrix_s, each.staging_s) - 1e-12

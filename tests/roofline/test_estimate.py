@@ -5,8 +5,17 @@ import pytest
 from simhw.errors import ShapeError
 from simhw.roofline.cautions import needed_bytes
 from simhw.roofline.device import load_device
-from simhw.roofline.estimate import Estimate, estimate
-from simhw.roofline.layers.network import Conv, Embedding, Layer, Linear, Network, Normalization, Pointwise, Weight
+from simhw.roofline.estimate import StepEstimate, estimate
+from simhw.roofline.layers.network import (
+    Conv,
+    Embedding,
+    Linear,
+    Network,
+    NetworkLayer,
+    Normalization,
+    Pointwise,
+    Weight,
+)
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.operators import Gemm
 from simhw.roofline.predict import predict
@@ -23,7 +32,7 @@ def small_network() -> Network:
     return Network("small", (*body, Pointwise("relu", "relu", 32 * 256), Linear("fc", 32 * 256, 10)))
 
 
-def made(device: str = "v100", **run: object) -> Estimate:
+def made(device: str = "v100", **run: object) -> StepEstimate:
     options: dict[str, object] = {"batch": 8, "precision": "amp"} | run
     return estimate(small_network(), load_device(device), Run(**options))  # type: ignore[arg-type]
 
@@ -93,7 +102,7 @@ def test_product_at_the_peak_is_bound_by_the_matrix_unit_and_a_tiny_one_by_its_l
         ((Embedding("e", 10**12, 10**12, 1),), "training", r"layer 'e' has 1e\+24 parameters"),
     ],
 )
-def test_what_cannot_be_predicted_is_said(layers: tuple[Layer, ...], mode: Mode, words: str) -> None:
+def test_what_cannot_be_predicted_is_said(layers: tuple[NetworkLayer, ...], mode: Mode, words: str) -> None:
     with pytest.raises(ShapeError, match=words):
         estimate(Network("net", layers), load_device("v100"), Run(1, mode, "fp32"))
 

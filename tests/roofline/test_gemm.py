@@ -14,7 +14,7 @@ from simhw.roofline.calibration.score import Score, mape, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.parameters import GpuValues
-from simhw.roofline.gpu.tiles import Tile, grid_of, splits, waves
+from simhw.roofline.gpu.tiles import GemmTile, grid_of, splits, waves
 from simhw.roofline.operators import Gemm, Number
 from simhw.roofline.prediction import Prediction
 from tests.places import SHARED
@@ -160,7 +160,7 @@ def test_a_wave_holds_what_is_resident_on_every_multiprocessor() -> None:
 
 
 def test_the_grid_covers_a_product_in_whole_steps() -> None:
-    grid = grid_of(129, 1000, 100, 3, Tile(n=128, m=64, threads=128, resident=4), split=3, step=8)
+    grid = grid_of(129, 1000, 100, 3, GemmTile(n=128, m=64, threads=128, resident=4), split=3, step=8)
     assert (grid.across, grid.down, grid.depth, grid.blocks) == (8, 3, 40, 8 * 3 * 3 * 3)
 
 

@@ -12,10 +12,10 @@ from simhw.roofline.layers.lists import MAX_FILE_BYTES, layer_list_text, parse_l
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
     Network,
+    NetworkLayer,
     Normalization,
     Pointwise,
     Pool,
@@ -27,7 +27,7 @@ from simhw.roofline.networks.catalogue import load_network, network_names
 from tests.places import ROOT
 
 
-def layers_of(body: str, head: str = "input: [3, 32, 32]") -> tuple[Layer, ...]:
+def layers_of(body: str, head: str = "input: [3, 32, 32]") -> tuple[NetworkLayer, ...]:
     return parse_layer_list(f"name: small\n{head}\nlayers:\n{body}", "small.yaml").layers
 
 
@@ -168,7 +168,7 @@ texts = st.text(min_size=1, max_size=20).filter(lambda text: text == text.strip(
 
 
 @st.composite
-def any_layers(draw: st.DrawFn, name: str) -> Layer:
+def any_layers(draw: st.DrawFn, name: str) -> NetworkLayer:
     dims = draw(st.integers(1, 3))
 
     def each(low: int, high: int) -> tuple[int, ...]:

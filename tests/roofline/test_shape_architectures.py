@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from simhw.errors import CaptureError
 from simhw.roofline.from_model import network_of
-from simhw.roofline.layers.network import Embedding, Layer, Linear, MatMul, Normalization, Pointwise, Pool
+from simhw.roofline.layers.network import Embedding, Linear, MatMul, NetworkLayer, Normalization, Pointwise, Pool
 
 T, D = 8, 16
 X = torch.zeros(1, T, D)
@@ -92,7 +92,7 @@ def test_an_operator_without_products_adds_none(name: str) -> None:
     assert all(layer.macs == 0 for layer in network.layers if layer.name != "layer")
 
 
-def layers(function: Callable[[Tensor], Any]) -> tuple[Layer, ...]:
+def layers(function: Callable[[Tensor], Any]) -> tuple[NetworkLayer, ...]:
     return network_of(Function(lambda _, x: function(x)), X).layers
 
 

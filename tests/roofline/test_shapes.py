@@ -16,10 +16,10 @@ from simhw.roofline.from_model import network_of
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
     Network,
+    NetworkLayer,
     Normalization,
     Pointwise,
     Pool,
@@ -54,7 +54,7 @@ def functions(network: Network) -> list[str]:
     return [layer.function for layer in network.layers if isinstance(layer, Pointwise)]
 
 
-def of_kind(network: Network, kind: type[Layer]) -> list[Layer]:
+def of_kind(network: Network, kind: type[NetworkLayer]) -> list[NetworkLayer]:
     return [layer for layer in network.layers if isinstance(layer, kind)]
 
 

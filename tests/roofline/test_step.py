@@ -10,10 +10,10 @@ from simhw.errors import ShapeError
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
     Network,
+    NetworkLayer,
     Normalization,
     Pointwise,
     Pool,
@@ -30,7 +30,7 @@ def conv(name: str, inputs: int, outputs: int, size: int = 8, **changes: object)
     return Conv(name, inputs, outputs, (size, size), (3, 3), (1, 1), (1, 1), (1, 1), **changes)  # type: ignore[arg-type]
 
 
-def network(*layers: Layer) -> Network:
+def network(*layers: NetworkLayer) -> Network:
     return Network("small", layers)
 
 

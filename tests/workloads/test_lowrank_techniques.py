@@ -12,7 +12,7 @@ from simhw.roofline.compression.ranks import LayerTimer, optimised_rank
 from simhw.roofline.compression.variants import frozen, merged, vanilla
 from simhw.roofline.device import load_device
 from simhw.roofline.from_model import network_of
-from simhw.roofline.layers.network import Conv, Layer, Linear, Network
+from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer
 from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.devices import device_run
 from simhw_workloads.lowrank.freezing import freeze, part_weights
@@ -164,7 +164,7 @@ def test_progressive_ranks_end_at_the_last_round_s_and_each_round_computes_less(
     assert len(set(macs)) == 4
 
 
-def products(network: Network) -> list[Layer]:
+def products(network: Network) -> list[NetworkLayer]:
     """Its convolutions and linear layers, by name: shortcuts stand before their block in one list, and behind it in the
     other.
     """

@@ -9,8 +9,8 @@ the other half.  Few shapes of blocks are worth trying, so all are, and the fast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simhw.roofline.ascend.hardware import Hardware
-from simhw.roofline.ascend.layout import Product, up
+from simhw.roofline.ascend.hardware import AscendHardware
+from simhw.roofline.ascend.layout import CubeProduct, up
 from simhw.roofline.operators import BYTES
 
 ACCUMULATOR_BYTES = 4
@@ -18,7 +18,7 @@ COPIES = 2  # of every buffer: one is filled while the other is used
 
 
 @dataclass(frozen=True)
-class Share:
+class CoreShare:
     """The largest part that one core has: `units` products of (m, k) by (k, n) fractals, and how the cores
     are split.
     """
@@ -31,14 +31,14 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Block:
+class CubeBlock:
     """Fractals of the result computed at a time."""
 
     m: int
     n: int
 
 
-def shares(product: Product, cores: int) -> Iterator[Share]:
+def shares(product: CubeProduct, cores: int) -> Iterator[CoreShare]:
     """Every split of the cores by powers of two over (units, rows, columns, reduction), none cut finer than
     a fractal.
     """
@@ -50,21 +50,23 @@ def shares(product: Product, cores: int) -> Iterator[Share]:
             over_units = min(left, units)
             over_k = min(left // over_units, depth) if product.accumulates else 1
             split = (over_units, over_m, over_n, over_k)
-            yield Share(up(units, over_units), up(product.m, over_m), up(product.n, over_n), up(depth, over_k), split)
+            yield CoreShare(
+                up(units, over_units), up(product.m, over_m), up(product.n, over_n), up(depth, over_k), split
+            )
 
 
-def blocks(share: Share, product: Product, hardware: Hardware) -> Iterator[Block]:
+def blocks(share: CoreShare, product: CubeProduct, hardware: AscendHardware) -> Iterator[CubeBlock]:
     """Shapes whose accumulators and operand slices fit the buffers twice, none larger than the share."""
     accumulators = hardware.l0c_bytes // (COPIES * hardware.cube_rows**2 * ACCUMULATOR_BYTES)
     slice_bytes = COPIES * fractal_bytes(product, hardware)
     tall, wide = hardware.l0a_bytes // slice_bytes, hardware.l0b_bytes // slice_bytes
     for n in _powers(min(wide, share.n, accumulators)):
-        yield Block(min(tall, share.m, accumulators // n), n)
+        yield CubeBlock(min(tall, share.m, accumulators // n), n)
     if share.n <= min(wide, accumulators):
-        yield Block(min(tall, share.m, accumulators // share.n), share.n)
+        yield CubeBlock(min(tall, share.m, accumulators // share.n), share.n)
 
 
-def fractal_bytes(product: Product, hardware: Hardware) -> int:
+def fractal_bytes(product: CubeProduct, hardware: AscendHardware) -> int:
     """Bytes of a fractal of an operand."""
     return hardware.cube_rows * hardware.cube_depth[product.number] * BYTES[product.number]
 
@@ -76,7 +78,7 @@ def _powers(limit: int) -> Iterator[int]:
         power *= 2
 
 
-def l0_fractals(share: Share, block: Block, product: Product, hardware: Hardware) -> tuple[int, int]:
+def l0_fractals(share: CoreShare, block: CubeBlock, product: CubeProduct, hardware: AscendHardware) -> tuple[int, int]:
     """Fractals loaded into L0A and L0B: one operand may stay while the other's blocks pass, if its whole reduction
     fits.
     """
@@ -90,7 +92,7 @@ def l0_fractals(share: Share, block: Block, product: Product, hardware: Hardware
     return left * left_passes, right * right_passes
 
 
-def l1_bytes(share: Share, block: Block, product: Product, hardware: Hardware) -> tuple[float, float]:
+def l1_bytes(share: CoreShare, block: CubeBlock, product: CubeProduct, hardware: AscendHardware) -> tuple[float, float]:
     """Bytes of the left and right operand that a core reads into L1: whichever operand stays, the other passes again
     and again.
     """

@@ -11,31 +11,33 @@ from dataclasses import dataclass
 
 from simhw.roofline.ascend.blocks import (
     ACCUMULATOR_BYTES,
-    Block,
-    Share,
+    CoreShare,
+    CubeBlock,
     blocks,
     fractal_bytes,
     l0_fractals,
     l1_bytes,
     shares,
 )
-from simhw.roofline.ascend.hardware import Achieved, Hardware
-from simhw.roofline.ascend.layout import Product
+from simhw.roofline.ascend.hardware import Achieved, AscendHardware
+from simhw.roofline.ascend.layout import CubeProduct
 from simhw.roofline.operators import BYTES, Operator
 from simhw.roofline.prediction import Limit, Prediction
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """A split of the cores and a block, and the seconds that each resource needs."""
 
-    share: Share
-    block: Block
+    share: CoreShare
+    block: CubeBlock
     times: dict[Limit, float]
     stages: tuple[float, float, float]
 
 
-def predict_product(operator: Operator, product: Product, hardware: Hardware, achieved: Achieved) -> Prediction:
+def predict_product(
+    operator: Operator, product: CubeProduct, hardware: AscendHardware, achieved: Achieved
+) -> Prediction:
     """The plan with the shortest longest stage; of equals, that with the least work beside it."""
     dram_bytes = off_chip_bytes(product, hardware)
     plans = (
@@ -54,7 +56,7 @@ def predict_product(operator: Operator, product: Product, hardware: Hardware, ac
     )
 
 
-def _mapping(plan: Plan, product: Product, hardware: Hardware) -> str:
+def _mapping(plan: Schedule, product: CubeProduct, hardware: AscendHardware) -> str:
     units, rows, columns, reduction = plan.share.split
     split = f"cores {units} units x {rows} rows x {columns} columns" + (
         f" x {reduction} of the reduction" if reduction > 1 else ""
@@ -65,8 +67,13 @@ def _mapping(plan: Plan, product: Product, hardware: Hardware) -> str:
 
 
 def _plan(
-    share: Share, block: Block, product: Product, hardware: Hardware, achieved: Achieved, dram_bytes: float
-) -> Plan:
+    share: CoreShare,
+    block: CubeBlock,
+    product: CubeProduct,
+    hardware: AscendHardware,
+    achieved: Achieved,
+    dram_bytes: float,
+) -> Schedule:
     results = share.units * share.m * share.n
     cube = results * share.k * hardware.cube_cycles(product.number) / achieved.cube
     left, right = l0_fractals(share, block, product, hardware)
@@ -85,10 +92,12 @@ def _plan(
         "l2": l2,
         "dram": dram,
     }
-    return Plan(share, block, times, (max(l2, dram), max(cube, loads) / hardware.clock_hz, drain / hardware.clock_hz))
+    return Schedule(
+        share, block, times, (max(l2, dram), max(cube, loads) / hardware.clock_hz, drain / hardware.clock_hz)
+    )
 
 
-def off_chip_bytes(product: Product, hardware: Hardware) -> float:
+def off_chip_bytes(product: CubeProduct, hardware: AscendHardware) -> float:
     """Weights, and what the L2 does not hold of the activations.
 
     It holds its size of what passes from one operator to the next.  Of a gradient of weights, the layer's input (the

@@ -14,7 +14,7 @@ Rate = Annotated[float, Field(ge=1e-3, le=1e18)]
 Share = Annotated[float, Field(ge=1e-6, le=1)]
 
 
-class Hardware(BaseModel):
+class AscendHardware(BaseModel):
     """Counts, capacities [bytes] and rates [bytes per cycle and core] (spec page roofline.md, section 1).
 
     Attributes
@@ -66,7 +66,7 @@ class Hardware(BaseModel):
     memory_bytes: Count | None = None
 
     @model_validator(mode="after")
-    def _buffers_hold_fractals(self) -> "Hardware":
+    def _buffers_hold_fractals(self) -> "AscendHardware":
         operand = 2 * self.cube_rows * max(depth * BYTES[number] for number, depth in self.cube_depth.items())
         for name, needed in (("l0a_bytes", operand), ("l0b_bytes", operand), ("l0c_bytes", 2 * self.cube_rows**2 * 4)):
             if getattr(self, name) < needed:

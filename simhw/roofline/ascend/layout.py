@@ -12,12 +12,12 @@ library does it (recalled).
 from dataclasses import dataclass
 from math import lcm, prod
 
-from simhw.roofline.ascend.hardware import Hardware
+from simhw.roofline.ascend.hardware import AscendHardware
 from simhw.roofline.operators import BYTES, Convolution, Gemm, Number
 
 
 @dataclass(frozen=True)
-class Product:
+class CubeProduct:
     """`batch` products of (m, k) by (k, n) fractals with one right operand, and the bytes that they stand for.
 
     Attributes
@@ -56,11 +56,11 @@ def up(size: int, step: int) -> int:
     return -(-size // step)
 
 
-def gemm_product(gemm: Gemm, hardware: Hardware) -> Product:
+def gemm_product(gemm: Gemm, hardware: AscendHardware) -> CubeProduct:
     """A (batched) product, every dimension padded to whole fractals."""
     rows, depth, width = hardware.cube_rows, hardware.cube_depth[gemm.number], BYTES[gemm.number]
     m, n, k = up(gemm.m, rows), up(gemm.n, rows), up(gemm.k, depth)
-    return Product(
+    return CubeProduct(
         batch=1,
         m=m,
         n=n,
@@ -75,7 +75,7 @@ def gemm_product(gemm: Gemm, hardware: Hardware) -> Product:
     )
 
 
-def joined_groups(convolution: Convolution, hardware: Hardware) -> int:
+def joined_groups(convolution: Convolution, hardware: AscendHardware) -> int:
     """How many groups make one block-diagonal product: the fewest whose channels, in and out, fill whole fractals, or
     all.
     """
@@ -85,7 +85,7 @@ def joined_groups(convolution: Convolution, hardware: Hardware) -> int:
     return min(lcm(lcm(inner, depth) // inner, lcm(outer, rows) // outer), convolution.groups)
 
 
-def convolution_product(convolution: Convolution, hardware: Hardware) -> Product:
+def convolution_product(convolution: Convolution, hardware: AscendHardware) -> CubeProduct:
     """A convolution, unfolded on its way into the cube.
 
     The gradient of the input unfolds the output's gradient with zeros between its pixels where the stride is above 1,
@@ -107,7 +107,7 @@ def convolution_product(convolution: Convolution, hardware: Hardware) -> Product
     if groups > 1:
         channels = f"{groups} products of {channels}"
     if convolution.operation == "forward":
-        return Product(
+        return CubeProduct(
             batch=images,
             m=up(pixels_out, rows),
             n=up(outer, rows),
@@ -121,7 +121,7 @@ def convolution_product(convolution: Convolution, hardware: Hardware) -> Product
         )
     if convolution.operation == "input_grad":
         pixels = pixels_out if taps == 1 else pixels_in
-        return Product(
+        return CubeProduct(
             batch=images,
             m=up(pixels, rows),
             n=up(inner, rows),
@@ -133,7 +133,7 @@ def convolution_product(convolution: Convolution, hardware: Hardware) -> Product
             groups=groups,
             padding=channels,
         )
-    return Product(
+    return CubeProduct(
         batch=images,
         m=up(outer, rows),
         n=taps * up(inner, rows),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from simhw.roofline.ascend.cube import predict_product
-from simhw.roofline.ascend.hardware import Achieved, Hardware
+from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.ascend.layout import convolution_product, gemm_product
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.ascend.recurrent import predict_recurrent
@@ -30,7 +30,7 @@ def predict_on_ascend(operator: Operator, ascend: AscendValues) -> Prediction:
 
 
 def _with_layout(
-    prediction: Prediction, convolution: Convolution, hardware: Hardware, achieved: Achieved
+    prediction: Prediction, convolution: Convolution, hardware: AscendHardware, achieved: Achieved
 ) -> Prediction:
     """The first convolution of a network, and the change of its input's layout before it."""
     seconds, moved = input_layout(convolution, hardware, achieved)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from simhw.machine.files import Description, Name
-from simhw.roofline.ascend.hardware import Achieved, Hardware
+from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.ascend.power import Power
 
 
@@ -18,6 +18,6 @@ class AscendValues(BaseModel):
     name: Name
     description: Description
     trains: bool = True
-    hardware: Hardware
+    hardware: AscendHardware
     achieved: Achieved
     power: Power

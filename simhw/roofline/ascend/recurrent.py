@@ -1,7 +1,7 @@
 """Recurrent cells: one product for all inputs, then a product and the gates' arithmetic per step, in one operator."""
 
 from simhw.roofline.ascend.cube import predict_product
-from simhw.roofline.ascend.hardware import Achieved, Hardware
+from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.ascend.layout import gemm_product
 from simhw.roofline.ascend.vector import predict_streaming
 from simhw.roofline.operators import BYTES, GATES, Gemm, Recurrent, Streaming
@@ -11,7 +11,7 @@ GATE_OPERATIONS = 12
 """Vector operations per gate and value: two exponentials' worth of polynomial, division and the state's update."""
 
 
-def predict_recurrent(recurrent: Recurrent, hardware: Hardware, achieved: Achieved) -> Prediction:
+def predict_recurrent(recurrent: Recurrent, hardware: AscendHardware, achieved: Achieved) -> Prediction:
     """A library operator runs all steps, so the cost of an operator is paid once; weights are read again every step.
 
     The gradient of the weights is one product over all steps; the gradient of the input reads the same as forward,

@@ -4,7 +4,7 @@ buffer.
 
 from math import prod
 
-from simhw.roofline.ascend.hardware import Achieved, Hardware
+from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.operators import BYTES, Convolution, Streaming
 from simhw.roofline.prediction import Limit, Prediction
 
@@ -12,7 +12,7 @@ JOINED_TENSORS = 3
 """What a fused function reads besides shares the L2 with the input and the output of the kernel that it runs in."""
 
 
-def predict_streaming(streaming: Streaming, hardware: Hardware, achieved: Achieved) -> Prediction:
+def predict_streaming(streaming: Streaming, hardware: AscendHardware, achieved: Achieved) -> Prediction:
     """Reading, computing and writing back, overlapped as products are; a joined function launches nothing."""
     per_cycle = hardware.cores * hardware.clock_hz
     moved = streaming.read_bytes + streaming.written_bytes
@@ -38,7 +38,7 @@ def predict_streaming(streaming: Streaming, hardware: Hardware, achieved: Achiev
     )
 
 
-def input_layout(convolution: Convolution, hardware: Hardware, achieved: Achieved) -> tuple[float, float]:
+def input_layout(convolution: Convolution, hardware: AscendHardware, achieved: Achieved) -> tuple[float, float]:
     """Seconds and off-chip bytes of bringing a network's input into the layout NC1HWC0, before its first convolution.
 
     The image arrives in fp32 as (images, channels, height, width); a cast reads it and writes it in the network's
@@ -51,7 +51,7 @@ def input_layout(convolution: Convolution, hardware: Hardware, achieved: Achieve
     return moved / (hardware.dram_bytes_per_s * achieved.dram), moved
 
 
-def is_network_input(convolution: Convolution, hardware: Hardware) -> bool:
+def is_network_input(convolution: Convolution, hardware: AscendHardware) -> bool:
     """Whether a convolution reads images: so few channels that no layer before it can have made them."""
     few = convolution.in_channels * 4 <= hardware.cube_depth[convolution.number]
     return convolution.operation == "forward" and convolution.groups == 1 and few

@@ -19,7 +19,7 @@ from simhw.roofline.calibration.score import Score, percentage_errors, textbook_
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.operators import Convolution, Number
 from simhw.trace.layer import OPERATIONS
@@ -50,7 +50,7 @@ DIGITS = 3
 FOLDS = 5
 
 
-def fit(measured: Sequence[Measured], hardware: Hardware, fixed: ConvolutionParameters) -> ConvolutionParameters:
+def fit(measured: Sequence[Measured], hardware: GpuHardware, fixed: ConvolutionParameters) -> ConvolutionParameters:
     """The constants of `RANGES` that fit the rows best; all others as in `fixed`.
 
     Raises
@@ -72,7 +72,7 @@ def fit(measured: Sequence[Measured], hardware: Hardware, fixed: ConvolutionPara
 
 
 def _search(
-    rows: Sequence[Measured], values: dict[str, Any], ranges: Mapping[str, tuple[float, float]], hardware: Hardware
+    rows: Sequence[Measured], values: dict[str, Any], ranges: Mapping[str, tuple[float, float]], hardware: GpuHardware
 ) -> None:
     for name, (low, high) in ranges.items():
         assign(values, name, _rounded(sqrt(low * high)), "fit")
@@ -98,7 +98,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _loss(rows: Sequence[Measured], values: Mapping[str, Any], hardware: Hardware) -> float:
+def _loss(rows: Sequence[Measured], values: Mapping[str, Any], hardware: GpuHardware) -> float:
     parameters = ConvolutionParameters(**values)
     total = 0.0
     for row in rows:

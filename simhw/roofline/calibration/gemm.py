@@ -17,7 +17,7 @@ from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.operators import Gemm, Operator
 
@@ -88,7 +88,9 @@ def fit(
     return replaced(parameters, {name: math.exp(value) for name, value in zip(names, found.x, strict=True)})
 
 
-def fit_host(rows: Mapping[str, Sequence[Measured]], parameters: GemmParameters, hardware: Hardware) -> GemmParameters:
+def fit_host(
+    rows: Mapping[str, Sequence[Measured]], parameters: GemmParameters, hardware: GpuHardware
+) -> GemmParameters:
     """The framework's times: medians of what short products take, of what long ones take beyond the device, and of
     splits.
 
@@ -130,12 +132,12 @@ def value_of(parameters: GemmParameters, name: str) -> float:
     return float(leaf(parameters.model_dump(), name))
 
 
-def on_device(hardware: Hardware) -> Callable[[Operator, GemmParameters], float]:
+def on_device(hardware: GpuHardware) -> Callable[[Operator, GemmParameters], float]:
     """What DeepBench measured."""
     return lambda operator, parameters: predict_gemm(_gemm(operator), hardware, parameters).seconds
 
 
-def in_framework(hardware: Hardware) -> Callable[[Operator, GemmParameters], float]:
+def in_framework(hardware: GpuHardware) -> Callable[[Operator, GemmParameters], float]:
     """What NeuSight measured."""
     return lambda operator, parameters: predict_gemm(_gemm(operator), hardware, parameters).alone_s
 
@@ -160,8 +162,8 @@ def scores(
     fp32: Sequence[Measured],
     fp16: Sequence[Measured],
     neusight: Mapping[str, Sequence[Measured]],
-    sxm: Hardware,
-    pcie: Hardware,
+    sxm: GpuHardware,
+    pcie: GpuHardware,
 ) -> list[Score]:
     """Across data sets where there are two, else by folds of rows and by leaving out a source."""
     device, framework = on_device(sxm), in_framework(pcie)
@@ -200,7 +202,7 @@ def _left_out(
     rows: Sequence[tuple[str, Measured]],
     parameters: GemmParameters,
     search: Search,
-    hardware: Hardware,
+    hardware: GpuHardware,
 ) -> Score:
     """Every class of rows scored with the constants that all others give."""
     seconds = on_device(hardware)
@@ -227,7 +229,7 @@ def _values(name: str) -> GpuValues:
     return values
 
 
-def _hardware(name: str) -> Hardware:
+def _hardware(name: str) -> GpuHardware:
     return _values(name).hardware
 
 

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score
 from simhw.roofline.device import load_device
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.streaming import SecondReading, StreamingParameters
 from simhw.roofline.operators import Streaming, StreamingKind
@@ -35,7 +35,7 @@ START = 1e-5, 7e11, 0.5
 
 
 def fit(
-    rows: Sequence[Measured], launch_s: float, hardware: Hardware, again: SecondReading | None = None
+    rows: Sequence[Measured], launch_s: float, hardware: GpuHardware, again: SecondReading | None = None
 ) -> dict[str, float]:
     """Floor, latency and bandwidth of one kernel, and the missing share of one that reads its rows twice.
 
@@ -44,7 +44,7 @@ def fit(
     rows : sequence of Measured
     launch_s : float
         Part of the latency that a stream of kernels does not hide.
-    hardware : Hardware
+    hardware : GpuHardware
     again : SecondReading, optional
         Its `missing_share` is what the fit looks for.
     """
@@ -76,7 +76,7 @@ def fit(
 
 
 def _fitted(
-    kind: StreamingKind, rows: Sequence[Measured], parameters: StreamingParameters, hardware: Hardware
+    kind: StreamingKind, rows: Sequence[Measured], parameters: StreamingParameters, hardware: GpuHardware
 ) -> dict[str, float]:
     """Constants of a kind by dotted name: its usual kernel's, and that of long rows where it has one."""
     longest = parameters.long_rows[kind].columns if kind in parameters.long_rows else None

@@ -22,7 +22,7 @@ from simhw.roofline.layers.network import Conv, Linear, Network
 if TYPE_CHECKING:
     import pandas as pd
 
-Cost = Callable[[Conv | Linear, int | None], float]
+LayerCost = Callable[[Conv | Linear, int | None], float]
 """What an option costs: a layer, and its rank, or None where it stays whole.  Costs add up over layers and are not
 negative.
 """
@@ -73,7 +73,7 @@ def parameters_left(layer: Conv | Linear, rank: int | None) -> float:
     return float(layer.parameters if rank is None else sum(part.parameters for part in factors(layer, rank)))
 
 
-def removed_share(network: Network) -> Cost:
+def removed_share(network: Network) -> LayerCost:
     """The simplest proxy of lost accuracy: the parameters that an option removes, as a share of the network's."""
 
     def cost(layer: Conv | Linear, rank: int | None) -> float:
@@ -82,7 +82,7 @@ def removed_share(network: Network) -> Cost:
     return cost
 
 
-def lost_energy(weights: Mapping[str, np.ndarray]) -> Cost:
+def lost_energy(weights: Mapping[str, np.ndarray]) -> LayerCost:
     """A proxy that looks at weights: the share of a layer's squared singular values that its rank drops.
 
     A pair loses exactly that share of its squared Frobenius norm.  A triple loses at most the sum of what the input and
@@ -115,7 +115,7 @@ def lost_energy(weights: Mapping[str, np.ndarray]) -> Cost:
 
 
 def options(
-    layer: Conv | Linear, timer: LayerTimer, cost: Cost, shallowest: float = 4 / 3, deepest: float = 4.0
+    layer: Conv | Linear, timer: LayerTimer, cost: LayerCost, shallowest: float = 4 / 3, deepest: float = 4.0
 ) -> tuple[Option, ...]:
     """The ways to run a layer that can be part of a best choice.
 
@@ -142,7 +142,7 @@ def options(
 def choose(
     network: Network,
     timer: LayerTimer,
-    cost: Cost | None = None,
+    cost: LayerCost | None = None,
     budget: float = float("inf"),
     layers: Sequence[Conv | Linear] = (),
 ) -> Choice:
@@ -154,7 +154,7 @@ def choose(
     timer : LayerTimer
         Of a device and a run: training or inference, batch, precision; each has a choice of its own.  Asked again with
         another budget, it remembers the layers' times.
-    cost : Cost, optional
+    cost : LayerCost, optional
         `parameters_left`, `removed_share(network)`, `lost_energy(weights)` or a function of the caller; `removed_share`
         if not given.
     budget : float

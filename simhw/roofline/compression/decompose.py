@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import inf, prod, sqrt
 
 from simhw.errors import ShapeError
-from simhw.roofline.layers.network import Conv, Layer, Linear, Network
+from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer
 
 FIRST, CORE, LAST = ".first", ".core", ".last"
 """What the names of a layer's factors end in, in the order of the forward pass; a pair has a first and a last."""
@@ -108,7 +108,7 @@ def decomposable(network: Network) -> tuple[Conv | Linear, ...]:
     )
 
 
-def is_shortcut(layer: Layer) -> bool:
+def is_shortcut(layer: NetworkLayer) -> bool:
     """Whether a layer's name says that it stands beside a residual block, not in it."""
     return any(part in ("downsample", "shortcut") for part in layer.name.split("."))
 
@@ -133,7 +133,7 @@ def decomposed(network: Network, ranks: Mapping[str, int], name: str | None = No
     missing = sorted(ranks.keys() - known)
     if missing:
         raise ShapeError(f"{network.name}: no convolution or linear layer {missing[0]!r}")
-    layers: list[Layer] = []
+    layers: list[NetworkLayer] = []
     for layer in network.layers:
         if layer.name in ranks and isinstance(layer, Conv | Linear):
             layers.extend(factors(layer, ranks[layer.name]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from simhw.errors import ShapeError
 from simhw.roofline.compression.decompose import decomposable, decomposed, factors, highest_rank
 from simhw.roofline.device import Device
-from simhw.roofline.layers.network import Conv, Layer, Linear, Network
+from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer
 from simhw.roofline.operators import Operator
 from simhw.roofline.predict import predict
 from simhw.roofline.step.step import Run, step
@@ -35,9 +35,9 @@ class LayerTimer:
     device: Device
     run: Run
     _operators: dict[Operator, float] = field(default_factory=dict, repr=False, compare=False)
-    _layers: dict[tuple[Layer, ...], float] = field(default_factory=dict, repr=False, compare=False)
+    _layers: dict[tuple[NetworkLayer, ...], float] = field(default_factory=dict, repr=False, compare=False)
 
-    def seconds(self, layers: Sequence[Layer]) -> float:
+    def seconds(self, layers: Sequence[NetworkLayer]) -> float:
         """Device time [s] of the layers' kernels, all gradients included in training.
 
         The update of all parameters at once is no layer's, and is left out.

@@ -13,9 +13,9 @@ from typing import Literal, TypeGuard
 
 from simhw.errors import ShapeError
 from simhw.roofline.compression.decompose import CORE, FIRST, LAST, compression_ranks, decomposable, decomposed
-from simhw.roofline.layers.network import Conv, Layer, Linear, Network, Normalization, Pointwise
+from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer, Normalization, Pointwise
 
-Part = Literal["outer", "core"]
+FactorPart = Literal["outer", "core"]
 """Which factors are frozen: the first of a pair and both 1x1 of a triple, or the others.  Sequential freezing takes
 turns.
 """
@@ -26,7 +26,7 @@ def vanilla(network: Network, compression: float = 2.0) -> Network:
     return decomposed(network, compression_ranks(decomposable(network), compression), f"{network.name}-vanilla")
 
 
-def frozen(network: Network, part: Part = "outer") -> Network:
+def frozen(network: Network, part: FactorPart = "outer") -> Network:
     """A decomposed network with the weights of one part of every layer's factors frozen.
 
     Raises
@@ -79,7 +79,7 @@ def merged(network: Network, share: float = 0.5) -> Network:
     return replace(network, name=f"{network.name}-merged", layers=tuple(layers))
 
 
-def _part(name: str, cores: set[str], names: set[str]) -> Part | None:
+def _part(name: str, cores: set[str], names: set[str]) -> FactorPart | None:
     """The part of a factor; none for a layer that is whole."""
     for suffix in (FIRST, CORE, LAST):
         whole = name.removesuffix(suffix)
@@ -91,7 +91,7 @@ def _part(name: str, cores: set[str], names: set[str]) -> Part | None:
     return None
 
 
-def _bottlenecks(layers: list[Layer]) -> Iterator[tuple[int, int, int]]:
+def _bottlenecks(layers: list[NetworkLayer]) -> Iterator[tuple[int, int, int]]:
     """Indices of every 1x1, k x k, 1x1 in a row, with nothing but normalisation and elementwise functions of one input
     between.
     """
@@ -106,7 +106,7 @@ def _bottlenecks(layers: list[Layer]) -> Iterator[tuple[int, int, int]]:
             chain = []
 
 
-def _is_bottleneck(before: Layer, core: Layer, behind: Layer) -> bool:
+def _is_bottleneck(before: NetworkLayer, core: NetworkLayer, behind: NetworkLayer) -> bool:
     return (
         _is_dense(before)
         and _is_dense(core)
@@ -117,11 +117,11 @@ def _is_bottleneck(before: Layer, core: Layer, behind: Layer) -> bool:
     )
 
 
-def _is_dense(layer: Layer) -> TypeGuard[Conv]:
+def _is_dense(layer: NetworkLayer) -> TypeGuard[Conv]:
     return isinstance(layer, Conv) and layer.groups == 1
 
 
-def _narrowed(layer: Layer, channels: int, positions: int) -> Layer:
+def _narrowed(layer: NetworkLayer, channels: int, positions: int) -> NetworkLayer:
     if isinstance(layer, Normalization):
         return replace(layer, channels=channels, elements=channels * positions)
     assert isinstance(layer, Pointwise)

@@ -20,9 +20,9 @@ from simhw.roofline.from_model.operators import function_name, plain_name, role_
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
+    NetworkLayer,
     Normalization,
     Pointwise,
     Pool,
@@ -34,12 +34,12 @@ from simhw.roofline.operators import Cell
 
 
 @dataclass
-class Record:
+class OperatorRecord:
     """An operator that ran.
 
     Attributes
     ----------
-    layer : Layer
+    layer : NetworkLayer
         With sizes of the whole batch, but those of a convolution's images and of a recurrent layer's sequences.
     images : int
         Images or sequences, where the layer does not hold them; else 1.
@@ -53,7 +53,7 @@ class Record:
         Parameters that the layer holds.
     """
 
-    layer: Layer
+    layer: NetworkLayer
     images: int
     operator: str
     elements: int
@@ -80,11 +80,11 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def __init__(self, names: Names, leaves: set[str], parameters: Mapping[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # likewise
-        self.records: list[Record] = []
+        self.records: list[OperatorRecord] = []
         self._names = names
         self._leaves = leaves
         self._parameters = parameters
-        self._values: dict[int, Record] = {}
+        self._values: dict[int, OperatorRecord] = {}
         self._held: list[Tensor] = []  # so that no new tensor is given the address of one that is followed
         self._hidden = False
         self.failed = ""
@@ -175,7 +175,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def add(
         self,
-        layer: Layer,
+        layer: NetworkLayer,
         operator: str,
         reads: Sequence[Tensor],
         output: Tensor,
@@ -186,11 +186,11 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         held = self._parameter_names([weight for weight in weights if weight is not None])
         for tensor in reads:
             self._read(tensor, operator)
-        record = Record(layer, images, operator, max(1, output.numel()), held)
+        record = OperatorRecord(layer, images, operator, max(1, output.numel()), held)
         self.records.append(record)
         self.wrote(record, output)
 
-    def wrote(self, record: Record, output: Tensor) -> None:
+    def wrote(self, record: OperatorRecord, output: Tensor) -> None:
         """From now on a tensor holds what a record computed."""
         self._values[storage(output)] = record
         self._held.append(output)
@@ -241,7 +241,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
             if not any(name in record.weights for record in self.records):
                 parameter = self._parameters[name]
                 layer = Weight(name, parameter.numel(), parameter.requires_grad)
-                self.records.append(Record(layer, 1, operator, 1, (name,)))
+                self.records.append(OperatorRecord(layer, 1, operator, 1, (name,)))
 
     # Kinds of layers
 
@@ -296,7 +296,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         overlap.
         """
         positions, columns = x.numel() // x.shape[1], weight[0].numel()
-        product: Layer = Linear(name, x.shape[1], columns, positions, False, self.trainable(weight))
+        product: NetworkLayer = Linear(name, x.shape[1], columns, positions, False, self.trainable(weight))
         if groups > 1:
             product = MatMul(name, groups, positions, columns, x.shape[1] // groups)
         self.add(product, operator, [x], result, [weight])

@@ -16,13 +16,13 @@ from simhw.capture.names import Names
 from simhw.capture.options import whole_number
 from simhw.errors import CaptureError
 from simhw.roofline.from_model.functions import ShapeFunctions, attention
-from simhw.roofline.from_model.recorder import Record, ShapeRecorder
+from simhw.roofline.from_model.recorder import OperatorRecord, ShapeRecorder
 from simhw.roofline.layers.network import (
     Conv,
-    Layer,
     Linear,
     MatMul,
     Network,
+    NetworkLayer,
     Normalization,
     Pointwise,
     RecurrentLayer,
@@ -94,7 +94,7 @@ def network_of(
             f"{type(model).__name__} runs other operators with {BATCHES[1]} samples than with {BATCHES[0]}; it has "
             "no layers per sample"
         )
-    layers: list[Layer] = []
+    layers: list[NetworkLayer] = []
     left_out: dict[str, int] = {}
     names: dict[str, int] = {}
     for a, b in zip(few, many, strict=True):
@@ -108,7 +108,7 @@ def network_of(
     return replace(network, source=_source(model, given, network, left_out, unused))
 
 
-def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[Record], list[str]]:
+def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[OperatorRecord], list[str]]:
     """The records of a forward pass of a copy, and the parameters that it did not use."""
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
@@ -178,7 +178,7 @@ def _with_batch(inputs: tuple[Any, ...], batch: int, axis: int, values: bool) ->
     return tuple(tree_map(change, value) for value in inputs)
 
 
-def _per_sample(a: Record, b: Record) -> list[Layer | None]:
+def _per_sample(a: OperatorRecord, b: OperatorRecord) -> list[NetworkLayer | None]:
     """The layer of one sample, and the fork after it if its value is used more than once; None where it does not grow
     with the batch.
     """
@@ -222,7 +222,7 @@ def _per_sample(a: Record, b: Record) -> list[Layer | None]:
     return [split, Pointwise(f"{layer.name}.fork", FORK, a.elements // BATCHES[0], a.uses)]
 
 
-def _frames(layer: Layer, frames: int) -> Layer:
+def _frames(layer: NetworkLayer, frames: int) -> NetworkLayer:
     """A convolution over a sample's frames one by one: a further dimension of kernel 1."""
     if frames == 1:
         return layer

@@ -7,9 +7,9 @@ grouped convolutions a kernel without tiles, as a thread block's tile is wider t
 
 from math import prod
 
-from simhw.roofline.gpu.candidate import Candidate
+from simhw.roofline.gpu.algorithm import TimedAlgorithm
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.implicit_gemm import implicit_gemm, tensor_bytes
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.gpu.winograd import winograd
@@ -17,7 +17,9 @@ from simhw.roofline.operators import Convolution
 from simhw.roofline.prediction import Prediction
 
 
-def candidates(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> list[Candidate]:
+def timed_algorithms(
+    convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters
+) -> list[TimedAlgorithm]:
     """Every algorithm that can compute it, timed."""
     found = [implicit_gemm(convolution, hardware, parameters), *winograd(convolution, hardware, parameters)]
     if convolution.groups > 1:
@@ -25,14 +27,16 @@ def candidates(convolution: Convolution, hardware: Hardware, parameters: Convolu
     return found
 
 
-def predict_convolution(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Prediction:
+def predict_convolution(
+    convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters
+) -> Prediction:
     """How long one operation of a convolution takes, by the fastest algorithm that can compute it.
 
     Parameters
     ----------
     convolution : Convolution
         Of 1 to 3 dimensions, any stride, dilation and number of groups.
-    hardware : Hardware
+    hardware : GpuHardware
     parameters : ConvolutionParameters
 
     Returns
@@ -40,7 +44,7 @@ def predict_convolution(convolution: Convolution, hardware: Hardware, parameters
     Prediction
         `mapping` names the algorithm; the limit "l2" is the staging of operands from L2 to shared memory.
     """
-    best = min(candidates(convolution, hardware, parameters), key=lambda candidate: candidate.seconds)
+    best = min(timed_algorithms(convolution, hardware, parameters), key=lambda algorithm: algorithm.seconds)
     return Prediction(
         operator=convolution,
         seconds=best.seconds,
@@ -52,13 +56,13 @@ def predict_convolution(convolution: Convolution, hardware: Hardware, parameters
     )
 
 
-def _direct(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+def _direct(convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters) -> TimedAlgorithm:
     """One thread per output (depthwise and small groups): every multiply-accumulate loads its operand from the L1."""
     kernels = parameters.kernels[convolution.number]
     arithmetic_s = convolution.flops / (hardware.vector_flops_per_s(convolution.number) * parameters.direct_share)
     moved = tensor_bytes(convolution)
     dram_s = moved / parameters.dram_bytes_per_s
-    return Candidate(
+    return TimedAlgorithm(
         algorithm="direct",
         mapping=f"direct, {convolution.groups} groups of {convolution.in_channels // convolution.groups} channels, "
         f"{prod(convolution.kernel)} taps",

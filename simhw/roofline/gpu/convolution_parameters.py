@@ -8,11 +8,11 @@ from simhw.roofline.gpu.hardware import Count, Rate, Seconds, Share
 from simhw.roofline.tables import ByNumber
 from simhw.trace.layer import Operation
 
-Tile = Annotated[list[Count], Field(min_length=2, max_length=2)]
-Tiles = Annotated[list[Tile], Field(min_length=1)]
+TileSize = Annotated[list[Count], Field(min_length=2, max_length=2)]
+TileSizes = Annotated[list[TileSize], Field(min_length=1)]
 
 
-class Kernels(BaseModel):
+class ConvolutionKernels(BaseModel):
     """The library's implicit-GEMM kernels for one kind of numbers.
 
     Attributes
@@ -46,8 +46,8 @@ class Kernels(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tiles: Tiles
-    weight_grad_tiles: Tiles
+    tiles: TileSizes
+    weight_grad_tiles: TileSizes
     channel_step: Count
     split: list[Operation]
     launch_s: Seconds
@@ -79,7 +79,7 @@ class Winograd(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fused_share: Share
-    fused_tile: Tile
+    fused_tile: TileSize
     staging: Share
     transforms: Annotated[int, Field(ge=0, le=1 << 20)]
 
@@ -89,7 +89,7 @@ class ConvolutionParameters(BaseModel):
 
     Attributes
     ----------
-    kernels : dict of number to Kernels
+    kernels : dict of number to ConvolutionKernels
     winograd : Winograd
     dram_bytes_per_s : float
         Achieved off-chip rate.
@@ -108,7 +108,7 @@ class ConvolutionParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kernels: ByNumber[Kernels]
+    kernels: ByNumber[ConvolutionKernels]
     winograd: Winograd
     dram_bytes_per_s: Rate
     scratch_bytes_per_s: Rate

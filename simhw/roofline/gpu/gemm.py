@@ -12,19 +12,19 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.errors import MachineError
-from simhw.roofline.gpu.hardware import Count, Hardware, Rate, Seconds, Share
-from simhw.roofline.gpu.tiles import Grid, Tile, Waves, grid_of, overlapped, splits, waves
+from simhw.roofline.gpu.hardware import Count, GpuHardware, Rate, Seconds, Share
+from simhw.roofline.gpu.tiles import GemmTile, Grid, Waves, grid_of, overlapped, splits, waves
 from simhw.roofline.operators import BYTES, Gemm
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.tables import ByNumber
 
 
-class Kernels(BaseModel):
+class GemmKernels(BaseModel):
     """The library's kernels for one kind of numbers.
 
     Attributes
     ----------
-    tiles, batched_tiles : list of Tile
+    tiles, batched_tiles : list of GemmTile
         For one product, and for many at once.
     step : int
         Steps of the reduction that a block stages at a time.
@@ -46,8 +46,8 @@ class Kernels(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tiles: list[Tile] = Field(min_length=1)
-    batched_tiles: list[Tile] = Field(min_length=1)
+    tiles: list[GemmTile] = Field(min_length=1)
+    batched_tiles: list[GemmTile] = Field(min_length=1)
     step: Count
     filling_threads: Count
     matrix_share: Share
@@ -62,7 +62,7 @@ class GemmParameters(BaseModel):
 
     Attributes
     ----------
-    kernels : dict of number to Kernels
+    kernels : dict of number to GemmKernels
     launch_s : float
         Of a kernel, until its first block runs and after its last.
     wave_s : float
@@ -86,7 +86,7 @@ class GemmParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kernels: ByNumber[Kernels]
+    kernels: ByNumber[GemmKernels]
     launch_s: Seconds
     wave_s: Seconds
     reduce_s: Seconds
@@ -103,10 +103,10 @@ class GemmParameters(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _TimedKernel:
     """A kernel and its times."""
 
-    tile: Tile
+    tile: GemmTile
     grid: Grid
     waves: Waves
     seconds: float
@@ -117,7 +117,7 @@ class _Candidate:
     dram_bytes: float
 
 
-def predict_gemm(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> Prediction:
+def predict_gemm(gemm: Gemm, hardware: GpuHardware, parameters: GemmParameters) -> Prediction:
     """Time of a product with the kernel that is fastest for it.
 
     Raises
@@ -147,7 +147,7 @@ def predict_gemm(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> 
     )
 
 
-def _fastest(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> _Candidate:
+def _fastest(gemm: Gemm, hardware: GpuHardware, parameters: GemmParameters) -> _TimedKernel:
     kernels = parameters.kernels.get(gemm.number)
     if kernels is None:
         raise MachineError(
@@ -163,12 +163,12 @@ def _fastest(gemm: Gemm, hardware: Hardware, parameters: GemmParameters) -> _Can
         if gemm.batch == 1:
             parts = splits(tiles, gemm.k, tile.resident, hardware.sms, parameters.shortest_part, parameters.most_parts)
         found += [_timed(gemm, tile, split, kernels, hardware, parameters) for split in parts]
-    return min(found, key=lambda candidate: candidate.seconds)
+    return min(found, key=lambda kernel: kernel.seconds)
 
 
 def _timed(
-    gemm: Gemm, tile: Tile, split: int, kernels: Kernels, hardware: Hardware, parameters: GemmParameters
-) -> _Candidate:
+    gemm: Gemm, tile: GemmTile, split: int, kernels: GemmKernels, hardware: GpuHardware, parameters: GemmParameters
+) -> _TimedKernel:
     size = BYTES[gemm.number]
     grid = grid_of(gemm.m, gemm.n, gemm.k, gemm.batch, tile, split, kernels.step)
     layout = waves(grid.blocks, tile.resident, hardware.sms)
@@ -193,12 +193,12 @@ def _timed(
         moved += partial
         launch_s += parameters.reduce_s
     busy = overlapped(matrix_s + staging_s, dram_s, parameters.overlap)
-    return _Candidate(
+    return _TimedKernel(
         tile, grid, layout, busy + after_s + launch_s, matrix_s, staging_s, dram_s + after_s, launch_s, moved
     )
 
 
-def _narrowness(gemm: Gemm, kernels: Kernels) -> float:
+def _narrowness(gemm: Gemm, kernels: GemmKernels) -> float:
     """How much longer staging takes as rows in memory do not start at multiples of the widest load; 1 where they do."""
     first = gemm.m if gemm.transposed[0] else gemm.k
     second = gemm.k if gemm.transposed[1] else gemm.n
@@ -206,7 +206,7 @@ def _narrowness(gemm: Gemm, kernels: Kernels) -> float:
     return 1.0 + kernels.misaligned * further
 
 
-def _extent(gemm: Gemm, tile: Tile, grid: Grid, hardware: Hardware) -> float:
+def _extent(gemm: Gemm, tile: GemmTile, grid: Grid, hardware: GpuHardware) -> float:
     """Rows and columns that a wave works on, each once although several tiles share it."""
     held = min(grid.blocks, hardware.sms * tile.resident)
     products = held / (grid.across * grid.down)
@@ -218,7 +218,7 @@ def _extent(gemm: Gemm, tile: Tile, grid: Grid, hardware: Hardware) -> float:
     return held * gemm.n / grid.across + gemm.m / grid.down
 
 
-def _dram_bytes(gemm: Gemm, tile: Tile, grid: Grid, kernels: Kernels, hardware: Hardware) -> float:
+def _dram_bytes(gemm: Gemm, tile: GemmTile, grid: Grid, kernels: GemmKernels, hardware: GpuHardware) -> float:
     """Off-chip traffic: the output once; an operand again for every band of tiles that meets it, unless it stays in the
     L2.
 

@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=1e-6, le=1)]
 Count = Annotated[int, Field(ge=1, le=1 << 40)]
 
 
-class Hardware(BaseModel):
+class GpuHardware(BaseModel):
     """Counts, rates and capacities (spec page roofline.md, section 1).
 
     Attributes

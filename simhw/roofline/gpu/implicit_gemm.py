@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-from simhw.roofline.gpu.candidate import Candidate, in_waves
-from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.algorithm import TimedAlgorithm, in_waves
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, TileSize
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import BYTES, Convolution
 
@@ -24,7 +24,7 @@ SHORTEST_SPLIT = 64
 
 
 @dataclass(frozen=True)
-class Product:
+class LoweredProduct:
     """`count` equal products of (m, k) by (k, n)."""
 
     count: int
@@ -38,20 +38,20 @@ def padded(size: int, step: int) -> int:
     return ceil(size / step) * step
 
 
-def products(convolution: Convolution, channel_step: int) -> list[Product]:
+def products(convolution: Convolution, channel_step: int) -> list[LoweredProduct]:
     """The products of a convolution, channels padded as the kernels need them."""
     inputs = padded(convolution.in_channels // convolution.groups, channel_step)
     pixels = convolution.images * prod(convolution.out_size)
     outputs = convolution.out_channels // convolution.groups
     taps = prod(convolution.kernel)
     if convolution.operation == "forward":
-        return [Product(convolution.groups, pixels, outputs, inputs * taps)]
+        return [LoweredProduct(convolution.groups, pixels, outputs, inputs * taps)]
     if convolution.operation == "weight_grad":
-        return [Product(convolution.groups, outputs, inputs * taps, padded(pixels, channel_step))]
+        return [LoweredProduct(convolution.groups, outputs, inputs * taps, padded(pixels, channel_step))]
     reduced = padded(outputs, channel_step)
     n = convolution.in_channels // convolution.groups
     return [
-        Product(
+        LoweredProduct(
             convolution.groups * prod(count for count, _, _ in phase),
             convolution.images * prod(size for _, size, _ in phase),
             n,
@@ -99,7 +99,7 @@ def input_bytes(convolution: Convolution) -> float:
     return float(BYTES[convolution.number]) * convolution.images * convolution.in_channels * prod(convolution.size)
 
 
-def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+def implicit_gemm(convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters) -> TimedAlgorithm:
     """The fastest tile and split."""
     number, operation = convolution.number, convolution.operation
     kernels = parameters.kernels[number]
@@ -116,7 +116,7 @@ def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: Conv
     partial = 8.0 * sum(each.count * each.m * each.n for each in lowered)
     further = int(strided_grad) + (kernels.input_grad_kernels if operation == "input_grad" else 0)
 
-    best: Candidate | None = None
+    best: TimedAlgorithm | None = None
     for tile in kernels.weight_grad_tiles if weight_grad else kernels.tiles:
         blocks, depth = _blocks(lowered, tile)
         for split in _splits(blocks, lowered, operation in kernels.split, hardware):
@@ -128,7 +128,7 @@ def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: Conv
             launch_s = kernels.launch_s + (further + int(split > 1)) * parameters.kernel_s
             seconds = overlapped(waves.seconds, dram_s, parameters.overlap) + after_s + launch_s
             if best is None or seconds < best.seconds:
-                best = Candidate(
+                best = TimedAlgorithm(
                     algorithm="implicit_gemm",
                     mapping=f"implicit GEMM, {tile[0]}x{tile[1]} tiles, {waves.blocks} blocks in {waves.waves} waves"
                     + (f", reduction split {split} ways" if split > 1 else ""),
@@ -143,7 +143,7 @@ def implicit_gemm(convolution: Convolution, hardware: Hardware, parameters: Conv
     return best
 
 
-def _blocks(lowered: list[Product], tile: Tile) -> tuple[int, float]:
+def _blocks(lowered: list[LoweredProduct], tile: TileSize) -> tuple[int, float]:
     """Thread blocks of all products, and their mean reduction."""
     blocks, steps = 0, 0
     for each in lowered:
@@ -153,7 +153,7 @@ def _blocks(lowered: list[Product], tile: Tile) -> tuple[int, float]:
     return blocks, steps / max(blocks, 1)
 
 
-def _splits(blocks: int, lowered: list[Product], may: bool, hardware: Hardware) -> set[int]:
+def _splits(blocks: int, lowered: list[LoweredProduct], may: bool, hardware: GpuHardware) -> set[int]:
     if not may:
         return {1}
     most = min(each.k for each in lowered) // SHORTEST_SPLIT

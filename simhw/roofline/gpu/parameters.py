@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from simhw.machine.files import Description, Name
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.gemm import GemmParameters
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.power import PowerParameters
 from simhw.roofline.gpu.recurrent import RecurrentParameters
 from simhw.roofline.gpu.streaming import StreamingParameters
@@ -25,7 +25,7 @@ class GpuValues(BaseModel):
     name: Name
     description: Description
     trains: bool = True
-    hardware: Hardware
+    hardware: GpuHardware
     gemm: GemmParameters
     convolution: ConvolutionParameters
     streaming: StreamingParameters

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.machine.costs import Cost, Range
-from simhw.roofline.gpu.hardware import Hardware, Rate
+from simhw.roofline.gpu.hardware import GpuHardware, Rate
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.tables import ByNumber
@@ -48,7 +48,7 @@ class PowerParameters(BaseModel):
     event_factor: Factor
 
 
-def energy_on_gpu(prediction: Prediction, hardware: Hardware, parameters: PowerParameters) -> Range:
+def energy_on_gpu(prediction: Prediction, hardware: GpuHardware, parameters: PowerParameters) -> Range:
     """Energy [J] of one operator, low to high; its power is at least that of an idle board and at most the TDP."""
     operator = prediction.operator
     costs = parameters.vector_pj_per_flop if isinstance(operator, Streaming) else parameters.matrix_pj_per_flop

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
-from simhw.roofline.gpu.hardware import Hardware, Rate, Seconds
+from simhw.roofline.gpu.hardware import GpuHardware, Rate, Seconds
 from simhw.roofline.operators import BYTES, GATES, Gemm, Recurrent
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.tables import ByNumber, every
@@ -58,7 +58,7 @@ class RecurrentParameters(BaseModel):
 
 
 def predict_recurrent(
-    recurrent: Recurrent, hardware: Hardware, parameters: RecurrentParameters, gemm: GemmParameters
+    recurrent: Recurrent, hardware: GpuHardware, parameters: RecurrentParameters, gemm: GemmParameters
 ) -> Prediction:
     """Time of a recurrent layer's operation over all its steps."""
     chain = parameters.chains[recurrent.number][recurrent.operation]

@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.roofline.gpu.hardware import Hardware, Rate, Seconds
+from simhw.roofline.gpu.hardware import GpuHardware, Rate, Seconds
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.tables import every
@@ -70,7 +70,7 @@ class SecondReading(BaseModel):
     rows_per_sm: int = Field(ge=1, le=1 << 40)
     missing_share: Annotated[float, Field(ge=0, le=1)]
 
-    def bytes_again(self, streaming: Streaming, hardware: Hardware) -> float:
+    def bytes_again(self, streaming: Streaming, hardware: GpuHardware) -> float:
         """Off-chip traffic of the second reading."""
         in_flight = min(streaming.rows, self.rows_per_sm * hardware.sms) * streaming.read_bytes / streaming.rows
         if in_flight <= hardware.l2_bytes:
@@ -110,7 +110,7 @@ class StreamingParameters(BaseModel):
         return self.kernels[streaming.kind]
 
 
-def predict_streaming(streaming: Streaming, hardware: Hardware, parameters: StreamingParameters) -> Prediction:
+def predict_streaming(streaming: Streaming, hardware: GpuHardware, parameters: StreamingParameters) -> Prediction:
     """Time of an operator that moves data: launch, and the longest of its traffic and its arithmetic."""
     kernel = parameters.kernel_of(streaming)
     resident = streaming.dram_bytes <= hardware.l2_bytes

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from simhw.roofline.gpu.hardware import Count
 
 
-class Tile(BaseModel):
+class GemmTile(BaseModel):
     """A kernel of the library.
 
     Attributes
@@ -70,7 +70,7 @@ class Grid:
         return self.across * self.down * self.split * self.batch
 
 
-def grid_of(m: int, n: int, k: int, batch: int, tile: Tile, split: int, step: int) -> Grid:
+def grid_of(m: int, n: int, k: int, batch: int, tile: GemmTile, split: int, step: int) -> Grid:
     """Cover an (m, n) output with tiles and its reduction of k with `split` parts of whole steps."""
     depth = ceil(ceil(k / split) / step) * step
     return Grid(ceil(n / tile.n), ceil(m / tile.m), split, batch, depth)

@@ -9,9 +9,9 @@ exists in several kernels alone: its products reduce over tiles.  Source: Lavin 
 
 from math import ceil, prod
 
-from simhw.roofline.gpu.candidate import Candidate, in_waves
+from simhw.roofline.gpu.algorithm import TimedAlgorithm, in_waves
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import BYTES, Convolution
 
@@ -33,7 +33,9 @@ def applies(convolution: Convolution) -> bool:
     )
 
 
-def winograd(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> list[Candidate]:
+def winograd(
+    convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters
+) -> list[TimedAlgorithm]:
     """The forms that can compute it, timed."""
     if not applies(convolution):
         return []
@@ -54,7 +56,7 @@ def _tiles(convolution: Convolution, outputs: int) -> int:
     return convolution.images * prod(ceil(extent / outputs) for extent in size)
 
 
-def _fused(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+def _fused(convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters) -> TimedAlgorithm:
     reduced, produced = _channels(convolution)
     kernels, form = parameters.kernels["fp32"], parameters.winograd
     rows, columns = form.fused_tile
@@ -64,7 +66,7 @@ def _fused(convolution: Convolution, hardware: Hardware, parameters: Convolution
     flops = 2.0 * rows * columns * positions * reduced * (waves + kernels.tail_waves)
     matrix_s = flops / (hardware.clock_hz * hardware.matrix_flops_per_cycle["fp32"] * form.fused_share)
     dram_s = convolution.dram_bytes / parameters.dram_bytes_per_s
-    return Candidate(
+    return TimedAlgorithm(
         algorithm="winograd",
         mapping=f"Winograd F(2x2, 3x3), {blocks} blocks in {waves} waves",
         seconds=overlapped(matrix_s, dram_s, parameters.overlap) + kernels.launch_s,
@@ -76,7 +78,7 @@ def _fused(convolution: Convolution, hardware: Hardware, parameters: Convolution
     )
 
 
-def _nonfused(convolution: Convolution, hardware: Hardware, parameters: ConvolutionParameters) -> Candidate:
+def _nonfused(convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters) -> TimedAlgorithm:
     reduced, produced = _channels(convolution)
     kernels, form = parameters.kernels["fp32"], parameters.winograd
     side = convolution.kernel[0]
@@ -97,7 +99,7 @@ def _nonfused(convolution: Convolution, hardware: Hardware, parameters: Convolut
     moved = convolution.dram_bytes + transformed
     dram_s = moved / parameters.scratch_bytes_per_s
     launch_s = kernels.launch_s + form.transforms * parameters.kernel_s
-    return Candidate(
+    return TimedAlgorithm(
         algorithm="winograd_nonfused",
         mapping=f"Winograd F({outputs}x{outputs}, {side}x{side}) in several kernels, {positions} products, "
         f"{waves.blocks} blocks in {waves.waves} waves",

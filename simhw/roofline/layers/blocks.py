@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simhw.errors import ShapeError, quoted
-from simhw.roofline.layers.entries import MAX_NAME, Entry, Flow, Part, Resolver
+from simhw.roofline.layers.entries import MAX_NAME, Entry, Flow, Resolver, SizePart
 from simhw.roofline.layers.from_entries import entry_of, layer_of
-from simhw.roofline.layers.network import Layer, Network
+from simhw.roofline.layers.network import Network, NetworkLayer
 
 MAX_LAYERS = 20_000
 """Of a list: twenty times the deepest network that was published, and a second of reading."""
@@ -32,20 +32,20 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Block:
+class EntryBlock:
     """Entries under a common name, maybe several times.
 
     Attributes
     ----------
     prefixes : tuple of str
         What comes before the names of the layers, for each repetition.
-    items : tuple of Leaf or Block
+    items : tuple of Leaf or EntryBlock
     layers : int
         Of all repetitions together.
     """
 
     prefixes: tuple[str, ...]
-    items: "tuple[Leaf | Block, ...]"
+    items: "tuple[Leaf | EntryBlock, ...]"
     layers: int
 
 
@@ -68,7 +68,7 @@ class State:
     shapes: dict[str, Flow | None] = field(default_factory=dict)
 
 
-def items_of(given: Any, at: str, where: str, resolver: Resolver) -> tuple[Leaf | Block, ...]:
+def items_of(given: Any, at: str, where: str, resolver: Resolver) -> tuple[Leaf | EntryBlock, ...]:
     """Entries and blocks of a list of layers, checked; their number is known before any block is repeated.
 
     Raises
@@ -78,7 +78,7 @@ def items_of(given: Any, at: str, where: str, resolver: Resolver) -> tuple[Leaf 
     """
     if len(given) > MAX_LAYERS:
         raise ShapeError(f"{where}: {at}: {len(given):,} layers; there may be {MAX_LAYERS:,}")
-    items: list[Leaf | Block] = []
+    items: list[Leaf | EntryBlock] = []
     for index, item in enumerate(given):
         place = f"{where}: {at}[{index}]"
         if isinstance(item, dict) and "layers" in item:
@@ -98,7 +98,7 @@ def items_of(given: Any, at: str, where: str, resolver: Resolver) -> tuple[Leaf 
     return tuple(items)
 
 
-def _block(item: dict[Any, Any], at: str, where: str, resolver: Resolver) -> Block:
+def _block(item: dict[Any, Any], at: str, where: str, resolver: Resolver) -> EntryBlock:
     place = f"{where}: {at}"
     for key in item:
         if key not in BLOCK:
@@ -112,26 +112,26 @@ def _block(item: dict[Any, Any], at: str, where: str, resolver: Resolver) -> Blo
     if "repeat" not in item:
         if "first" in item:
             raise ShapeError(f"{place}: `first` numbers repetitions; give `repeat` too")
-        return Block((f"{name}.",), inner, _count(inner))
+        return EntryBlock((f"{name}.",), inner, _count(inner))
     called = replace(resolver, where=f"{place} {quoted(name)}")
     repeat = called.number("repeat", _whole(item["repeat"], "repeat", called))
     first = called.number("first", _whole(item.get("first", 0), "first", called), least=0)
     if repeat * _count(inner) > MAX_LAYERS:
         called.fail("repeat", f"{repeat:,} times {_count(inner):,} layers; a list may have {MAX_LAYERS:,}")
-    return Block(tuple(f"{name}.{first + turn}." for turn in range(repeat)), inner, repeat * _count(inner))
+    return EntryBlock(tuple(f"{name}.{first + turn}." for turn in range(repeat)), inner, repeat * _count(inner))
 
 
-def _whole(value: Any, name: str, resolver: Resolver) -> Part:
+def _whole(value: Any, name: str, resolver: Resolver) -> SizePart:
     if isinstance(value, bool) or not isinstance(value, int | str):
         resolver.fail(name, f"a whole number or the name of a size, given {quoted(value)}")
     return value
 
 
-def _count(items: "list[Leaf | Block] | tuple[Leaf | Block, ...]") -> int:
-    return sum(item.layers if isinstance(item, Block) else 1 for item in items)
+def _count(items: "list[Leaf | EntryBlock] | tuple[Leaf | EntryBlock, ...]") -> int:
+    return sum(item.layers if isinstance(item, EntryBlock) else 1 for item in items)
 
 
-def network_of(name: str, source: str, items: tuple[Leaf | Block, ...], state: State, where: str) -> Network:
+def network_of(name: str, source: str, items: tuple[Leaf | EntryBlock, ...], state: State, where: str) -> Network:
     """The network of checked entries.
 
     Raises
@@ -146,10 +146,10 @@ def network_of(name: str, source: str, items: tuple[Leaf | Block, ...], state: S
         raise ShapeError(f"{where}: {error}; a block's repetitions are numbered from `first`") from None
 
 
-def _expanded(items: tuple[Leaf | Block, ...], prefixes: tuple[str, ...], state: State) -> Iterator[Layer]:
+def _expanded(items: tuple[Leaf | EntryBlock, ...], prefixes: tuple[str, ...], state: State) -> Iterator[NetworkLayer]:
     """Layers in order; `prefixes` are the names of the blocks around, each with those outside it, outermost first."""
     for item in items:
-        if isinstance(item, Block):
+        if isinstance(item, EntryBlock):
             for prefix in item.prefixes:
                 yield from _expanded(item.items, (*prefixes, prefixes[-1] + prefix), state)
             continue

@@ -10,7 +10,7 @@ from simhw.errors import ShapeError
 from simhw.files.writing import replacing
 from simhw.roofline.layers.entries import Flow, Resolver
 from simhw.roofline.layers.from_entries import entry_of, layer_of, written
-from simhw.roofline.layers.network import Layer, Network
+from simhw.roofline.layers.network import Network, NetworkLayer
 
 _RESOLVER = Resolver({}, "compact list")
 
@@ -45,7 +45,7 @@ def write_compact_list(network: Network, path: str | os.PathLike[str], size: Seq
         temporary.write_text(compact_list_text(network, size), encoding="utf-8")
 
 
-def _shortest(layer: Layer, flow: Flow | None) -> tuple[str, dict[str, Any], Flow | None]:
+def _shortest(layer: NetworkLayer, flow: Flow | None) -> tuple[str, dict[str, Any], Flow | None]:
     """The entry of a layer with every field left out, or one number for all dimensions, that is read as the
     same layer.
     """
@@ -64,7 +64,9 @@ def _shortest(layer: Layer, flow: Flow | None) -> tuple[str, dict[str, Any], Flo
     return kind, values, result[1]
 
 
-def _read(kind: str, values: dict[str, Any], layer: Layer, flow: Flow | None) -> tuple[Layer, Flow | None] | None:
+def _read(
+    kind: str, values: dict[str, Any], layer: NetworkLayer, flow: Flow | None
+) -> tuple[NetworkLayer, Flow | None] | None:
     try:
         read, after = layer_of(kind, entry_of(kind, values, "compact list"), layer.name, flow, _RESOLVER)
     except ShapeError:

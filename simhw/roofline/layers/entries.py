@@ -49,10 +49,10 @@ def _name(text: str) -> str:
     return text
 
 
-Part = int | str
-Size = Annotated[Part | list[Part], PlainValidator(_size)]
+SizePart = int | str
+Size = Annotated[SizePart | list[SizePart], PlainValidator(_size)]
 """One number: of a list, the product."""
-Extents = Annotated[Part | list[Part], PlainValidator(_size)]
+Extents = Annotated[SizePart | list[SizePart], PlainValidator(_size)]
 """A number per spatial dimension: of a single one, the same for each."""
 Name = Annotated[str, AfterValidator(_name)]
 
@@ -229,19 +229,19 @@ class Resolver:
     sizes: Mapping[str, int]
     where: str
 
-    def number(self, field: str, value: Part | list[Part], least: int = 1) -> int:
+    def number(self, field: str, value: SizePart | list[SizePart], least: int = 1) -> int:
         """A single number: of a list, the product."""
         parts = value if isinstance(value, list) else [value]
         return self._checked(field, prod(self._part(field, part) for part in parts), least)
 
-    def extents(self, field: str, value: Part | list[Part], dims: int, least: int = 1) -> tuple[int, ...]:
+    def extents(self, field: str, value: SizePart | list[SizePart], dims: int, least: int = 1) -> tuple[int, ...]:
         """A number per spatial dimension."""
         parts = value if isinstance(value, list) else [value] * dims
         if len(parts) != dims:
             self.fail(field, f"{len(parts)} numbers for {dims} spatial dimensions")
         return tuple(self._checked(field, self._part(field, part), least) for part in parts)
 
-    def shape(self, field: str, value: Part | list[Part]) -> Flow:
+    def shape(self, field: str, value: SizePart | list[SizePart]) -> Flow:
         """What flows on: [rows, features], or [channels, height, width] with one to three spatial dimensions, or a
         number of features.
         """
@@ -258,7 +258,7 @@ class Resolver:
         """Say what is wrong with a field."""
         raise ShapeError(f"{self.where}: {field}: {problem}")
 
-    def _part(self, field: str, part: Part) -> int:
+    def _part(self, field: str, part: SizePart) -> int:
         if isinstance(part, int):
             return part
         if part[:1].isdigit() or part[:1] in "+-.":

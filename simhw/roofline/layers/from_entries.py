@@ -7,13 +7,13 @@ from typing import Any, Literal
 from simhw.errors import ShapeError, quoted
 from simhw.roofline.functions import FUNCTIONS
 from simhw.roofline.layers import entries
-from simhw.roofline.layers.entries import Entry, Extents, Flow, Image, Part, Resolver, Tokens
+from simhw.roofline.layers.entries import Entry, Extents, Flow, Image, Resolver, SizePart, Tokens
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
+    NetworkLayer,
     Normalization,
     Pointwise,
     Pool,
@@ -42,7 +42,9 @@ def entry_of(kind: str, values: Any, where: str) -> Entry:
     return entries.checked(kind, entries.ENTRIES.get(kind, entries.PointwiseEntry), values, where)
 
 
-def layer_of(kind: str, entry: Entry, name: str, flow: Flow | None, sizes: Resolver) -> tuple[Layer, Flow | None]:
+def layer_of(
+    kind: str, entry: Entry, name: str, flow: Flow | None, sizes: Resolver
+) -> tuple[NetworkLayer, Flow | None]:
     """The layer that an entry means, and what flows out of it.
 
     Parameters
@@ -109,7 +111,9 @@ def layer_of(kind: str, entry: Entry, name: str, flow: Flow | None, sizes: Resol
     raise AssertionError(f"an entry of no known kind: {kind}")
 
 
-def _given(written: Part | list[Part] | None, flowing: int | None, field: str, sizes: Resolver) -> Part | list[Part]:
+def _given(
+    written: SizePart | list[SizePart] | None, flowing: int | None, field: str, sizes: Resolver
+) -> SizePart | list[SizePart]:
     """What the entry says, or else what flows in."""
     if written is not None:
         return written
@@ -146,7 +150,7 @@ def _size(written: Extents | None, image: Image | None, kernel: Extents | None, 
     return sizes.extents("size", written, dims)
 
 
-def _conv(entry: entries.ConvEntry, name: str, flow: Flow | None, sizes: Resolver) -> tuple[Layer, Flow]:
+def _conv(entry: entries.ConvEntry, name: str, flow: Flow | None, sizes: Resolver) -> tuple[NetworkLayer, Flow]:
     image = _image(flow)
     size = _size(entry.size, image, entry.kernel, sizes)
     dims = len(size)
@@ -172,7 +176,7 @@ def _conv(entry: entries.ConvEntry, name: str, flow: Flow | None, sizes: Resolve
 
 def _recurrent(
     kind: str, entry: entries.RecurrentEntry, name: str, flow: Flow | None, sizes: Resolver
-) -> tuple[Layer, Flow]:
+) -> tuple[NetworkLayer, Flow]:
     tokens = _tokens(flow)
     cell: Cell = next(each for each in GATES if each == kind)
     inputs = sizes.number("in", _given(entry.inputs, tokens.features if tokens else None, "in", sizes), least=0)
@@ -183,7 +187,7 @@ def _recurrent(
 
 def _normalization(
     kind: str, entry: entries.NormalizationEntry, name: str, flow: Flow | None, sizes: Resolver
-) -> tuple[Layer, Flow | None]:
+) -> tuple[NetworkLayer, Flow | None]:
     norm: Literal["batchnorm", "layernorm"] = "layernorm" if kind == "layernorm" else "batchnorm"
     width = None if flow is None else flow.channels if isinstance(flow, Image) else flow.features
     channels = sizes.number("channels", _given(entry.channels, width, "channels", sizes))
@@ -193,7 +197,9 @@ def _normalization(
     return Normalization(name, norm, channels, elements, entry.trainable), flow
 
 
-def _pool(kind: str, entry: entries.PoolEntry, name: str, flow: Flow | None, sizes: Resolver) -> tuple[Layer, Flow]:
+def _pool(
+    kind: str, entry: entries.PoolEntry, name: str, flow: Flow | None, sizes: Resolver
+) -> tuple[NetworkLayer, Flow]:
     image = _image(flow)
     size = _size(entry.size, image, entry.kernel, sizes)
     dims = len(size)
@@ -215,7 +221,7 @@ def _pool(kind: str, entry: entries.PoolEntry, name: str, flow: Flow | None, siz
 WRITTEN = {"in_channels": "in", "out_channels": "out", "in_features": "in", "out_features": "out"}
 
 
-def written(layer: Layer) -> tuple[str, dict[str, Any]]:
+def written(layer: NetworkLayer) -> tuple[str, dict[str, Any]]:
     """The kind and the fields of a layer's entry, all sizes stated, so that it reads back as the same layer."""
     values: dict[str, Any] = {}
     for field in fields(layer):

@@ -3,8 +3,7 @@
 from math import prod
 
 from simhw.errors import ShapeError, listed, quoted
-from simhw.roofline.layers.network import Conv, Linear, MatMul, Network, RecurrentLayer
-from simhw.roofline.layers.network import Layer as NetworkLayer
+from simhw.roofline.layers.network import Conv, Linear, MatMul, Network, NetworkLayer, RecurrentLayer
 from simhw.roofline.operators import GATES, Cell
 from simhw.trace.batch import MATRIX_AXES, BatchAxes, batch_axes, captured_batch
 from simhw.trace.geometry import CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS

@@ -200,7 +200,7 @@ class Weight:
     macs = 0
 
 
-Layer = Conv | Linear | MatMul | RecurrentLayer | Pointwise | Normalization | Softmax | Pool | Embedding | Weight
+NetworkLayer = Conv | Linear | MatMul | RecurrentLayer | Pointwise | Normalization | Softmax | Pool | Embedding | Weight
 """Anything a network is made of."""
 
 
@@ -211,7 +211,7 @@ class Network:
     Attributes
     ----------
     name : str
-    layers : tuple of Layer
+    layers : tuple of NetworkLayer
         With names that differ.
     source : str
         Where the shapes come from: a paper, a file, a capture.
@@ -222,7 +222,7 @@ class Network:
     """
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[NetworkLayer, ...]
     source: str = ""
     cautions: tuple[str, ...] = field(default=(), compare=False)
     batch: int | None = field(default=None, compare=False)

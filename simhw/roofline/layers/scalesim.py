@@ -16,7 +16,7 @@ from typing import NoReturn
 from simhw.errors import ShapeError, quoted
 from simhw.files.reading import parse_whole
 from simhw.roofline.layers.entries import MAX_SIZE
-from simhw.roofline.layers.network import Conv, Layer, Linear, MatMul, Network
+from simhw.roofline.layers.network import Conv, Linear, MatMul, Network, NetworkLayer
 from simhw.roofline.layers.scalesim_columns import (
     BATCH,
     CONVOLUTION,
@@ -59,7 +59,7 @@ def parse_topology(rows: list[Row], name: str, where: str) -> Network:
         )
     columns, layer_rows = columns_of(tabled, where)
     used: dict[str, int] = {}
-    layers: list[Layer] = []
+    layers: list[NetworkLayer] = []
     batches: Counter[int] = Counter()
     sparse: Counter[str] = Counter()
     words: list[str] = []

@@ -14,7 +14,7 @@ epochs all are scored anew by a forward pass.  Source of all three: spec page te
 from dataclasses import replace
 
 from simhw.errors import ShapeError
-from simhw.roofline.layers.network import Layer, Linear, MatMul, Network, Normalization, Pointwise, Softmax
+from simhw.roofline.layers.network import Linear, MatMul, Network, NetworkLayer, Normalization, Pointwise, Softmax
 
 PROJECTION = ".qkv"
 """What the name of the layer ends in that makes queries, keys and values."""
@@ -49,7 +49,7 @@ def grouped_attention(network: Network, query_groups: int, key_groups: int) -> N
         raise ShapeError(
             f"{network.name}: {query_groups} groups of queries and {key_groups} of keys cannot serve {heads} heads"
         )
-    layers: list[Layer] = []
+    layers: list[NetworkLayer] = []
     for layer in network.layers:
         if isinstance(layer, Linear) and layer.name.endswith(PROJECTION):
             width = layer.out_features // (3 * heads)
@@ -157,7 +157,7 @@ def _tokens(network: Network) -> tuple[int, int]:
     raise ShapeError(f"{network.name}: no linear layer over tokens")
 
 
-def _with_tokens(layer: Layer, tokens: int, kept: int) -> Layer:
+def _with_tokens(layer: NetworkLayer, tokens: int, kept: int) -> NetworkLayer:
     match layer:
         case Linear():
             return replace(layer, rows=kept if layer.rows == tokens else layer.rows)

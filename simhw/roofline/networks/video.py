@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from simhw.errors import ShapeError
-from simhw.roofline.layers.network import Conv, Layer, Linear, Network, Normalization, Pointwise, Pool
+from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer, Normalization, Pointwise, Pool
 
 Size = tuple[int, ...]
 VARIANTS = ("conv3d", "r2plus1d", "prop-cat", "prop-add", "p3d-a", "p3d-b", "p3d-c", "rank-1")
@@ -39,7 +39,7 @@ class _Builder:
 
     channels: int
     size: tuple[int, int, int]
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[NetworkLayer] = field(default_factory=list)
 
     def convolve(
         self, name: str, outputs: int, kernel: Size, stride: Size, inputs: int | None = None, size: Size | None = None
@@ -99,7 +99,7 @@ def three_dimensional_macs(network: Network) -> int:
     return sum(layer.macs for layer in network.layers if layer.name.startswith("res"))
 
 
-def _frame_network(frames: int) -> tuple[list[Layer], int]:
+def _frame_network(frames: int) -> tuple[list[NetworkLayer], int]:
     """BN-Inception up to the double 3x3 branch of block 3c, on every frame."""
     build = _Builder(3, (1, 224 * frames, 224))
 

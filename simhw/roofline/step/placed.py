@@ -21,10 +21,10 @@ from math import prod
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
     Network,
+    NetworkLayer,
     Normalization,
     Pointwise,
     Pool,
@@ -48,7 +48,7 @@ class Placed:
 
     Attributes
     ----------
-    layer : Layer
+    layer : NetworkLayer
     batch : int
     training, fused : bool
         Whether gradients follow; whether elementwise functions join the kernel before them.
@@ -68,7 +68,7 @@ class Placed:
         The network says where a value is used more than once (function ``fork``).
     """
 
-    layer: Layer
+    layer: NetworkLayer
     batch: int
     training: bool
     fused: bool
@@ -159,7 +159,7 @@ def _placed(network: Network, batch: int, training: bool, number: Number, amp: b
             stream = writes
 
 
-def _input_values(layer: Layer) -> int:
+def _input_values(layer: NetworkLayer) -> int:
     """Values of a sample that flow into a layer."""
     match layer:
         case Conv():
@@ -180,7 +180,7 @@ def _input_values(layer: Layer) -> int:
             return 0
 
 
-def _numbers(layer: Layer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
+def _numbers(layer: NetworkLayer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
     """Numbers in which a layer works and writes under autocast."""
     if isinstance(layer, Conv | Linear | MatMul | RecurrentLayer):
         return number, number
@@ -193,12 +193,12 @@ def _numbers(layer: Layer, flow: Number, other: Number, number: Number) -> tuple
     return flow, flow
 
 
-def _trainable(layer: Layer) -> bool:
+def _trainable(layer: NetworkLayer) -> bool:
     """Whether gradients must reach the layer; a `Weight` stands anywhere in a list, so it asks for none."""
     return isinstance(layer, Conv | Linear | RecurrentLayer | Normalization | Embedding) and layer.trainable
 
 
-def _elementwise(layer: Layer, training: bool) -> bool:
+def _elementwise(layer: NetworkLayer, training: bool) -> bool:
     """Whether a graph compiler runs the layer inside the kernel before it.
 
     In training a batch norm's statistics forbid that.  A copy changes the layout, and a product with a gate waits for

@@ -11,10 +11,10 @@ from simhw.errors import ShapeError, quoted
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
-    Layer,
     Linear,
     MatMul,
     Network,
+    NetworkLayer,
     Pointwise,
     Pool,
     RecurrentLayer,
@@ -154,7 +154,7 @@ def _check_sizes(network: Network, batch: int) -> None:
                 )
 
 
-def _tensors(layer: Layer) -> tuple[tuple[int, ...], ...]:
+def _tensors(layer: NetworkLayer) -> tuple[tuple[int, ...], ...]:
     """Shapes of the largest tensors of a sample."""
     match layer:
         case Conv():

@@ -9,21 +9,21 @@ arXiv 2407.20266 (freezing) and 2309.03824 (sequential freezing); spec page tech
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
-from simhw.roofline.compression.variants import Part
+from simhw.roofline.compression.variants import FactorPart
 from simhw_workloads.lowrank.chain import Chain
 from simhw_workloads.lowrank.surgery import chains
 from simhw_workloads.task import Task
 from simhw_workloads.train import Hook
 
 
-def part_weights(chain: Chain, part: Part) -> list[Tensor]:
+def part_weights(chain: Chain, part: FactorPart) -> list[Tensor]:
     """The weights of a part: ``outer`` are the first of a pair and both 1x1 of a triple, ``core`` the others."""
     factors = chain.factors
     outer = {"first", "last"} if "core" in factors else {"first"}
     return [factor.weight for name, factor in factors.items() if (name in outer) == (part == "outer")]
 
 
-def freeze(model: nn.Module, part: Part | None = "outer") -> nn.Module:
+def freeze(model: nn.Module, part: FactorPart | None = "outer") -> nn.Module:
     """Let a part of every chain stand still, and all else of the chains learn; None lets all learn.
 
     Raises
@@ -68,6 +68,6 @@ class SequentialFreezing(Hook):
         """Let all learn."""
         freeze(model, None)
 
-    def part(self, step: int) -> Part:
+    def part(self, step: int) -> FactorPart:
         """What stands still in a step, counted from 1."""
         return "core" if (step - 1) // self.period % 2 else "outer"

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
-from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Tile
-from simhw.roofline.gpu.hardware import Hardware
+from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, TileSize
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.operators import BYTES, Number
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TimedAlgorithm:
     """An algorithm and its time.
 
     Attributes
@@ -38,7 +38,7 @@ class Candidate:
     dram_bytes: float
 
 
-class Waves(NamedTuple):
+class BlockTimes(NamedTuple):
     """Thread blocks of one shape over a device.
 
     Attributes
@@ -57,16 +57,16 @@ class Waves(NamedTuple):
 
 
 def in_waves(
-    tile: Tile,
+    tile: TileSize,
     depth: float,
     blocks: int,
     number: Number,
-    hardware: Hardware,
+    hardware: GpuHardware,
     parameters: ConvolutionParameters,
     *,
     staging: float = 1.0,
     column_reuse: int = 1,
-) -> Waves:
+) -> BlockTimes:
     """Time of `blocks` thread blocks that each compute a tile with a reduction of `depth`.
 
     A block multiplies rows x columns values per step of the reduction and stages rows + columns operands for it,
@@ -86,4 +86,4 @@ def in_waves(
     )
     staged = BYTES[number] * (rows + columns / column_reuse) * steps
     staging_s = staged * hardware.sms / (kernels.staged_bytes_per_s * staging)
-    return Waves(overlapped(matrix_s, staging_s, parameters.overlap), matrix_s, staging_s, blocks, waves)
+    return BlockTimes(overlapped(matrix_s, staging_s, parameters.overlap), matrix_s, staging_s, blocks, waves)
