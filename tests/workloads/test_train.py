@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
+from simhw_workloads import techniques
 from simhw_workloads.checkpoint import load_checkpoint, save_checkpoint
 from simhw_workloads.count import mac_counter
 from simhw_workloads.data import load
 from simhw_workloads.models.small_cnn import SmallCNN
 from simhw_workloads.record import read_record
 from simhw_workloads.schedule import Schedule
-from simhw_workloads.table import ROWS, WORKLOADS, workload
+from simhw_workloads.table import ROWS, TECHNIQUES, WORKLOADS, workload
 from simhw_workloads.task import Batch, Task, accuracy, cross_entropy
 from simhw_workloads.train import Hook, Run, batch_indices
 
@@ -363,8 +364,16 @@ def test_every_row_says_what_it_is_and_fits_its_baseline():
             assert row.paper, row.name
             assert row.headline, row.name
             assert row.roofline_batch == workload(row.baseline).roofline_batch, row.name
+            # A row is its baseline's with what differs: these it must not have left as they were.
+            for name in ("summary", "family", "technique", "train"):
+                assert getattr(row, name) != getattr(workload(row.baseline), name), (row.name, name)
     with pytest.raises(WorkloadError, match="no workload 'gpt'; there are resnet50-fashion, small-cnn-digits"):
         workload("gpt")
+
+
+def test_every_module_of_techniques_stands_in_the_table():
+    folder = Path(techniques.__file__).parent
+    assert sorted(TECHNIQUES) == sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 # The plain workloads
