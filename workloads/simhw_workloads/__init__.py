@@ -1,5 +1,6 @@
-"""Training runs to capture: models, data sets, and the techniques that bring them together.  They know nothing of
-capture.
+"""Trainings to capture: models, data sets, and techniques that compress a model or its training.
+
+Nothing here knows of capture: whoever wants to see a step gives a `Run` an observer.
 """
 
 from importlib.util import find_spec

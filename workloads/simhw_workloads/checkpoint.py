@@ -1,8 +1,7 @@
 """A training's state on disk: weights, optimizer and loss curve as plain arrays (an ``.npz``, no pickle).
 
-What a checkpoint may hold is known before it is opened: the arrays of this model and this optimizer, under their names,
-in their shapes and types.  So nothing in the file is believed: a member of another name or size is refused unread, and
-nothing is put back before all has been read.
+The model and its optimizer say which arrays a checkpoint must hold: their names, shapes and types.  A member of another
+name or size is refused unread.  Nothing is put back before everything has been read.
 """
 
 import copy
@@ -153,8 +152,9 @@ def _optimizer_state(
 
 
 def _kept_by(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimizer keeps of a parameter, by name, shown by a step on one of two values; what has axes has the
-    parameter's.
+    """What the optimizer keeps of a parameter, by name.
+
+    A step on a parameter of two values shows it.  What has axes here has the shape of the parameter in general.
     """
     scratch, parameter = copy.copy(optimizer), nn.Parameter(torch.zeros(2))
     parameter.grad = torch.zeros(2)

@@ -29,7 +29,7 @@ def _convolution_backward(
 
 
 class MacCounter(FlopCounterMode):
-    """Counts while it is entered."""
+    """Counts the operations that run inside its ``with`` block."""
 
     @property
     def macs(self) -> int:
@@ -38,5 +38,5 @@ class MacCounter(FlopCounterMode):
 
 
 def mac_counter() -> MacCounter:
-    """A fresh counter."""
+    """A counter that starts at 0."""
     return MacCounter(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})

@@ -1,10 +1,10 @@
-"""How the devices of the rooflines are used: what they do, with which numbers, by which framework."""
+"""How the cross table runs a device of the rooflines: training or inference, precision, eager or fused."""
 
 from simhw.roofline.device import Device
 from simhw.roofline.step.step import Run as DeviceRun
 
 DEVICES = {"v100": "training", "ascend910": "training", "ascend310": "inference"}
-"""Devices of the cross table, and what they do there."""
+"""Devices of the cross table, and what each runs there."""
 
 
 def device_run(device: Device, batch: int) -> DeviceRun:

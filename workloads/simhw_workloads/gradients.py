@@ -1,4 +1,4 @@
-"""Ways to compute the gradients of a step other than one forward and one backward pass."""
+"""Gradients that take more than one forward and one backward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ def sharpness_aware(rho: float = 0.05) -> Gradient:
 
 @contextmanager
 def still_statistics(model: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of all batch norms as they are, which still normalise by those of the batch."""
+    """Stop all batch norms from updating their running statistics; they still normalise by the batch's own."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:

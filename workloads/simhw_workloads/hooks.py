@@ -8,9 +8,9 @@ from simhw_workloads.train import Hook
 
 
 class GradientCentralisation(Hook):
-    """Takes the mean off the gradient of every output of a layer (Yong et al., ECCV 2020).
+    """Subtracts the mean from the gradient of every output of a layer (Yong et al., ECCV 2020).
 
-    Only of weights with more than one axis; biases and normalisations are left alone.
+    Biases and normalisations, whose weights have one axis, stay as they are.
     """
 
     def gradients(self, model: nn.Module) -> None:
@@ -21,7 +21,7 @@ class GradientCentralisation(Hook):
 
 
 class MovingAverage(Hook):
-    """An exponential moving average of weights and statistics, which takes their place at the end of the phase.
+    """An exponential moving average of weights and statistics.  It replaces them at the end of the phase.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class MovingAverage(Hook):
 
     @torch.no_grad()
     def stepped(self, model: nn.Module, step: int) -> None:
-        """Move towards the model; counts are taken as they are."""
+        """Move the average towards the model.  Counters are copied."""
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 self._average[name].lerp_(value, 1 - self.decay)
@@ -52,12 +52,12 @@ class MovingAverage(Hook):
 
 
 class FlipAndShift(Hook):
-    """Mirrors half of the images, and shifts each by a few pixels into a border of its darkest value.
+    """Mirrors half of the images and shifts each by a few pixels.  The border gets the darkest value of the batch.
 
     Parameters
     ----------
     pixels : int
-        At most so many, each way.
+        The largest shift in each direction.
     seed : int
     """
 
@@ -66,7 +66,7 @@ class FlipAndShift(Hook):
         self._random = torch.Generator().manual_seed(seed)
 
     def batch(self, model: nn.Module, batch: Batch) -> Batch:
-        """(N, C, H, W) images, as large as they came."""
+        """Augment (N, C, H, W) images; their shape stays."""
         images = batch.inputs
         count, _, height, width = images.shape
         mirrored = torch.rand(count, generator=self._random) < 0.5

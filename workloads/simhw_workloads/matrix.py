@@ -1,8 +1,8 @@
 """The cross table: every technique on every machine, against the uncompressed model and against the bfloat16 baseline.
 
-Simulated machines run the captured step: real values of a small model, exact.  Rooflines of real devices know shapes
-alone, and a small model would show nothing on them but the launching of kernels; they are given the full-size network
-with the same technique.  Both compare a training step with the same technique left out; inference on Ascend 310.
+Simulated machines run the captured step: exact values of a small model.  Rooflines of real devices know only shapes.  A
+small model would show them little but the launching of kernels, so they get the full-size network with the same
+technique.  Both compare a training step with the step of the uncompressed model; on Ascend 310 it is inference.
 """
 
 from collections.abc import Iterable, Mapping

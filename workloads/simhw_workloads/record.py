@@ -14,13 +14,13 @@ from simhw.files.writing import replacing
 
 # 500,000 losses of 16 bytes.
 _LONGEST_BYTES = 8 << 20
-# Names that are not known are passed over: each would be an error of some kilobytes, and a file may hold a million.
+# Unknown names are ignored: each would be an error of some kilobytes, and a file may hold a million.
 _KNOWN_NAMES = ConfigDict(extra="ignore")
 
 _Text = Annotated[str, Strict(), Field(max_length=100_000)]
 _Count = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
 _BatchSize = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
-# JSON has no number that is none: what diverged is null in the file, and NaN again when it is read.
+# JSON has no NaN: a loss that diverged is null in the file, and NaN again when it is read.
 _Figure = Annotated[
     float,
     Strict(),
@@ -77,7 +77,7 @@ class Phase:
 
 @dataclass
 class Score:
-    """What a model was worth after a phase: `metric` of `tested` held-out samples."""
+    """The score of a model after a phase: `metric` on `tested` held-out samples."""
 
     __pydantic_config__ = _KNOWN_NAMES
 
@@ -178,9 +178,7 @@ class Record:
 
 
 def written(value: Any) -> Any:
-    """A value as a record's file holds it: no number that is none, and no text that is not Unicode (of a folder's
-    name).
-    """
+    """A value as a record's file holds it: null for NaN and infinity, and escapes where a folder's name is no Unicode."""
     match value:
         case dict():
             return {written(name): written(each) for name, each in value.items()}

@@ -1,8 +1,8 @@
-"""Which samples are trained on: those that a model still changes its mind about.
+"""SwiftLearn: train only on the samples whose answers still change.
 
-SwiftLearn trains on everything for some warm-up epochs, and remembers what it answers to each sample.  A sample is as
-important as its logits moved from one look to the next, squared; the most important fraction is kept, and all are
-looked at again every few epochs. Source: arXiv 2311.15134; spec page techniques.md, 5.4.
+During some warm-up epochs it trains on everything and remembers the logits of each sample.  A sample's importance is the
+squared change of its logits from one look to the next.  The most important fraction is kept.  Every few epochs all
+samples are looked at again.  Source: arXiv 2311.15134; spec page techniques.md, 5.4.
 """
 
 import torch
@@ -16,9 +16,9 @@ _AT_ONCE = 256
 
 
 class Selection(Hook):
-    """Remembers logits in warm-up; afterwards lets only the important samples through.
+    """Remembers logits in warm-up; afterwards chooses only the important samples.
 
-    One hook serves the warm-up phase and the one behind it, in this order.
+    The same hook is given to the warm-up phase and then to the phase that follows it.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ class Selection(Hook):
         self._model: nn.Module | None = None
 
     def start(self, model: nn.Module, task: Task) -> None:
-        """Begin warm-up; or, behind it, choose."""
+        """Begin warm-up, or choose samples where warm-up is over."""
         self._task, self._model = task, model
         if self._last is not None:
             assert self._before is not None
             self.choose(self._before, self._last)
 
     def indices(self, step: int, indices: Tensor) -> Tensor:
-        """Rows of the kept samples, in an order of their own."""
+        """Rows of the kept samples, shuffled among themselves."""
         if self.chosen is None:
             return indices
         if step > 1 and (step - 1) % self.rescore_every == 0:
@@ -70,7 +70,7 @@ class Selection(Hook):
         return self.chosen[batch_indices(len(self.chosen), batch, self.seed, step)][: len(indices)]
 
     def loss(self, model: nn.Module, output: Tensor, batch: Batch) -> None:
-        """Remember what the model answers, which costs nothing; the answer of the epoch before is kept beside it."""
+        """Remember the logits of this step, and beside them those of the epoch before; no extra pass is needed."""
         assert self._task is not None
         if self._last is None or self._before is None:
             self._last = output.new_full((len(self._task), output.shape[1]), float("nan"))
@@ -80,8 +80,9 @@ class Selection(Hook):
         self._last[batch.indices] = output.detach()
 
     def choose(self, before: Tensor, now: Tensor) -> None:
-        """Keep the samples whose logits (N, classes) moved most; one that was never looked at twice counts as moved
-        most of all.
+        """Keep the samples whose logits (N, classes) changed most.
+
+        A sample that was not seen twice counts as changed most.
         """
         importance = (now - before).square().sum(1).nan_to_num(nan=float("inf"))
         # A finite stand-in for infinity, so that the softmax is one.

@@ -1,4 +1,4 @@
-"""A task: what is learnt, from which samples, by which loss, and what a model that has learnt it is worth."""
+"""A task: samples, a loss to train with, and a score for the trained model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ ScoreFunction = Callable[[Tensor, Tensor], float]
 
 
 class Batch(NamedTuple):
-    """Samples as a model takes them, what it should answer, and their rows in the set that they come from."""
+    """Inputs, targets, and the rows of the data set that they come from."""
 
     inputs: Tensor
     targets: Tensor

@@ -1,8 +1,8 @@
-"""One training loop for every technique: seeded, watched by whoever wants to see a step, changed by hooks.
+"""One training loop for every technique.  Observers see its steps, hooks change them.
 
 A technique is a plain function of a `Run`: it builds a model and calls `Run.fit` once for each phase of its training.
-The batches of a step depend on the seed and the step's number only, so a run that goes on from a checkpoint does what
-the uninterrupted run would have done (on the same number of threads: sums are split among them).
+The batch of a step depends on the seed and the step's number only.  So a run that continues from a checkpoint does what
+the uninterrupted run would have done.  This holds on the same number of threads, because sums are split among them.
 """
 
 import math
@@ -37,15 +37,13 @@ T = TypeVar("T")
 
 
 class Hook:
-    """What a step may be changed by.  Every method does nothing here; a hook keeps its own state and serves
-    one phase.
-    """
+    """Changes the steps of one phase.  Every method here does nothing; a hook overrides those it needs."""
 
     def start(self, model: nn.Module, task: Task) -> None:
         """Called before the first step of a phase."""
 
     def indices(self, step: int, indices: Tensor) -> Tensor:
-        """The rows (B,) that a step trains on; any number of them but none."""
+        """The rows (B,) that a step trains on; at least one."""
         return indices
 
     def batch(self, model: nn.Module, batch: Batch) -> Batch:
@@ -67,13 +65,13 @@ class Hook:
 
 
 class Observer(Protocol):
-    """Who watches steps: the only contact between a training and its capture."""
+    """Sees every step.  It is the only contact between a training and its capture."""
 
     def batch(self, phase: str, step: int, steps: int) -> int | None:
-        """How many samples of its batch a step shall take; None for all."""
+        """How many samples of its batch a step takes; None for all."""
 
     def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> AbstractContextManager[object]:
-        """What spans a step on so many samples, from the forward pass to the optimizer's."""
+        """The context in which a step runs, from the forward pass to the optimizer's update."""
 
 
 class Nobody:
@@ -84,7 +82,7 @@ class Nobody:
         return None
 
     def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> AbstractContextManager[object]:
-        """Nothing."""
+        """A context that does nothing."""
         return nullcontext()
 
 
@@ -101,7 +99,7 @@ def plain(model: nn.Module, closure: Callable[[], Tensor]) -> Tensor:  # noqa: A
 
 @dataclass
 class Run:
-    """What the person who starts a training decides, and what came of it.
+    """What the user decides of a training, and its record.
 
     Attributes
     ----------
@@ -112,11 +110,11 @@ class Run:
     data : Path, optional
         Folder of the data set, where it needs one.
     device : str
-        Of the rooflines, which techniques ask that know their hardware.
+        The roofline that hardware-aware techniques ask.
     max_steps : int, optional
         Stop each phase after this many steps; the learning rate's schedule stays that of the whole phase.
     checkpoint : Path, optional
-        Written every 100 steps; a run of a single phase without hooks that finds it goes on from there.
+        Written every 100 steps.  A run of one phase without hooks continues from it if it exists.
     observer : Observer
     progress : callable
         Called after each step with the phase, the step, the number of steps and the loss.
@@ -134,7 +132,7 @@ class Run:
     record: Record = field(default_factory=Record)
 
     def pick(self, smoke: T, full: T) -> T:
-        """What holds for the run's scale."""
+        """The value for the run's scale."""
         return smoke if self.scale == "smoke" else full
 
     def seeded(self) -> None:
@@ -217,8 +215,7 @@ class Run:
             if not math.isfinite(loss):
                 raise WorkloadError(f"phase {phase}, step {step}: the loss is {loss}; training diverged")
             self.progress(phase, step, steps, loss)
-            # Not after the last step: so a finished run can be gone over again from shortly before its end, to capture
-            # more of it.
+            # Not after the last step: a finished run can then be repeated from shortly before its end, to capture more.
             if self.checkpoint is not None and step % CHECKPOINT_EVERY == 0 and step < schedule.steps:
                 save_checkpoint(self.checkpoint, model, optimizer, self.seed, told.losses, of)
         told.cpu_seconds = time.process_time() - begun
@@ -237,7 +234,7 @@ class Run:
         step: int,
         steps: int,
     ) -> float:
-        """One step; the first of a phase is counted."""
+        """One step.  The multiply-accumulates of a phase's first step are counted."""
 
         def closure() -> Tensor:
             output = model(given.inputs)

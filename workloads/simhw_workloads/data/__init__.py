@@ -1,5 +1,6 @@
-"""Labelled images by name; nothing is ever downloaded.  Texts, clips, scenes and folders of photographs have modules of
-their own.
+"""Labelled images by name.  Nothing is ever downloaded.
+
+Texts, clips, scenes and folders of photographs have modules of their own.
 """
 
 from pathlib import Path

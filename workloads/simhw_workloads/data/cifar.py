@@ -1,6 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the user's own copy, in the binary version: the Python version is pickled, which is never
-read.
-"""
+"""CIFAR-10 and CIFAR-100 from the user's own copy, in the binary version.  The Python version is pickled: never read."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
-"""Clips: real handwritten digits that move over a small screen; what is asked is the way that they move, which no
-single frame tells.
+"""Clips of real handwritten digits that move over a small screen.
+
+The class is the direction in which the digit moves.  No single frame shows it.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from simhw_workloads.data.images import DATA_SETS
 from simhw_workloads.task import Task, accuracy, cross_entropy
 
 WAYS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
-"""Pixels down and to the right from frame to frame, times the speed; the number of a way is its class."""
+"""Directions: pixels down and to the right per frame at speed 1.  A direction's index is its class."""
 _SPEEDS = (1, 2)
 
 

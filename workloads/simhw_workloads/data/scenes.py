@@ -1,8 +1,7 @@
-"""Scenes to detect objects in: real small images, stretched, on parts of real photographs.  They are composed, and say
-so.
+"""Scenes to detect objects in, composed of real small images on parts of real photographs; their name says so.
 
-Objects are images of a labelled set (handwritten digits, garments), in a colour, higher than wide as people on a
-building site are; backgrounds are parts of the two photographs that scikit-learn carries (``china.jpg``,
+Objects are images of a labelled set (handwritten digits, garments) in a colour.  They are stretched to be higher than
+wide, as people on a building site are.  Backgrounds are parts of the two photographs that scikit-learn carries (``china.jpg``,
 ``flower.jpg``; CC BY 2.0).
 """
 

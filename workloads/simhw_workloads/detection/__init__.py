@@ -1,3 +1,1 @@
-"""Single-shot detection around the network: default boxes, the loss, what becomes of overlapping detections, and
-average precision.
-"""
+"""Single-shot detection around the network: default boxes, loss, suppression and average precision."""

@@ -1,4 +1,4 @@
-"""Mean average precision: how surely the objects of every class are found, and nothing else."""
+"""Mean average precision: are the objects of every class found, and nothing else?"""
 
 from collections.abc import Sequence
 

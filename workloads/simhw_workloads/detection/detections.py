@@ -1,4 +1,4 @@
-"""From a network's outputs to detections: one box for each object, out of the many that lie over it.
+"""From a network's outputs to detections: one box per object, out of many that overlap it.
 
 Non-maximum suppression keeps the most confident box and drops all that overlap it by some threshold.  Clustering by
 affinity propagation instead lets boxes choose the one that stands for them, by how much they overlap and how far apart
@@ -24,9 +24,9 @@ CANDIDATES = 50
 SUPPRESSED = 0.45
 """Overlap from which non-maximum suppression drops a box (Liu et al. 2016)."""
 PREFERENCE = -0.9
-"""Affinity of a box to itself at no confidence: boxes whose affinity is above it would rather share an exemplar."""
+"""A box's affinity to itself at confidence 0.  Boxes with a higher affinity to each other share an exemplar."""
 TRUST = 0.3
-"""What full confidence adds to it, so that confident boxes become exemplars."""
+"""What a confidence of 1 adds to `PREFERENCE`, so that confident boxes become exemplars."""
 
 Reduce = Callable[[Tensor, Tensor], Tensor]
 """Indices of the boxes (K, 4) with confidences (K,) that stay."""
@@ -66,7 +66,7 @@ def cluster(boxes: Tensor, confidences: Tensor) -> Tensor:
     preference = PREFERENCE + TRUST * confidences.double().numpy()
     affinity = affinities(boxes.double()).numpy()
     with warnings.catch_warnings():
-        # Messages that go on changing are no answer; the caller gets non-maximum suppression then.
+        # Where the messages do not settle there is no clustering: fall back to non-maximum suppression.
         warnings.simplefilter("error", ConvergenceWarning)
         try:
             labels = (

@@ -1,4 +1,4 @@
-"""The loss of single-shot detection: where matched boxes lie, and what all boxes show, the easy background left out.
+"""The loss of single-shot detection: position of matched boxes, class of matched boxes and of the hardest background.
 
 Source: Liu et al. (ECCV 2016), sections 2.2 and 2.3.
 """

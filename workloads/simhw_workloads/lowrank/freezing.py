@@ -1,8 +1,7 @@
-"""Fine-tuning some factors only: the others stand still, their weight gradients are not computed, the input gradient
-runs through them.
+"""Fine-tuning only some factors.  The others are frozen: no weight gradient is computed, only the input gradient.
 
-Freezing keeps the first factor of a pair and both 1x1 convolutions of a triple; sequential freezing lets both parts
-learn by turns, so that all factors are trained and each step still leaves a part of the weight gradients out. Source:
+Freezing holds the first factor of a pair and both 1x1 convolutions of a triple.  Sequential freezing lets both parts
+learn by turns: all factors are trained, and each step still skips part of the weight gradients.  Source:
 arXiv 2407.20266 (freezing) and 2309.03824 (sequential freezing); spec page techniques.md, 5.1.
 """
 
@@ -24,7 +23,7 @@ def part_weights(chain: Chain, part: FactorPart) -> list[Tensor]:
 
 
 def freeze(model: nn.Module, part: FactorPart | None = "outer") -> nn.Module:
-    """Let a part of every chain stand still, and all else of the chains learn; None lets all learn.
+    """Freeze a part of every chain and let the rest of the chain learn; None lets all learn.
 
     Raises
     ------
@@ -69,5 +68,5 @@ class SequentialFreezing(Hook):
         freeze(model, None)
 
     def part(self, step: int) -> FactorPart:
-        """What stands still in a step, counted from 1."""
+        """The part that is frozen in a step, counted from 1."""
         return "core" if (step - 1) // self.period % 2 else "outer"

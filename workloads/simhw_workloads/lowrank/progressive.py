@@ -1,8 +1,7 @@
-"""Progressive decomposition: the rank falls in rounds of training, so that each cut is small and is mended before the
-next.
+"""Progressive decomposition: the rank falls in rounds, and training between them repairs each small cut.
 
-The first round takes dense linear layers apart.  From the second on only the second factor is decomposed again; what
-stands before it goes into the first, and the layer stays a pair.  Source: arXiv 2407.20266 (transformers); spec page
+The first round decomposes dense linear layers.  Later rounds decompose only the second factor again.  Its new first part
+is multiplied into the first factor, so the layer stays a pair.  Source: arXiv 2407.20266 (transformers); spec page
 techniques.md, 5.1.
 """
 

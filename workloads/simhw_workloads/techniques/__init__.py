@@ -1,3 +1,4 @@
-"""Techniques that compress a model or its training: per kind a few plain functions of a `Run` and their rows of the
-table.
+"""Techniques that compress a model or its training.
+
+A module has plain functions of a `Run`, and in ``WORKLOADS`` their rows of the table (`simhw_workloads.table`).
 """

@@ -1,7 +1,6 @@
-"""Train, decompose, train, and put together again: the network is in factors for most of its training, and dense in the
-end.
+"""Train, decompose, train, recompose: the network is in factors for half of its training, and dense at the end.
 
-Layers are decomposed early, at the rank that holds a share of their energy, where that makes them smaller; the factors
+Layers are decomposed early, at the rank that holds a share of their energy, where that makes them smaller.  The factors
 are trained, and multiplied into dense layers for the last steps.  Source: arXiv 1909.05675; spec page techniques.md,
 2.10.
 """

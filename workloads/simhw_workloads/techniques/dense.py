@@ -1,4 +1,4 @@
-"""Plain training of plain networks: nothing is compressed.  What techniques are compared with stands beside them."""
+"""Plain training of plain networks.  Baselines of techniques stand in the modules of their techniques."""
 
 from dataclasses import replace
 
