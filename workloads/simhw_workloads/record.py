@@ -178,7 +178,7 @@ class Record:
 
 
 def written(value: Any) -> Any:
-    """A value as a record's file holds it: null for NaN and infinity, and escapes where a folder's name is no Unicode."""
+    """A value as a record's file holds it: null for NaN and infinity, escapes where a folder's name is no Unicode."""
     match value:
         case dict():
             return {written(name): written(each) for name, each in value.items()}

@@ -1,7 +1,7 @@
 """SwiftLearn: train only on the samples whose answers still change.
 
-During some warm-up epochs it trains on everything and remembers the logits of each sample.  A sample's importance is the
-squared change of its logits from one look to the next.  The most important fraction is kept.  Every few epochs all
+During some warm-up epochs it trains on everything and remembers the logits of each sample.  A sample's importance is
+the squared change of its logits from one look to the next.  The most important fraction is kept.  Every few epochs all
 samples are looked at again.  Source: arXiv 2311.15134; spec page techniques.md, 5.4.
 """
 

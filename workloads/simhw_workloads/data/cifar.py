@@ -1,4 +1,7 @@
-"""CIFAR-10 and CIFAR-100 from the user's own copy, in the binary version.  The Python version is pickled: never read."""
+"""CIFAR-10 and CIFAR-100 from the user's own copy, in the binary version.
+
+The Python version is a pickle, which is never read.
+"""
 
 from pathlib import Path
 

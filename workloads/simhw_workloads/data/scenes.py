@@ -1,8 +1,8 @@
 """Scenes to detect objects in, composed of real small images on parts of real photographs; their name says so.
 
 Objects are images of a labelled set (handwritten digits, garments) in a colour.  They are stretched to be higher than
-wide, as people on a building site are.  Backgrounds are parts of the two photographs that scikit-learn carries (``china.jpg``,
-``flower.jpg``; CC BY 2.0).
+wide, as people on a building site are.  Backgrounds are parts of the two photographs that scikit-learn carries
+(``china.jpg``, ``flower.jpg``; CC BY 2.0).
 """
 
 from dataclasses import dataclass

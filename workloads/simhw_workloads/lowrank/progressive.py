@@ -1,7 +1,7 @@
 """Progressive decomposition: the rank falls in rounds, and training between them repairs each small cut.
 
-The first round decomposes dense linear layers.  Later rounds decompose only the second factor again.  Its new first part
-is multiplied into the first factor, so the layer stays a pair.  Source: arXiv 2407.20266 (transformers); spec page
+The first round decomposes dense linear layers.  Later rounds decompose only the second factor again.  Its new first
+part is multiplied into the first factor, so the layer stays a pair.  Source: arXiv 2407.20266 (transformers); spec page
 techniques.md, 5.1.
 """
 

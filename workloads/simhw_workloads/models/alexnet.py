@@ -35,7 +35,8 @@ def alexnet(classes: int = 1000, width: float = 1.0, channels: int = 3, small_in
         nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, classes),
     )  # fmt: skip
     for module in list(model)[:-1]:
-        # In place of the author's recipe of 2012.  With PyTorch's smaller weights narrow copies stay on a plateau for long.
+        # In place of the author's recipe of 2012.  With PyTorch's smaller weights narrow copies learn nothing for
+        # long.
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all of them have one
