@@ -279,9 +279,10 @@ def test_a_simulated_sample_estimates_every_size_by_its_own_blocks(sample):
     for layer in sample.layers:
         for operation in layer.operations:
             run = plan_operation(layer, operation, load_machine("fpraker"), False, 0)
+            families = run.lowered.families
             tallies = run.candidates[0].tallies
-            assert len(tallies) == sum(len(block_classes(family)) for family in run.lowered.families)
-            assert sum(tally.passes for tally in tallies) == sum(family.population(8, 8) for family in run.families)
+            assert len(tallies) == sum(len(block_classes(family)) for family in families)
+            assert sum(tally.passes for tally in tallies) == sum(family.population(8, 8) for family in families)
             assert all(tally.passes % tally.cells == 0 for tally in tallies)
 
 
