@@ -33,7 +33,7 @@ class Finished:
 
 def run_simhw(*arguments: str, folder: Path | None = None, seconds: float = 60, encoding: str = "utf-8") -> Finished:
     """Run ``python -m simhw`` with arguments; a command that takes longer than `seconds` is killed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "workloads")])}
     with tempfile.NamedTemporaryFile("r") as peak, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         command = [sys.executable, "-S", "-c", _SMALL_PARENT, peak.name, sys.executable, "-m", "simhw", *arguments]

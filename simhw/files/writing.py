@@ -1,8 +1,8 @@
-"""Writing files whole or not at all, and tables in the format that a file's name asks for."""
+"""Writing files whole or not at all, and tables and pictures in the format that a file's name asks for."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from math import isfinite
@@ -13,8 +13,8 @@ from simhw.errors import SimhwError, reason
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
-TABLE_SUFFIXES = (".csv", ".json", ".parquet")
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 _numbers = count()
 
@@ -101,11 +101,33 @@ def check_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str
     return suffix
 
 
+def _write_csv(frame: "pd.DataFrame", path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+def _write_json(frame: "pd.DataFrame", path: Path) -> None:
+    """A list of records; pandas' own JSON keeps ten decimals, of which a time in seconds has few to spare."""
+    records = [{name: _json_value(value) for name, value in record.items()} for record in frame.to_dict("records")]
+    path.write_text(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
 def _json_value(value: Any) -> Any:
     """A cell for JSON, which has no NaN, no infinity and no missing value but null."""
     import pandas as pd
 
     return None if value is pd.NA or (isinstance(value, float) and not isfinite(value)) else value
+
+
+def _write_parquet(frame: "pd.DataFrame", path: Path) -> None:
+    frame.to_parquet(path, index=False)
+
+
+_TABLES: "dict[str, Callable[[pd.DataFrame, Path], None]]" = {
+    ".csv": _write_csv,
+    ".json": _write_json,
+    ".parquet": _write_parquet,
+}
+TABLE_SUFFIXES = tuple(_TABLES)
 
 
 def write_frame(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
@@ -116,15 +138,19 @@ def write_frame(frame: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    suffix = check_suffix(path, TABLE_SUFFIXES)
+    write = _TABLES[check_suffix(path, TABLE_SUFFIXES)]
     with replacing(path) as temporary:
-        if suffix == ".csv":
-            frame.to_csv(temporary, index=False)
-        elif suffix == ".json":
-            # pandas' own JSON keeps ten decimals, of which a time in seconds or an energy in joules has few to spare.
-            records = [
-                {name: _json_value(value) for name, value in record.items()} for record in frame.to_dict("records")
-            ]
-            temporary.write_text(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-        else:
-            frame.to_parquet(temporary, index=False)
+        write(frame, temporary)
+
+
+def write_figure(figure: "Figure", path: str | os.PathLike[str], dots_per_inch: int = 150) -> None:
+    """Write a figure as PNG, SVG or PDF, by the suffix of ``path``.
+
+    Raises
+    ------
+    SimhwError
+        Another suffix, or a place that cannot be written.
+    """
+    check_suffix(path, PICTURE_SUFFIXES)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dots_per_inch)

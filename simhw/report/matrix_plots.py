@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import write_figure
 from simhw.report.bars import named
 from simhw.report.scores import shown_scores
 
@@ -32,9 +32,7 @@ def plot_matrix(frame: "pd.DataFrame", headings: "Headings", path: str | os.Path
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    check_suffix(path, PICTURE_SUFFIXES)
-    with replacing(path) as temporary:
-        matrix_figure(frame, headings).savefig(temporary, dpi=130)
+    write_figure(matrix_figure(frame, headings), path, dots_per_inch=130)
 
 
 def matrix_figure(frame: "pd.DataFrame", headings: "Headings") -> Figure:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import write_figure
 from simhw.report.bars import plain
 from simhw.roofline.compression.ranks import LayerTimer, RankChoice
 
@@ -21,9 +21,7 @@ def plot_staircase(frame: "pd.DataFrame", choice: RankChoice, timer: LayerTimer,
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    check_suffix(path, PICTURE_SUFFIXES)
-    with replacing(path) as temporary:
-        staircase_figure(frame, choice, timer).savefig(temporary, dpi=150)
+    write_figure(staircase_figure(frame, choice, timer), path)
 
 
 def staircase_figure(frame: "pd.DataFrame", choice: RankChoice, timer: LayerTimer) -> Figure:

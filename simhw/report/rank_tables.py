@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from simhw.errors import listed
 from simhw.report.result_tables import short
+from simhw.report.roofline_tables import LONGEST_LAYER
 from simhw.report.sheet import Sheet
 from simhw.roofline.compression.choice import Choice, choice_frame
 from simhw.roofline.device import Device
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST_STEPS = 12
-LONGEST_LAYER = 48
 
 
 def staircase_sheet(frame: "pd.DataFrame") -> Sheet:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import write_figure
 from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows, named, plain
 from simhw.report.memory_plots import draw_energy, draw_time
 from simhw.report.memory_tables import sides
@@ -59,18 +59,12 @@ def plot_results(trace: Trace, results: Sequence[Results], path: str | os.PathLi
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    _save(results_figure(trace, results), path)
+    write_figure(results_figure(trace, results), path)
 
 
 def plot_comparison(trace: Trace, results: Sequence[Results], path: str | os.PathLike[str]) -> None:
     """Draw machines side by side to a file; see `comparison_figure` and `plot_results`."""
-    _save(comparison_figure(trace, results), path)
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    check_suffix(path, PICTURE_SUFFIXES)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    write_figure(comparison_figure(trace, results), path)
 
 
 def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:

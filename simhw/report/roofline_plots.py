@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import write_figure
 from simhw.report.bars import plain
 from simhw.report.result_tables import short
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
@@ -49,9 +49,7 @@ def plot_estimates(estimates: Sequence[StepEstimate], path: str | os.PathLike[st
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    check_suffix(path, PICTURE_SUFFIXES)
-    with replacing(path) as temporary:
-        roofline_figure(estimates).savefig(temporary, dpi=150)
+    write_figure(roofline_figure(estimates), path)
 
 
 def roofline_figure(estimates: Sequence[StepEstimate]) -> Figure:

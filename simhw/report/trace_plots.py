@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from simhw.errors import TraceError
-from simhw.files.writing import PICTURE_SUFFIXES, check_suffix, replacing
+from simhw.files.writing import write_figure
+from simhw.report.bars import named, plain
 from simhw.report.trace_tables import EXPONENT_BIAS, NONFINITE_EXPONENT, trace_statistics
 from simhw.trace.layer import TENSORS, TensorName, TensorStatistics
 from simhw.trace.trace import Trace
@@ -19,7 +20,6 @@ from simhw.trace.trace import Trace
 NAMES: dict[TensorName, str] = {"a": "A, activations", "w": "W, weights", "g": "G, gradients"}
 # Okabe and Ito's palette: told apart by colour-blind readers too; markers tell them apart in grey.
 STYLE: dict[TensorName, tuple[str, str]] = {"a": ("#0072B2", "o"), "w": ("#009E73", "s"), "g": ("#D55E00", "^")}
-LONGEST_NAME = 36
 # Shares below this are drawn as if they did not occur: one value in a million says nothing about a layer.
 SMALLEST_SHARE = 1e-6
 ROW_INCHES = 0.17
@@ -41,10 +41,7 @@ def plot_trace_statistics(trace: Trace, path: str | os.PathLike[str]) -> None:
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    check_suffix(path, PICTURE_SUFFIXES)
-    figure = trace_figure(trace)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    write_figure(trace_figure(trace), path)
 
 
 def trace_figure(trace: Trace) -> Figure:
@@ -79,7 +76,7 @@ def trace_figure(trace: Trace) -> Figure:
     _draw_lines(axes[1], terms, "terms per value (NAF, zeros count 0)")
     largest = max(value for rows in terms.values() for value in rows.values())
     axes[1].set_xlim(0, 1.05 * max(largest, 1.0))
-    axes[0].set_yticks(range(layers), [_short(layer.name) for layer in trace.layers], fontsize=7)
+    axes[0].set_yticks(range(layers), [named(layer.name) for layer in trace.layers], fontsize=7)
     axes[0].set_ylim(layers - 0.5, -0.5)
     axes[0].legend(
         loc="lower left",
@@ -101,13 +98,7 @@ def _title(trace: Trace) -> str:
         f"{what} {value}" for what, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None
     ]
     known = ", ".join(part for part in parts if part)
-    # A dollar sign would start a formula.
-    return f"{Path(trace.path).name or 'trace'}{': ' if known else ''}{known}".replace("$", r"\$")
-
-
-def _short(name: str) -> str:
-    short = name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
-    return short.replace("$", r"\$")
+    return plain(f"{Path(trace.path).name or 'trace'}{': ' if known else ''}{known}")
 
 
 def _draw_lines(axes: Axes, values: dict[TensorName, dict[int, float]], label: str) -> None:
