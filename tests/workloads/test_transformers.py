@@ -18,8 +18,8 @@ from simhw_workloads.models.bert import bert_base, bert_small
 from simhw_workloads.models.lstm import LstmModel, lstm_ptb_medium
 from simhw_workloads.models.vit import Skip, VisionTransformer, vit_small, vit_tiny
 from simhw_workloads.record import Phase, Record
-from simhw_workloads.sampling import Selection
 from simhw_workloads.schedule import Schedule
+from simhw_workloads.selection import Selection
 from simhw_workloads.table import WORKLOADS
 from simhw_workloads.task import Task, accuracy, cross_entropy
 from simhw_workloads.techniques.text import work

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from simhw_workloads.checkpoint import load_checkpoint, save_checkpoint
 from simhw_workloads.count import mac_counter
 from simhw_workloads.record import Phase, Record, Score
 from simhw_workloads.schedule import Schedule
-from simhw_workloads.task import Batch, Task
+from simhw_workloads.task import Batch, LossFunction, Task
 
 CHECKPOINT_EVERY = 100
 SCORED_AT_ONCE = 100
@@ -95,6 +96,60 @@ def plain(model: nn.Module, closure: Callable[[], Tensor]) -> Tensor:  # noqa: A
     loss = closure()
     loss.backward()  # type: ignore[no-untyped-call]  # torch's
     return loss
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of one phase, each on a batch.
+
+    Attributes
+    ----------
+    phase : Phase
+        The multiply-accumulates of its first step are counted.
+    model, optimizer, hooks, gradient, observer
+    loss : callable
+        (output, targets) to the mean over samples.
+    count : int
+        Steps of the phase.
+    """
+
+    phase: Phase
+    model: nn.Module
+    loss: LossFunction
+    optimizer: torch.optim.Optimizer
+    hooks: Sequence[Hook]
+    gradient: Gradient
+    observer: Observer
+    count: int
+
+    def take(self, step: int, rate: float, batch: Batch) -> float:
+        """One step at that learning rate; gives its loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        counter = None if self.phase.step_macs else mac_counter()
+        with self.observer.step(self.model, self.phase.name, step, self.count, len(batch.indices)):
+            with counter or nullcontext():
+                for hook in self.hooks:
+                    batch = hook.batch(self.model, batch)
+                loss = self.gradient(self.model, partial(self._forward, batch))
+            for hook in self.hooks:
+                hook.gradients(self.model)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            for hook in self.hooks:
+                hook.stepped(self.model, step)
+        if counter is not None:
+            self.phase.step_macs = counter.macs
+        return loss.item()
+
+    def _forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch, with the penalties of the hooks."""
+        output = self.model(batch.inputs)
+        loss = self.loss(output, batch.targets)
+        for hook in self.hooks:
+            penalty = hook.loss(self.model, output, batch)
+            loss = loss if penalty is None else loss + penalty
+        return loss
 
 
 @dataclass
@@ -201,15 +256,14 @@ class Run:
         model.train()
         for hook in hooks:
             hook.start(model, task)
+        each = _Steps(told, model, task.loss, optimizer, hooks, gradient, self.observer, steps)
         begun = time.process_time()
         for step in range(len(told.losses) + 1, steps + 1):
             indices = batch_indices(len(task), batch, self.seed, step)
             for hook in hooks:
                 indices = hook.indices(step, indices)
             indices = indices[: self.observer.batch(phase, step, steps)]
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate_at(step)
-            loss = self._step(told, model, task.rows(indices), task.loss, optimizer, hooks, gradient, step, steps)
+            loss = each.take(step, schedule.rate_at(step), task.rows(indices))
             told.losses.append(loss)
             told.samples += len(indices)
             if not math.isfinite(loss):
@@ -221,45 +275,6 @@ class Run:
         told.cpu_seconds = time.process_time() - begun
         for hook in hooks:
             hook.finish(model)
-
-    def _step(
-        self,
-        told: Phase,
-        model: nn.Module,
-        batch: Batch,
-        loss_of: Callable[[Tensor, Tensor], Tensor],
-        optimizer: torch.optim.Optimizer,
-        hooks: Sequence[Hook],
-        gradient: Gradient,
-        step: int,
-        steps: int,
-    ) -> float:
-        """One step.  The multiply-accumulates of a phase's first step are counted."""
-
-        def closure() -> Tensor:
-            output = model(given.inputs)
-            loss = loss_of(output, given.targets)
-            for hook in hooks:
-                penalty = hook.loss(model, output, given)
-                loss = loss if penalty is None else loss + penalty
-            return loss
-
-        given = batch
-        counter = mac_counter() if not told.step_macs else None
-        with self.observer.step(model, told.name, step, steps, len(given.indices)):
-            with counter or nullcontext():
-                for hook in hooks:
-                    given = hook.batch(model, given)
-                loss = gradient(model, closure)
-            for hook in hooks:
-                hook.gradients(model)
-            optimizer.step()
-            optimizer.zero_grad()
-            for hook in hooks:
-                hook.stepped(model, step)
-        if counter is not None:
-            told.step_macs = counter.macs
-        return loss.item()
 
     @torch.no_grad()
     def score(

@@ -22,8 +22,8 @@ from simhw_workloads.data.text import PACKAGES, characters, sentences, vocabular
 from simhw_workloads.models.bert import bert_small
 from simhw_workloads.models.lstm import LstmModel, lstm_ptb_medium
 from simhw_workloads.record import Record
-from simhw_workloads.sampling import Selection
 from simhw_workloads.schedule import Schedule
+from simhw_workloads.selection import Selection
 from simhw_workloads.task import Task
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds, Signature, Workload
