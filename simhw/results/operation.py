@@ -81,7 +81,7 @@ class OperationCost:
         return self.power_w * self.time_s
 
 
-def ratio(numerator: float, denominator: float) -> float:
+def quotient(numerator: float, denominator: float) -> float:
     """The quotient; NaN where there is nothing to divide by."""
     return numerator / denominator if denominator else nan
 
@@ -160,7 +160,7 @@ class OperationResult:
     @property
     def speedup(self) -> float:
         """Time on the baseline over time on the machine; NaN without a baseline."""
-        return ratio(self.baseline.time_s, self.cost.time_s) if self.baseline else nan
+        return quotient(self.baseline.time_s, self.cost.time_s) if self.baseline else nan
 
     @property
     def speedup_half_width(self) -> float:
@@ -172,19 +172,19 @@ class OperationResult:
     @property
     def energy_efficiency(self) -> float:
         """Compute energy on the baseline over that on the machine; NaN without a baseline."""
-        return ratio(self.baseline.energy_j, self.cost.energy_j) if self.baseline else nan
+        return quotient(self.baseline.energy_j, self.cost.energy_j) if self.baseline else nan
 
     @property
     def overall_speedup(self) -> float:
         """`speedup` with both machines' memories."""
-        return ratio(self.baseline.overall_time_s, self.cost.overall_time_s) if self.baseline else nan
+        return quotient(self.baseline.overall_time_s, self.cost.overall_time_s) if self.baseline else nan
 
     @property
     def overall_energy_efficiency(self) -> float:
         """`energy_efficiency` with both machines' memories."""
-        return ratio(self.baseline.overall_energy_j.mid, self.cost.overall_energy_j.mid) if self.baseline else nan
+        return quotient(self.baseline.overall_energy_j.mid, self.cost.overall_energy_j.mid) if self.baseline else nan
 
     @property
     def cycles_per_set(self) -> float:
         """Tile cycles per set of a tile pass: 1 for the dense machine."""
-        return ratio(self.tile_cycles, self.dense_sets)
+        return quotient(self.tile_cycles, self.dense_sets)

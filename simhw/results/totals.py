@@ -8,7 +8,7 @@ from simhw.machine.costs import Range
 from simhw.machine.energy import COMPONENTS, by_group
 from simhw.memory.model import SHARES, bound_by
 from simhw.results.estimate import Estimate
-from simhw.results.operation import OperationCost, OperationResult, ratio
+from simhw.results.operation import OperationCost, OperationResult, quotient
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class MachineTotals:
             cycles=Estimate.total([cost.cycles for cost in costs]),
             time_s=time_s,
             energy_j=sum(cost.energy_j for cost in costs),
-            busy=ratio(sum(cost.busy * cost.time_s for cost in costs), time_s),
+            busy=quotient(sum(cost.busy * cost.time_s for cost in costs), time_s),
             overall=Overall.of(costs),
         )
 
@@ -138,8 +138,8 @@ class Totals:
             machine=MachineTotals.of([item.cost for item in operations]),
             baseline=MachineTotals.of(baselines) if len(baselines) == len(operations) else None,
             macs=sum(item.macs for item in operations),
-            occupancy=ratio(sum(item.cost.occupancy * item.dense_sets for item in operations), sets),
-            cycles_per_set=ratio(Estimate.total([item.cost.tile_cycles for item in operations]).value, sets),
+            occupancy=quotient(sum(item.cost.occupancy * item.dense_sets for item in operations), sets),
+            cycles_per_set=quotient(Estimate.total([item.cost.tile_cycles for item in operations]).value, sets),
             counters={
                 name: Estimate.total([item.counters[name] for item in operations])
                 for name in (first.counters if first else ())
@@ -200,7 +200,7 @@ class Totals:
     @property
     def speedup(self) -> float:
         """Time on the baseline over time on the machine."""
-        return ratio(self.baseline_time_s, self.time_s)
+        return quotient(self.baseline_time_s, self.time_s)
 
     @property
     def speedup_half_width(self) -> float:
@@ -210,12 +210,12 @@ class Totals:
     @property
     def energy_efficiency(self) -> float:
         """Compute energy on the baseline over that on the machine."""
-        return ratio(self.baseline_energy_j, self.energy_j)
+        return quotient(self.baseline_energy_j, self.energy_j)
 
     @property
     def overall_speedup(self) -> float:
         """`speedup` with both machines' memories."""
-        return ratio(self.baseline.overall.time_s, self.overall.time_s) if self.baseline else nan
+        return quotient(self.baseline.overall.time_s, self.overall.time_s) if self.baseline else nan
 
     @property
     def overall_speedup_half_width(self) -> float:
@@ -231,10 +231,10 @@ class Totals:
     @property
     def overall_energy_efficiency(self) -> float:
         """`energy_efficiency` with both machines' memories."""
-        return ratio(self.baseline.overall.energy_j.mid, self.overall.energy_j.mid) if self.baseline else nan
+        return quotient(self.baseline.overall.energy_j.mid, self.overall.energy_j.mid) if self.baseline else nan
 
     @property
     def class_shares(self) -> dict[str, float]:
         """Share of each lane-cycle class in the lane-cycles of all tile passes; they add up to 1."""
         total = sum(self.counters[name].value for name in self.classes)
-        return {name: ratio(self.counters[name].value, total) for name in self.classes}
+        return {name: quotient(self.counters[name].value, total) for name in self.classes}

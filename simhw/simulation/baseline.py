@@ -9,7 +9,7 @@ from simhw.machine.machine import Machine
 from simhw.machine.tiles import repeated_loads
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationCost
-from simhw.simulation.cost import ComputeCost, PowerDrawn, Timing, Work
+from simhw.simulation.cost import ComputeCost, PowerDrawn, TileWork, Timing
 from simhw.simulation.plan import PassPlan, lower_for
 from simhw.simulation.strata import Place
 
@@ -17,7 +17,7 @@ from simhw.simulation.strata import Place
 class Baseline(Protocol):
     """What is asked of a baseline, whatever it is."""
 
-    def cost_of(self, place: Place, work: Work) -> OperationCost | ComputeCost:
+    def cost_of(self, place: Place, work: TileWork) -> OperationCost | ComputeCost:
         """What an operation that is such work to a machine takes on the baseline: complete, or before memories."""
 
 
@@ -27,7 +27,7 @@ class SimulatedBaseline:
 
     costs: Mapping[Place, OperationCost]
 
-    def cost_of(self, place: Place, work: Work) -> OperationCost:  # noqa: ARG002 - the work is told by its place
+    def cost_of(self, place: Place, work: TileWork) -> OperationCost:  # noqa: ARG002 - the work is told by its place
         """What the operation took."""
         return self.costs[place]
 
@@ -46,7 +46,7 @@ class FixedBaseline:
     machine: Machine
     useful: Mapping[Place, float] = field(default_factory=dict)
 
-    def cost_of(self, place: Place, work: Work) -> ComputeCost:
+    def cost_of(self, place: Place, work: TileWork) -> ComputeCost:
         """What the operation takes, before memories."""
         lowered, other = work.lowered, work.machine
         same = (
@@ -56,7 +56,7 @@ class FixedBaseline:
         own = lowered if same else lower_for(lowered.layer, lowered.operation, self.machine)
         plans = [PassPlan(family, False, range(family.count), self.machine.tile) for family in own.families]
         # Occupancy counts the products that the compared machine is fed, so that lane slots of both compare.
-        mine = Work(lowered, self.machine, plans)
+        mine = TileWork(lowered, self.machine, plans)
         passes = sum((plan.passes_by_sets for plan in plans), Counter[int]())
         loads = repeated_loads(passes, self.machine.values.tiles)
         timing = Timing(Estimate(float(loads.max(initial=0))), Estimate(float(mine.sets)), loads)

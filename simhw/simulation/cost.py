@@ -18,7 +18,7 @@ from simhw.trace.layer import OPERANDS, Layer, Operation
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class TileWork:
     """An operation's tile passes on a machine: what shapes alone tell."""
 
     lowered: LoweredOperation
@@ -133,7 +133,7 @@ class ComputeCost:
     power_share: float
 
     @staticmethod
-    def of(work: Work, timing: Timing, power: PowerDrawn) -> "ComputeCost":
+    def of(work: TileWork, timing: Timing, power: PowerDrawn) -> "ComputeCost":
         """The cost of passes that take so long at such a power."""
         machine, tiles, cycles = work.machine, work.machine.values.tiles, timing.cycles.value
         cost = OperationCost(

@@ -10,7 +10,7 @@ from simhw.pe.tensordash.kernel import TensorDashPE
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationCost, OperationResult, useful_share
 from simhw.simulation.baseline import Baseline
-from simhw.simulation.cost import ComputeCost, PowerDrawn, Timing, Work
+from simhw.simulation.cost import ComputeCost, PowerDrawn, TileWork, Timing
 from simhw.simulation.growth import Growth, grow_layer
 from simhw.simulation.makespan import estimate_makespan
 from simhw.simulation.operands import OperandChoice
@@ -27,7 +27,7 @@ class Outcome:
 
     Attributes
     ----------
-    work : Work
+    work : TileWork
     choice : OperandChoice
     timing : Timing
     counters : dict of str to Estimate
@@ -40,7 +40,7 @@ class Outcome:
         True where the PE's schedulers had nothing to do and were off.
     """
 
-    work: Work
+    work: TileWork
     choice: OperandChoice
     timing: Timing
     counters: dict[str, Estimate]
@@ -60,7 +60,7 @@ class Outcome:
         )
         tallies, classes = candidate.tallies, machine.tile.lane_cycle_classes
         plans = list({stratum.plan: None for stratum in candidate.strata})
-        work = Work(run.lowered, machine, plans)
+        work = TileWork(run.lowered, machine, plans)
         counters = _counters(tallies, classes)
         return Outcome(
             work=work,
@@ -84,7 +84,7 @@ class Outcome:
             for captured, family in zip(lowered.families, larger.families, strict=True)
             for swapped, number in self.choice.grown(captured, family)
         ]
-        grown = Work(larger, work.machine, plans)
+        grown = TileWork(larger, work.machine, plans)
         factor = grown.sets / max(1, work.sets)
         return replace(
             self,
@@ -168,7 +168,7 @@ def _counters(tallies: Sequence[StratumTally], classes: Sequence[str]) -> dict[s
     return {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *sorted(others))}
 
 
-def _gated(work: Work, choice: OperandChoice) -> bool:
+def _gated(work: TileWork, choice: OperandChoice) -> bool:
     """True where a TensorDash operation has no zeros to skip, so that its schedulers are bypassed and power-gated."""
     pe, lowered = work.machine.values.pe, work.lowered
     if not isinstance(pe, TensorDashPE) or pe.gate == "off":

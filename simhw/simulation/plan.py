@@ -116,7 +116,7 @@ class PassPlan:
         return sum(sets * number for sets, number in self.passes_by_sets.items())
 
     @property
-    def work(self) -> float:
+    def simulator_work(self) -> float:
         """Work of simulating all passes: value pairs that meet in the kernel, or values of X where Y does not
         matter.
         """

@@ -135,7 +135,7 @@ class Simulation:
 
     def _exact_seconds(self) -> float:
         """How long simulating everything is expected to take."""
-        work = sum(stratum.plan.work for run in self._plans(exact=True) for stratum in run.strata)
+        work = sum(stratum.plan.simulator_work for run in self._plans(exact=True) for stratum in run.strata)
         return work * seconds_per_work(self.machine.tile) / (self.options.workers or cores())
 
     def _plans(self, exact: bool) -> Iterator[OperationRun]:

@@ -1,4 +1,4 @@
-"""Results: what a cost says, totals that add up, and one tidy table that survives being written."""
+"""Whole steps on one machine and on several: one tidy table that survives being written."""
 
 import json
 
@@ -8,93 +8,7 @@ import pytest
 
 from simhw import Layer, Trace, compare, simulate
 from simhw.errors import SimhwError
-from simhw.results.estimate import Estimate
-from simhw.results.operation import OperationCost, OperationResult
-from simhw.results.totals import Totals
 from tests.slow_engine import LAYERS, tensor
-
-
-def cost(cycles, clock_hz=500e6, power_w=2.0, busy=0.5, occupancy=0.25, tile_cycles=100.0):
-    estimate = cycles if isinstance(cycles, Estimate) else Estimate(cycles)
-    return OperationCost(estimate, Estimate(tile_cycles), busy, occupancy, clock_hz, power_w)
-
-
-def operation(machine, baseline=None, operation="forward", dense_sets=50, useful=10.0, macs=1000):
-    counters = {"useful": Estimate(useful), "idle": Estimate(90.0)}
-    return OperationResult(
-        "l", "linear", operation, "a", macs, 4, 1.0, machine, baseline, counters, ("useful", "idle"), dense_sets
-    )
-
-
-# --- one operation ---
-
-
-def test_time_and_energy_follow_from_cycles_clock_and_power():
-    one = cost(1000.0)
-    assert one.time_s == pytest.approx(2e-6)
-    assert one.energy_j == pytest.approx(4e-6)
-
-
-def test_speed_up_compares_times_and_not_cycles():
-    # The baseline takes twice the cycles at twice the clock: equally long, at half the power.
-    item = operation(cost(1000.0), cost(2000.0, clock_hz=1e9, power_w=1.0))
-    assert item.speedup == pytest.approx(1)
-    assert item.energy_efficiency == pytest.approx(0.5)
-    assert item.baseline_cycles == 2000
-    assert item.cycles_per_set == 2
-
-
-def test_without_a_baseline_ratios_are_not_a_number():
-    item = operation(cost(1000.0))
-    assert np.isnan([item.speedup, item.energy_efficiency, item.baseline_cycles, item.speedup_half_width]).all()
-
-
-def test_a_sampled_baseline_widens_the_speed_ups_interval():
-    # Relative half-widths of 3% and 4% (t is 1.96 with endless degrees of freedom): together 5%.
-    part = [Estimate(1000.0, (share * 1000 / 1.959964) ** 2) for share in (0.03, 0.04)]
-    alone, both = operation(cost(part[0]), cost(2000.0)), operation(cost(part[0]), cost(part[1]))
-    assert alone.speedup_half_width == pytest.approx(0.03 * alone.speedup)
-    assert both.speedup_half_width == pytest.approx(0.05 * both.speedup)
-    assert Totals.of([both]).speedup_half_width == pytest.approx(0.05 * both.speedup)
-
-
-# --- totals ---
-
-
-def test_ratios_of_a_total_are_ratios_of_sums():
-    slow, fast = operation(cost(3000.0), cost(3000.0)), operation(cost(1000.0), cost(9000.0), useful=30.0)
-    total = Totals.of([slow, fast])
-    assert total.speedup == pytest.approx(12 / 4)  # not the mean of 1 and 9
-    assert total.energy_efficiency == pytest.approx(3)
-    assert total.cycles.value == 4000
-    assert total.macs == 2000
-    assert total.counters["useful"].value == 40
-    assert total.cycles_per_set == pytest.approx(200 / 100)
-    assert total.class_shares == {"useful": 40 / 220, "idle": 180 / 220}
-
-
-def test_busy_is_weighted_by_time_and_occupancy_by_sets():
-    total = Totals.of(
-        [
-            operation(cost(3000.0, busy=1.0, occupancy=0.5), dense_sets=10),
-            operation(cost(1000.0, busy=0.2, occupancy=1.0), dense_sets=30),
-        ]
-    )
-    assert total.busy == pytest.approx((3 * 1.0 + 1 * 0.2) / 4)
-    assert total.occupancy == pytest.approx((10 * 0.5 + 30 * 1.0) / 40)
-
-
-def test_a_total_with_an_operation_without_baseline_has_none():
-    total = Totals.of([operation(cost(1000.0), cost(2000.0)), operation(cost(1000.0))])
-    assert np.isnan([total.speedup, total.energy_efficiency, total.baseline_busy]).all()
-
-
-def test_errors_of_operations_add_as_independent_ones():
-    parts = [operation(cost(Estimate(1000.0, 9.0, 5.0))), operation(cost(Estimate(1000.0, 16.0, 5.0)))]
-    assert Totals.of(parts).cycles.variance == 25
-
-
-# --- whole runs ---
 
 
 @pytest.fixture(scope="module")
