@@ -21,9 +21,9 @@ from simhw.trace.geometry import (
     mapping,
     output_spatial,
 )
+from simhw.trace.operation import OPERATIONS as OPERATIONS
+from simhw.trace.operation import Operation as Operation
 
-Operation = Literal["forward", "input_grad", "weight_grad"]
-OPERATIONS: tuple[Operation, ...] = ("forward", "input_grad", "weight_grad")
 TensorName = Literal["a", "w", "g"]
 TENSORS: tuple[TensorName, ...] = ("a", "w", "g")
 

@@ -28,7 +28,6 @@ from simhw.simulation.timeline import timeline
 from tests.cli_runs import some_trace
 from tests.memory.test_model import convolution
 
-OPERATIONS = ("forward", "input_grad", "weight_grad")
 PLENTY = 1 << 20
 NUMBER, TEXT, TIME = {"type": "number"}, {"type": "string", "minLength": 1}, {"type": "number", "minimum": 0}
 ID = {"type": "integer", "minimum": 0}

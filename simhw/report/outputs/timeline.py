@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 from simhw.errors import MachineError, SimhwError, TraceError, listed
 from simhw.report.outputs.output import Finished, Output
+from simhw.trace.operation import OPERATIONS
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
     from simhw.results.operation import OperationResult
     from simhw.results.step import Results
-    from simhw.trace.layer import Operation
+    from simhw.trace.operation import Operation
     from simhw.trace.trace import Trace
-
-# As `simhw.trace.layer` has them, which imports NumPy: help is to come at once.
-OPERATIONS = ("forward", "input_grad", "weight_grad")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
