@@ -25,6 +25,7 @@ from simhw.report.outputs.output import Finished
 from simhw.report.timeline import BINS, write_timeline
 from simhw.results.step import Results
 from simhw.simulation.timeline import timeline
+from simhw.trace.operation import OPERATIONS
 from tests.cli_runs import some_trace
 from tests.memory.test_model import convolution
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, cast
 
 from simhw.errors import MachineError, SimhwError, TraceError, listed
 from simhw.report.outputs.output import Finished, Output
-from simhw.trace.operation import OPERATIONS
+from simhw.trace.operation import OPERATIONS, Operation
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
     from simhw.results.operation import OperationResult
     from simhw.results.step import Results
-    from simhw.trace.operation import Operation
     from simhw.trace.trace import Trace
 
 
@@ -97,7 +96,7 @@ def _write_timeline(path: str, finished: Finished, results: "Results", shown: "O
     from simhw.report.timeline import MOST_EVENTS, write_timeline
     from simhw.simulation.timeline import timeline
 
-    cost = timeline(finished.trace, results, shown.layer, cast("Operation", shown.operation), MOST_EVENTS)
+    cost = timeline(finished.trace, results, shown.layer, cast(Operation, shown.operation), MOST_EVENTS)
     written = write_timeline(path, cost, results, shown.layer, shown.operation, MOST_EVENTS)
     end_us = shown.cost.overall_time_s * 1e6
     cut = (
@@ -113,7 +112,7 @@ def _write_waveform(path: str, finished: Finished, results: "Results", shown: "O
     from simhw.report.waveform import one_pass, write_waveform
 
     number = finished.arguments.timeline_pass or 0
-    x, y = one_pass(finished.trace, shown.layer, cast("Operation", shown.operation), results.machine, number)
+    x, y = one_pass(finished.trace, shown.layer, cast(Operation, shown.operation), results.machine, number)
     title = f"{shown.operation} of {shown.layer}, tile pass {number}"
     written = write_waveform(path, results.machine, x, y, title=title)
     cut = f"; cut after {written.written:,}, the limit of a file" if written.written < written.cycles else ""
