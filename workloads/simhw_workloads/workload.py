@@ -1,6 +1,4 @@
-"""What the table of workloads has in a row: a technique on a model and a data set, what was published, and what its
-trace looks like.
-"""
+"""A row of the table of workloads: a technique on a model and a data set, what was published, and its signature."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +11,10 @@ from simhw_workloads.record import Record
 from simhw_workloads.signature import Bounds, Signature
 from simhw_workloads.train import Run
 
-__all__ = ["FAMILIES", "Bounds", "Family", "Signature", "Workload"]
+__all__ = ["FAMILIES", "Bounds", "Signature", "TechniqueFamily", "Workload"]
 
-Family = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
+TechniqueFamily = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection"]
+FAMILIES: tuple[TechniqueFamily, ...] = get_args(TechniqueFamily)
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Workload:
     dataset: str
     train: Callable[[Run], nn.Module]
     budget_s: int
-    family: Family = "dense"
+    family: TechniqueFamily = "dense"
     technique: str = "dense"
     phases: tuple[str, ...] = ("dense",)
     captured_phase: str | None = None

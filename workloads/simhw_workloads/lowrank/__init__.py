@@ -1,3 +1,1 @@
-"""Low-rank surgery: layers become chains of thin ones, whose parts are frozen, merged into neighbours, branched, or put
-together again.
-"""
+"""Low-rank surgery: layers become chains of thin ones.  Their parts are frozen, merged, branched or recomposed."""

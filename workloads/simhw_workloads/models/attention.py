@@ -99,7 +99,7 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, width), as it came."""
+        """(N, T, width) to the same shape."""
         x = x + self.attn(self.norm1(x))
         inner = self.mlp["act"](self.mlp["fc1"](self.norm2(x)))
         result: Tensor = x + self.mlp["fc2"](inner)

@@ -1,5 +1,6 @@
-"""BERT (Devlin et al., NAACL 2019): a transformer encoder of text that normalises behind each part, and a classifier on
-it.
+"""BERT (Devlin et al., NAACL 2019): a transformer encoder of text, and a classifier on it.
+
+It normalises after each part.
 """
 
 import torch
@@ -44,7 +45,7 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(N, T, width), as it came."""
+        """(N, T, width) to the same shape."""
         x = self.norm1(x + self.attention(x, mask))
         inner = nn.functional.gelu(self.intermediate(x))
         result: Tensor = self.norm2(x + self.output(inner))

@@ -1,5 +1,6 @@
-"""DenseNet-121 of Huang et al. (CVPR 2017): each layer takes the outputs of all before it in its block, and adds a few
-channels.
+"""DenseNet-121 of Huang et al. (CVPR 2017).
+
+Each layer takes the outputs of all layers before it in its block, and adds a few channels.
 
 Parameter names follow the common convention (``features.denseblock1.denselayer1.conv1``, ``classifier``).
 """

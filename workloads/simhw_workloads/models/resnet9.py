@@ -27,7 +27,7 @@ _CELU_ALPHA = 0.3
 class GhostBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics are those of `ghost` samples at a time, each group by itself (Hoffer et al. 2017).
 
-    Each group moves the running statistics, which normalise in evaluation as ever.  A batch of no more than `ghost`
+    Each group moves the running statistics, which normalise in evaluation as usual.  A batch of no more than `ghost`
     samples is one group, and of a batch that `ghost` does not divide the last group is smaller.
     """
 
@@ -56,7 +56,7 @@ class Residual(nn.Module):
         self.act2 = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W), as it came."""
+        """(N, channels, H, W) to the same shape."""
         inner = self.act1(self.norm1(self.conv1(x)))
         inner = self.act2(self.norm2(self.conv2(inner)))
         result: Tensor = x + inner

@@ -74,7 +74,7 @@ class _ScaledNorm(nn.Module):
         self.weight = nn.Parameter(torch.full((channels,), _NORM_SCALE))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W), as it came."""
+        """(N, channels, H, W) to the same shape."""
         norm = torch.sqrt((x * x).sum(1, keepdim=True)) + 1e-10
         result: Tensor = self.weight[None, :, None, None] * (x / norm)
         return result

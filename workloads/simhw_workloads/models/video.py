@@ -28,7 +28,7 @@ def _convolution(inputs: int, outputs: int, kernel: Triple, stride: Triple) -> n
 
 
 class InSeries(nn.Sequential):
-    """Convolutions one behind the other, each but the last with normalisation and ReLU."""
+    """Convolutions in a row.  Normalisation and ReLU follow each but the last."""
 
     def __init__(self, inputs: int, parts: tuple[tuple[Triple, Triple, int], ...]) -> None:
         modules: list[nn.Module] = []

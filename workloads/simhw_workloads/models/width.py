@@ -1,6 +1,4 @@
-"""How a published network is made narrower: every channel count by the same share, its depth and kernels as
-they are.
-"""
+"""Makes a published network narrower: every channel count by the same share, with the same depth and kernels."""
 
 
 def scaled(channels: int, width: float) -> int:

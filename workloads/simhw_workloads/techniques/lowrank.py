@@ -33,7 +33,7 @@ BRANCHES = 2
 DENSE_STEPS = 240
 TUNE_STEPS = 200
 TURNS = 4
-"""Of sequential freezing; in the last of them the cores stand still."""
+"""Turns of sequential freezing; the cores are frozen in the last."""
 
 
 def narrow_task(run: Run) -> Task:

@@ -74,9 +74,7 @@ def swiftlearn(run: Run) -> nn.Module:
 
 
 def work(record: Record) -> float:
-    """Samples trained on, and a third for each that was only looked at, over those that training without selection
-    takes.
-    """
+    """Share of the work without selection: samples trained on, and a third for each that was only looked at."""
     return (record.samples + FORWARD_SHARE * record.count("looked_at_again")) / record.count(
         "samples_without_selection"
     )

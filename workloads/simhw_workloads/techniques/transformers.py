@@ -1,5 +1,4 @@
-"""A small vision transformer, its attention grouped, its tokens skipping blocks, its linear layers decomposed round by
-round.
+"""A small vision transformer with grouped attention, with tokens that skip blocks, and decomposed in rounds.
 
 Source: arXiv 2311.03426 (grouping), 2401.15293 (skipping), 2407.20266 (progressive decomposition); spec page
 techniques.md, 5.1 to 5.3.
