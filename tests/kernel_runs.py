@@ -55,7 +55,7 @@ def tile_order(machine: Machine, x_rows: int, blocks: Sequence[BF16Array]) -> It
         for index, block in enumerate(blocks)
         for start in range(0, len(block), tile.tile_y)
     ]
-    group = max(1, tile.y_group // tile.tile_y) if tile.y_group else len(y_tiles)
+    group = max(1, tile.vector_rows // tile.tile_y) if tile.vector_rows else len(y_tiles)
     for first in range(0, len(y_tiles), group):
         for start in range(0, x_rows, tile.tile_x):
             for index, rows in y_tiles[first : first + group]:

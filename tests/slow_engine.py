@@ -88,7 +88,8 @@ def terms(values: BF16Array, encoder: Any) -> float:
 def swapped_products(layer_: Layer, operation: Any, machine: Machine, family: Any) -> list[bool]:
     """For every product of a family: whether the machine's X is the lowering's Y, from the tensors themselves."""
     x, y = (layer_.source(name).read() for name in SIDES[operation])
-    wanted, pe = machine.values.lowering.x_operand, machine.values.pe
+    lowering, pe = machine.values.lowering, machine.values.pe
+    wanted = getattr(lowering, "serial", getattr(lowering, "scheduled", "auto"))
     assert wanted != "oracle"
     if wanted in SIDES[operation]:
         return [wanted == SIDES[operation][1]] * family.count

@@ -211,7 +211,7 @@ KERNEL_SOURCES = [
         "jit.py",
     ),
     # They compile nothing themselves, but constants of theirs are part of compiled code.
-    *("pe/record.py", "bfloat16.py", "pe/layout.py"),
+    *("pe/fpraker/record.py", "bfloat16.py", "pe/layout.py"),
 ]
 
 

@@ -137,7 +137,7 @@ def _frame(estimates: "list[StepEstimate]") -> Any:
 def _list() -> int:
     """Print a line per network that comes with simhw."""
     from simhw.cli.terminal import show
-    from simhw.report.result_tables import count
+    from simhw.quantities import count
     from simhw.report.sheet import Sheet
     from simhw.roofline.networks.catalogue import load_network, network_names
 

@@ -6,36 +6,35 @@ costs follow nothing.
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from simhw.machine.costs import Range
+from simhw.machine.machine import Machine
 from simhw.machine.overrides import parse_overrides
 from simhw.machine.sram import BITS, Quantity, cacti_cost, within_table
-
-if TYPE_CHECKING:
-    from simhw.machine.machine import Machine
 
 SIZES = ("bank_bytes", "access_bytes", "operand_bytes", "partial_bytes")
 """Ends of the names of memories' sizes."""
 
 
-def stale_tile(machine: "Machine", cost: Literal["tile_area_um2", "tile_power_mw"]) -> list[str]:
+def stale_tile(machine: Machine, cost: Literal["tile_area_um2", "tile_power_mw"]) -> list[str]:
     """Values of a tile's make-up that its area or power does not follow; none where the user overrode that cost too."""
     if any(name.startswith(f"{cost}.") for name in machine.overrides):
         return []
     return _departures(machine, machine.values.tile_costs_of, ("pe.", "tile."))
 
 
-def stale_memories(machine: "Machine") -> list[str]:
+def stale_memories(machine: Machine) -> list[str]:
     """Sizes of memories that their energy, leakage and area do not follow."""
     return [name for name in _sizes_changed(machine) if not _scalable(machine, name)]
 
 
-def scaled_memories(machine: "Machine") -> list[str]:
+def scaled_memories(machine: Machine) -> list[str]:
     """Sizes of buffers' banks that their energy, leakage and area follow."""
     return [name for name in _sizes_changed(machine) if _scalable(machine, name)]
 
 
-def memory_cost_cautions(machine: "Machine") -> list[str]:
+def memory_cost_cautions(machine: Machine) -> list[str]:
     """What is to be known of the costs of memories that have another size than the file's costs are of."""
     lines = []
     costs = f"Caution: energy, leakage and area of {machine.name}'s memories are those of the file"
@@ -49,7 +48,14 @@ def memory_cost_cautions(machine: "Machine") -> list[str]:
     return lines
 
 
-def size_factor(machine: "Machine", memory: str, quantity: Quantity) -> float:
+def sram_cost(machine: Machine, memory: str, quantity: Quantity) -> Range:
+    """A cost of a memory, as `sram` names both, at the size that it has."""
+    assert machine.values.energy is not None
+    cost = machine.range(f"sram.{memory}.{machine.values.energy.cells}.{quantity}")
+    return cost.times(size_factor(machine, memory, quantity))
+
+
+def size_factor(machine: Machine, memory: str, quantity: Quantity) -> float:
     """A cost of one memory over the file's: 1 unless a buffer's banks have another size than the costs are of.
 
     Parameters
@@ -70,14 +76,14 @@ def size_factor(machine: "Machine", memory: str, quantity: Quantity) -> float:
     return cacti_cost(quantity, energy.cells, *now) / cacti_cost(quantity, energy.cells, *then)
 
 
-def _sizes(machine: "Machine", buffer: str) -> tuple[tuple[int, int], tuple[int, int]]:
+def _sizes(machine: Machine, buffer: str) -> tuple[tuple[int, int], tuple[int, int]]:
     """Bytes of a buffer's bank and of an access: the machine's, and those that its costs are of."""
     own, of = machine.value(buffer), _parsed(tuple(machine.values.sram_costs_of))
     now = own.bank_bytes, own.access_bytes
     return now, (of.get(f"{buffer}.bank_bytes", now[0]), of.get(f"{buffer}.access_bytes", now[1]))
 
 
-def _scalable(machine: "Machine", name: str) -> bool:
+def _scalable(machine: Machine, name: str) -> bool:
     """Whether the table knows how costs change with a size: of a buffer, whose costs' own size is stated, of accesses
     that it has.
     """
@@ -89,7 +95,7 @@ def _scalable(machine: "Machine", name: str) -> bool:
     return all(8 * access in BITS for _, access in _sizes(machine, buffer))
 
 
-def _sizes_changed(machine: "Machine") -> list[str]:
+def _sizes_changed(machine: Machine) -> list[str]:
     """Sizes of memories that are not those that costs are of; none where the user overrode such a cost too."""
     if machine.values.memory is None or any(
         name.startswith(("memory_area_mm2.", "sram.")) for name in machine.overrides
@@ -98,7 +104,7 @@ def _sizes_changed(machine: "Machine") -> list[str]:
     return [name for name in _departures(machine, machine.values.sram_costs_of, ("memory.",)) if name.endswith(SIZES)]
 
 
-def _departures(machine: "Machine", costs_of: list[str], sections: tuple[str, ...]) -> list[str]:
+def _departures(machine: Machine, costs_of: list[str], sections: tuple[str, ...]) -> list[str]:
     """Names of values that are not those that costs are of; where a file does not say, those that are overridden."""
     if not costs_of:
         return [name for name in machine.overrides if name.startswith(sections)]

@@ -6,15 +6,12 @@ at its low or its high end together, so they bound the result rather than tell i
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from simhw.machine.costs import Range
-from simhw.memory.model import sram_instances
+from simhw.machine.costs_of import sram_cost
+from simhw.machine.machine import Machine
+from simhw.memory.model import DramUse, MemoryCost, sram_instances
 from simhw.trace.layer import TENSORS
-
-if TYPE_CHECKING:
-    from simhw.machine.machine import Machine
-    from simhw.memory.model import DramUse, MemoryCost
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "core": ("compute",),
@@ -25,9 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 COMPONENTS = tuple(component for components in GROUPS.values() for component in components)
 
 
-def energy_of(
-    machine: "Machine", compute_s: float, power_share: float, memory: "MemoryCost | None"
-) -> dict[str, Range]:
+def energy_of(machine: Machine, compute_s: float, power_share: float, memory: MemoryCost | None) -> dict[str, Range]:
     """Energy of an operation by component [J].
 
     Parameters
@@ -51,12 +46,13 @@ def energy_of(
     if memory is None or machine.values.energy is None:
         return energies
     elapsed_s = memory.cycles / machine.values.clock_hz
-    cost, stall = machine.sram_cost, machine.range("energy.stall_power")
+    stall = machine.range("energy.stall_power")
     waiting = tiles_w.times(max(0.0, elapsed_s - compute_s))
     energies["compute"] += Range(waiting.low * stall.low, waiting.mid * stall.mid, waiting.high * stall.high)
 
     def sram(name: str, reads: float, writes: float) -> Range:
-        return cost(name, "read_pj").times(reads * 1e-12) + cost(name, "write_pj").times(writes * 1e-12)
+        read, write = (sram_cost(machine, name, quantity) for quantity in ("read_pj", "write_pj"))
+        return read.times(reads * 1e-12) + write.times(writes * 1e-12)
 
     chip = memory.on_chip
     energies["scratchpads"] = sram("scratchpad", chip.scratchpad_reads, chip.scratchpad_writes)
@@ -66,12 +62,12 @@ def energy_of(
     energies["transposers"] = sram("transposer", chip.transposed, chip.transposed)
     memories = sram_instances(machine)
     energies["leakage"] = Range.total(
-        cost(name, "leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items()
+        sram_cost(machine, name, "leakage_mw").times(number * 1e-3 * elapsed_s) for name, number in memories.items()
     )
     return energies | _dram(machine, memory.dram, elapsed_s)
 
 
-def _dram(machine: "Machine", use: "DramUse", elapsed_s: float) -> dict[str, Range]:
+def _dram(machine: Machine, use: DramUse, elapsed_s: float) -> dict[str, Range]:
     """Energy of the DRAM's events [J]."""
     assert machine.values.energy is not None
     assert machine.values.memory is not None

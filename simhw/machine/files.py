@@ -10,18 +10,18 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from simhw.errors import MachineError, quoted
 from simhw.files.reading import read_text
 from simhw.machine.dotted import assign, leaf, leaf_names
+from simhw.machine.provenance import Provenance
 from simhw.plain_yaml import parse_yaml
 
 MAX_FILE_BYTES = 1_000_000
@@ -34,20 +34,6 @@ MAX_PARENTS, MAX_CHAIN, MAX_FILES = 8, 16, 32
 MAX_UNCERTAINTY = 1000
 
 Values = TypeVar("Values", bound=BaseModel)
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Description = Annotated[str, Field(max_length=2000)]
-"""What a machine's file says of it.  It may hold anything: the terminal shows only what is printable."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a constant comes from: a source, the confidence in it, from 0 to 1, and its relative uncertainty."""
-
-    source: str
-    confidence: float
-    uncertainty: float = 0.0
 
 
 _Content = tuple[dict[str, Any], dict[str, Provenance]]

@@ -13,7 +13,7 @@ import yaml
 
 from simhw.errors import MachineError, quoted
 from simhw.machine.dotted import assign, leaf_names
-from simhw.machine.files import Provenance
+from simhw.machine.provenance import Provenance
 from simhw.plain_yaml import parse_yaml
 
 MOST_MATCHES = 5

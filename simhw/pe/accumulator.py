@@ -30,20 +30,6 @@ NO_EXPONENT = -8192
 _TRUE_EXPONENT = 2 * 127 + EXPONENT_OFFSET
 
 
-def check_chunk(chunk: str | int, fraction_bits: int) -> None:
-    """A chunked accumulator is read out exactly into float32, which holds 24 significant bits.
-
-    Raises
-    ------
-    ValueError
-        Chunking is on and the accumulator is wider than that.
-    """
-    if chunk != "off" and fraction_bits > 23:
-        raise ValueError(
-            "chunked accumulation reads the accumulator into float32: accumulator_fraction_bits may be at most 23"
-        )
-
-
 @numba.njit(inline="always")
 def shift_right_rne(x, count):
     """X / 2**count, rounded to nearest even, lane by lane; counts from 0 up to less than the lane's width - 1."""

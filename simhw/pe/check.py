@@ -6,46 +6,22 @@ pass of a run with its replay.
 """
 
 from collections import Counter
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array, to_float32
 from simhw.errors import CheckError, ShapeError
-from simhw.machine.machine import Machine
-from simhw.pe.bitparallel.kernel import BitParallelPE
-from simhw.pe.bitparallel.replay import BitParallelReplay
-from simhw.pe.fpraker.kernel import FPRakerPE
-from simhw.pe.fpraker.replay import FPRakerReplay
-from simhw.pe.fpraker.tile import FPRakerTileParameters
-from simhw.pe.passes import GridTileParameters, ParallelRows, TilePasses
-from simhw.pe.tensordash.replay import TensorDashReplay
-
-__all__ = ["check_passes", "replay"]
+from simhw.pe.passes import ParallelRows, TilePasses
+from simhw.pe.protocol import ProcessingElement
 
 
-class _Replay(Protocol):
-    def tile_pass(
-        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]
-    ) -> tuple[int, Counter[str], BF16Array]: ...
-
-
-def _replay_of(machine: Machine) -> _Replay:
-    pe, tile = machine.values.pe, machine.values.tile
-    if isinstance(pe, FPRakerPE):
-        assert isinstance(tile, FPRakerTileParameters)
-        return FPRakerReplay(pe, tile)
-    assert isinstance(tile, GridTileParameters)
-    return BitParallelReplay(pe, tile) if isinstance(pe, BitParallelPE) else TensorDashReplay(pe, tile)
-
-
-def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses:
-    """Replay every row of X against rows of Y, a tile pass at a time, in the order of the machine's tile.
+def replay(pe: ProcessingElement[Any], x: BF16Array, parallel: ParallelRows) -> TilePasses:
+    """Replay every row of X against rows of Y, a tile pass at a time, in the order of the PE's tile.
 
     Parameters
     ----------
-    machine : Machine
+    pe : ProcessingElement
     x : (n, K) uint16
         bfloat16 bit patterns, K a multiple of the PE's lanes.
     parallel : ParallelRows
@@ -54,7 +30,7 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
     Returns
     -------
     TilePasses
-        With outputs, and the same counters as the tile of the machine gives.
+        With outputs, and the same counters as the PE's tile gives.
 
     Raises
     ------
@@ -63,7 +39,7 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
     CheckError
         A TensorDash schedule missed a pair or multiplied one twice.
     """
-    tile = machine.tile
+    tile = pe.tile
     rows, real = parallel.rows, parallel.real
     if x.shape[1] % tile.lanes or x.shape[1] != rows.shape[1]:
         raise ShapeError(
@@ -73,12 +49,12 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
         raise ShapeError(f"{len(rows)} rows of Y are not whole tiles of {tile.tile_y}")
     # Numba compiles anew for arrays that may not be written; copying those costs less.
     x, rows = np.require(x, np.uint16, ["C", "W"]), np.require(rows, np.uint16, ["C", "W"])
-    stepper = _replay_of(machine)
+    stepper = pe.replay()
     durations: list[int] = []
     counters: Counter[str] = Counter()
     outputs = np.zeros((len(x), len(rows)), np.uint16)
-    # The tile's kernel takes y_group rows of Y at once, and all of X against them before the next.
-    group = tile.y_group or len(rows)
+    # The tile's kernel takes some rows of Y at once, and all of X against them before the next.
+    group = tile.vector_rows or len(rows)
     for start in range(0, len(rows), group):
         for first in range(0, len(x), tile.tile_x):
             part = slice(first, min(first + tile.tile_x, len(x)))
@@ -90,16 +66,18 @@ def replay(machine: Machine, x: BF16Array, parallel: ParallelRows) -> TilePasses
     return TilePasses(np.array(durations, np.int64), counters, outputs[:, real])
 
 
-def check_passes(machine: Machine, x: BF16Array, parallel: ParallelRows, passes: TilePasses, where: str) -> None:
+def check_passes(
+    pe: ProcessingElement[Any], x: BF16Array, parallel: ParallelRows, passes: TilePasses, where: str
+) -> None:
     """Compare tile passes with their replay: the cycles of each, every counter and, where there are any, every output
     bit.
 
     Parameters
     ----------
-    machine, x, parallel
+    pe, x, parallel
         What `passes` was made from; see `replay`.
     passes : TilePasses
-        What the machine's tile gave.
+        What the PE's tile gave.
     where : str
         What is checked, for the error: layer, operation and the like.
 
@@ -109,7 +87,7 @@ def check_passes(machine: Machine, x: BF16Array, parallel: ParallelRows, passes:
         They differ; says where, in what, at which index first, and both values.
     """
     try:
-        expected = replay(machine, x, parallel)
+        expected = replay(pe, x, parallel)
     except CheckError as error:
         raise CheckError(f"{where}: {error}") from None
     if passes.passes != expected.passes:

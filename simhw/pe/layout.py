@@ -8,9 +8,31 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
-from simhw.pe.fpraker.kernel import encode_parallel
+from simhw.jit import kernel
+from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT
 from simhw.pe.passes import ParallelRows, nonzero_per_k
 from simhw.pe.vector import WIDTH
+
+
+@kernel
+def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], significands: npt.NDArray[np.generic]) -> None:
+    """Lay rows (n, K) of the parallel operand side by side, WIDTH a group.
+
+    `exponents` and `significands`, unsigned (groups, K * WIDTH), are filled with two's complement values: the biased
+    exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.
+    """
+    count, reduction = rows.shape
+    for group in range(exponents.shape[0]):
+        for first in range(0, reduction, 64):
+            for lane in range(WIDTH):
+                row = group * WIDTH + lane
+                for k in range(first, min(first + 64, reduction)):
+                    value = np.int64(rows[row, k]) if row < count else 0
+                    exponent = (value >> 7) & 0xFF
+                    significand = (value & 0x7F) | 0x80
+                    at = k * WIDTH + lane
+                    exponents[group, at] = exponent + EXPONENT_OFFSET if exponent else NO_EXPONENT
+                    significands[group, at] = (-significand if value >> 15 else significand) if exponent else 0
 
 
 @dataclass(frozen=True)

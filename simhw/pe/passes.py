@@ -11,10 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
+
+CELL_ROWS = 32
+"""Rows of Y in a cell where each costs the simulator its own share: a cell that held all of them could be of any size.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,6 @@ class ParallelRows:
     real: npt.NDArray[np.bool_]
 
 
-class GridTileParameters(BaseModel):
-    """Rows and columns of a tile whose rows or columns need no further switches."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rows: int = Field(ge=1, le=64)
-    cols: int = Field(ge=1, le=64)
-
-
 class Tile(Protocol):
     """A tile of one machine."""
 
@@ -75,10 +69,11 @@ class Tile(Protocol):
     """Rows of Y in a tile pass."""
     needs_y: bool
     """False where cycles and counters depend on X and the number of rows of Y alone."""
-    lane_cycle_classes: tuple[str, ...]
-    """The counters that add up to lanes * PEs * cycles."""
-    y_group: int | None
-    """Rows of Y that cost the simulator as much as one; None where all rows of Y together do."""
+    vector_rows: int | None
+    """Rows of Y that the kernel runs side by side, and so as fast as one; all of X meets them before the next.  None
+    where all rows of Y go together."""
+    cell_rows: int | None
+    """Rows of Y in a cell, the least that a sample takes; None where more of them cost nothing, so a cell has all."""
     fixed_time: bool
     """True where a pass takes one cycle a set whatever the values."""
 

@@ -2,7 +2,7 @@
 
 from simhw.machine.area import ChipArea, Counted, IsoArea
 from simhw.machine.machine import Machine
-from simhw.report.result_reasons import lanes_per_tile, least_cycles_per_set
+from simhw.report.result_reasons import lanes_per_tile
 from simhw.report.sheet import Sheet
 
 COUNTED_MEANINGS: dict[Counted, str] = {
@@ -120,7 +120,7 @@ def iso_area_speed(machine: Machine, baseline: Machine, tiles: int) -> list[tupl
         else f" at {machine.values.clock_hz / 1e6:g} against {baseline.values.clock_hz / 1e6:g} MHz"
     )
     text = f"{speed:.4g}x{clocks} with one cycle a set, where compute is all that counts"
-    least = least_cycles_per_set(machine)
+    least = machine.pe.least_cycles_per_set
     if not machine.tile.fixed_time:
         text += (
             f"; a set takes at least {least:.3g} cycles, so at most {speed:.4g} / {least:.3g} = {speed / least:.4g}x"

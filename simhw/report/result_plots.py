@@ -19,14 +19,6 @@ from simhw.trace.layer import OPERATIONS
 from simhw.trace.trace import Trace
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
-CLASS_COLORS = {
-    "useful": "#009E73",
-    "shift_range": "#E69F00",
-    "no_term": "#999999",
-    "exponent": "#CC79A7",
-    "inter_pe": "#56B4E9",
-    "idle": "#DDDDDD",
-}
 OPERATION_STYLE: dict[str, tuple[str, str]] = {
     "forward": ("#0072B2", "o"),
     "input_grad": ("#D55E00", "^"),
@@ -97,7 +89,7 @@ def _draw_machine(block: SubFigure, name: str, results: Results, layers: list[st
     grid = block.add_gridspec(len(heights), 2, height_ratios=heights)
     summaries = {**results.by_operation(), "total": results.total}
     classes = block.add_subplot(grid[0, 0])
-    _draw_classes(classes, summaries)
+    _draw_classes(classes, summaries, [results])
     speedups = block.add_subplot(grid[0, 1], sharey=classes)
     _draw_speedups(speedups, summaries, has_memories(results))
     speedups.tick_params(axis="y", labelleft=False)
@@ -109,13 +101,14 @@ def _draw_machine(block: SubFigure, name: str, results: Results, layers: list[st
         _draw_layers(block.add_subplot(grid[-1, :]), results, layers)
 
 
-def _draw_classes(axes: Axes, summaries: dict[str, Totals]) -> None:
+def _draw_classes(axes: Axes, summaries: dict[str, Totals], results: Sequence[Results]) -> None:
     """A stacked bar per summary, from top to bottom."""
+    colors = {lane.name: lane.color for each in results for lane in each.machine.pe.lane_classes}
     names = list(summaries)
     starts = np.zeros(len(names))
     for each in dict.fromkeys(name for summary in summaries.values() for name in summary.classes):
         shares = np.array([summary.class_shares.get(each, 0.0) for summary in summaries.values()])
-        bars = axes.barh(range(len(names)), shares, left=starts, color=CLASS_COLORS[each], label=each, height=0.7)
+        bars = axes.barh(range(len(names)), shares, left=starts, color=colors[each], label=each, height=0.7)
         axes.bar_label(
             bars,
             [f"{share:.0%}" if share >= SMALLEST_LABELLED else "" for share in shares],
@@ -205,7 +198,7 @@ def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     _draw_groups(first, names, variants, summaries, [_against(each) if several else "" for each in results])
     totals = {name: each.total for name, each in zip(variants, results, strict=True)}
     classes = figure.add_subplot(grid[2 if modelled else 1, 0])
-    _draw_classes(classes, totals)
+    _draw_classes(classes, totals, results)
     _draw_efficiency(figure.add_subplot(grid[2 if modelled else 1, 1], sharey=classes), totals, modelled)
     if modelled:
         second = figure.add_subplot(grid[1, :], sharey=first)

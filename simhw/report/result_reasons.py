@@ -7,31 +7,9 @@ from dataclasses import dataclass
 from math import isfinite
 
 from simhw.machine.machine import Machine
-from simhw.pe.fpraker.tile import BIT_SLOTS, FPRakerTileParameters
-from simhw.pe.tensordash.kernel import TensorDashPE
-from simhw.report.result_tables import OPERAND_ROLES, count, kind_of, operand_counts
+from simhw.report.result_tables import operand_counts
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
-
-CLASS_MEANINGS: dict[str, dict[str, str]] = {
-    "fpraker": {
-        "useful": "a term of the serial value was multiplied and added",
-        "shift_range": "a term was ready, but lay beyond this cycle's shift window",
-        "no_term": "no term was left in the lane (or its value was zero) while another lane of its PE worked",
-        "exponent": "the PE had finished, but a set takes no less than the shared exponent block needs (PEs without "
-        "rows included)",
-        "inter_pe": "the PE had finished and waited for the slowest PE of its tile",
-    },
-    "tensordash": {
-        "useful": "a pair was multiplied (with one-sided scheduling the operand that is not scheduled may be zero)",
-        "idle": "nothing to multiply was within the lane's reach, or the PE had no row to work on",
-    },
-    "bitparallel": {
-        "useful": "a pair was multiplied that has no zero",
-        "idle": "a value of the pair was zero, or the PE had no row to work on",
-    },
-}
-"""What each class of lane-cycles means, by kind of PE."""
 
 
 def lane_count(machine: Machine) -> int:
@@ -42,15 +20,6 @@ def lane_count(machine: Machine) -> int:
 def lanes_per_tile(machine: Machine) -> int:
     """Lanes of all PEs of a tile."""
     return machine.tile.lanes * machine.tile.tile_x * machine.tile.tile_y
-
-
-def least_cycles_per_set(machine: Machine) -> float:
-    """The fewest cycles that a set can take, whatever the values."""
-    values = machine.values
-    if isinstance(values.tile, FPRakerTileParameters):
-        return float(values.tile.exponent_sharing)
-    # All steps of a staging buffer can drain in one cycle.
-    return 1 / values.pe.depth if isinstance(values.pe, TensorDashPE) else 1.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +114,7 @@ def _why(results: Results, made_of: Factors) -> list[str]:
         "baseline).",
     ]
     if base.tile.fixed_time:
-        least = least_cycles_per_set(machine)
+        least = machine.pe.least_cycles_per_set
         lines.append(
             f"Bound: a set takes at least {least:.3g} cycles, so at most {speed:.3f} / {least:.3g} = "
             f"{speed / least:.3f}x where tiles are "
@@ -154,11 +123,12 @@ def _why(results: Results, made_of: Factors) -> list[str]:
     if total.speedup < 1:
         shares = {name: share for name, share in total.class_shares.items() if name != "useful"}
         worst = max(shares, key=lambda name: shares[name])
+        meanings = {each.name: each.meaning for each in machine.pe.lane_classes}
         lines.append(
             f"SLOWER than its baseline on this trace: {total.class_shares['useful']:.1%} of the lane-cycles are "
             "useful, "
             f"the largest other share, {shares[worst]:.1%}, goes to {worst} "
-            f"({CLASS_MEANINGS[kind_of(results)][worst]})."
+            f"({meanings[worst]})."
         )
     power, base_power = total.energy_j / total.time_s, total.baseline_energy_j / total.baseline_time_s
     lines.append(
@@ -194,32 +164,12 @@ def _by_operation(results: Results) -> dict[str, list[OperationResult]]:
 
 def _of_the_pe(results: Results) -> list[str]:
     """Which operand was treated apart, and what the PE's own counters say."""
-    role = OPERAND_ROLES.get(kind_of(results))
+    pe = results.machine.pe
+    role = pe.operand_role
     layers = "; ".join(f"{name} {operand_counts(operations)}" for name, operations in _by_operation(results).items())
     lines = [f"{role.capitalize()} operand, and how many layers took it: {layers}."] if role else []
-    return lines + _counters(results)
-
-
-def _counters(results: Results) -> list[str]:
     counters = {name: estimate.value for name, estimate in results.total.counters.items()}
-    if "skipped_oob" in counters:
-        kinds = {
-            "processed": "were processed",
-            "skipped_zero": "skipped as zeros",
-            "skipped_oob": "skipped as out of bounds",
-        }
-        slots = sum(counters[name] for name in kinds)
-        if not slots:
-            return []
-        parts = ", ".join(f"{BIT_SLOTS * counters[name] / slots:.3f} {what}" for name, what in kinds.items())
-        return [f"Terms: of {BIT_SLOTS} bit slots a serial value, {parts}."]
-    if "row_sync_steps" in counters:
-        skipped, kept = counters["skipped_steps"], counters["row_sync_steps"]
-        return [
-            f"Steps: rows of a tile skipped {count(skipped)} steps together; rows had drained another {count(kept)} "
-            f"(counted in each cycle that they had to keep them for their neighbours)."
-        ]
-    return []
+    return lines + (pe.counter_lines(counters) if counters else [])
 
 
 def legend(results: Sequence[Results]) -> list[str]:
@@ -232,7 +182,7 @@ def legend(results: Sequence[Results]) -> list[str]:
         "passes that hold a "
         "product; the rest is partial tiles and sets.",
     ]
-    for kind in dict.fromkeys(kind_of(each) for each in results):
-        lines.append(f"Lane-cycles of {kind} (every lane is in one class in every cycle of a tile pass):")
-        lines += [f"  {name}: {meaning}" for name, meaning in CLASS_MEANINGS[kind].items()]
+    for pe in {type(each.machine.pe): each.machine.pe for each in results}.values():
+        lines.append(f"Lane-cycles of {pe.kind} (every lane is in one class in every cycle of a tile pass):")
+        lines += [f"  {each.name}: {each.meaning}" for each in pe.lane_classes]
     return lines

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import isinf, isnan
 from pathlib import Path
 
+from simhw.quantities import count
 from simhw.report.sheet import Sheet
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
@@ -15,8 +16,6 @@ from simhw.results.totals import Totals
 from simhw.trace.recomputation import recomputed_share
 from simhw.trace.trace import Trace
 
-OPERAND_ROLES = {"fpraker": "serial", "tensordash": "scheduled"}
-"""What the operand is called that a kind of PE treats apart."""
 BOUND_NAMES = {"compute": "compute", "dram": "DRAM", "buffer": "buffers", "transposer": "transposers"}
 """What bounds an operation, as tables say it."""
 
@@ -50,14 +49,6 @@ def has_memories(results: Results) -> bool:
 def short(name: str, longest: int) -> str:
     """A name that may be of any length, its end kept: that is what tells a layer or a variant apart."""
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
-
-
-def count(value: float) -> str:
-    """A large number in K, M, G or T."""
-    for factor, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " K")):
-        if value >= factor:
-            return f"{value / factor:.4g}{letter}"
-    return f"{value:.0f}"
 
 
 def ratio(value: float, half_width: float = 0.0) -> str:
@@ -141,10 +132,6 @@ def _groups(results: Results) -> dict[str, Totals]:
     return {**results.by_operation(), "total": results.total}
 
 
-def kind_of(results: Results) -> str:
-    return results.machine.values.pe.kind
-
-
 def performance_sheet(results: Results) -> Sheet:
     """Per operation and total: work, speed-up, energy, both with memories beside, cycles per set, and how full the
     machine is.
@@ -185,7 +172,7 @@ def lane_cycle_sheet(results: Results) -> Sheet:
 
 def layer_sheet(results: Results) -> Sheet:
     """Per layer and operation: what the other two tables say, and the share of the total time."""
-    role = OPERAND_ROLES.get(kind_of(results))
+    role = results.machine.pe.operand_role
     headings = ["MACs", "time", "speed-up", "energy eff.", "cycles/set", "busy", "occupancy"]
     modelled = has_memories(results)
     overall = ["overall speed-up", "bound by", "off-chip MB", "blocking"] if modelled else []

@@ -5,7 +5,8 @@ by side.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from simhw.report.result_tables import count, percent, short
+from simhw.quantities import count
+from simhw.report.result_tables import percent, short
 from simhw.report.sheet import Sheet
 from simhw.roofline.estimate import StepEstimate
 from simhw.roofline.step.step import Phase

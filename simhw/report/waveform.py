@@ -19,8 +19,7 @@ from simhw.files.writing import replacing
 from simhw.machine.machine import Machine
 from simhw.pe.check import check_passes
 from simhw.pe.passes import whole_tiles
-from simhw.pe.record import NOTHING
-from simhw.report.waveform_signals import Signals, pass_signals
+from simhw.pe.signals import NOTHING, Signals
 from simhw.simulation.cells import Strip, WorkUnit, block_rows, unit_rows
 from simhw.simulation.strata import PassStratum, plan_operation
 from simhw.trace.layer import OPERATIONS, Operation
@@ -94,7 +93,7 @@ def write_waveform(
     step, half_period = _time_step(machine)
     parallel = whole_tiles([y], tile.tile_y)
     passes = tile.run(x, tile.prepare(parallel), outputs=True)
-    check_passes(machine, x, parallel, passes, title)
+    check_passes(machine.pe, x, parallel, passes, title)
     cycles = passes.cycles
     written = min(cycles, limit)
     cut = f"; cut: the first {written} of {cycles} cycles" if written < cycles else f"; {cycles} cycles"
@@ -105,7 +104,7 @@ def write_waveform(
         replacing(path) as temporary,
         temporary.open("w", encoding="ascii", errors="backslashreplace", newline="\n") as file,
     ):
-        count = _write(file, step, half_period, comment, list(pass_signals(machine, x, parallel, written)), written)
+        count = _write(file, step, half_period, comment, list(machine.pe.signals(x, parallel, written)), written)
     return Waveform(cycles, written, count)
 
 

@@ -3,16 +3,15 @@ for real chips.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from simhw.errors import MachineError, quoted
-from simhw.machine.files import Provenance, content_hash, read_machine, validated
-from simhw.machine.overrides import label, override, split_machine
+from simhw.machine.described import Described
+from simhw.machine.files import read_machine, validated
+from simhw.machine.overrides import override, split_machine
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.gpu.parameters import GpuValues
 
@@ -20,36 +19,8 @@ _MODELS: dict[str, type[GpuValues] | type[AscendValues]] = {"gpu": GpuValues, "a
 
 
 @dataclass(frozen=True)
-class Device:
-    """A device: validated values, where each comes from, and what was overridden.
-
-    Attributes
-    ----------
-    values : pydantic model
-        Every constant, by section.
-    provenance : dict of dotted name to Provenance
-    overrides : dict of dotted name to value
-        What differs from the file.
-    """
-
-    values: GpuValues | AscendValues
-    provenance: Mapping[str, Provenance]
-    overrides: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The file's name for it."""
-        return self.values.name
-
-    @property
-    def label(self) -> str:
-        """Name and overrides, as `--device` takes them."""
-        return label(self.name, self.overrides)
-
-    @cached_property
-    def content_hash(self) -> str:
-        """Hash of all values that can change a result."""
-        return content_hash(self.values)
+class Device(Described[GpuValues | AscendValues]):
+    """A device: validated values, where each comes from, and what was overridden."""
 
 
 def device_names() -> list[str]:

@@ -67,7 +67,7 @@ def exact_units(plan: PassPlan) -> Iterator[WorkUnit]:
     x_tiles, y_tiles = plan.tiles
     tile, reduction = plan.tile, plan.reduction
     for xs, ys in plan.clusters():
-        per_group = plan.y_tiles_per_group
+        per_group = plan.y_tiles_per_cell
         if per_group is None:
             y_size = len(ys) * y_tiles
         else:
@@ -99,7 +99,7 @@ class CellStratum:
         xs, ys = self._clusters[cell // per_cluster]
         x_index, group = divmod(cell % per_cluster, len(self._groups))
         product, x_tile = divmod(x_index, x_tiles)
-        per_group = plan.y_tiles_per_group or len(ys) * y_tiles
+        per_group = plan.y_tiles_per_cell or len(ys) * y_tiles
         first = self._groups[group] * per_group
         strips: list[Strip] = []
         for index in range(first, min(first + per_group, len(ys) * y_tiles)):
@@ -121,7 +121,7 @@ def cell_strata(plan: PassPlan) -> list[CellStratum]:
         by_shape.setdefault((len(xs), len(ys)), []).append((xs, ys))
     for (x_count, y_count), alike in by_shape.items():
         total = y_count * y_tiles
-        per_group = plan.y_tiles_per_group or total
+        per_group = plan.y_tiles_per_cell or total
         full, rest = divmod(total, per_group)
         for groups, passes in ((range(full), per_group), (range(full, full + (rest > 0)), rest)):
             if groups:

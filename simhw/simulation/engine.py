@@ -5,13 +5,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.lowering import SampledBlock
-from simhw.machine.machine import Machine
 from simhw.simulation.cells import WorkUnit, block_rows, exact_units, unit_rows
 from simhw.simulation.plan import PassPlan
 from simhw.simulation.strata import PassStratum
@@ -21,21 +19,11 @@ MOST_WORKERS = 1024
 """Threads; systems refuse some number of them in the middle of the work."""
 
 Check = Callable[..., None]
-"""Replays tile passes, and raises where they differ: see `simhw.pe.check.check_passes`, the machine given."""
+"""Replays tile passes, and raises where they differ: see `simhw.pe.check.check_passes`, the PE given."""
 WorkItem = tuple[PassStratum, WorkUnit | SampledBlock]
 """Something to simulate, and the stratum that it is tallied in."""
 Simulated = tuple[npt.NDArray[np.int64], Counter[str]]
 """Durations of some passes, and their counters."""
-
-
-def replay_on(machine: Machine) -> Check:
-    """The check that replays a machine's passes step by step."""
-    from simhw.pe.check import check_passes
-
-    def check(*arguments: Any) -> None:
-        check_passes(machine, *arguments)
-
-    return check
 
 
 def run_unit(plan: PassPlan, unit: WorkUnit | SampledBlock, check: Check | None = None) -> Simulated:

@@ -12,7 +12,7 @@ def seconds_per_work(tile: Tile) -> float:
     """Time that one thread takes for a unit of `PassPlan.simulator_work` [s]."""
     rng = np.random.default_rng(0)
     x = from_float32(np.maximum(rng.standard_normal((4 * tile.tile_x, 1024), np.float32), 0))
-    y = from_float32(rng.standard_normal((tile.y_group or tile.tile_y, 1024), np.float32))
+    y = from_float32(rng.standard_normal((tile.vector_rows or tile.tile_y, 1024), np.float32))
     rows = whole_tiles([y], tile.tile_y)
     prepared = tile.prepare(rows)
     tile.run(x, prepared)

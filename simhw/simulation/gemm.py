@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +10,8 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
 from simhw.errors import ShapeError
 from simhw.machine.machine import Machine, machine_of
+from simhw.pe.check import check_passes
 from simhw.pe.passes import whole_tiles
-from simhw.simulation.engine import replay_on
 
 ROWS_AT_A_TIME = 256
 """Rows of Y that `simulate_gemm` lays out at a time, cut to whole tiles."""
@@ -72,7 +73,7 @@ def simulate_gemm(
     cycles = passes = 0
     counters: Counter[str] = Counter()
     outputs = []
-    replay = replay_on(machine) if check else None
+    replay = partial(check_passes, machine.pe) if check else None
     for start in range(0, len(y), step):
         rows = whole_tiles([y[start : start + step]], tile.tile_y)
         result = tile.run(x, tile.prepare(rows), outputs=output or check)

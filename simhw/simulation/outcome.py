@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from simhw.machine.machine import Machine
-from simhw.pe.tensordash.kernel import TensorDashPE
+from simhw.pe.operand import OperandChoice
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationCost, OperationResult, useful_share
 from simhw.simulation.baseline import Baseline
 from simhw.simulation.cost import ComputeCost, PowerDrawn, TileWork, Timing
 from simhw.simulation.growth import Growth, grow_layer
 from simhw.simulation.makespan import estimate_makespan
-from simhw.simulation.operands import OperandChoice
 from simhw.simulation.plan import PassPlan, lower_for
 from simhw.simulation.sampling import StratumTally, estimate_counter
 from simhw.simulation.strata import OperandCandidate, OperationRun
-from simhw.trace.layer import OPERANDS
-from simhw.trace.statistics import statistics_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +55,7 @@ class Outcome:
             ),
             key=lambda pair: pair[1].cycles.value,
         )
-        tallies, classes = candidate.tallies, machine.tile.lane_cycle_classes
+        tallies, classes = candidate.tallies, machine.pe.class_names
         plans = list({stratum.plan: None for stratum in candidate.strata})
         work = TileWork(run.lowered, machine, plans)
         counters = _counters(tallies, classes)
@@ -70,7 +67,8 @@ class Outcome:
             simulated=sum(tally.simulated_passes for tally in tallies) / max(1, sum(tally.passes for tally in tallies)),
             useful=useful_share(counters, classes),
             # Padding makes zeros of its own: a schedule that skips them is not bypassed.
-            bypassed=timing.tile_cycles.value >= work.sets and _gated(work, candidate.choice),
+            bypassed=timing.tile_cycles.value >= work.sets
+            and machine.pe.bypassed(work.lowered.layer, work.lowered.operation, candidate.choice),
         )
 
     def grown(self, growth: Growth, layer_index: int) -> "Outcome":
@@ -111,7 +109,7 @@ class Outcome:
             cost=own.cost,
             baseline=baseline.cost if isinstance(baseline, ComputeCost) else baseline,
             counters=self.counters,
-            classes=self.work.machine.tile.lane_cycle_classes,
+            classes=self.work.machine.pe.class_names,
             dense_sets=self.work.sets,
             fed_macs=lowered.fed_macs,
             padding_macs=lowered.padding_macs,
@@ -166,12 +164,3 @@ def _counters(tallies: Sequence[StratumTally], classes: Sequence[str]) -> dict[s
     """Every counter's total: lane-cycle classes in their order, then the others by name."""
     others = {name for tally in tallies for counters in tally.counters for name in counters} - set(classes)
     return {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *sorted(others))}
-
-
-def _gated(work: TileWork, choice: OperandChoice) -> bool:
-    """True where a TensorDash operation has no zeros to skip, so that its schedulers are bypassed and power-gated."""
-    pe, lowered = work.machine.values.pe, work.lowered
-    if not isinstance(pe, TensorDashPE) or pe.gate == "off":
-        return False
-    tensors = OPERANDS[lowered.operation] if pe.sides == "two" or choice.per_image is not None else (choice.tensor,)
-    return all(statistics_of(lowered.layer, tensor).zeros == 0 for tensor in tensors)

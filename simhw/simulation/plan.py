@@ -13,10 +13,6 @@ from simhw.machine.machine import Machine
 from simhw.pe.passes import Tile
 from simhw.trace.layer import Layer, Operation
 
-CELL_Y_ROWS = 32
-"""Rows of Y in a cell where each costs the simulator its own share: a cell that held all of them could be of any size.
-"""
-
 
 @dataclass(frozen=True, eq=False)
 class PassPlan:
@@ -58,11 +54,10 @@ class PassPlan:
         return self.family.reduction.size
 
     @property
-    def y_tiles_per_group(self) -> int | None:
+    def y_tiles_per_cell(self) -> int | None:
         """Tiles of Y in a cell; None where a cell holds all of its cluster's."""
-        if self.tile.y_group is None and not self.tile.needs_y:
-            return None
-        return max(1, (self.tile.y_group or CELL_Y_ROWS) // self.tile.tile_y)
+        rows = self.tile.cell_rows
+        return None if rows is None else max(1, rows // self.tile.tile_y)
 
     def operands(self, product: int) -> tuple[Operand, Operand]:
         """X and Y of a product as the machine takes them."""
@@ -124,9 +119,9 @@ class PassPlan:
         rows = len(self.products) * x_tiles * self.tile.tile_x * self.reduction
         if self.tile.fixed_time or not self.tile.needs_y:
             return float(rows)
-        group = self.y_tiles_per_group
-        if group is None:
+        if self.tile.vector_rows is None:
             return float(rows * y_tiles * self.tile.tile_y)
+        group = max(1, self.tile.vector_rows // self.tile.tile_y)
         shared = max(len(ys) for _, ys in self.clusters())
         groups = -(-shared * y_tiles // group) / shared
         return float(rows * groups * group * self.tile.tile_y)

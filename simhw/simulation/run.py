@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.machine.machine import Machine
+from simhw.pe.check import check_passes
 from simhw.progress import announce, track
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationResult, useful_share
 from simhw.simulation.baseline import Baseline, FixedBaseline, SimulatedBaseline
 from simhw.simulation.cost import charges_lanes
-from simhw.simulation.engine import Check, WorkItem, cell_items, cores, exact_items, replay_on, run_items
+from simhw.simulation.engine import Check, WorkItem, cell_items, cores, exact_items, run_items
 from simhw.simulation.forecast import seconds_per_work
 from simhw.simulation.growth import Growth
 from simhw.simulation.options import SimulationOptions
@@ -173,7 +174,7 @@ class Simulation:
 
     @property
     def _check(self) -> Check | None:
-        return replay_on(self.machine) if self.options.check else None
+        return partial(check_passes, self.machine.pe) if self.options.check else None
 
     def _pending(self, run: OperationRun) -> PendingResult:
         return pending_result(run, self.machine, self.baseline, self.growth)

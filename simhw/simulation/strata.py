@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from simhw.lowering import Family, SampledBlock, block_classes, check_runnable
 from simhw.machine.machine import Machine
+from simhw.pe.operand import OperandChoice
 from simhw.results.estimate import Estimate
 from simhw.simulation.cells import CellStratum, block_passes, cell_strata
-from simhw.simulation.operands import OperandChoice, choose_operands
 from simhw.simulation.plan import LoweredOperation, PassPlan, lower_for
 from simhw.simulation.sampling import StratumTally, estimate_cycles
 from simhw.trace.layer import OPERATIONS, Layer, Operation
@@ -84,7 +84,7 @@ def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: 
     lowered = lower_for(layer, operation, machine)
     check_runnable(layer, operation, lowered.families)
     run = OperationRun(layer_index, lowered)
-    for number, choice in enumerate(choose_operands(layer, operation, machine)):
+    for number, choice in enumerate(machine.pe.choose(layer, operation)):
         strata: list[PassStratum] = []
         for family in lowered.families:
             plans = [PassPlan(family, swapped, products, machine.tile) for swapped, products in choice.split(family)]

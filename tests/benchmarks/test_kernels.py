@@ -98,6 +98,6 @@ def test_replay(benchmark, name):
     kind, _, switch = name.partition(" ")
     machine = load_machine(kind, **(dict([switch.split("=")]) if switch else {}))
     x, parallel = sparse(rng, 64, K, 0.5), parallel_rows(machine, [gaussian(rng, 64, K)])
-    replay(machine, x[:8], parallel)
+    replay(machine.pe, x[:8], parallel)
     benchmark.pedantic(replay, (machine, x, parallel), rounds=3, iterations=1)
     rate(benchmark, f"replay, {name}", "MAC_per_s", 64 * 64 * K)

@@ -12,8 +12,8 @@ import yaml
 
 from simhw import Layer, Trace, load_machine
 from simhw.cli import main
+from simhw.pe.registry import OWN, processing_element
 from simhw.report.memory_tables import component_name
-from simhw.report.result_reasons import CLASS_MEANINGS
 from simhw.report.result_tables import BOUND_NAMES, percent, ratio
 from simhw.trace.reader import trace_hash
 from tests.cli_runs import LONG_NAME, fails, output, result, rows, some_trace
@@ -120,12 +120,10 @@ def test_a_dense_machine_has_the_figures_of_its_shapes(capsys: pytest.CaptureFix
 
 
 def test_every_class_of_every_machine_has_a_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    for machine in ("fpraker", "tensordash", "bitparallel"):
-        assert tuple(CLASS_MEANINGS[machine]) == load_machine(machine).tile.lane_cycle_classes
     text = output(capsys, "run", "--pe", "fpraker", "--pe", "tensordash")
     for machine in ("fpraker", "tensordash"):
-        for name, meaning in CLASS_MEANINGS[machine].items():
-            assert f"{name}: {meaning}" in text
+        for lane in load_machine(machine).pe.lane_classes:
+            assert f"{lane.name}: {lane.meaning}" in text
 
 
 def test_explanation_says_the_arithmetic_of_this_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,9 +236,9 @@ def test_the_page_of_the_command_line_knows_every_option_and_class(capsys: pytes
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
     assert {"--trace", "--pe", "--set", "--sample"} <= options
     assert [option for option in options if option not in page] == []
-    for meanings in CLASS_MEANINGS.values():
-        for name, meaning in meanings.items():
-            assert f"`{name}` | {meaning} |" in page
+    for kind in OWN:
+        for lane in processing_element(kind).lane_classes:
+            assert f"`{lane.name}` | {lane.meaning} |" in page
 
 
 def test_timeline_shows_the_operation_that_takes_longest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

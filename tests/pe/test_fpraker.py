@@ -11,7 +11,8 @@ import pytest
 from simhw.bfloat16 import ENCODERS
 from simhw.errors import MachineError
 from simhw.machine.machine import Machine, load_machine
-from simhw.pe.fpraker.kernel import NARROW_LIMIT, FPRakerPE, recoding
+from simhw.pe.fpraker.kernel import recoding
+from simhw.pe.fpraker.parameters import NARROW_LIMIT, FPRakerPE
 from tests import kernel_runs
 from tests.kernel_runs import assert_equals_oracle, draw, draw_blocks, draw_inputs, every_value
 from tests.oracles.inputs import exactly, gaussian, sparse

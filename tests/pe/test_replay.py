@@ -39,7 +39,7 @@ def test_replay_equals_the_oracle_at_every_value_of_every_switch(kind, switch, v
     rng = np.random.default_rng([1, SWITCH_VALUES.index((kind, switch, value))])
     machine = KINDS[kind].draw_machine(rng, **{switch: value})
     x, blocks = draw_product(rng, machine, int(rng.integers(1, 30)))
-    replayed = replay(machine, whole_sets(x, machine.tile.lanes), parallel_rows(machine, blocks))
+    replayed = replay(machine.pe, whole_sets(x, machine.tile.lanes), parallel_rows(machine, blocks))
     assert_same(replayed, oracle(machine, x, blocks), machine.label)
 
 
@@ -50,7 +50,7 @@ def test_kernels_pass_their_check_at_random_switches(kind):
         machine = KINDS[kind].draw_machine(rng)
         x, blocks = draw_product(rng, machine, int(rng.integers(1, 400)))
         parallel = parallel_rows(machine, blocks)
-        check_passes(machine, whole_sets(x, machine.tile.lanes), parallel, run(machine, x, blocks), machine.label)
+        check_passes(machine.pe, whole_sets(x, machine.tile.lanes), parallel, run(machine, x, blocks), machine.label)
 
 
 @pytest.mark.parametrize("name", ["fpraker", "bitparallel", "tensordash", "tensordash-dense"])
@@ -58,7 +58,7 @@ def test_bundled_machines_pass_their_check_on_long_reductions(name):
     rng = np.random.default_rng(3)
     machine = load_machine(name)
     x, y = sparse(rng, 17, 2500, 0.5), gaussian(rng, 35, 2500)
-    check_passes(machine, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y]), run(machine, x, [y]), name)
+    check_passes(machine.pe, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y]), run(machine, x, [y]), name)
 
 
 def product_of(name: str) -> tuple[Machine, np.ndarray, ParallelRows, TilePasses]:
@@ -89,13 +89,13 @@ def test_every_corrupted_counter_is_caught(name):
             CheckError,
             match=f"conv1: counter {counter} is {wrong.counters[counter]} simulated, {passes.counters[counter]}",
         ):
-            check_passes(machine, x, parallel, wrong, "conv1")
+            check_passes(machine.pe, x, parallel, wrong, "conv1")
         missing = Counter({key: count for key, count in passes.counters.items() if key != counter})
         with pytest.raises(CheckError, match=f"counter {counter} is none simulated"):
-            check_passes(machine, x, parallel, replace(passes, counters=missing), "conv1")
+            check_passes(machine.pe, x, parallel, replace(passes, counters=missing), "conv1")
     with pytest.raises(CheckError, match=r"counter invented is 0 simulated, none replayed"):
         check_passes(
-            machine, x, parallel, replace(passes, counters=Counter({**passes.counters, "invented": 0})), "conv1"
+            machine.pe, x, parallel, replace(passes, counters=Counter({**passes.counters, "invented": 0})), "conv1"
         )
 
 
@@ -108,9 +108,9 @@ def test_every_corrupted_duration_is_caught(name):
         with pytest.raises(
             CheckError, match=f"fc: tile pass {index} took {cycles - 1} cycles, replayed it takes {cycles}$"
         ):
-            check_passes(machine, x, parallel, replace(passes, durations=durations), "fc")
+            check_passes(machine.pe, x, parallel, replace(passes, durations=durations), "fc")
     with pytest.raises(CheckError, match=f"fc: {passes.passes - 1} tile passes simulated, {passes.passes} replayed"):
-        check_passes(machine, x, parallel, replace(passes, durations=passes.durations[1:]), "fc")
+        check_passes(machine.pe, x, parallel, replace(passes, durations=passes.durations[1:]), "fc")
 
 
 @pytest.mark.parametrize("name", COUNTERS)
@@ -123,9 +123,9 @@ def test_every_corrupted_output_bit_is_caught(name):
         with pytest.raises(
             CheckError, match=rf"fc: output \(5, 3\) is .* \(0x{outputs[5, 3]:04x}\) simulated, .*1 of 100 differ"
         ):
-            check_passes(machine, x, parallel, replace(passes, outputs=outputs), "fc")
+            check_passes(machine.pe, x, parallel, replace(passes, outputs=outputs), "fc")
     with pytest.raises(CheckError, match="shape"):
-        check_passes(machine, x, parallel, replace(passes, outputs=passes.outputs[:, 1:]), "fc")
+        check_passes(machine.pe, x, parallel, replace(passes, outputs=passes.outputs[:, 1:]), "fc")
 
 
 @pytest.mark.parametrize("name", COUNTERS)
@@ -133,9 +133,9 @@ def test_passes_without_outputs_are_checked_for_all_the_rest(name):
     machine, x, parallel, _ = product_of(name)
     passes = machine.tile.run(x, machine.tile.prepare(parallel))
     assert passes.outputs is None
-    check_passes(machine, x, parallel, passes, "fc")
+    check_passes(machine.pe, x, parallel, passes, "fc")
     with pytest.raises(CheckError, match="useful"):
-        check_passes(machine, x, parallel, replace(passes, counters=passes.counters + Counter(useful=1)), "fc")
+        check_passes(machine.pe, x, parallel, replace(passes, counters=passes.counters + Counter(useful=1)), "fc")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_schedule_that_misses_a_pair_is_caught(monkeypatch):
         CheckError,
         match=r"fc: TensorDash schedule: the pair at step 0, lane 0 of row 0 was multiplied 0 times instead of 1",
     ):
-        check_passes(machine, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
+        check_passes(machine.pe, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
 
 
 def test_a_schedule_that_multiplies_a_pair_twice_is_caught(monkeypatch):
@@ -168,7 +168,7 @@ def test_a_schedule_that_multiplies_a_pair_twice_is_caught(monkeypatch):
     with pytest.raises(
         CheckError, match=r"the pair at step 1, lane 0 of row 0 was multiplied [2-9] times instead of 1"
     ):
-        check_passes(machine, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
+        check_passes(machine.pe, x, parallel_rows(machine, [y]), run(machine, x, [y]), "fc")
 
 
 # Independence: what the kernels get wrong, the replay must not get wrong in the same place.
@@ -177,11 +177,11 @@ def test_a_schedule_that_multiplies_a_pair_twice_is_caught(monkeypatch):
 def test_replay_takes_nothing_from_the_kernels_but_parameters():
     taken = {
         (module, name)
-        for path in [*PE.glob("*/replay.py"), PE / "register.py", PE / "record.py", PE / "check.py"]
+        for path in [*PE.glob("*/replay.py"), PE / "register.py", PE / "check.py"]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
         and (module := node.module or "").startswith(("simhw.pe", "simhw.bfloat16"))
-        and not module.endswith((".replay", ".register", ".record"))
+        and not module.endswith((".register", ".record"))
         for name in (alias.name for alias in node.names)
     }
     allowed = {
@@ -189,8 +189,9 @@ def test_replay_takes_nothing_from_the_kernels_but_parameters():
         "BitParallelPE",
         "TensorDashPE",
         "FPRakerTileParameters",
-        "GridTileParameters",
+        "NOTHING",
         "ParallelRows",
+        "ProcessingElement",
         "TilePasses",
     }
     assert {name for _, name in taken} <= allowed | {"BF16Array", "to_float32"}, taken
@@ -212,7 +213,7 @@ def test_replay_stays_right_where_the_kernels_code_is_broken(monkeypatch, module
         machine = load_machine(kind)
         x, y = sparse(rng, 3, 100, 0.5), gaussian(rng, 3, 100)
         assert_same(
-            replay(machine, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y])),
+            replay(machine.pe, whole_sets(x, machine.tile.lanes), parallel_rows(machine, [y])),
             oracle(machine, x, [y]),
             kind,
         )
@@ -249,7 +250,7 @@ def test_operands_that_are_no_whole_sets_or_tiles_are_refused():
     machine = load_machine("fpraker")
     for x_k, y_k, rows in ((12, 12, 8), (8, 16, 8), (8, 8, 7)):
         with pytest.raises(ShapeError):
-            replay(machine, gaussian(rng, 2, x_k), ParallelRows(gaussian(rng, rows, y_k), np.ones(rows, np.bool_)))
+            replay(machine.pe, gaussian(rng, 2, x_k), ParallelRows(gaussian(rng, rows, y_k), np.ones(rows, np.bool_)))
 
 
 def test_read_only_operands_are_accepted():
@@ -260,4 +261,4 @@ def test_read_only_operands_are_accepted():
         parallel, passes = parallel_rows(machine, [y]), run(machine, x, [y])
         x.setflags(write=False)
         parallel.rows.setflags(write=False)
-        kernel_runs.assert_same(replay(machine, x, parallel), passes, name)
+        kernel_runs.assert_same(replay(machine.pe, x, parallel), passes, name)

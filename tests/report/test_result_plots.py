@@ -14,7 +14,7 @@ from simhw.machine.energy import COMPONENTS
 from simhw.machine.files import machine_names
 from simhw.memory.model import SHARES
 from simhw.report.memory_plots import COMPONENT_COLORS, SHARE_COLORS
-from simhw.report.result_plots import CLASS_COLORS, comparison_figure, results_figure
+from simhw.report.result_plots import comparison_figure, results_figure
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
 from simhw.trace.metadata import Metadata
@@ -232,6 +232,10 @@ def test_every_cause_and_component_has_a_colour() -> None:
     assert set(COMPONENT_COLORS) == set(COMPONENTS)
 
 
-def test_every_class_of_every_machine_has_a_colour() -> None:
+def test_classes_of_one_name_have_one_colour_and_others_differ() -> None:
+    colors: dict[str, str] = {}
     for name in machine_names():
-        assert set(load_machine(name).tile.lane_cycle_classes) <= set(CLASS_COLORS)
+        lanes = load_machine(name).pe.lane_classes
+        assert len({lane.color for lane in lanes}) == len(lanes)
+        for lane in lanes:
+            assert colors.setdefault(lane.name, lane.color) == lane.color

@@ -5,7 +5,7 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
-from simhw.report.result_reasons import explanation, factors, lane_count, least_cycles_per_set
+from simhw.report.result_reasons import explanation, factors, lane_count
 from tests.cli_runs import result, some_trace
 
 
@@ -36,10 +36,10 @@ def test_the_factors_of_a_speedup_multiply_to_it(machine: str, baseline: str | N
 
 
 def test_bounds_come_from_the_machine() -> None:
-    assert least_cycles_per_set(load_machine("fpraker")) == 2  # two PEs share an exponent block
-    assert least_cycles_per_set(load_machine("fpraker", exponent_sharing=1)) == 1
-    assert least_cycles_per_set(load_machine("tensordash")) == pytest.approx(1 / 3)  # three steps are staged
-    assert least_cycles_per_set(load_machine("tensordash-dense")) == 1
+    assert load_machine("fpraker").pe.least_cycles_per_set == 2  # two PEs share an exponent block
+    assert load_machine("fpraker", exponent_sharing=1).pe.least_cycles_per_set == 1
+    assert load_machine("tensordash").pe.least_cycles_per_set == pytest.approx(1 / 3)  # three steps are staged
+    assert load_machine("tensordash-dense").pe.least_cycles_per_set == 1
     # The spec: 36 tiles of 8x8 PEs of 8 lanes, 4.5 times the 4,096 of the baseline.
     assert lane_count(load_machine("fpraker")) == 36 * 64 * 8 == 4.5 * lane_count(load_machine("bitparallel"))
 

@@ -80,12 +80,12 @@ def assert_true(path: Path, machine: Machine, x: BF16Array, y: BF16Array, case: 
     lanes = 0
     for name, states in wave.lanes():
         assert len(states) == kernel.cycles, (case, name)
-        assert set(states) <= set(machine.tile.lane_cycle_classes), (case, name)
+        assert set(states) <= set(machine.pe.class_names), (case, name)
         counted.update(states)
         lanes += 1
     assert lanes == machine.tile.tile_x * machine.tile.tile_y * machine.tile.lanes, case
-    assert {name: counted[name] for name in machine.tile.lane_cycle_classes} == {
-        name: kernel.counters[name] for name in machine.tile.lane_cycle_classes
+    assert {name: counted[name] for name in machine.pe.class_names} == {
+        name: kernel.counters[name] for name in machine.pe.class_names
     }, case
 
 
@@ -162,7 +162,7 @@ def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(t
     wave = written(tmp_path / "pass.vcd", machine, x, y)
     before = [np.zeros((2, 2), np.uint16)]
     for end in range(8, 8 * sets, 8):
-        outputs = replay(machine, np.ascontiguousarray(x[:, :end]), whole_tiles([y[:, :end]], 2)).outputs
+        outputs = replay(machine.pe, np.ascontiguousarray(x[:, :end]), whole_tiles([y[:, :end]], 2)).outputs
         assert outputs is not None
         before.append(outputs)
     for row, column in itertools.product(range(2), range(2)):

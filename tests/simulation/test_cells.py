@@ -55,7 +55,7 @@ def plans(draw):
         tile_y=draw(st.integers(1, 9)),
         lanes=8,
         needs_y=draw(st.booleans()),
-        y_group=draw(st.sampled_from([None, 4, 32])),
+        cell_rows=draw(st.sampled_from([None, 4, 32])),
     )
     return PassPlan(family, draw(st.booleans()), products, tile)
 
@@ -197,11 +197,11 @@ def test_rows_of_y_that_no_one_reads_are_only_counted(y_values):
 @given(
     rows=st.integers(1, 3000),
     reduction=st.integers(1, 3000),
-    y_group=st.sampled_from([None, 32]),
+    cell_rows=st.sampled_from([4, 32]),
     swapped=st.booleans(),
 )
-def test_units_hold_a_bounded_number_of_values(rows, reduction, y_group, swapped):
-    tile = SimpleNamespace(tile_x=8, tile_y=8, lanes=8, needs_y=True, y_group=y_group)
+def test_units_hold_a_bounded_number_of_values(rows, reduction, cell_rows, swapped):
+    tile = SimpleNamespace(tile_x=8, tile_y=8, lanes=8, needs_y=True, cell_rows=cell_rows)
     plan = PassPlan(StandIn(1, rows, 2 * rows, Reduction(1, reduction, 8), 1, 1), swapped, (0,), tile)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simhw.simulation.cells.UNIT_VALUES", 100_000)

@@ -7,8 +7,8 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, load_trace, simulate
 from simhw.errors import MachineError, SimhwError
+from simhw.pe.operand import OperandChoice
 from simhw.simulation.growth import grow_layer, growth
-from simhw.simulation.operands import OperandChoice
 from simhw.simulation.plan import PassPlan, lower_for
 from simhw.trace.batch import BatchAxes, captured_batch
 from tests.slow_engine import LAYERS, tensor

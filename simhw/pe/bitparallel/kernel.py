@@ -5,34 +5,14 @@ aligned accumulator, and rounded once.  The shifter is finite: a product more th
 Source: spec page fpraker.md, section 4 (one set per PE per cycle); the arithmetic is decided here.
 """
 
-from typing import Literal
-
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
-from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, check_chunk, fold_chunk, normalise
+from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, fold_chunk, normalise
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, unsigned_min, where_negative, widen
-
-
-class BitParallelPE(BaseModel):
-    """Parameters of a bit-parallel PE; the machine file gives every one with its source."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["bitparallel"]
-    lanes: Literal[8, 16]
-    accumulator_fraction_bits: int = Field(ge=4, le=29)
-    align_range: int = Field(ge=8, le=32)
-    chunk: Literal["off", 64]
-
-    @model_validator(mode="after")
-    def _chunk_fits_float32(self) -> "BitParallelPE":
-        check_chunk(self.chunk, self.accumulator_fraction_bits)
-        return self
 
 
 @numba.njit(inline="always")
@@ -45,7 +25,7 @@ def _exponents(value, exponents, k):
 
 @kernel
 def multiply_rows(x, exponents, significands, lanes, fraction_bits, align_range, chunk_sets, s, exponent, sums):
-    """Every row of `x` (n, K) against WIDTH parallel rows from `fpraker.encode_parallel` (32-bit words).
+    """Every row of `x` (n, K) against WIDTH parallel rows from `layout.encode_parallel` (32-bit words).
 
     Fills `s` and `exponent` (n, WIDTH), the accumulators, or `sums` (n, WIDTH), the float32 running sums, where
     `chunk_sets` is not 0.

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
-from simhw.pe.bitparallel.kernel import BitParallelPE
-from simhw.pe.passes import GridTileParameters
+from simhw.machine.values import TileParameters
+from simhw.pe.bitparallel.parameters import BitParallelPE
 from simhw.pe.register import (
     NO_EXPONENT,
     bfloat16_of,
@@ -55,7 +55,7 @@ def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets):
 class BitParallelReplay:
     """Replays tile passes of a bit-parallel tile."""
 
-    def __init__(self, pe: BitParallelPE, tile: GridTileParameters) -> None:
+    def __init__(self, pe: BitParallelPE, tile: TileParameters) -> None:
         self.pe, self.tile = pe, tile
 
     def tile_pass(

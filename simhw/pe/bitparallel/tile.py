@@ -4,22 +4,16 @@ Source: spec pages fpraker.md, section 4, and tensordash.md, section 3 (the dens
 """
 
 from collections import Counter
-from typing import Literal
 
 import numpy as np
 
 from simhw.bfloat16 import BF16Array
 from simhw.pe.accumulator import read_out_all
-from simhw.pe.bitparallel.kernel import BitParallelPE, count_useful, multiply_rows
+from simhw.pe.bitparallel.kernel import count_useful, multiply_rows
+from simhw.pe.bitparallel.parameters import BitParallelPE, BitParallelTileParameters
 from simhw.pe.layout import Prepared, lay_out
-from simhw.pe.passes import GridTileParameters, ParallelRows, TilePasses
+from simhw.pe.passes import CELL_ROWS, ParallelRows, TilePasses
 from simhw.pe.vector import WIDTH
-
-
-class BitParallelTileParameters(GridTileParameters):
-    """A grid, and which side of it takes the rows of X: that of the machine whose baseline it is."""
-
-    x_on: Literal["rows", "cols"]
 
 
 class BitParallelTile:
@@ -29,9 +23,9 @@ class BitParallelTile:
     """
 
     needs_y = True
-    y_group: int | None = None
+    vector_rows: int | None = None
+    cell_rows: int | None = CELL_ROWS
     fixed_time = True
-    lane_cycle_classes: tuple[str, ...] = ("useful", "idle")
 
     def __init__(self, pe: BitParallelPE, tile: BitParallelTileParameters) -> None:
         self.pe, self.tile = pe, tile

@@ -12,16 +12,16 @@ lowest set bit, and a lane fires by losing its own lowest bit where that lies wi
 serial operand stand side by side in a vector, in groups of one tile column each.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from simhw.bfloat16 import BF16Array, Encoder, significand_terms
+from simhw.bfloat16 import significand_terms
 from simhw.jit import kernel
-from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT, add_rounded, align, check_chunk, normalise, round_addend
+from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, normalise, round_addend
+from simhw.pe.fpraker.parameters import FPRakerPE
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
@@ -43,42 +43,6 @@ from simhw.pe.vector import (
 LANES = 8
 ZERO_CODE = 256
 """Row of the recoding tables for a zero; the others are the sign bit above the seven fraction bits."""
-NARROW_LIMIT = 13
-"""Largest threshold and accumulator width for which 16-bit words hold a lane's terms; beyond, words have 32 bits."""
-
-
-class FPRakerPE(BaseModel):
-    """Parameters of an FPRaker PE; the machine file gives every one with its source.
-
-    `oob_threshold` None follows `accumulator_fraction_bits`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["fpraker"]
-    lanes: Literal[8]
-    encoder: Encoder
-    shift_window: int = Field(ge=0, le=65536)
-    oob_threshold: int | None = Field(ge=0, le=29)
-    oob: Literal["pe", "column"]
-    accumulator_fraction_bits: int = Field(ge=4, le=29)
-    rounding: Literal["set", "cycle"]
-    chunk: Literal["off", 64]
-
-    @model_validator(mode="after")
-    def _chunk_fits_float32(self) -> "FPRakerPE":
-        check_chunk(self.chunk, self.accumulator_fraction_bits)
-        return self
-
-    @property
-    def threshold(self) -> int:
-        """The out-of-bounds threshold T."""
-        return self.accumulator_fraction_bits if self.oob_threshold is None else self.oob_threshold
-
-    @property
-    def narrow(self) -> bool:
-        """True where 16-bit words and 32-bit sums hold everything."""
-        return max(self.threshold, self.accumulator_fraction_bits) <= NARROW_LIMIT
 
 
 class Recoding(NamedTuple):
@@ -139,27 +103,6 @@ class Counts(NamedTuple):
     shift_range: int
     no_term: int
     exponent: int
-
-
-@kernel
-def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], significands: npt.NDArray[np.generic]) -> None:
-    """Lay rows (n, K) of the parallel operand side by side, WIDTH a group.
-
-    `exponents` and `significands`, unsigned (groups, K * WIDTH), are filled with two's complement values: the biased
-    exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.
-    """
-    count, reduction = rows.shape
-    for group in range(exponents.shape[0]):
-        for first in range(0, reduction, 64):
-            for lane in range(WIDTH):
-                row = group * WIDTH + lane
-                for k in range(first, min(first + 64, reduction)):
-                    value = np.int64(rows[row, k]) if row < count else 0
-                    exponent = (value >> 7) & 0xFF
-                    significand = (value & 0x7F) | 0x80
-                    at = k * WIDTH + lane
-                    exponents[group, at] = exponent + EXPONENT_OFFSET if exponent else NO_EXPONENT
-                    significands[group, at] = (-significand if value >> 15 else significand) if exponent else 0
 
 
 @numba.njit(inline="always")

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
-from simhw.pe.fpraker.kernel import FPRakerPE
-from simhw.pe.fpraker.tile import FPRakerTileParameters
-from simhw.pe.record import NOTHING, FPRakerRecord
+from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
+from simhw.pe.fpraker.record import FPRakerRecord
 from simhw.pe.register import (
     NO_EXPONENT,
     bfloat16_of,
@@ -26,6 +25,7 @@ from simhw.pe.register import (
     signed_significand,
     value_of,
 )
+from simhw.pe.signals import NOTHING
 
 LANES = 8
 BIT_SLOTS = 8

@@ -6,39 +6,24 @@ of sets, since a row of PEs shares each set of Y.  Source: MICRO 2021, section 3
 """
 
 from collections import Counter
-from typing import Literal
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import fold_chunk, read_out_all
 from simhw.pe.fpraker.coupled import SCRATCH_VECTORS, coupled_sets
-from simhw.pe.fpraker.kernel import LANES, Counts, FPRakerPE, Setup, independent_sets, recoding, serial_code
+from simhw.pe.fpraker.kernel import LANES, Counts, Setup, independent_sets, recoding, serial_code
+from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerPE, FPRakerTileParameters
 from simhw.pe.layout import Prepared, lay_out
 from simhw.pe.passes import ParallelRows, TilePasses
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, widen
 
-BIT_SLOTS = 8
-"""Bits of a significand: what a bit-serial PE would step through, against which skipped terms are counted."""
 SETS_PER_ROUND = 128
 """Sets that a column simulates before the tile's clock moves on over them: their times stay in the second-level cache.
 """
-
-
-class FPRakerTileParameters(BaseModel):
-    """Parameters of an FPRaker tile; the machine file gives every one with its source."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rows: Literal[1, 2, 4, 8, 16, 32]
-    cols: int = Field(ge=1, le=64)
-    sync: Literal["set", "term"]
-    run_ahead: int = Field(ge=0, le=64)
-    exponent_sharing: Literal[1, 2]
 
 
 @numba.njit
@@ -149,9 +134,9 @@ class FPRakerTile:
 
     lanes: int = LANES
     needs_y = True
-    y_group: int | None = WIDTH
+    vector_rows: int | None = WIDTH
+    cell_rows: int | None = WIDTH
     fixed_time = False
-    lane_cycle_classes: tuple[str, ...] = ("useful", "shift_range", "no_term", "exponent", "inter_pe")
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
         self.pe, self.tile = pe, tile

@@ -9,15 +9,13 @@ How the kernels hold it.  A step of a row is a 16-bit mask of its effectual pair
 vector; a level's lanes decide together, an option at a time, with a rotation and two masks.
 """
 
-from typing import Literal
-
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
+from simhw.pe.tensordash.parameters import TensorDashPE
 from simhw.pe.vector import WIDTH, load, rotate_left, spread, store, unsigned_min, where_zero
 
 LANES = 16
@@ -31,19 +29,6 @@ OPTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "dnnsim": ((0, 0), (1, -1), (1, 0), (1, 1), (1, 3), (2, -2), (2, 0), (2, 2)),
 }
 """(step, lane relative to the multiplier's own), first choice first."""
-
-
-class TensorDashPE(BaseModel):
-    """Parameters of a TensorDash PE; the machine file gives every one with its source."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["tensordash"]
-    lanes: Literal[16]
-    depth: Literal[1, 2, 3]
-    order: Literal["paper", "dnnsim"]
-    sides: Literal["one", "two"]
-    gate: Literal["on", "off"]
 
 
 def options(pe: TensorDashPE) -> npt.NDArray[np.int64]:

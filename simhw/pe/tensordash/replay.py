@@ -15,9 +15,9 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.errors import CheckError
 from simhw.jit import kernel
-from simhw.pe.passes import GridTileParameters
-from simhw.pe.record import TensorDashRecord
-from simhw.pe.tensordash.kernel import TensorDashPE
+from simhw.machine.values import TileParameters
+from simhw.pe.tensordash.parameters import TensorDashPE
+from simhw.pe.tensordash.record import TensorDashRecord
 
 LANES = 16
 WIRES = {
@@ -167,7 +167,7 @@ def _schedule(effectual, real, depth, choices, levels, multiplied, order, record
 class TensorDashReplay:
     """Replays tile passes of a TensorDash tile."""
 
-    def __init__(self, pe: TensorDashPE, tile: GridTileParameters) -> None:
+    def __init__(self, pe: TensorDashPE, tile: TileParameters) -> None:
         self.pe, self.tile = pe, tile
         self._options = wired(pe.order, pe.depth)
 

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
+from simhw.machine.values import TileParameters
 from simhw.pe.exact import exact_products, overflow_count
-from simhw.pe.passes import GridTileParameters, ParallelRows, TilePasses
-from simhw.pe.tensordash.kernel import LANES, LEVELS, MAX_DEPTH, TensorDashPE, effectual_masks, options, schedule_tiles
+from simhw.pe.passes import CELL_ROWS, ParallelRows, TilePasses
+from simhw.pe.tensordash.kernel import LANES, LEVELS, MAX_DEPTH, effectual_masks, options, schedule_tiles
+from simhw.pe.tensordash.parameters import TensorDashPE
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,16 @@ class TensorDashTile:
     """
 
     lanes: int = LANES
-    lane_cycle_classes: tuple[str, ...] = ("useful", "idle")
-    y_group: int | None = None
+    vector_rows: int | None = None
     fixed_time = False
 
-    def __init__(self, pe: TensorDashPE, tile: GridTileParameters) -> None:
+    def __init__(self, pe: TensorDashPE, tile: TileParameters) -> None:
         self.pe, self.tile = pe, tile
         self.tile_x: int = tile.rows
         self.tile_y: int = tile.cols
         self.two_sided = pe.sides == "two"
         self.needs_y = self.two_sided
+        self.cell_rows = CELL_ROWS if self.two_sided else None
         self._options = options(pe)
 
     def prepare(self, parallel: ParallelRows) -> Prepared:

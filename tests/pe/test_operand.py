@@ -7,7 +7,6 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate_layer
 from simhw.bfloat16 import from_float32, term_counts
-from simhw.simulation.operands import choose_operands
 from simhw.simulation.plan import lower_for
 from simhw.trace.layer import OPERANDS
 from simhw.trace.statistics import statistics_of
@@ -28,7 +27,7 @@ def linear(a, w, g):
 
 
 def chosen(layer, operation, machine="fpraker", **overrides):
-    (choice,) = choose_operands(layer, operation, load_machine(machine, **overrides))
+    (choice,) = load_machine(machine, **overrides).pe.choose(layer, operation)
     return choice.tensor
 
 
@@ -98,7 +97,7 @@ def test_tensordash_schedules_image_by_image():
     layer = conv_with_zeros([0.9, 0.1, 0.4], 0.5, [0.2, 0.3, 0.8])
     machine = load_machine("tensordash")
     for operation, swapped in (("forward", [False, True, True]), ("input_grad", [True, True, False])):
-        (choice,) = choose_operands(layer, operation, machine)
+        (choice,) = machine.pe.choose(layer, operation)
         assert choice.label == "mixed"
         assert choice.per_image.tolist() == swapped
         (family,) = lower_for(layer, operation, machine).families
@@ -108,26 +107,23 @@ def test_tensordash_schedules_image_by_image():
 
 
 def test_images_that_agree_make_one_choice():
-    forward = choose_operands(conv_with_zeros([0.9, 0.8, 0.7], 0.5, [0, 0, 0]), "forward", load_machine("tensordash"))[
-        0
-    ]
+    forward = load_machine("tensordash").pe.choose(conv_with_zeros([0.9, 0.8, 0.7], 0.5, [0, 0, 0]), "forward")[0]
     assert (forward.label, forward.swapped, forward.per_image) == ("a", False, None)
-    gradient = choose_operands(
-        conv_with_zeros([0, 0, 0], 0.5, [0.1, 0.2, 0.4]), "input_grad", load_machine("tensordash")
-    )[0]
+    layer = conv_with_zeros([0, 0, 0], 0.5, [0.1, 0.2, 0.4])
+    (gradient,) = load_machine("tensordash").pe.choose(layer, "input_grad")
     assert (gradient.label, gradient.swapped, gradient.per_image) == ("w", True, None)
 
 
 def test_an_image_whose_zeros_equal_those_of_the_weights_stays_as_lowered():
     layer = conv_with_zeros([0.5, 0.1, 0.9], 0.5, [0, 0, 0])  # 50 of 100 and 72 of 144
-    (choice,) = choose_operands(layer, "forward", load_machine("tensordash"))
+    (choice,) = load_machine("tensordash").pe.choose(layer, "forward")
     assert choice.per_image.tolist() == [False, True, False]
 
 
 def test_a_weight_gradient_runs_over_all_images_and_chooses_once():
     # Image by image A wins twice; over the whole G does (mean 0.5 against 0.4).
     layer = conv_with_zeros([0.6, 0.6, 0.0], 0, [0.5, 0.5, 0.5])
-    (choice,) = choose_operands(layer, "weight_grad", load_machine("tensordash"))
+    (choice,) = load_machine("tensordash").pe.choose(layer, "weight_grad")
     assert (choice.label, choice.swapped) == ("g", True)
 
 
@@ -136,7 +132,7 @@ def test_a_matmul_chooses_for_every_index_of_the_leading_axis():
     a = np.stack([tensor(rng, 2, 5, 16, zeros=z) for z in (0.9, 0.1)])
     w = np.stack([tensor(rng, 2, 16, 6, zeros=z) for z in (0.5, 0.5)])
     layer = Layer("m", "matmul", a=a, w=w)
-    (choice,) = choose_operands(layer, "forward", load_machine("tensordash"))
+    (choice,) = load_machine("tensordash").pe.choose(layer, "forward")
     (family,) = lower_for(layer, "forward", load_machine("tensordash")).families
     assert choice.split(family) == [(False, (0, 1)), (True, (2, 3))]  # two heads of either image
 

@@ -1,16 +1,11 @@
-"""What a replay writes down of one tile pass, cycle by cycle, for those who want to see why a lane waits.
-
-A record has room for a number of cycles and sets; a replay leaves out what lies beyond.  Where nothing is recorded the
-kernels are compiled without a trace of it.
-"""
+"""What a replay writes down of a tile pass of FPRaker, cycle by cycle."""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-NOTHING = -(1 << 20)
-"""No pending term, no base, no exponent: below every one of them, and the register's own mark of a zero."""
+from simhw.pe.signals import NOTHING
 
 
 class FPRakerRecord(NamedTuple):
@@ -55,40 +50,4 @@ def fpraker_record(columns: int, rows: int, lanes: int, sets: int, cycles: int, 
         register=np.full((columns, sets + 1, rows), NOTHING, np.int32),
         start=np.zeros((columns, sets), np.int64),
         finish=np.zeros((columns, sets), np.int64),
-    )
-
-
-class TensorDashRecord(NamedTuple):
-    """A TensorDash tile pass, by cycle and scheduler (one per row of X, or per PE, row by row, with two-sided
-    schedules).
-
-    Attributes
-    ----------
-    position : (cycles,) int64
-        Step of the reduction that is step 0 of the window.
-    window : (cycles, schedulers) uint64
-        Z before the lanes choose: bit 16 s + i is the pair at step s, lane i.
-    choice : (cycles, schedulers, 16) int8
-        The pair that each lane takes, as the number of its bit in Z; -1 for none.
-    drained : (cycles, schedulers) int8
-        Leading steps that are empty after that.
-    advance : (cycles,) int8
-        AS, the steps that all rows drop.
-    """
-
-    position: npt.NDArray[np.int64]
-    window: npt.NDArray[np.uint64]
-    choice: npt.NDArray[np.int8]
-    drained: npt.NDArray[np.int8]
-    advance: npt.NDArray[np.int8]
-
-
-def tensordash_record(schedulers: int, lanes: int, cycles: int) -> TensorDashRecord:
-    """An empty record."""
-    return TensorDashRecord(
-        position=np.zeros(cycles, np.int64),
-        window=np.zeros((cycles, schedulers), np.uint64),
-        choice=np.full((cycles, schedulers, lanes), -1, np.int8),
-        drained=np.zeros((cycles, schedulers), np.int8),
-        advance=np.zeros(cycles, np.int8),
     )

@@ -1,0 +1,70 @@
+"""What a machine of FPRaker PEs states."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from simhw.bfloat16 import Encoder
+from simhw.machine.values import Lowering, MachineValues, PEParameters, TileParameters
+from simhw.pe.chunks import check_chunk
+from simhw.pe.operand import XOperand
+
+NARROW_LIMIT = 13
+"""Largest threshold and accumulator width for which 16-bit words hold a lane's terms; beyond, words have 32 bits."""
+BIT_SLOTS = 8
+"""Bits of a significand: what a bit-serial PE would step through, against which skipped terms are counted."""
+
+
+class FPRakerPE(PEParameters):
+    """Parameters of an FPRaker PE; the machine file gives every one with its source.
+
+    `oob_threshold` None follows `accumulator_fraction_bits`.
+    """
+
+    kind: Literal["fpraker"]
+    lanes: Literal[8]
+    encoder: Encoder
+    shift_window: int = Field(ge=0, le=65536)
+    oob_threshold: int | None = Field(ge=0, le=29)
+    oob: Literal["pe", "column"]
+    accumulator_fraction_bits: int = Field(ge=4, le=29)
+    rounding: Literal["set", "cycle"]
+    chunk: Literal["off", 64]
+
+    @model_validator(mode="after")
+    def _chunk_fits_float32(self) -> "FPRakerPE":
+        check_chunk(self.chunk, self.accumulator_fraction_bits)
+        return self
+
+    @property
+    def threshold(self) -> int:
+        """The out-of-bounds threshold T."""
+        return self.accumulator_fraction_bits if self.oob_threshold is None else self.oob_threshold
+
+    @property
+    def narrow(self) -> bool:
+        """True where 16-bit words and 32-bit sums hold everything."""
+        return max(self.threshold, self.accumulator_fraction_bits) <= NARROW_LIMIT
+
+
+class FPRakerTileParameters(TileParameters):
+    """Parameters of an FPRaker tile; the machine file gives every one with its source."""
+
+    rows: Literal[1, 2, 4, 8, 16, 32]
+    sync: Literal["set", "term"]
+    run_ahead: int = Field(ge=0, le=64)
+    exponent_sharing: Literal[1, 2]
+
+
+class SerialLowering(Lowering):
+    """Lowering with a choice of FPRaker's serial operand."""
+
+    serial: XOperand
+
+
+class FPRakerValues(MachineValues):
+    """A machine of FPRaker PEs."""
+
+    pe: FPRakerPE
+    tile: FPRakerTileParameters
+    lowering: SerialLowering
