@@ -144,7 +144,7 @@ def test_passes_without_outputs_are_checked_for_all_the_rest(name):
 def test_passes_of_another_machine_are_caught(switch, value):
     _, x, parallel, passes = product_of("fpraker")
     with pytest.raises(CheckError):
-        check_passes(load_machine("fpraker", **{switch: value}), x, parallel, passes, "fc")
+        check_passes(load_machine("fpraker", **{switch: value}).pe, x, parallel, passes, "fc")
 
 
 def test_a_schedule_that_misses_a_pair_is_caught(monkeypatch):
