@@ -5,8 +5,8 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from simhw.cautions import compute_cautions, memory_cautions
 from simhw.files.writing import write_frame
+from simhw.results.cautions import compute_cautions, memory_cautions
 from simhw.results.operation import OperationResult
 from simhw.results.table import operation_row
 from simhw.results.totals import Totals

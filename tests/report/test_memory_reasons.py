@@ -10,12 +10,12 @@ import pytest
 
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.bfloat16 import from_float32
-from simhw.cautions import SMALL_BATCH_SHARE, weight_share
 from simhw.machine.energy import GROUPS
 from simhw.report.memory_reasons import memory_explanation
 from simhw.report.memory_tables import GROUP_NAMES, component_name, energy_sheet, share, sides, time_sheet
 from simhw.report.result_tables import has_memories, layer_sheet, performance_sheet
 from simhw.report.sheet import Sheet
+from simhw.results.cautions import SMALL_BATCH_SHARE, weight_share
 from simhw.results.step import Results
 from tests.cli_runs import result
 

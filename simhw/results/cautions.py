@@ -1,20 +1,17 @@
 """What a reader must know before quoting the figures of a run, in sentences that hold its own."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from simhw.machine.costs_of import memory_cost_cautions, stale_tile
+from simhw.machine.machine import Machine
 from simhw.results.operation import OperationResult
-
-if TYPE_CHECKING:
-    from simhw.machine.machine import Machine
 
 SMALL_BATCH_SHARE = 0.5
 """Where weights make more of the off-chip traffic than this, the batch decides what the run says."""
 
 
 def compute_cautions(
-    machine: "Machine", baseline: "Machine | None", doubts: Sequence[str], grown_to: int | str
+    machine: Machine, baseline: Machine | None, doubts: Sequence[str], grown_to: int | str
 ) -> list[str]:
     """What makes figures less than certain, or the comparison with the baseline less than fair, memories aside.
 
@@ -49,7 +46,7 @@ def compute_cautions(
 
 
 def memory_cautions(
-    machine: "Machine", baseline: "Machine | None", operations: Sequence[OperationResult], batch: int | str | None
+    machine: Machine, baseline: Machine | None, operations: Sequence[OperationResult], batch: int | str | None
 ) -> list[str]:
     """What must be known of figures with memories; nothing where there are none.
 
@@ -99,7 +96,7 @@ def weight_share(operations: Sequence[OperationResult]) -> float:
     return weights / everything if everything else 0.0
 
 
-def _differing_memories(machine: "Machine", baseline: "Machine") -> str:
+def _differing_memories(machine: Machine, baseline: Machine) -> str:
     """Values of the memories that the two do not share."""
     ours, theirs = machine.modelled_memory, baseline.modelled_memory
     if ours is None or theirs is None:
