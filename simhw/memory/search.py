@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import permutations
-from math import inf, prod
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ MOST_BLOCKS = 1 << 16
 """Blocks that a loop is cut into at the most: far more steps than are worth their transfers, and their bounds are
 listed one by one.
 """
+
+Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -93,50 +97,115 @@ def search(space: Space, memory: Memory) -> Blocking:
     return best[1]
 
 
+class _Candidates:
+    """All blockings of at most so many steps, side by side, and what each tensor makes of them.
+
+    Attributes
+    ----------
+    steps : (candidates,) int64
+    counts : dict of loop to (candidates,) int64
+        Blocks of each loop.
+    """
+
+    def __init__(self, table: _Table, memory: Memory, limit: int) -> None:
+        grid = np.meshgrid(*(np.arange(len(table.counts[dim])) for dim in DIMS), indexing="ij")
+        steps = _product(np.array(table.counts[dim])[axis.reshape(-1)] for dim, axis in zip(DIMS, grid, strict=True))
+        few = steps <= limit
+        index = {dim: axis.reshape(-1)[few] for dim, axis in zip(DIMS, grid, strict=True)}
+        self.steps = steps[few]
+        self.counts = {dim: np.array(table.counts[dim])[index[dim]] for dim in DIMS}
+        self._memory, self._output = memory, table.space.output
+        self._tensors = {tensor: _TensorCandidates(table, memory, tensor, index) for tensor in TENSORS}
+        self._costs: dict[tuple[TensorName, tuple[Dim, ...]], tuple[Mask, Bytes]] = {}
+
+    @property
+    def exposed(self) -> Bytes:
+        """Bytes that tiles wait for: the first step's blocks in, and the last one's out."""
+        total = np.zeros(len(self.steps))
+        for tensor, each in self._tensors.items():
+            total += each.last if tensor == self._output else each.first
+        return total
+
+    def traffic(self, order: tuple[Dim, ...]) -> tuple[Mask, Bytes]:
+        """Which candidates fit the buffers with their loops in that order, and the bytes that each moves off chip."""
+        fits, total = np.ones(len(self.steps), np.bool_), np.zeros(len(self.steps))
+        for tensor in TENSORS:
+            inner = tuple(dim for dim in TENSOR_DIMS[tensor] if order.index(dim) > order.index(_missing(tensor)))
+            # Orders agree for a tensor where the same loops lie within the one that it does not run along.
+            if (tensor, inner) not in self._costs:
+                self._costs[tensor, inner] = self._tensor_traffic(tensor, inner)
+            fit, moved = self._costs[tensor, inner]
+            fits &= fit
+            total += moved
+        return fits, total
+
+    def _tensor_traffic(self, tensor: TensorName, inner: tuple[Dim, ...]) -> tuple[Mask, Bytes]:
+        """As `tensor_traffic` has it, of all candidates."""
+        each, memory, count = self._tensors[tensor], self._memory, self.counts[_missing(tensor)]
+        capacity = getattr(memory.buffers, tensor).capacity_bytes
+        again = (count > 1) & (_product([self.counts[dim] for dim in inner], len(self.steps)) > 1)
+        resident = ~again | (np.minimum(2 * each.kept(inner), each.whole) <= capacity)
+        fits = (again & resident) | (np.minimum(2 * each.block, each.whole) <= capacity)
+        passes = np.where(resident, 1, count)
+        if tensor != self._output:
+            return fits, each.whole * passes
+        spilled = each.whole * memory.partial_value_bytes / memory.value_bytes
+        moved: Bytes = each.whole + 2 * (passes - 1) * spilled
+        return fits, moved
+
+
+class _TensorCandidates:
+    """Bytes of one tensor under each candidate: (candidates,) float64 all.
+
+    Attributes
+    ----------
+    block, whole, first, last
+        Of its largest block, of all blocks, of the first step's and of the last step's block.
+    """
+
+    def __init__(self, table: _Table, memory: Memory, tensor: TensorName, index: dict[Dim, Indices]) -> None:
+        self._factor = float(memory.value_bytes * table.space.taps_of(tensor))
+        self._total, self._largest, first, last = (
+            {dim: numbers[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor]}
+            for numbers in (table.total, table.largest, table.first, table.last)
+        )
+        self.block, self.whole, self.first, self.last = (
+            self._bytes(extents) for extents in (self._largest, self._total, first, last)
+        )
+
+    def kept(self, inner: tuple[Dim, ...]) -> Bytes:
+        """Bytes of all blocks that one pass through the `inner` loops meets."""
+        return self._bytes({dim: self._total[dim] if dim in inner else self._largest[dim] for dim in self._total})
+
+    def _bytes(self, extents: dict[Dim, npt.NDArray[np.int64]]) -> Bytes:
+        found: Bytes = self._factor * prod(extents.values())  # type: ignore[assignment]  # of several arrays
+        return found
+
+
+def _missing(tensor: TensorName) -> Dim:
+    """The loop that a tensor does not run along."""
+    (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
+    return missing
+
+
 def _least(table: _Table, memory: Memory, limit: int) -> tuple[tuple[float, float, float, float], Blocking] | None:
     """The best blocking of at most `limit` steps, with what it was chosen by; None where none fits."""
-    space = table.space
-    grid = np.meshgrid(*(np.arange(len(table.counts[dim])) for dim in DIMS), indexing="ij")
-    steps = _product(np.array(table.counts[dim])[axis.reshape(-1)] for dim, axis in zip(DIMS, grid, strict=True))
-    few = steps <= limit
-    steps = steps[few]
-    index = {dim: axis.reshape(-1)[few] for dim, axis in zip(DIMS, grid, strict=True)}
-    count = {dim: np.array(table.counts[dim])[index[dim]] for dim in DIMS}
+    candidates = _Candidates(table, memory, limit)
+    steps, exposed = candidates.steps, candidates.exposed
+    over = np.where(steps > memory.steps, steps, 0)
     best: tuple[tuple[float, float, float, float], Blocking] | None = None
     for inner in permutations(DIMS[1:]):
         order = (DIMS[0], *inner)
-        traffic, exposed = np.zeros(len(steps)), np.zeros(len(steps))
-        fits = np.ones(len(steps), np.bool_)
-        for tensor in TENSORS:
-            (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
-            after = [dim for dim in TENSOR_DIMS[tensor] if order.index(dim) > order.index(missing)]
-            sizes = {
-                dim: (table.total[tensor, dim][index[dim]], table.largest[tensor, dim][index[dim]])
-                for dim in TENSOR_DIMS[tensor]
-            }
-            factor = float(memory.value_bytes * space.taps_of(tensor))
-            block = factor * prod(largest for _, largest in sizes.values())
-            kept = factor * prod(total if dim in after else largest for dim, (total, largest) in sizes.items())
-            whole = factor * prod(total for total, _ in sizes.values())
-            again = (count[missing] > 1) & (_product([count[dim] for dim in after], len(steps)) > 1)
-            capacity = getattr(memory.buffers, tensor).capacity_bytes
-            resident = ~again | (np.minimum(2 * kept, whole) <= capacity)
-            fits &= (again & resident) | (np.minimum(2 * block, whole) <= capacity)
-            passes = np.where(resident, 1, count[missing])
-            if tensor == space.output:
-                spilled = whole * memory.partial_value_bytes / memory.value_bytes
-                traffic += whole + 2 * (passes - 1) * spilled
-                exposed += factor * prod(table.last[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor])
-            else:
-                traffic += whole * passes
-                exposed += factor * prod(table.first[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor])
-        traffic[~fits] = inf
-        over = np.where(steps > memory.steps, steps, 0)
-        first = int(np.lexsort((steps, exposed, over, traffic))[0])
-        if fits[first]:
-            key = (float(traffic[first]), float(over[first]), float(exposed[first]), float(steps[first]))
-            if best is None or key < best[0]:
-                best = key, Blocking(order, tuple(int(count[dim][first]) for dim in order))
+        fits, traffic = candidates.traffic(order)
+        choice = np.flatnonzero(fits)
+        if not len(choice):
+            continue
+        for cost in (traffic, over, exposed, steps):
+            choice = choice[cost[choice] == cost[choice].min()]
+        first = choice[0]
+        key = (float(traffic[first]), float(over[first]), float(exposed[first]), float(steps[first]))
+        if best is None or key < best[0]:
+            best = key, Blocking(order, tuple(int(candidates.counts[dim][first]) for dim in order))
     return best
 
 
