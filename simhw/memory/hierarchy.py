@@ -247,35 +247,28 @@ class MemoryController:
 
 
 class StepBuffer:
-    """Room for the blocks of `depth` steps: a step takes the place that the one `depth` steps before it leaves."""
+    """Room for the blocks of `depth` steps: a step takes the place that the one `depth` steps before it leaves.
 
-    def __init__(self, hierarchy: Hierarchy, depth: int) -> None:
+    A wait for a moment costs nothing beside it; a place that anyone may take and leave at any time is a `simpy.Store`
+    or `simpy.Container`, whose every use is an event more.
+
+    Parameters
+    ----------
+    depth : int
+        2 for double buffering.
+    left : sequence of Moment
+        When each step leaves its place.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, depth: int, left: Sequence[Moment]) -> None:
         self.depth = depth
-        self._environment = hierarchy.environment
-        # Of each place the moment that the last step to ask for it leaves it, and of each step in a place its own.
-        self._left = [Moment(self._environment) for _ in range(depth)]
-        for left in self._left:
-            left.succeed()
-        self._leaves: dict[int, Moment] = {}
+        empty = Moment(hierarchy.environment)
+        empty.succeed()
+        self._left = [*[empty] * depth, *left]
 
-    def take(self, index: int) -> simpy.Event:
-        """The event that a step has its place; steps that share a place have it in the order in which they ask."""
-        place = index % self.depth
-        before = self._left[place]
-        self._left[place] = self._leaves[index] = Moment(self._environment)
-        return before
-
-    def leave(self, index: int) -> None:
-        """Free the place that a step has."""
-        self._leaves.pop(index).succeed()
-
-    def leave_after(self, moments: Sequence[Moment]) -> None:
-        """Free each step's place when its moment has come."""
-        for index, moment in enumerate(moments):
-            moment.callbacks.append(partial(self._leave, index))
-
-    def _leave(self, index: int, _: simpy.Event) -> None:
-        self.leave(index)
+    def take(self, index: int) -> Moment:
+        """When a step has its place."""
+        return self._left[index]
 
 
 def _release(places: simpy.PriorityResource, place: PriorityRequest, _: simpy.Event) -> None:

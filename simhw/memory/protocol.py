@@ -19,9 +19,8 @@ Protocol = Callable[[Hierarchy], None]
 def double_buffering(hierarchy: Hierarchy, depth: int = 2) -> None:
     """Start the processes of our protocol, with room for the blocks of `depth` steps in every buffer."""
     controller = MemoryController(hierarchy)
-    inputs, outputs = StepBuffer(hierarchy, depth), StepBuffer(hierarchy, depth)
-    inputs.leave_after(hierarchy.computed)
-    outputs.leave_after(hierarchy.stored)
+    inputs = StepBuffer(hierarchy, depth, left=hierarchy.computed)
+    outputs = StepBuffer(hierarchy, depth, left=hierarchy.stored)
     start = hierarchy.environment.process
     start(dma_engine(hierarchy, controller, inputs))
     start(sequencer(hierarchy, outputs))

@@ -7,6 +7,7 @@ run of containers.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product as all_of
 from math import ceil, prod
 
@@ -55,7 +56,7 @@ class Step:
     stores: tuple[Job, ...]
     share: float
 
-    @property
+    @cached_property
     def reads_partial_sums(self) -> bool:
         """Outputs come back that an earlier step left incomplete."""
         return any(job.partial for job in self.loads)
