@@ -31,6 +31,12 @@ class Copy:
         path.parent.mkdir(exist_ok=True)
         path.write_text(example, encoding="utf-8")
 
+    def run_example(self, begins: str) -> None:
+        """Run the shell commands of CONTRIBUTING.md that begin so."""
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        (example,) = re.findall(rf"^```sh\n({re.escape(begins)}.*?)^```", text, re.MULTILINE | re.DOTALL)
+        subprocess.run(["sh", "-e", "-c", example], cwd=self.folder, check=True)
+
     def edit(self, name: str, before: str, after: str) -> None:
         text = (self.folder / name).read_text(encoding="utf-8")
         assert text.count(before) == 1
@@ -67,6 +73,19 @@ def copy(tmp_path: Path) -> Copy:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     return Copy(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_processing_element_is_a_folder_a_machine_file_and_a_line(copy: Copy) -> None:
+    copy.run_example("cp -r simhw/pe/bitparallel")
+    copy.write_example("simhw/machine/library/mine.yaml")
+    folder = [f"simhw/pe/mine/{path.name}" for path in sorted((ROOT / "simhw" / "pe" / "bitparallel").glob("*.py"))]
+    assert copy.touched() == ["simhw/machine/library/mine.yaml", *folder, "simhw/pe/registry.py"]
+    trace = str(ROOT / "traces" / "small_cnn.npz")
+    printed = copy.simhw("run", "--trace", trace, "--pe", "mine", "--check", "--timeline", "mine.vcd")
+    assert "cycles, counters and output bits agree" in printed
+    assert re.search(r"^ total +3\.203 M +1\.000 +1\.000 ", printed, re.MULTILINE)  # what it was copied from
+    assert (copy.folder / "mine.vcd").exists()
 
 
 def test_a_device_is_one_file(copy: Copy) -> None:
