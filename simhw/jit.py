@@ -25,7 +25,7 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     if numba.config.DISABLE_JIT:
         return _refusing(function)
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    folder = cache_folder()
+    folder = cache_folder(function.__module__.partition(".")[0])
     if folder is not None:
         # What `dispatcher.enable_caching()` does, with a cache that checks what it loads.
         dispatcher._cache = KernelCache(function, folder)

@@ -2,7 +2,9 @@
 
 Numba's own cache looks only at the file that defines a function, so a kernel keeps stale code when a file that it
 imports from changes.  The cache folder is therefore named after a hash of the compiler's version and of every source
-that a kernel can come from: each module that compiles anything, and all of simhw that it imports.
+that a kernel can come from: each module that compiles anything, and all of simhw that it imports.  A kernel of another
+package, such as that of a processing element that it brings, has a folder of its own, named after that package's
+sources too.
 
 Cached code is pickled machine code: loading a damaged file can end in any exception or kill the process.  So only a
 folder of the user's own will do, and each file begins with a digest of its name and content.  A file that does not fit
@@ -14,6 +16,7 @@ import hashlib
 import os
 import pickle
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -57,23 +60,41 @@ def _imported(package: Path, source: bytes) -> list[Path]:
     return [file for path in paths for file in (path / "__init__.py", path.with_suffix(".py"))]
 
 
-def source_hash() -> str:
-    """Hash of the compiler's version and of every Python source that a kernel can come from."""
-    package = Path(__file__).parent
+def source_hash(package: str = "simhw") -> str:
+    """Hash of the compiler's version and of every Python source that a kernel of a package can come from.
+
+    Parameters
+    ----------
+    package : str
+        The top-level package or module that holds the kernel.  Of another than simhw all sources count, since its
+        kernels are built upon those of simhw and on whatever else it has.
+    """
+    own = Path(__file__).parent
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in kernel_sources(package):
-        digest.update(f"\n{path.relative_to(package).as_posix()}\n".encode())
+    for path in kernel_sources(own):
+        digest.update(f"\n{path.relative_to(own).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    for path in [] if package == "simhw" else _sources_of(package):
+        digest.update(f"\n{path}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
+def _sources_of(package: str) -> list[Path]:
+    """The Python sources of an imported top-level package or module, sorted; none where it comes from no file."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None or not Path(file).is_file():
+        return []
+    return sorted(Path(file).parent.rglob("*.py")) if Path(file).name == "__init__.py" else [Path(file)]
+
+
 @cache
-def cache_folder() -> str | None:
-    """The folder for compiled kernels of these sources; None where there is none that can be written to."""
+def cache_folder(package: str = "simhw") -> str | None:
+    """The folder for compiled kernels of a package (see `source_hash`); None where none can be written to."""
     roots = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), "~/.cache"]
     for root in filter(None, roots):
         try:
-            folder = Path(root).expanduser() / "simhw" / source_hash()
+            folder = Path(root).expanduser() / "simhw" / source_hash(package)
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 return str(folder)

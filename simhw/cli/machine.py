@@ -49,8 +49,8 @@ def add_parser(commands: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every command takes them
     """Print a line per machine."""
     from simhw.cli.terminal import show
-    from simhw.machine.files import machine_names
     from simhw.machine.machine import load_machine
+    from simhw.machine.names import machine_names
     from simhw.report.result_reasons import lane_count
     from simhw.report.sheet import Sheet
 

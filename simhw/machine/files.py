@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from simhw.errors import MachineError, quoted
 from simhw.files.reading import read_text
 from simhw.machine.dotted import assign, leaf, leaf_names
+from simhw.machine.names import machine_names, named_file, shared_names
 from simhw.machine.provenance import Provenance
 from simhw.plain_yaml import parse_yaml
 
@@ -46,26 +46,6 @@ def _parsed(text: str) -> Any:
     written to.
     """
     return parse_yaml(text)
-
-
-def machine_names() -> list[str]:
-    """Names of the machines that come with simhw."""
-    return sorted(
-        path.name.removesuffix(".yaml")
-        for path in files("simhw").joinpath("machine", "library").iterdir()
-        if path.name.endswith(".yaml")
-    )
-
-
-def _shared_names() -> list[str]:
-    """Names of what lies in folders beside the machines: sections that machines share, and devices."""
-    machines = files("simhw").joinpath("machine", "library")
-    return sorted(
-        f"{folder}/{path.name.removesuffix('.yaml')}"
-        for folder in ("parts", "devices")
-        for path in machines.joinpath(folder).iterdir()
-        if path.name.endswith(".yaml")
-    )
 
 
 def validated(model: type[Values], values: Mapping[str, Any], where: str) -> Values:
@@ -111,11 +91,11 @@ def machine_text(machine: str | Path) -> str:
         No such machine (says which names there are), or its file cannot be read.
     """
     where = str(machine)
-    if where in machine_names() or where in _shared_names():
-        return files("simhw").joinpath("machine", "library", f"{where}.yaml").read_text(encoding="utf-8")
+    if (named := named_file(where)) is not None:
+        return named.read_text(encoding="utf-8")
     # Whatever else has the suffix, a folder or a pipe, is none; a name too long for a file is none either.
     if Path(machine).suffix not in (".yaml", ".yml") or not os.path.isfile(machine):
-        device = f" ({where} is a device of `simhw roofline`)" if f"devices/{where}" in _shared_names() else ""
+        device = f" ({where} is a device of `simhw roofline`)" if f"devices/{where}" in shared_names() else ""
         raise MachineError(
             f"no machine {quoted(where)}{device}: give the path of a .yaml file or one of {', '.join(machine_names())}"
         )

@@ -94,7 +94,7 @@ def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:
     Parameters
     ----------
     machine : str or path
-        A name from `simhw.machine.files.machine_names`, or the path of a YAML file.
+        A name from `simhw.machine.names.machine_names`, or the path of a YAML file.
     **overrides
         Dotted names and values, ``**{"tile.rows": 4, "pe.oob_threshold": 9}``.  The last part alone, without a dot,
         will do where no other value of the machine ends in it; see `simhw.machine.overrides`.

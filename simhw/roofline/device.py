@@ -4,13 +4,13 @@ for real chips.
 
 import os
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from simhw.errors import MachineError, quoted
 from simhw.machine.described import Described
 from simhw.machine.files import read_machine, validated
+from simhw.machine.names import shared_names
 from simhw.machine.overrides import override, split_machine
 from simhw.roofline.ascend.parameters import AscendValues
 from simhw.roofline.gpu.parameters import GpuValues
@@ -25,8 +25,7 @@ class Device(Described[GpuValues | AscendValues]):
 
 def device_names() -> list[str]:
     """Names of the devices that come with simhw."""
-    devices = files("simhw").joinpath("machine", "library", "devices")
-    return sorted(path.name.removesuffix(".yaml") for path in devices.iterdir() if path.name.endswith(".yaml"))
+    return [name.removeprefix("devices/") for name in shared_names() if name.startswith("devices/")]
 
 
 def device_source(where: str) -> str:

@@ -7,8 +7,8 @@ import pytest
 from simhw.cli import main
 from simhw.cli.machine import unit_of
 from simhw.machine.dotted import leaf_names
-from simhw.machine.files import machine_names
 from simhw.machine.machine import load_machine
+from simhw.machine.names import machine_names
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -18,7 +18,8 @@ from simhw import Layer, load_machine, simulate
 from simhw.cli import main
 from simhw.errors import SimhwError
 from simhw.machine.dotted import leaf, leaf_names
-from simhw.machine.files import machine_names, machine_text
+from simhw.machine.files import machine_text
+from simhw.machine.names import machine_names
 from simhw.machine.overrides import parse_overrides
 from simhw.roofline.device import device_names, device_source, load_device
 from simhw.roofline.estimate import estimate

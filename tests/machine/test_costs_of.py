@@ -12,7 +12,7 @@ from simhw import Layer, load_machine, simulate
 from simhw.cli import main
 from simhw.errors import MachineError
 from simhw.machine.costs_of import memory_cost_cautions, scaled_memories, size_factor, stale_memories, stale_tile
-from simhw.machine.files import machine_names
+from simhw.machine.names import machine_names
 from simhw.machine.sram import cacti_cost
 from simhw.results.comparison import Comparison
 from simhw.results.step import Results

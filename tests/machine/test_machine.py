@@ -11,8 +11,8 @@ import yaml
 
 from simhw.errors import MachineError
 from simhw.machine.dotted import leaf_names
-from simhw.machine.files import machine_names
 from simhw.machine.machine import baseline_of, load_machine, parse_machine
+from simhw.machine.names import machine_names
 from tests.machine_files import write
 
 BUNDLED = machine_names()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from simhw import Layer, Trace, load_machine, simulate
 from simhw.machine.energy import COMPONENTS
-from simhw.machine.files import machine_names
+from simhw.machine.names import machine_names
 from simhw.memory.model import SHARES
 from simhw.report.memory_plots import COMPONENT_COLORS, SHARE_COLORS
 from simhw.report.result_plots import comparison_figure, results_figure
