@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -89,10 +88,10 @@ class ProcessingElement(ABC, Generic[Values]):
     def __init__(self, values: Values) -> None:
         self.values = values
 
-    @cached_property
+    @property
     @abstractmethod
     def tile(self) -> Tile:
-        """A tile of these PEs that runs passes."""
+        """A tile of these PEs that runs passes; made once (a `functools.cached_property`)."""
 
     @abstractmethod
     def replay(self) -> Replay:
@@ -119,7 +118,7 @@ class ProcessingElement(ABC, Generic[Values]):
 
     @property
     def least_cycles_per_set(self) -> float:
-        """The fewest cycles that a set can take, whatever the values."""
+        """The fewest cycles that a set can take, whatever the values; 0 where a set may take no time."""
         return 1.0
 
     def choose(self, layer: Layer, operation: Operation) -> list[OperandChoice]:

@@ -121,7 +121,7 @@ def iso_area_speed(machine: Machine, baseline: Machine, tiles: int) -> list[tupl
     )
     text = f"{speed:.4g}x{clocks} with one cycle a set, where compute is all that counts"
     least = machine.pe.least_cycles_per_set
-    if not machine.tile.fixed_time:
+    if not machine.tile.fixed_time and least:
         text += (
             f"; a set takes at least {least:.3g} cycles, so at most {speed:.4g} / {least:.3g} = {speed / least:.4g}x"
         )

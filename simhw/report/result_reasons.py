@@ -114,12 +114,7 @@ def _why(results: Results, made_of: Factors) -> list[str]:
         "baseline).",
     ]
     if base.tile.fixed_time:
-        least = machine.pe.least_cycles_per_set
-        lines.append(
-            f"Bound: a set takes at least {least:.3g} cycles, so at most {speed:.3f} / {least:.3g} = "
-            f"{speed / least:.3f}x where tiles are "
-            f"as busy and filled as the baseline's; break-even is at {speed:.3f} cycles/set."
-        )
+        lines.append(_bound(speed, machine.pe.least_cycles_per_set))
     if total.speedup < 1:
         shares = {name: share for name, share in total.class_shares.items() if name != "useful"}
         worst = max(shares, key=lambda name: shares[name])
@@ -137,6 +132,17 @@ def _why(results: Results, made_of: Factors) -> list[str]:
         f"against {base_power:.4g} W; memory is not included."
     )
     return lines
+
+
+def _bound(speed: float, least: float) -> str:
+    """How fast a machine could be whatever the values, from its lanes and clock and the fewest cycles of a set."""
+    even = f"break-even is at {speed:.3f} cycles/set."
+    if not least:
+        return f"Bound: none, since a set may take no time; {even}"
+    return (
+        f"Bound: a set takes at least {least:.3g} cycles, so at most {speed:.3f} / {least:.3g} = {speed / least:.3f}x "
+        f"where tiles are as busy and filled as the baseline's; {even}"
+    )
 
 
 def _of_padding(results: Results) -> list[str]:
