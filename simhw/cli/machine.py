@@ -84,14 +84,14 @@ def _devices() -> "Sheet":
     from simhw.report.sheet import Sheet
     from simhw.roofline.ceilings import ceilings
     from simhw.roofline.device import device_names, load_device
-    from simhw.roofline.operators import BYTES
+    from simhw.roofline.numbers import EVERY_DEVICE
 
     headings = ["fp32 TFLOP/s", "fp16 TFLOP/s", "int8 TOP/s", "GB/s"]
     columns = [("name", False), *((heading, True) for heading in headings), ("description", False)]
     rows = []
     for name in device_names():
         device = load_device(name)
-        peaks = [f"{ceilings(device, number)[0].per_s / 1e12:.4g}" for number in BYTES]
+        peaks = [f"{ceilings(device, number)[0].per_s / 1e12:.4g}" for number in EVERY_DEVICE]
         rows.append([name, *peaks, f"{ceilings(device, 'fp32')[-1].per_s / 1e9:,.4g}", device.values.description])
     return Sheet(columns, rows)
 

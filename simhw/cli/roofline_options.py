@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from simhw.errors import SimhwError
+from simhw.roofline.numbers import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from simhw.roofline.device import Device
@@ -42,7 +43,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=("training", "inference"), default="training", help="default: training")
     parser.add_argument(
         "--precision",
-        choices=("fp32", "amp", "fp16", "int8"),
+        choices=PRECISIONS,
         help="default: amp for training, fp16 for inference; amp keeps fp32 weights",
     )
     parser.add_argument(
@@ -100,7 +101,7 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
 
 def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Network") -> "Run":
     """How the options say that the network is run."""
-    from simhw.roofline.step.step import Fusion, Precision, Run
+    from simhw.roofline.step.step import Fusion, Run
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
     precision: Precision = arguments.precision or ("amp" if arguments.mode == "training" else "fp16")

@@ -17,8 +17,6 @@ from simhw.report.result_tables import short
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
 from simhw.roofline.ceilings import Ceiling, ceilings
 from simhw.roofline.estimate import StepEstimate
-from simhw.roofline.operators import Number
-from simhw.roofline.step.step import Precision
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +30,6 @@ LIMIT_COLORS = {
     "buffer": "#CC79A7",
     "launch": "#999999",
 }
-NUMBERS: dict[Precision, Number] = {"fp32": "fp32", "amp": "fp16", "fp16": "fp16", "int8": "int8"}
 MOST_NAMED = 8
 LONGEST_NAMED = 40
 PANEL_INCHES = 8.5, 6.2
@@ -66,7 +63,7 @@ def _draw(axes: Axes, estimate: StepEstimate) -> None:
     layers = layers[(layers["flops"] > 0) & (layers["dram_bytes"] > 0)]
     intensity, rate = layers["flops"] / layers["dram_bytes"], layers["flops"] / layers["seconds"]
     share = layers["seconds"] / estimate.device_s
-    lines = ceilings(estimate.device, NUMBERS[estimate.run.precision])
+    lines = ceilings(estimate.device, estimate.run.numbers.products)
     top = max(line.per_s for line in lines if line.of == "flops")
     slowest = min(line.per_s for line in lines if line.of == "bytes")
     left, right = min(intensity.min(), 0.1) / 1.5, max(intensity.max() * 2, 4 * top / slowest)

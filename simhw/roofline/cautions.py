@@ -4,7 +4,7 @@ from math import prod
 
 from simhw.roofline.device import Device
 from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer
-from simhw.roofline.operators import BYTES
+from simhw.roofline.numbers import BYTES
 from simhw.roofline.step.step import Run
 
 STATES = {"sgd": 1, "adam": 2}
@@ -38,8 +38,7 @@ def needed_bytes(network: Network, run: Run) -> int:
     optimizer's state, and the inputs of all convolutions and linear layers, which their weights' gradients need again.
     What other layers keep, work space and the framework's own come on top.
     """
-    value = BYTES["fp16" if run.precision == "amp" else run.precision]
-    weight = BYTES["fp32"] if run.precision == "amp" else value
+    value, weight = BYTES[run.numbers.products], BYTES[run.numbers.weights]
     if run.mode == "inference":
         data = max((sum(_values(layer)) for layer in network.layers), default=0)
         return weight * network.parameters + value * run.batch * data

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from simhw.roofline.device import Device
-from simhw.roofline.operators import Number
+from simhw.roofline.numbers import Number
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from simhw.machine.described import Described
 from simhw.machine.files import read_machine, validated
 from simhw.machine.names import shared_names
 from simhw.machine.overrides import override, split_machine
-from simhw.roofline.ascend.parameters import AscendValues
-from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.ascend.values import AscendValues
+from simhw.roofline.gpu.values import GpuValues
 
 _MODELS: dict[str, type[GpuValues] | type[AscendValues]] = {"gpu": GpuValues, "ascend": AscendValues}
 

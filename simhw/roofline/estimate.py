@@ -8,10 +8,9 @@ from simhw.errors import ShapeError
 from simhw.machine.costs import Range
 from simhw.roofline.cautions import cautions
 from simhw.roofline.device import Device
-from simhw.roofline.energy import energy_of
 from simhw.roofline.layers.network import Network
 from simhw.roofline.operators import Streaming
-from simhw.roofline.predict import predict
+from simhw.roofline.predict import energy_of, predict
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.step.step import Run, Work, step
 

@@ -9,11 +9,8 @@ from math import prod
 from typing import Literal
 
 from simhw.errors import ShapeError
+from simhw.roofline.numbers import BYTES, Number
 from simhw.trace.layer import Operation
-
-Number = Literal["fp32", "fp16", "int8"]
-BYTES: dict[Number, int] = {"fp32": 4, "fp16": 2, "int8": 1}
-"""Bytes of one value."""
 
 StreamingKind = Literal[
     "elementwise",
@@ -46,7 +43,7 @@ class Gemm:
     m, n, k, batch : int
         Rows, contiguous columns, reduction, and independent products.
     number : str
-        Of the operands and the output.  fp16 and int8 accumulate in 32 bits.
+        Of the operands and the output; sums are as wide as its `Format` says.
     transposed : (bool, bool)
         Whether the first matrix is stored as (k, m), the second as (n, k).  A linear layer's weights are (n, k).
     """

@@ -1,15 +1,29 @@
-"""One operator on one device."""
+"""One operator on one device: how long it takes, and what energy it costs."""
 
-from simhw.roofline.ascend.model import predict_on_ascend
+from simhw.errors import MachineError
+from simhw.machine.costs import Range
 from simhw.roofline.device import Device
-from simhw.roofline.gpu.model import predict_on_gpu
-from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.operators import Operator
 from simhw.roofline.prediction import Prediction
 
 
 def predict(operator: Operator, device: Device) -> Prediction:
-    """How long an operator takes on a device, and what binds it."""
-    if isinstance(device.values, GpuValues):
-        return predict_on_gpu(operator, device.values)
-    return predict_on_ascend(operator, device.values)
+    """How long an operator takes on a device, and what binds it.
+
+    Raises
+    ------
+    MachineError
+        The device has no rates for the operator's numbers.
+    """
+    known = device.values.hardware.numbers
+    if operator.number not in known:
+        raise MachineError(
+            f"{device.name} has no rates for {operator.number}, only for {', '.join(known)}; "
+            "a device's file may state them for other numbers (docs/rooflines.md)"
+        )
+    return device.values.predict(operator)
+
+
+def energy_of(prediction: Prediction, device: Device) -> Range:
+    """Energy [J] of an operator, low to high, while it runs on the device."""
+    return device.values.energy_j(prediction)

@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw.errors import SimhwError
-from simhw.roofline.ascend.blocks import ACCUMULATOR_BYTES, COPIES, blocks, fractal_bytes, shares
+from simhw.roofline.ascend.blocks import COPIES, blocks, fractal_bytes, shares
 from simhw.roofline.ascend.layout import convolution_product, gemm_product, joined_groups
-from simhw.roofline.ascend.parameters import AscendValues
+from simhw.roofline.ascend.values import AscendValues
 from simhw.roofline.calibration.ascend import NETWORKS, calibrate, is_plain, read_networks
 from simhw.roofline.compression.decompose import factors
 from simhw.roofline.compression.ranks import LayerTimer
 from simhw.roofline.device import load_device
-from simhw.roofline.energy import energy_of
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.network import Conv
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.operators import Convolution, Gemm, Number, Operator, Recurrent, Streaming
-from simhw.roofline.predict import predict
+from simhw.roofline.numbers import FORMATS, Number
+from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent, Streaming
+from simhw.roofline.predict import energy_of, predict
 from simhw.roofline.step.step import Run
 from simhw.trace.layer import OPERATIONS
 from tests.places import SHARED
@@ -90,7 +90,10 @@ def test_blocks_never_exceed_the_buffers(convolution: Convolution) -> None:
         split = share.split[0] * share.split[1] * share.split[2] * share.split[3]
         assert 1 <= split <= HARDWARE.cores
         for block in blocks(share, product, HARDWARE):
-            assert COPIES * block.m * block.n * HARDWARE.cube_rows**2 * ACCUMULATOR_BYTES <= HARDWARE.l0c_bytes
+            assert (
+                COPIES * block.m * block.n * HARDWARE.cube_rows**2 * FORMATS["fp16"].accumulator_bytes
+                <= HARDWARE.l0c_bytes
+            )
             assert COPIES * block.m * fractal_bytes(product, HARDWARE) <= HARDWARE.l0a_bytes
             assert COPIES * block.n * fractal_bytes(product, HARDWARE) <= HARDWARE.l0b_bytes
 

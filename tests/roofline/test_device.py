@@ -1,15 +1,22 @@
 """Devices: every constant with a source, overrides by name, and what cannot be loaded."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simhw.errors import MachineError
 from simhw.machine.dotted import leaf_names
 from simhw.machine.files import validated
-from simhw.roofline.ascend.parameters import AscendValues
-from simhw.roofline.device import device_names, load_device, parse_device
-from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.ascend.values import AscendValues
+from simhw.roofline.device import Device, device_names, load_device, parse_device
+from simhw.roofline.estimate import estimate
+from simhw.roofline.gpu.values import GpuValues
+from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.operators import Gemm
+from simhw.roofline.predict import predict
+from simhw.roofline.step.step import Run
 
 UNSOURCED = {"kind", "name", "description"}
 
@@ -100,3 +107,39 @@ def test_table_without_one_kind_of_number_is_refused() -> None:
     del values["power"]["cube_pj_per_flop"]["fp16"]
     with pytest.raises(MachineError, match=r"power.cube_pj_per_flop: .*needs an entry for fp16 too"):
         validated(AscendValues, values, "mine")
+
+
+def test_a_device_predicts_in_numbers_once_every_table_of_its_file_has_them() -> None:
+    v100 = load_device("v100")
+    gemm = Gemm(512, 512, 512, number="bf16")
+    with pytest.raises(MachineError, match="v100 has no rates for bf16, only for fp32, fp16, int8"):
+        predict(gemm, v100)
+    values = with_bf16(v100.values.model_dump())
+    ours = Device(validated(GpuValues, values, "ours"), {}, {})
+    # As fast as fp16, whose entries it took over.
+    assert predict(gemm, ours).seconds == predict(replace(gemm, number="fp16"), v100).seconds
+    network = load_network("resnet18")
+    mixed, amp = (estimate(network, ours, Run(8, precision=precision)) for precision in ("amp-bf16", "amp"))
+    # But for loss scaling, a kernel of the update, which bf16 needs not.
+    unscaled = [each for _, each in amp.work if getattr(each.operator, "name", "") != "unscale"]
+    assert len(unscaled) == len(amp.work) - 1
+    assert [each.seconds for _, each in mixed.work] == [each.seconds for each in unscaled]
+
+
+def with_bf16(table: Any) -> Any:
+    """Tables of a device's file in which bf16 costs what fp16 costs."""
+    if not isinstance(table, dict):
+        return table
+    found = {name: with_bf16(inner) for name, inner in table.items()}
+    return found | {"bf16": found["fp16"]} if "fp16" in found else found
+
+
+def test_a_number_that_some_tables_of_a_device_lack_is_refused() -> None:
+    values = with_bf16(load_device("v100").values.model_dump())
+    del values["recurrent"]["chains"]["bf16"]
+    with pytest.raises(MachineError, match=r"ours: recurrent\.chains needs an entry for bf16"):
+        validated(GpuValues, values, "ours")
+    values = load_device("v100").values.model_dump()
+    values["gemm"]["kernels"]["bf16"] = values["gemm"]["kernels"]["fp16"]
+    with pytest.raises(MachineError, match=r"gemm\.kernels has an entry that the hardware's peaks lack: bf16"):
+        validated(GpuValues, values, "ours")

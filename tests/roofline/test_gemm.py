@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simhw.errors import MachineError
 from simhw.roofline.calibration import gemm as calibration
 from simhw.roofline.calibration.measurements import read_measurements
 from simhw.roofline.calibration.score import Score, mape, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
-from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.tiles import GemmTile, grid_of, splits, waves
-from simhw.roofline.operators import Gemm, Number
+from simhw.roofline.gpu.values import GpuValues
+from simhw.roofline.numbers import Number
+from simhw.roofline.operators import Gemm
 from simhw.roofline.prediction import Prediction
 from tests.places import SHARED
 
@@ -145,12 +145,6 @@ def test_alone_a_product_waits_for_the_framework() -> None:
     small, large = predicted(Gemm(16, 16, 16), "v100-pcie"), predicted(Gemm(4096, 4096, 4096), "v100-pcie")
     assert small.alone_s == small.host_s > 5 * small.seconds
     assert large.alone_s == large.seconds + large.latency_s
-
-
-def test_a_device_without_kernels_for_a_number_says_so() -> None:
-    kernels = {number: each for number, each in v100().gemm.kernels.items() if number != "int8"}
-    with pytest.raises(MachineError, match="int8"):
-        predict_gemm(Gemm(8, 8, 8, number="int8"), v100().hardware, v100().gemm.model_copy(update={"kernels": kernels}))
 
 
 def test_a_wave_holds_what_is_resident_on_every_multiprocessor() -> None:

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from simhw.errors import SimhwError
 from simhw.roofline.calibration.power import calibrate, watts
 from simhw.roofline.device import load_device
-from simhw.roofline.energy import energy_of
-from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.operators import Gemm, Operator, Streaming
-from simhw.roofline.predict import predict
+from simhw.roofline.predict import energy_of, predict
 from tests.places import SHARED
 
 DATA = SHARED / "data"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from simhw.roofline.calibration.recurrent import calibrate
 from simhw.roofline.device import load_device
-from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.recurrent import product_of
+from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.operators import Gemm, Recurrent
 from simhw.roofline.predict import predict
 from simhw.trace.layer import OPERATIONS

@@ -453,7 +453,7 @@ def test_twice_the_batch_moves_at_most_twice_as_much(name: str) -> None:
         ({"batch": True}, "batch is True"),
         ({"batch": None}, "batch is None"),
         ({"mode": "train"}, "mode is 'train'; give one of inference, training"),
-        ({"precision": "bf16"}, "precision is 'bf16'; give one of fp32, amp, fp16, int8"),
+        ({"precision": "bf17"}, "precision is 'bf17'; give one of fp32, amp, fp16, int8"),
         ({"fusion": "x"}, "fusion is 'x'; give one of eager, fused"),
         ({"optimizer": ["adam"]}, r"optimizer is \['adam'\]; give one of sgd, adam"),
     ],

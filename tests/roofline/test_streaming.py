@@ -13,7 +13,7 @@ from simhw.roofline.calibration.measurements import read_measurements
 from simhw.roofline.calibration.score import mape
 from simhw.roofline.calibration.streaming import calibrate
 from simhw.roofline.device import load_device
-from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.operators import Streaming
 from simhw.roofline.predict import predict
 from tests.places import SHARED

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from simhw.roofline.ascend.hardware import AscendHardware
 from simhw.roofline.ascend.layout import CubeProduct, up
-from simhw.roofline.operators import BYTES
+from simhw.roofline.numbers import BYTES, FORMATS
 
-ACCUMULATOR_BYTES = 4
 COPIES = 2  # of every buffer: one is filled while the other is used
 
 
@@ -57,7 +56,7 @@ def shares(product: CubeProduct, cores: int) -> Iterator[CoreShare]:
 
 def blocks(share: CoreShare, product: CubeProduct, hardware: AscendHardware) -> Iterator[CubeBlock]:
     """Shapes whose accumulators and operand slices fit the buffers twice, none larger than the share."""
-    accumulators = hardware.l0c_bytes // (COPIES * hardware.cube_rows**2 * ACCUMULATOR_BYTES)
+    accumulators = hardware.l0c_bytes // (COPIES * hardware.cube_rows**2 * FORMATS[product.number].accumulator_bytes)
     slice_bytes = COPIES * fractal_bytes(product, hardware)
     tall, wide = hardware.l0a_bytes // slice_bytes, hardware.l0b_bytes // slice_bytes
     for n in _powers(min(wide, share.n, accumulators)):

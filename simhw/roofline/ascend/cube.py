@@ -10,7 +10,6 @@ use a row for.
 from dataclasses import dataclass
 
 from simhw.roofline.ascend.blocks import (
-    ACCUMULATOR_BYTES,
     CoreShare,
     CubeBlock,
     blocks,
@@ -21,7 +20,8 @@ from simhw.roofline.ascend.blocks import (
 )
 from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.ascend.layout import CubeProduct
-from simhw.roofline.operators import BYTES, Operator
+from simhw.roofline.numbers import FORMATS
+from simhw.roofline.operators import Operator
 from simhw.roofline.prediction import Limit, Prediction
 
 
@@ -80,8 +80,9 @@ def _plan(
     fractal = fractal_bytes(product, hardware)
     loads = max(left * fractal / hardware.l1_to_l0a, right * fractal / hardware.l1_to_l0b)
     values = results * hardware.cube_rows**2
-    out_width = ACCUMULATOR_BYTES if product.accumulates else BYTES[product.number]
-    drain = values * ACCUMULATOR_BYTES / hardware.l0c_to_ub + values * out_width / min(
+    form = FORMATS[product.number]
+    out_width = form.accumulator_bytes if product.accumulates else form.bytes
+    drain = values * form.accumulator_bytes / hardware.l0c_to_ub + values * out_width / min(
         hardware.ub_to_l2, hardware.l2_write
     )
     l2 = sum(l1_bytes(share, block, product, hardware)) / hardware.l2_read / hardware.clock_hz

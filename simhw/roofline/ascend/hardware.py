@@ -6,12 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from simhw.roofline.operators import BYTES, Number
-from simhw.roofline.tables import ByNumber
-
-Count = Annotated[int, Field(ge=1, le=1 << 40)]
-Rate = Annotated[float, Field(ge=1e-3, le=1e18)]
-Share = Annotated[float, Field(ge=1e-6, le=1)]
+from simhw.roofline.numbers import BYTES, FORMATS, Number
+from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share
 
 
 class AscendHardware(BaseModel):
@@ -68,10 +64,16 @@ class AscendHardware(BaseModel):
     @model_validator(mode="after")
     def _buffers_hold_fractals(self) -> "AscendHardware":
         operand = 2 * self.cube_rows * max(depth * BYTES[number] for number, depth in self.cube_depth.items())
-        for name, needed in (("l0a_bytes", operand), ("l0b_bytes", operand), ("l0c_bytes", 2 * self.cube_rows**2 * 4)):
+        sums = 2 * self.cube_rows**2 * max(FORMATS[number].accumulator_bytes for number in self.cube_depth)
+        for name, needed in (("l0a_bytes", operand), ("l0b_bytes", operand), ("l0c_bytes", sums)):
             if getattr(self, name) < needed:
                 raise ValueError(f"{name} must hold two fractals, {needed:,} bytes")
         return self
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """Numbers that the device has rates for."""
+        return tuple(self.cube_depth)
 
     def cube_cycles(self, number: Number) -> float:
         """Cycles of one product of a (rows, depth) by a (depth, rows) fractal."""
@@ -110,7 +112,7 @@ class Achieved(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    operator_s: Annotated[float, Field(ge=0, le=1e3)]
+    operator_s: Seconds
     cube: Share
     vector: Share
     dram: Share

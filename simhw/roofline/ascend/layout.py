@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from math import lcm, prod
 
 from simhw.roofline.ascend.hardware import AscendHardware
-from simhw.roofline.operators import BYTES, Convolution, Gemm, Number
+from simhw.roofline.numbers import BYTES, FORMATS, Number
+from simhw.roofline.operators import Convolution, Gemm
 
 
 @dataclass(frozen=True)
@@ -106,44 +107,23 @@ def convolution_product(convolution: Convolution, hardware: AscendHardware) -> C
     channels = f"{inner} -> {outer} channels as {up(inner, depth) * depth} -> {up(outer, rows) * rows}"
     if groups > 1:
         channels = f"{groups} products of {channels}"
+    accumulates = convolution.operation == "weight_grad"
     if convolution.operation == "forward":
-        return CubeProduct(
-            batch=images,
-            m=up(pixels_out, rows),
-            n=up(outer, rows),
-            k=taps * up(inner, depth),
-            number=convolution.number,
-            a_bytes=input_bytes,
-            b_bytes=weight_bytes,
-            out_bytes=output_bytes,
-            groups=groups,
-            padding=channels,
-        )
-    if convolution.operation == "input_grad":
-        pixels = pixels_out if taps == 1 else pixels_in
-        return CubeProduct(
-            batch=images,
-            m=up(pixels, rows),
-            n=up(inner, rows),
-            k=taps * up(outer, depth),
-            number=convolution.number,
-            a_bytes=output_bytes,
-            b_bytes=weight_bytes,
-            out_bytes=input_bytes,
-            groups=groups,
-            padding=channels,
-        )
+        sizes = up(pixels_out, rows), up(outer, rows), taps * up(inner, depth)
+        moved = input_bytes, weight_bytes, output_bytes
+    elif convolution.operation == "input_grad":
+        sizes = up(pixels_out if taps == 1 else pixels_in, rows), up(inner, rows), taps * up(outer, depth)
+        moved = output_bytes, weight_bytes, input_bytes
+    else:
+        sizes = up(outer, rows), taps * up(inner, rows), up(pixels_out, depth)
+        moved = output_bytes, input_bytes, weight_bytes * FORMATS[convolution.number].accumulator_bytes / width
     return CubeProduct(
-        batch=images,
-        m=up(outer, rows),
-        n=taps * up(inner, rows),
-        k=up(pixels_out, depth),
-        number=convolution.number,
-        a_bytes=output_bytes,
-        b_bytes=input_bytes,
-        out_bytes=2 * weight_bytes if width == 2 else weight_bytes,  # accumulated in 32 bits
+        images,
+        *sizes,
+        convolution.number,
+        *moved,
         groups=groups,
-        weights=False,
-        accumulates=True,
+        weights=not accumulates,
+        accumulates=accumulates,
         padding=channels,
     )

@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from simhw.machine.costs import Cost, Range
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
-from simhw.roofline.tables import ByNumber
-
-Factor = Annotated[float, Field(ge=1, le=10)]
+from simhw.roofline.quantities import ByNumber, Factor
 
 
 class Power(BaseModel):

@@ -4,7 +4,8 @@ from simhw.roofline.ascend.cube import predict_product
 from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.ascend.layout import gemm_product
 from simhw.roofline.ascend.vector import predict_streaming
-from simhw.roofline.operators import BYTES, GATES, Gemm, Recurrent, Streaming
+from simhw.roofline.numbers import BYTES
+from simhw.roofline.operators import GATES, Gemm, Recurrent, Streaming
 from simhw.roofline.prediction import Limit, Prediction
 
 GATE_OPERATIONS = 12

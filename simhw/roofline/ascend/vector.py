@@ -5,7 +5,8 @@ buffer.
 from math import prod
 
 from simhw.roofline.ascend.hardware import Achieved, AscendHardware
-from simhw.roofline.operators import BYTES, Convolution, Streaming
+from simhw.roofline.numbers import BYTES
+from simhw.roofline.operators import Convolution, Streaming
 from simhw.roofline.prediction import Limit, Prediction
 
 JOINED_TENSORS = 3

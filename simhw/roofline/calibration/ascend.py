@@ -17,8 +17,7 @@ from statistics import fmean
 from scipy.optimize import minimize
 
 from simhw.errors import SimhwError
-from simhw.roofline.ascend.model import predict_on_ascend
-from simhw.roofline.ascend.parameters import AscendValues
+from simhw.roofline.ascend.values import AscendValues
 from simhw.roofline.calibration.measured_rows import measured_rows
 from simhw.roofline.calibration.score import Score, score_of
 from simhw.roofline.device import load_device
@@ -129,11 +128,11 @@ def _parts(network: Network, batch: int, ascend: AscendValues) -> tuple[float, f
     work = step(network, Run(batch, "inference", "fp16", "fused"))
     operators = longest_s = both_s = textbook_s = 0.0
     for each in work:
-        prediction = predict_on_ascend(each.operator, counted)
+        prediction = counted.predict(each.operator)
         launched = prediction.times_s["launch"] / UNIT_S
         operators += launched
         longest_s += prediction.seconds - UNIT_S * launched
-        both_s += predict_on_ascend(each.operator, hidden).seconds - UNIT_S * launched
+        both_s += hidden.predict(each.operator).seconds - UNIT_S * launched
         rate = (
             ascend.hardware.vector_flops_per_s
             if isinstance(each.operator, Streaming)

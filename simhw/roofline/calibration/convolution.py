@@ -20,8 +20,9 @@ from simhw.roofline.device import load_device
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import GpuHardware
-from simhw.roofline.gpu.parameters import GpuValues
-from simhw.roofline.operators import Convolution, Number
+from simhw.roofline.gpu.values import GpuValues
+from simhw.roofline.numbers import Number
+from simhw.roofline.operators import Convolution
 from simhw.trace.layer import OPERATIONS
 
 FILES: dict[Number, str] = {"fp32": "deepbench_v100_conv_fp32", "fp16": "deepbench_v100_conv_fp16mix"}

@@ -18,7 +18,7 @@ from simhw.roofline.calibration.score import Score, score, score_of, textbook_se
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import GpuHardware
-from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.operators import Gemm, Operator
 
 Search = Mapping[str, tuple[float, float, float]]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from simhw.errors import ShapeError, SimhwError, quoted
 from simhw.roofline.calibration.measured_rows import MeasuredRow, measured_rows
-from simhw.roofline.operators import BYTES, Cell, Convolution, Gemm, Number, Operator, Recurrent, Streaming
+from simhw.roofline.numbers import BYTES, Number
+from simhw.roofline.operators import Cell, Convolution, Gemm, Operator, Recurrent, Streaming
 from simhw.trace.layer import OPERATIONS
 
 CELLS: dict[str, Cell] = {"Vanilla": "rnn", "LSTM": "lstm", "GRU": "gru"}

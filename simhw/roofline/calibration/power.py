@@ -11,7 +11,7 @@ from simhw.errors import SimhwError, quoted
 from simhw.roofline.calibration.measured_rows import measured_rows
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import load_device
-from simhw.roofline.gpu.parameters import GpuValues
+from simhw.roofline.gpu.values import GpuValues
 
 FILE = "accelwattch_v100_power"
 SGEMM, TENSOR, STREAM = "parboil_sgemm_k1", "cudaTensorCoreGemm_k1", "kmeans_k1"

@@ -13,9 +13,10 @@ from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import predict_gemm
-from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.recurrent import product_of
-from simhw.roofline.operators import BYTES, GATES, Number, Recurrent
+from simhw.roofline.gpu.values import GpuValues
+from simhw.roofline.numbers import BYTES, Number
+from simhw.roofline.operators import GATES, Recurrent
 from simhw.trace.layer import OPERATIONS, Operation
 
 FILES: dict[Number, str] = {"fp32": "deepbench_v100_rnn_fp32", "fp16": "deepbench_v100_rnn_fp16mix"}

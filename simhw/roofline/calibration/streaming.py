@@ -13,8 +13,8 @@ from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.hardware import GpuHardware
-from simhw.roofline.gpu.parameters import GpuValues
 from simhw.roofline.gpu.streaming import SecondReading, StreamingParameters
+from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.predict import predict
 

@@ -19,7 +19,8 @@ from simhw.roofline.layers.network import Conv, Network
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.networks.transformers import grouped_attention, selection_speedup, skipping_tokens
 from simhw.roofline.networks.video import VARIANTS, eco_lite, three_dimensional_macs
-from simhw.roofline.step.step import Fusion, Mode, Precision, Run
+from simhw.roofline.numbers import Precision
+from simhw.roofline.step.step import Fusion, Mode, Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from simhw.errors import CaptureError
 from simhw.roofline.from_model.functions import ShapeFunctions, attention
 from simhw.roofline.from_model.recorder import OperatorRecord, ShapeRecorder
 from simhw.roofline.layers.network import (
+    FORK,
     Conv,
     Linear,
     MatMul,
@@ -28,7 +29,6 @@ from simhw.roofline.layers.network import (
     RecurrentLayer,
     Weight,
 )
-from simhw.roofline.step.placed import FORK
 
 BATCHES = (2, 3)
 """The model runs with both: sizes that grow from one to the other in proportion are per sample."""

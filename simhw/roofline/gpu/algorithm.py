@@ -9,7 +9,7 @@ from typing import NamedTuple
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, TileSize
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
-from simhw.roofline.operators import BYTES, Number
+from simhw.roofline.numbers import BYTES, Number
 
 
 @dataclass(frozen=True)

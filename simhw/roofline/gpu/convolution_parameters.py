@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.roofline.gpu.hardware import Count, Rate, Seconds, Share
-from simhw.roofline.tables import ByNumber
+from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share
 from simhw.trace.layer import Operation
 
 TileSize = Annotated[list[Count], Field(min_length=2, max_length=2)]

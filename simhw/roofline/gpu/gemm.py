@@ -11,12 +11,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.errors import MachineError
-from simhw.roofline.gpu.hardware import Count, GpuHardware, Rate, Seconds, Share
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import GemmTile, Grid, Waves, grid_of, overlapped, splits, waves
-from simhw.roofline.operators import BYTES, Gemm
+from simhw.roofline.numbers import BYTES
+from simhw.roofline.operators import Gemm
 from simhw.roofline.prediction import Limit, Prediction
-from simhw.roofline.tables import ByNumber
+from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share
 
 
 class GemmKernels(BaseModel):
@@ -118,13 +118,7 @@ class _TimedKernel:
 
 
 def predict_gemm(gemm: Gemm, hardware: GpuHardware, parameters: GemmParameters) -> Prediction:
-    """Time of a product with the kernel that is fastest for it.
-
-    Raises
-    ------
-    MachineError
-        The device has no kernels for such numbers.
-    """
+    """Time of a product with the kernel that is fastest for it."""
     best = _fastest(gemm, hardware, parameters)
     times: dict[Limit, float] = {
         "matrix": best.matrix_s,
@@ -148,12 +142,7 @@ def predict_gemm(gemm: Gemm, hardware: GpuHardware, parameters: GemmParameters) 
 
 
 def _fastest(gemm: Gemm, hardware: GpuHardware, parameters: GemmParameters) -> _TimedKernel:
-    kernels = parameters.kernels.get(gemm.number)
-    if kernels is None:
-        raise MachineError(
-            f"no kernels for products in {gemm.number}; the device's file has gemm.kernels for "
-            f"{', '.join(parameters.kernels)}"
-        )
+    kernels = parameters.kernels[gemm.number]
     found = []
     for tile in kernels.tiles if gemm.batch == 1 else kernels.batched_tiles:
         tiles = gemm.batch * ceil(gemm.m / tile.m) * ceil(gemm.n / tile.n)

@@ -2,17 +2,10 @@
 sections of its file.
 """
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.roofline.operators import Number
-from simhw.roofline.tables import ByNumber
-
-Rate = Annotated[float, Field(ge=1e-3, le=1e18)]
-Seconds = Annotated[float, Field(ge=0, le=1e3)]
-Share = Annotated[float, Field(ge=1e-6, le=1)]
-Count = Annotated[int, Field(ge=1, le=1 << 40)]
+from simhw.roofline.numbers import Number
+from simhw.roofline.quantities import ByNumber, Count, Rate
 
 
 class GpuHardware(BaseModel):
@@ -50,6 +43,11 @@ class GpuHardware(BaseModel):
     shared_bytes: Count
     registers: Count
     memory_bytes: Count | None = None
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """Numbers that the device has rates for."""
+        return tuple(self.matrix_flops_per_cycle)
 
     def matrix_flops_per_s(self, number: Number) -> float:
         """Peak of all multiprocessors for products of such numbers."""

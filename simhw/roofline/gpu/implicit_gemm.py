@@ -15,7 +15,8 @@ from simhw.roofline.gpu.algorithm import TimedAlgorithm, in_waves
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, TileSize
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
-from simhw.roofline.operators import BYTES, Convolution
+from simhw.roofline.numbers import BYTES
+from simhw.roofline.operators import Convolution
 
 SPLIT_WAVES = (1, 2, 4)
 """A split reduction fills so many waves: one is least, more even out an odd number of blocks."""

@@ -3,17 +3,13 @@
 Measured kernels tell the watts of each, not what it executed; so costs are known to a factor, which a result carries.
 """
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from simhw.machine.costs import Cost, Range
-from simhw.roofline.gpu.hardware import GpuHardware, Rate
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
-from simhw.roofline.tables import ByNumber
-
-Factor = Annotated[float, Field(ge=1, le=10)]
+from simhw.roofline.quantities import ByNumber, Factor, Rate
 
 
 class PowerParameters(BaseModel):

@@ -10,10 +10,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
-from simhw.roofline.gpu.hardware import GpuHardware, Rate, Seconds
-from simhw.roofline.operators import BYTES, GATES, Gemm, Recurrent
+from simhw.roofline.gpu.hardware import GpuHardware
+from simhw.roofline.numbers import BYTES
+from simhw.roofline.operators import GATES, Gemm, Recurrent
 from simhw.roofline.prediction import Limit, Prediction
-from simhw.roofline.tables import ByNumber, every
+from simhw.roofline.quantities import ByNumber, Rate, Seconds, every
 from simhw.trace.layer import OPERATIONS, Operation
 
 

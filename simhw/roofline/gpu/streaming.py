@@ -11,10 +11,10 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simhw.roofline.gpu.hardware import GpuHardware, Rate, Seconds
+from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.prediction import Limit, Prediction
-from simhw.roofline.tables import every
+from simhw.roofline.quantities import Rate, Seconds, every
 
 
 class StreamingKernel(BaseModel):

@@ -9,7 +9,7 @@ from math import ceil
 
 from pydantic import BaseModel, ConfigDict
 
-from simhw.roofline.gpu.hardware import Count
+from simhw.roofline.quantities import Count
 
 
 class GemmTile(BaseModel):

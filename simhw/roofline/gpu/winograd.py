@@ -13,7 +13,8 @@ from simhw.roofline.gpu.algorithm import TimedAlgorithm, in_waves
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
-from simhw.roofline.operators import BYTES, Convolution
+from simhw.roofline.numbers import BYTES
+from simhw.roofline.operators import Convolution
 
 FUSED_OUTPUTS = 2
 FUSED_KERNEL = (3, 3)

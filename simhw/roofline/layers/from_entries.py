@@ -9,6 +9,7 @@ from simhw.roofline.functions import FUNCTIONS
 from simhw.roofline.layers import entries
 from simhw.roofline.layers.entries import Entry, Extents, Flow, Image, Resolver, SizePart, Tokens
 from simhw.roofline.layers.network import (
+    FORK,
     Conv,
     Embedding,
     Linear,
@@ -22,7 +23,6 @@ from simhw.roofline.layers.network import (
     Weight,
 )
 from simhw.roofline.operators import GATES, Cell, convolved
-from simhw.roofline.step.placed import FORK
 
 SHORT_FUNCTIONS = {**dict.fromkeys(FUNCTIONS, 1), "add": 2, "mul": 2, FORK: 2}
 """Elementwise functions that are kinds of their own, and how many tensors they read where the entry does not say."""

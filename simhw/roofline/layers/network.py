@@ -200,6 +200,10 @@ class Weight:
     macs = 0
 
 
+FORK = "fork"
+"""A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added
+up.
+"""
 NetworkLayer = Conv | Linear | MatMul | RecurrentLayer | Pointwise | Normalization | Softmax | Pool | Embedding | Weight
 """Anything a network is made of."""
 

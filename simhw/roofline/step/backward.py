@@ -4,6 +4,7 @@ from math import prod
 
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers.network import (
+    FORK,
     Conv,
     Embedding,
     Linear,
@@ -15,9 +16,10 @@ from simhw.roofline.layers.network import (
     Softmax,
     Weight,
 )
-from simhw.roofline.operators import BYTES, Gemm, Number, Operator, Streaming, StreamingKind
+from simhw.roofline.numbers import BYTES, Number
+from simhw.roofline.operators import Gemm, Operator, Streaming, StreamingKind
 from simhw.roofline.step.forward import INDEX_BYTES, cast, convolution, normalized_shape, recurrent
-from simhw.roofline.step.placed import FORK, Placed
+from simhw.roofline.step.placed import Placed
 
 SOFTMAX_GRADIENT_OPERATIONS = 4
 """Per value: y * g, its sum, difference, product."""

@@ -8,6 +8,7 @@ from math import prod
 
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers.network import (
+    FORK,
     Conv,
     Embedding,
     Linear,
@@ -19,8 +20,9 @@ from simhw.roofline.layers.network import (
     Softmax,
     Weight,
 )
-from simhw.roofline.operators import BYTES, Convolution, Gemm, Number, Operator, Recurrent, Streaming
-from simhw.roofline.step.placed import FORK, Placed
+from simhw.roofline.numbers import BYTES, Number
+from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent, Streaming
+from simhw.roofline.step.placed import Placed
 from simhw.trace.layer import Operation
 
 INDEX_BYTES = 8

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from math import prod
 
 from simhw.roofline.layers.network import (
+    FORK,
     Conv,
     Embedding,
     Linear,
@@ -32,14 +33,10 @@ from simhw.roofline.layers.network import (
     Softmax,
     Weight,
 )
-from simhw.roofline.operators import BYTES, Number
+from simhw.roofline.numbers import BYTES, Number, StepNumbers
 
 UNJOINED = {"copy", "mul"}
 """Functions that no compiler joins to the kernel before."""
-FORK = "fork"
-"""A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added
-up.
-"""
 
 
 @dataclass(frozen=True)
@@ -95,12 +92,10 @@ class Placed:
     @property
     def casts_weights(self) -> bool:
         """The layer multiplies by weights that are kept in another number than it works in."""
-        return (
-            isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights == "fp32" and self.works == "fp16"
-        )
+        return isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights != self.works
 
 
-def place(network: Network, batch: int, training: bool, number: Number, amp: bool, fused: bool) -> list[Placed]:
+def place(network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool) -> list[Placed]:
     """Every layer of a network with its surroundings, in order.
 
     Parameters
@@ -108,16 +103,15 @@ def place(network: Network, batch: int, training: bool, number: Number, amp: boo
     network : Network
     batch : int
         Samples.
-    training, fused, amp : bool
-        As in `Run`; with `amp`, parameters are kept in fp32.
-    number : str
-        Of products.
+    training, fused : bool
+        As in `Run`.
+    numbers : StepNumbers
     """
-    return list(_placed(network, batch, training, number, amp, fused))
+    return list(_placed(network, batch, training, numbers, fused))
 
 
-def _placed(network: Network, batch: int, training: bool, number: Number, amp: bool, fused: bool) -> Iterator[Placed]:
-    mixed = amp and not fused
+def _placed(network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool) -> Iterator[Placed]:
+    number, mixed = numbers.products, numbers.mixed and not fused
     explicit_forks = any(isinstance(layer, Pointwise) and layer.function == FORK for layer in network.layers)
     flow: Number = "fp32" if mixed else number
     stream: Number | None = None
@@ -142,7 +136,7 @@ def _placed(network: Network, batch: int, training: bool, number: Number, amp: b
             works=works,
             writes=writes,
             other=other,
-            weights="fp32" if amp else number,
+            weights=numbers.weights,
             input_grad=training and trainable_before,
             joins=fused and kernel_before and _elementwise(layer, training),
             after_batchnorm=batchnorm_before,

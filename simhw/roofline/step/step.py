@@ -20,14 +20,13 @@ from simhw.roofline.layers.network import (
     RecurrentLayer,
     Softmax,
 )
-from simhw.roofline.operators import GATES, Number, Operator
+from simhw.roofline.numbers import PRECISIONS, Precision, StepNumbers
+from simhw.roofline.operators import GATES, Operator
 from simhw.roofline.step.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.step.forward import forward_operators
 from simhw.roofline.step.placed import place
 from simhw.roofline.step.update import loss_operators, update_operators
 
-Precision = Literal["fp32", "amp", "fp16", "int8"]
-"""Numbers of a step; amp is fp16 with fp32 weights kept for the optimizer; int8 is for inference alone."""
 Mode = Literal["inference", "training"]
 Fusion = Literal["eager", "fused"]
 """Whether every elementwise function is a kernel of its own, or joins the one before it."""
@@ -64,8 +63,13 @@ class Run:
         whole = issubclass(type(self.batch), Integral) and type(self.batch) is not bool  # numpy's integers too
         if not whole or not 1 <= self.batch <= MAX_COUNT:
             raise ShapeError(f"batch is {quoted(self.batch)}; give a whole number from 1 to {MAX_COUNT:,}")
-        if self.mode == "training" and self.precision == "int8":
-            raise ShapeError("int8 is for inference; train in fp32 or amp")
+        if self.mode == "training" and not self.numbers.trains:
+            raise ShapeError(f"{self.precision} is for inference; train in fp32 or amp")
+
+    @property
+    def numbers(self) -> StepNumbers:
+        """Numbers of products and of weights."""
+        return PRECISIONS[self.precision]
 
 
 @dataclass(frozen=True)
@@ -119,22 +123,20 @@ def step(network: Network, run: Run) -> list[Work]:
         A layer has more products, parameters or values than 64 bits count.
     """
     _check_sizes(network, run.batch)
-    number: Number = "fp16" if run.precision == "amp" else run.precision
-    amp, fused, training = run.precision == "amp", run.fusion == "fused", run.mode == "training"
-    placed = place(network, run.batch, training, number, amp, fused)
+    numbers, fused, training = run.numbers, run.fusion == "fused", run.mode == "training"
+    placed = place(network, run.batch, training, numbers, fused)
     work = [Work(each.layer.name, "forward", operator) for each in placed for operator in forward_operators(each)]
     if not training:
         return work
-    logits: Number = placed[-1].writes if placed else number
-    forward, backward = loss_operators(network, run.batch, logits, mixed=amp)
+    logits = placed[-1].writes if placed else numbers.products
+    forward, backward = loss_operators(network, run.batch, logits, mixed=numbers.mixed)
     work += [Work("loss", "forward", operator) for operator in forward]
     work += [Work("loss", "input_grad", operator) for operator in backward]
     for each in reversed(placed):
         work += [Work(each.layer.name, "input_grad", operator) for operator in input_gradient_operators(each)]
         work += [Work(each.layer.name, "weight_grad", operator) for operator in weight_gradient_operators(each)]
     parameters = sum(layer.parameters for layer in network.layers if getattr(layer, "trainable", False))
-    kept: Number = "fp32" if amp else number
-    updates = update_operators(parameters, run.optimizer, kept, fused, scaled=amp)
+    updates = update_operators(parameters, run.optimizer, numbers.weights, fused, scaled=numbers.scales_loss)
     return work + [Work("optimizer", "update", operator) for operator in updates]
 
 

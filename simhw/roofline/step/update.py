@@ -1,7 +1,8 @@
 """Kernels at the two ends of a training step: the loss, and the optimizer's update of all parameters at once."""
 
 from simhw.roofline.layers.network import Linear, Network, Weight
-from simhw.roofline.operators import BYTES, Number, Operator, Streaming
+from simhw.roofline.numbers import BYTES, Number
+from simhw.roofline.operators import Operator, Streaming
 
 # Function, tensors read, tensors written, operations per value.  Source: PyTorch 2, torch/optim/sgd.py and adamw.py,
 # the for-each implementations that are the default on a GPU.
