@@ -43,9 +43,8 @@ class Moment(simpy.Event):
             environment.schedule(self, delay=delay)
         else:
             # Between half of a time and the time itself the delay is exact (Sterbenz): go there first.
-            stop = Moment(environment)
+            stop = environment.timeout(0.75 * time_ns - environment.now)
             stop.callbacks.append(lambda _: self.come_at(time_ns))
-            stop.come_at(environment.now + (0.75 * time_ns - environment.now))
 
 
 class Hierarchy:

@@ -14,6 +14,7 @@ from simhw.memory.blocking import Blocking, parse_blocking
 from simhw.memory.dram import Dram
 from simhw.memory.onchip import OnChip, PassShape, TileShape, on_chip
 from simhw.memory.parameters import Memory
+from simhw.memory.protocol import Protocol, double_buffering
 from simhw.memory.schedule import Schedule, run_schedule
 from simhw.memory.search import fixed, search
 from simhw.memory.space import Space, space_of
@@ -117,6 +118,7 @@ def memory_cost(
     shapes: Sequence[PassShape],
     tile_cycles: npt.NDArray[np.float64],
     record: int = 0,
+    protocol: Protocol = double_buffering,
 ) -> MemoryCost:
     """Run an operation through the memory hierarchy.
 
@@ -133,11 +135,15 @@ def memory_cost(
         Cycles that each tile is busy, memories aside.
     record : int
         How many intervals of the DRAM's channels to keep, and with any those of the other units, for a timeline.
+    protocol : callable
+        Starts the processes that move blocks and work on them.
 
     Raises
     ------
     MachineError
         The blocking that the machine names does not fit its buffers.
+    SimhwError
+        The protocol leaves steps undone, or reads partial sums that it has not written.
     """
     memory = machine.values.memory
     assert memory is not None
@@ -159,7 +165,7 @@ def memory_cost(
         # A memory may be slower than tiles that have next to nothing to do: then one of them stands for all.
         busy = tile_cycles * (cycles / compute) if compute else np.full(1, cycles)
         dram = Dram(memory.dram, memory.container_bytes, record)
-        return run_schedule(steps, ratios, busy * cycle_ns, dram, record > 0), dram
+        return run_schedule(steps, ratios, busy * cycle_ns, dram, record > 0, protocol), dram
 
     schedule, dram = scheduled(turned, record)
     # What a slow buffer or transposer costs is what would be saved without it.

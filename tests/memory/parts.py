@@ -1,11 +1,14 @@
 """Layers of every kind, loop nests and memories of any size for the tests of the memory model."""
 
+from dataclasses import dataclass
 from itertools import permutations, product
 
 from hypothesis import strategies as st
 
+from simhw.memory.blocking import parse_blocking
 from simhw.memory.parameters import Buffer, Buffers, Container, Memory, Scratchpads, Transposers
 from simhw.memory.space import DIMS, space_of
+from simhw.memory.steps import Job, steps_of
 from simhw.trace.layer import OPERATIONS, TENSORS, Layer
 from tests.lowered_layers import GEOMETRIES
 
@@ -116,3 +119,34 @@ def candidates(space):
     for order in ORDERS:
         for blocks in product(*counts):
             yield order, tuple(blocks[DIMS.index(dim)] for dim in order)
+
+
+@dataclass
+class Pipe:
+    """A DRAM of fixed bandwidth that serves jobs one after another, each a latency after it was handed over at the
+    earliest.
+    """
+
+    bytes_per_ns: float
+    latency_ns: float = 0.0
+    free_ns: float = 0.0
+    busy_ns: float = 0.0
+
+    def transfer(self, first, runs, run, stride, payload_bytes, write, start_ns):  # as `Dram.transfer` has it
+        assert (first, runs, run, stride) == (0, 1, 1, 1)
+        taken = payload_bytes / self.bytes_per_ns
+        self.free_ns = max(self.free_ns, start_ns + self.latency_ns) + taken
+        self.busy_ns += taken
+        return self.free_ns
+
+
+def a_job(size, write):
+    return Job("g" if write else "a", 0, 1, 1, 1, size, write)
+
+
+UNCOMPRESSED = dict.fromkeys(TENSORS, 1.0)
+
+
+def blocked_as(layer, operation, text, **buffers):
+    space, memory = space_of(layer, operation, 32), memory_of(**buffers)
+    return list(steps_of(space, parse_blocking(text), memory))
