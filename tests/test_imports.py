@@ -16,7 +16,7 @@ from tests.places import ROOT
 
 PACKAGES = (ROOT / "simhw", ROOT / "workloads" / "simhw_workloads")
 
-FOUNDATION = {"bfloat16", "errors", "files", "jit", "kernel_cache", "plain_yaml", "progress", "quantities", "version"}
+FOUNDATION = {"bfloat16", "errors", "files", "jit", "kernel_cache", "progress", "quantities", "version"}
 """What every room may import; these import each other alone."""
 MAY_IMPORT: dict[str, set[str]] = {
     "trace": set(),

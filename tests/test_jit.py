@@ -205,7 +205,7 @@ KERNEL_SOURCES = [
         "pe/fpraker/kernel.py",
         "pe/vector.py",
         "pe/accumulator.py",
-        "pe/fpraker/tile.py",
+        "pe/fpraker/columns.py",
         "pe/passes.py",
         "pe/register.py",
         "jit.py",

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from simhw.machine.described import Section
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,7 @@ Cost = Annotated[float, Field(ge=0, le=1e12)]
 Cells = Literal["hp", "lop", "lstp"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SramCosts(_Section):
+class SramCosts(Section):
     """Of one access and of one memory, by CACTI."""
 
     read_pj: Cost
@@ -48,7 +46,7 @@ class SramCosts(_Section):
     area_mm2: Cost
 
 
-class DramCosts(_Section):
+class DramCosts(Section):
     """Of the events of a DRAM channel.
 
     Attributes
@@ -68,7 +66,7 @@ class DramCosts(_Section):
     background_mw: Cost
 
 
-class EnergyParameters(_Section):
+class EnergyParameters(Section):
     """Switches and costs of the energy model.
 
     Attributes

@@ -18,11 +18,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from simhw.errors import MachineError, quoted
+from simhw.files.plain_yaml import parse_yaml
 from simhw.files.reading import read_text
 from simhw.machine.dotted import assign, leaf, leaf_names
 from simhw.machine.names import machine_names, named_file, shared_names
 from simhw.machine.provenance import Provenance
-from simhw.plain_yaml import parse_yaml
 
 MAX_FILE_BYTES = 1_000_000
 MAX_VALUES = 4096

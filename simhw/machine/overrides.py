@@ -12,9 +12,9 @@ import numpy as np
 import yaml
 
 from simhw.errors import MachineError, quoted
+from simhw.files.plain_yaml import parse_yaml
 from simhw.machine.dotted import assign, leaf_names
 from simhw.machine.provenance import Provenance
-from simhw.plain_yaml import parse_yaml
 
 MOST_MATCHES = 5
 """Names that an error offers."""

@@ -10,9 +10,8 @@ from functools import lru_cache
 from math import exp, log
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from simhw.machine.costs import Cells, Cost
+from simhw.machine.described import Section
 from simhw.machine.files import read_machine, validated
 
 Quantity = Literal["read_pj", "write_pj", "leakage_mw", "area_mm2"]
@@ -20,25 +19,21 @@ BITS = (128, 256, 512)
 """Of an access, for which there are tables."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Costs(_Section):
+class _Costs(Section):
     read_pj: list[Cost]
     write_pj: list[Cost]
     leakage_mw: list[Cost]
     area_mm2: list[Cost]
 
 
-class _Sizes(_Section):
+class _Sizes(Section):
     bytes: list[int]
     hp: _Costs
     lop: _Costs
     lstp: _Costs
 
 
-class _File(_Section):
+class _File(Section):
     sram_sizes: dict[Literal["b128", "b256", "b512"], _Sizes]
 
 

@@ -6,8 +6,9 @@ Source: spec pages fpraker.md section 4, tensordash.md section 3; every value st
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from simhw.machine.described import Section
 from simhw.memory.blocking import parse_blocking
 from simhw.memory.dram import DramParameters
 
@@ -19,11 +20,7 @@ Bytes = Annotated[int, Field(ge=1, le=MAX_BYTES)]
 Compression = Literal["none", "bdc", "zero"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Buffer(_Section):
+class Buffer(Section):
     """A global buffer, which holds blocks of one tensor.
 
     Attributes
@@ -47,7 +44,7 @@ class Buffer(_Section):
         return self.instances * self.banks * self.bank_bytes
 
 
-class Buffers(_Section):
+class Buffers(Section):
     """The buffers of A (activations), W (weights) and G (gradients and outputs, which have its shape)."""
 
     a: Buffer
@@ -55,7 +52,7 @@ class Buffers(_Section):
     g: Buffer
 
 
-class Scratchpads(_Section):
+class Scratchpads(Section):
     """Memories beside the PEs.
 
     Attributes
@@ -73,20 +70,20 @@ class Scratchpads(_Section):
     partial_bytes: Bytes
 
 
-class Transposers(_Section):
+class Transposers(Section):
     """Units that turn a square of values; each takes an access, a row of the square, per cycle."""
 
     count: Count
 
 
-class Container(_Section):
+class Container(Section):
     """The unit of layout off chip: so many channels at so many neighbouring columns of one row."""
 
     channels: Count
     columns: Count
 
 
-class Memory(_Section):
+class Memory(Section):
     """The memory hierarchy and the switches of its model.
 
     Attributes

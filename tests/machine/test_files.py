@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from simhw.errors import MachineError
+from simhw.files.plain_yaml import parse_yaml
 from simhw.machine.dotted import leaf_names
 from simhw.machine.files import MAX_FILE_BYTES
 from simhw.machine.machine import load_machine, parse_machine
 from simhw.machine.names import machine_names
 from simhw.machine.overrides import parse_overrides
 from simhw.machine.provenance import Provenance
-from simhw.plain_yaml import parse_yaml
 from simhw.roofline.device import load_device
 from tests.machine_files import write
 

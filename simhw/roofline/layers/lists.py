@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from simhw.errors import ShapeError, quoted
+from simhw.files.plain_yaml import parse_yaml
 from simhw.files.writing import replacing
-from simhw.plain_yaml import parse_yaml
 from simhw.roofline.layers.blocks import State, items_of, network_of
 from simhw.roofline.layers.entries import Flow, Resolver
 from simhw.roofline.layers.from_entries import written
