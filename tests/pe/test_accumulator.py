@@ -8,6 +8,7 @@ import pytest
 
 from simhw.bfloat16 import to_float32
 from simhw.pe import accumulator
+from simhw.pe.chunks import check_chunk
 from simhw.pe.vector import WIDTH, load, store
 from tests.oracles.accumulator import Accumulator, power_of_two, to_bfloat16
 from tests.oracles.accumulator import shift_right_rne as rounded_shift
@@ -197,7 +198,7 @@ def test_reading_out_all_counts_overflows():
 @pytest.mark.parametrize(("chunk", "fraction_bits", "fits"), [("off", 29, True), (64, 23, True), (64, 24, False)])
 def test_chunked_register_must_fit_float32(chunk, fraction_bits, fits):
     if fits:
-        accumulator.check_chunk(chunk, fraction_bits)
+        check_chunk(chunk, fraction_bits)
     else:
         with pytest.raises(ValueError, match="at most 23"):
-            accumulator.check_chunk(chunk, fraction_bits)
+            check_chunk(chunk, fraction_bits)
