@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from simhw.roofline.calibration import ascend, power
-from simhw.roofline.calibration.measurements import FILES, read_measurements
+from simhw.roofline.calibration.benchmarks import V100
+from simhw.roofline.calibration.measurements import READERS, read_measurements
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text
 
+NETWORKS, POWER = ascend.measured_file("ascend310"), V100.file(power.FILE)
 GOOD = {
     "gemm": ("src,M,N,K,tA,tB,ms,tflops", "x,100,20,30,T,N,0.5,1"),
     "conv": (
@@ -30,9 +32,9 @@ GOOD = {
 
 
 def kind_of(name: str) -> str:
-    if name == ascend.FILE:
+    if name == NETWORKS:
         return "ascend"
-    if name == power.FILE:
+    if name == POWER:
         return "watts"
     if name.startswith("deepbench"):
         return name.split("_")[2]
@@ -42,23 +44,23 @@ def kind_of(name: str) -> str:
 def good(name: str) -> str:
     header, row = GOOD[kind_of(name)]
     rows = [row] * 4
-    if name == power.FILE:
-        rows = [row, *(row.replace(power.SGEMM, kernel) for kernel in (power.TENSOR, power.STREAM))]
+    if name == POWER:
+        rows = [row, *(row.replace(V100.sgemm, kernel) for kernel in (V100.tensor, V100.stream))]
     return "\n".join([header, *rows]) + "\n"
 
 
 def read(folder: Path, name: str) -> None:
-    if name == ascend.FILE:
-        ascend.read_rows(folder)
-    elif name == power.FILE:
-        power.watts(folder)
+    if name == NETWORKS:
+        ascend.read_rows(folder, "ascend310")
+    elif name == POWER:
+        power.watts(folder, V100)
     else:
         for row in read_measurements(folder, name):
             assert 0 < row.seconds < 1e9
             assert row.operator.flops >= 0
 
 
-NAMES = (*FILES, ascend.FILE, power.FILE)
+NAMES = (*(V100.file(each) for each in READERS), NETWORKS, POWER)
 
 
 @pytest.mark.parametrize("name", NAMES)

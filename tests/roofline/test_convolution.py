@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from simhw.errors import SimhwError
 from simhw.machine.dotted import leaf
 from simhw.machine.files import read_machine, validated
-from simhw.roofline.calibration.convolution import FILES, RANGES, by_layer, by_network, calibrate, convolution_of, fit
+from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
+from simhw.roofline.calibration.convolution import FILES, by_layer, by_network, calibrate, convolution_of, fit
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import mape, textbook_seconds
 from simhw.roofline.gpu.convolution import predict_convolution, timed_algorithms
@@ -59,7 +60,7 @@ def algorithms(convolution: Convolution) -> set[str]:
 
 
 def measured() -> list[Measured]:
-    return [row for file in FILES.values() for row in read_measurements(DATA, file)]
+    return [row for file in FILES.values() for row in read_measurements(DATA, BENCHMARKS.file(file))]
 
 
 @st.composite
@@ -227,7 +228,7 @@ def test_tiny_convolution_is_limited_by_its_launch_and_the_host_is_named() -> No
 
 def test_fit_needs_convolutions() -> None:
     with pytest.raises(SimhwError, match="no measured convolution"):
-        fit([], HARDWARE, PARAMETERS)
+        fit([], HARDWARE, PARAMETERS, BENCHMARKS.convolution)
     with pytest.raises(SimhwError, match="Gemm is no convolution"):
         convolution_of(Measured(Gemm(8, 8, 8), 1.0, "file", 0))
 
@@ -274,8 +275,8 @@ def test_winograd_is_chosen_where_the_library_chose_a_transform() -> None:
 @needs_data
 @pytest.mark.slow
 def test_calibration_gives_the_shipped_constants_and_holds_on_held_out_layers_and_networks() -> None:
-    constants, scores = calibrate(DATA)
-    assert set(constants) == {f"convolution.{name}" for ranges in RANGES.values() for name in ranges}
+    constants, scores = calibrate(DATA, BENCHMARKS)
+    assert set(constants) == {f"convolution.{name}" for ranges in BENCHMARKS.convolution.values() for name in ranges}
     for name, value in constants.items():
         assert value == pytest.approx(leaf(VALUES, name), rel=0.01), name
     by_name: dict[str, list[float]] = {}

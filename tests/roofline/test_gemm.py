@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw.roofline.calibration import gemm as calibration
+from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
 from simhw.roofline.calibration.measurements import read_measurements
 from simhw.roofline.calibration.score import Score, mape, textbook_seconds
 from simhw.roofline.device import load_device
@@ -175,7 +176,7 @@ def test_shipped_constants_predict_kernels_that_no_fit_saw(name: str, most: floa
 
 @cache
 def calibrated() -> tuple[dict[str, float], list[Score]]:
-    return calibration.calibrate(DATA)
+    return calibration.calibrate(DATA, BENCHMARKS)
 
 
 @needs_data
@@ -207,7 +208,7 @@ def test_a_fit_recovers_the_constants_that_made_the_times() -> None:
         replace(row, seconds=seconds(row.operator, truth))
         for row in read_measurements(DATA, "deepbench_v100_gemm_fp32")[::3]
     ]
-    search = {name: calibration.FP32[name] for name in ("kernels.fp32.matrix_share", "dram_bytes_per_s")}
+    search = {name: BENCHMARKS.gemm["fp32"][name] for name in ("kernels.fp32.matrix_share", "dram_bytes_per_s")}
     found = calibration.fit(rows, v100().gemm, search, seconds)
     assert found.kernels["fp32"].matrix_share == pytest.approx(0.85, rel=0.02)
     assert found.dram_bytes_per_s == pytest.approx(6e11, rel=0.02)

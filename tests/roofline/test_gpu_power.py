@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simhw.errors import SimhwError
+from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
 from simhw.roofline.calibration.power import calibrate, watts
 from simhw.roofline.device import load_device
 from simhw.roofline.gpu.values import GpuValues
@@ -56,7 +57,7 @@ def test_products_on_tensor_cores_take_less_energy_than_on_fma_units() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout")
 def test_measured_watts_lie_in_the_range_of_what_they_could_be() -> None:
-    measured = watts(DATA)
+    measured = watts(DATA, BENCHMARKS)
     assert len(measured) == 26
     for name, operator in (
         ("parboil_sgemm_k1", Gemm(2048, 2048, 2048)),
@@ -70,7 +71,7 @@ def test_measured_watts_lie_in_the_range_of_what_they_could_be() -> None:
     # No kernel takes less than the floor nor more than a busy board.
     assert min(measured.values()) >= POWER.active_w - 0.1
     assert max(measured.values()) < POWER.tdp_w
-    constants, _ = calibrate(DATA)
+    constants, _ = calibrate(DATA, BENCHMARKS)
     for name, value in constants.items():
         _, constant, *number = name.split(".")
         stated = getattr(POWER, constant)
@@ -79,4 +80,4 @@ def test_measured_watts_lie_in_the_range_of_what_they_could_be() -> None:
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SimhwError, match=r"accelwattch_v100_power\.csv: no such file"):
-        watts(tmp_path)
+        watts(tmp_path, BENCHMARKS)

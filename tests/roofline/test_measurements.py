@@ -1,5 +1,6 @@
 """Readers of measured kernels: the columns' meaning, checked by what was measured, and files that cannot be read."""
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -8,7 +9,8 @@ import pytest
 
 from simhw.errors import SimhwError
 from simhw.roofline.calibration import ascend, devices, power
-from simhw.roofline.calibration.measurements import FILES, read_measurements
+from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
+from simhw.roofline.calibration.measurements import READERS, read_measurements
 from simhw.roofline.device import load_device
 from simhw.roofline.operators import Convolution, Gemm, Streaming
 from tests.places import SHARED
@@ -18,7 +20,7 @@ measured = pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are no
 
 
 @measured
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [BENCHMARKS.file(each) for each in READERS])
 def test_no_kernel_is_faster_than_the_boards_peak(name: str) -> None:
     """A misread column would make some kernel impossibly fast."""
     peak = 125.3e12 if "fp16" in name else 15.67e12
@@ -170,7 +172,7 @@ def test_images_per_second_and_watts_are_checked_alike(tmp_path: Path) -> None:
     with pytest.raises(
         SimhwError, match=r"ascend310_fps.csv: row 2 cannot be read: column 'images_per_second' is 'nan'"
     ):
-        ascend.read_rows(tmp_path)
+        ascend.read_rows(tmp_path, "ascend310")
     watts = tmp_path / "accelwattch_v100_power.csv"
     for rows, words in (
         ("parboil_sgemm_k1,-3", "row 1 cannot be read: column 'mean HW_power' is '-3'"),
@@ -182,7 +184,7 @@ def test_images_per_second_and_watts_are_checked_alike(tmp_path: Path) -> None:
     ):
         watts.write_text(f",mean HW_power\n{rows}\n", encoding="utf-8")
         with pytest.raises(SimhwError, match=words):
-            power.watts(tmp_path)
+            power.watts(tmp_path, BENCHMARKS)
 
 
 @measured
@@ -192,29 +194,29 @@ def test_every_file_is_read_before_any_fit(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / path.name).write_bytes(path.read_bytes())
     last = tmp_path / "accelwattch_v100_power.csv"
     last.write_text(last.read_text(encoding="utf-8").replace("219.7978", "inf"), encoding="utf-8")
-    monkeypatch.setattr(devices, "FITS", {"v100": {"any": lambda _: pytest.fail("a fit began")}})
+    begun: dict[str, devices.Fit] = {"any": lambda _: pytest.fail("a fit began")}
+    monkeypatch.setattr(devices, "FITS", {"v100": replace(devices.FITS["v100"], fits=begun)})
     with pytest.raises(SimhwError, match=r"row 1 cannot be read: column 'mean HW_power' is 'inf'"):
         devices.calibrate(load_device("v100"), tmp_path)
 
 
 def test_a_fit_without_rows_of_its_kind_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "READERS", {"v100": ()})
-    monkeypatch.setattr(devices, "FITS", {"v100": {"gemm": lambda _: median([])}})
+    monkeypatch.setattr(devices, "FITS", {"v100": devices.Fits((), {"gemm": lambda _: median([])})})
     with pytest.raises(SimhwError, match="too few rows to fit the constants of gemm"):
         devices.calibrate(load_device("v100"), tmp_path)
 
 
 def test_networks_to_leave_out_are_needed_and_others_are_not(tmp_path: Path) -> None:
-    path = tmp_path / f"{ascend.FILE}.csv"
+    path = tmp_path / f"{ascend.measured_file('ascend310')}.csv"
     header, rows = "model,batch,images_per_second\n", ["ResNet18,1,800\n", "ResNet34,1,500\n"]
     for few, known in (("C3D,1,30\n", "none"), (rows[0] * 2, "ResNet18")):
         path.write_text(header + few, encoding="utf-8")
         with pytest.raises(
             SimhwError,
-            match=rf"{ascend.FILE}.csv: a fit takes rows of two networks that are plain.*; there are {known}$",
+            match=rf"ascend310_fps.csv: a fit takes rows of two networks that are plain.*; there are {known}$",
         ):
-            ascend.calibrate(tmp_path)
+            ascend.calibrate(tmp_path, "ascend310")
     path.write_text(header + "".join(rows), encoding="utf-8")
-    constants, scores = ascend.calibrate(tmp_path)
+    constants, scores = ascend.calibrate(tmp_path, "ascend310")
     assert set(constants) == {"achieved.operator_s", "achieved.exposed"}
     assert [(score.name, score.rows) for score in scores] == [("plain networks", 2), ("ResNet18", 1), ("ResNet34", 1)]

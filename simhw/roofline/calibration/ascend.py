@@ -1,4 +1,4 @@
-"""Fit of the Ascend 310 to images per second of whole networks, one network left out at a time.
+"""Fit of an Ascend to images per second of whole networks, one network left out at a time.
 
 Two constants are fitted: the time of an operator beside its work, and the share of its stages that the longest does not
 hide.  The time of a network is linear in both, so that each network is predicted three times and every fit after that
@@ -16,17 +16,15 @@ from statistics import fmean
 
 from scipy.optimize import minimize
 
-from simhw.errors import SimhwError
+from simhw.errors import SimhwError, quoted
 from simhw.roofline.ascend.values import AscendValues
 from simhw.roofline.calibration.measured_rows import measured_rows
-from simhw.roofline.calibration.score import Score, score_of
+from simhw.roofline.calibration.score import Score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.layers.network import Conv, Linear, Network, Normalization, Pointwise, Pool
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.operators import Streaming
 from simhw.roofline.step.step import Run, step
 
-FILE = "ascend310_fps"
 NETWORKS = {
     "AlexNet": "alexnet",
     "C3D": "c3d",
@@ -89,7 +87,12 @@ class MeasuredNetwork:
         return self.longest_s + exposed * self.hidden_s + operator_s * self.operators
 
 
-def read_rows(folder: Path) -> list[tuple[str, int, float]]:
+def measured_file(device: str) -> str:
+    """Name of the file that tells of a device, without ``.csv``."""
+    return f"{device}_fps"
+
+
+def read_rows(folder: Path, device: str) -> list[tuple[str, int, float]]:
     """Model, batch and images per second of the measured networks that can be built.
 
     Raises
@@ -99,14 +102,14 @@ def read_rows(folder: Path) -> list[tuple[str, int, float]]:
     """
     rows = [
         (row.text("model"), row.count("batch"), row.quantity("images_per_second"))
-        for row in measured_rows(folder, FILE)
+        for row in measured_rows(folder, measured_file(device))
     ]
     return [row for row in rows if row[0] in NETWORKS]
 
 
 def read_networks(folder: Path, ascend: AscendValues) -> list[MeasuredNetwork]:
     """Measured networks that can be built; raises as `read_rows`."""
-    rows = read_rows(folder)
+    rows = read_rows(folder, ascend.name)
     parts = {
         key: _parts(load_network(NETWORKS[key[0]]), key[1] * CLIPS.get(key[0], 1), ascend)
         for key in {row[:2] for row in rows}
@@ -133,15 +136,7 @@ def _parts(network: Network, batch: int, ascend: AscendValues) -> tuple[float, f
         operators += launched
         longest_s += prediction.seconds - UNIT_S * launched
         both_s += hidden.predict(each.operator).seconds - UNIT_S * launched
-        rate = (
-            ascend.hardware.vector_flops_per_s
-            if isinstance(each.operator, Streaming)
-            else ascend.hardware.matrix_flops_per_s
-        )
-        textbook_s += max(
-            each.operator.flops / rate(each.operator.number),
-            each.operator.dram_bytes / ascend.hardware.dram_bytes_per_s,
-        )
+        textbook_s += textbook_seconds(each.operator, ascend.hardware)
     return operators, longest_s, both_s - longest_s, textbook_s
 
 
@@ -185,7 +180,7 @@ def fit(rows: Sequence[MeasuredNetwork]) -> tuple[float, float]:
     return abs(float(best[0])) * UNIT_S, min(abs(float(best[1])), 1.0)
 
 
-def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
+def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]:
     """Constants fitted to all plain networks, and the errors on each network left out, and on the networks that no fit
     saw.
 
@@ -194,8 +189,10 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     SimhwError
         As `read_rows`, or there are fewer than two plain networks, so that none can be left out.
     """
-    ascend = load_device("ascend310").values
-    assert isinstance(ascend, AscendValues)
+    ascend = load_device(device).values
+    if not isinstance(ascend, AscendValues):
+        raise SimhwError(f"device {quoted(device)} is no Ascend; only those are fitted to whole networks")
+    file = measured_file(device)
     rows = read_networks(folder, ascend)
     plain = [row for row in rows if is_plain(row.network, ascend.hardware.cube_depth["fp16"])]
     others = [row for row in rows if row not in plain]
@@ -203,7 +200,7 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     if len(models) < 2:
         known = ", ".join(models) or "none"
         raise SimhwError(
-            f"{folder / FILE}.csv: a fit takes rows of two networks that are plain, such as ResNet18 and ResNet34; "
+            f"{folder / file}.csv: a fit takes rows of two networks that are plain, such as ResNet18 and ResNet34; "
             f"there are {known}"
         )
     operator_s, exposed = fit(plain)
@@ -211,22 +208,21 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     for model in models:
         constants = fit([row for row in plain if row.model != model])
         own = [(row, row.predicted_s(*constants)) for row in plain if row.model == model]
-        scores.append(_score(model, "the other plain networks", own))
+        scores.append(_score(file, model, "the other plain networks", own))
         held += own
-    together = [_score("plain networks", "the other plain networks, each left out in turn", held)]
+    together = [_score(file, "plain networks", "the other plain networks, each left out in turn", held)]
     predicted = [(row, row.predicted_s(operator_s, exposed)) for row in others]
     if predicted:
-        together.append(_score("networks that are not plain", "plain networks", predicted))
+        together.append(_score(file, "networks that are not plain", "plain networks", predicted))
     for model in sorted({row.model for row in others}):
-        scores.append(
-            _score(f"{model} (not plain)", "plain networks", [pair for pair in predicted if pair[0].model == model])
-        )
+        own = [pair for pair in predicted if pair[0].model == model]
+        scores.append(_score(file, f"{model} (not plain)", "plain networks", own))
     return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [*together, *scores]
 
 
-def _score(name: str, fitted_on: str, rows: Sequence[tuple[MeasuredNetwork, float]]) -> Score:
+def _score(file: str, name: str, fitted_on: str, rows: Sequence[tuple[MeasuredNetwork, float]]) -> Score:
     # Of images per second, which is what was measured.
     measured = [1 / row.seconds for row, _ in rows]
     predicted, textbook = [1 / seconds for _, seconds in rows], [1 / row.textbook_s for row, _ in rows]
     batches = ", ".join(str(batch) for batch in sorted({row.batch for row, _ in rows}))
-    return score_of(name, fitted_on, f"{FILE}, batch {batches}", predicted, measured, textbook)
+    return score_of(name, fitted_on, f"{file}, batch {batches}", predicted, measured, textbook)

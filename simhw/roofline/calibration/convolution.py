@@ -14,45 +14,30 @@ from typing import Any
 
 from simhw.errors import SimhwError
 from simhw.machine.dotted import assign, leaf
+from simhw.roofline.calibration.benchmarks import Benchmarks, Ranges
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, textbook_seconds
-from simhw.roofline.device import load_device
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import GpuHardware
-from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.numbers import Number
 from simhw.roofline.operators import Convolution
 from simhw.trace.layer import OPERATIONS
 
-FILES: dict[Number, str] = {"fp32": "deepbench_v100_conv_fp32", "fp16": "deepbench_v100_conv_fp16mix"}
-RANGES: dict[Number, dict[str, tuple[float, float]]] = {
-    "fp32": {
-        "kernels.fp32.staged_bytes_per_s": (0.5e12, 4e12),
-        "scratch_bytes_per_s": (0.6e12, 2.4e12),
-        "overlap": (2.0, 6.0),
-        "kernels.fp32.launch_s": (5e-6, 30e-6),
-        "kernels.fp32.tail_waves": (0.01, 0.8),
-        "kernels.fp32.weight_grad_staging": (0.1, 1.0),
-        "kernels.fp32.strided_grad_staging": (0.1, 1.0),
-        "winograd.fused_share": (0.4, 1.0),
-        "winograd.staging": (0.1, 1.0),
-    },
-    "fp16": {
-        "kernels.fp16.launch_s": (3e-6, 15e-6),
-        "kernels.fp16.staged_bytes_per_s": (0.5e12, 4e12),
-        "kernels.fp16.tail_waves": (0.01, 0.4),
-    },
-}
-"""Dotted names of what is fitted, and the range that physics allows; in this order: fp32 fixes what both share."""
+FILES: dict[Number, str] = {"fp32": "deepbench_conv_fp32", "fp16": "deepbench_conv_fp16mix"}
 STEPS = (1.5, 1.2, 1.1, 1.05, 1.02)
 WORST_LOG_ERROR = 1.0
 DIGITS = 3
 FOLDS = 5
 
 
-def fit(measured: Sequence[Measured], hardware: GpuHardware, fixed: ConvolutionParameters) -> ConvolutionParameters:
-    """The constants of `RANGES` that fit the rows best; all others as in `fixed`.
+def fit(
+    measured: Sequence[Measured],
+    hardware: GpuHardware,
+    fixed: ConvolutionParameters,
+    searched: Mapping[Number, Ranges],
+) -> ConvolutionParameters:
+    """The constants of `searched` that fit the rows best; all others as in `fixed`.
 
     Raises
     ------
@@ -61,7 +46,7 @@ def fit(measured: Sequence[Measured], hardware: GpuHardware, fixed: ConvolutionP
     """
     values = fixed.model_dump()
     fitted = False
-    for number, ranges in RANGES.items():
+    for number, ranges in searched.items():
         # The same kernel measured under two names counts once.
         rows = list({row.operator: row for row in measured if row.operator.number == number}.values())
         if rows:
@@ -72,9 +57,7 @@ def fit(measured: Sequence[Measured], hardware: GpuHardware, fixed: ConvolutionP
     return ConvolutionParameters(**values)
 
 
-def _search(
-    rows: Sequence[Measured], values: dict[str, Any], ranges: Mapping[str, tuple[float, float]], hardware: GpuHardware
-) -> None:
+def _search(rows: Sequence[Measured], values: dict[str, Any], ranges: Ranges, hardware: GpuHardware) -> None:
     for name, (low, high) in ranges.items():
         assign(values, name, _rounded(sqrt(low * high)), "fit")
     best = _loss(rows, values, hardware)
@@ -147,7 +130,7 @@ def _parted(rows: Sequence[Measured], held: Callable[[Measured], bool]) -> tuple
     return [row for row in rows if not held(row)], [row for row in rows if held(row)]
 
 
-def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
+def calibrate(folder: Path, benchmarks: Benchmarks) -> tuple[dict[str, float], list[Score]]:
     """The constants that fit every row, and the errors on rows held out: whole layers, and whole networks.
 
     Raises
@@ -155,20 +138,22 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
     SimhwError
         A file is missing or cannot be read.
     """
-    gpu = load_device("v100").values
-    assert isinstance(gpu, GpuValues), "the V100 is a GPU"
-    rows = [row for file in FILES.values() for row in read_measurements(folder, file)]
-    values = fit(rows, gpu.hardware, gpu.convolution).model_dump()
-    constants = {f"convolution.{name}": leaf(values, name) for ranges in RANGES.values() for name in ranges}
+    gpu, searched = benchmarks.library, benchmarks.convolution
+    rows = [row for file in FILES.values() for row in read_measurements(folder, benchmarks.file(file))]
+    values = fit(rows, gpu.hardware, gpu.convolution, searched).model_dump()
+    constants = {f"convolution.{name}": leaf(values, name) for ranges in searched.values() for name in ranges}
     folds = ((by_layer, "layers held out"), (by_network, "networks held out"))
-    scores = [each for parts, held in folds for each in _held_out(list(parts(rows)), held, gpu)]
+    scores = [each for parts, held in folds for each in _held_out(list(parts(rows)), held, benchmarks)]
     return constants, scores
 
 
-def _held_out(folds: Sequence[tuple[list[Measured], list[Measured]]], what: str, gpu: GpuValues) -> Iterator[Score]:
+def _held_out(
+    folds: Sequence[tuple[list[Measured], list[Measured]]], what: str, benchmarks: Benchmarks
+) -> Iterator[Score]:
+    gpu = benchmarks.library
     errors: dict[tuple[Number, str], list[tuple[float, float]]] = {}
     for fitted, held in folds:
-        parameters = fit(fitted, gpu.hardware, gpu.convolution)
+        parameters = fit(fitted, gpu.hardware, gpu.convolution, benchmarks.convolution)
         predicted = [predict_convolution(convolution_of(row), gpu.hardware, parameters).seconds for row in held]
         measured = [row.seconds for row in held]
         textbook = [textbook_seconds(row.operator, gpu.hardware) for row in held]
@@ -182,8 +167,8 @@ def _held_out(folds: Sequence[tuple[list[Measured], list[Measured]]], what: str,
             ours = [error for error, _ in found]
             yield Score(
                 name=f"convolution {number}" if kind == "convolution" else f"convolution {number} {kind}",
-                fitted_on=f"{file}, other folds of {len(folds)}",
-                scored_on=f"{file}, {what} ({len(folds)} folds)",
+                fitted_on=f"{benchmarks.file(file)}, other folds of {len(folds)}",
+                scored_on=f"{benchmarks.file(file)}, {what} ({len(folds)} folds)",
                 rows=len(found),
                 mape=fmean(ours),
                 median_ape=median(ours),

@@ -1,6 +1,6 @@
 """Which fits make the constants of a device, and how they compare with those that its file states."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,30 +10,52 @@ from simhw.errors import SimhwError
 from simhw.machine.dotted import leaf
 from simhw.progress import track
 from simhw.roofline.calibration import ascend, convolution, gemm, power, recurrent, streaming
-from simhw.roofline.calibration.measurements import FILES, read_measurements
+from simhw.roofline.calibration.benchmarks import V100, Benchmarks
+from simhw.roofline.calibration.measurements import READERS, read_measurements
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
 
+Reader = Callable[[Path], object]
 Fit = Callable[[Path], tuple[dict[str, float], list[Score]]]
 
-READERS: dict[str, tuple[Callable[[Path], object], ...]] = {
-    "v100": (*(partial(read_measurements, name=name) for name in FILES), power.watts),
-    "ascend310": (ascend.read_rows,),
-}
-"""Readers of all that a device's fits take, by device: a file that cannot be read is told before a fit of minutes
-begins.
-"""
-FITS: dict[str, dict[str, Fit]] = {
-    "v100": {
+
+@dataclass(frozen=True)
+class Fits:
+    """What makes the constants of a device.
+
+    Attributes
+    ----------
+    readers : tuple of callable
+        Of all files that the fits take: one that cannot be read is told before a fit of minutes begins.
+    fits : dict of str to callable
+        By what they fit.
+    """
+
+    readers: tuple[Reader, ...]
+    fits: Mapping[str, Fit]
+
+
+def _of_gpu(benchmarks: Benchmarks) -> Fits:
+    kernels = (partial(read_measurements, name=benchmarks.file(each)) for each in READERS)
+    rooms = {
         "gemm": gemm.calibrate,
         "convolution": convolution.calibrate,
         "streaming": streaming.calibrate,
         "recurrent": recurrent.calibrate,
         "power": power.calibrate,
-    },
-    "ascend310": {"ascend": ascend.calibrate},
-}
-"""Fits by device and what they fit; boards of one chip share its constants."""
+    }
+    return Fits(
+        (*kernels, partial(power.watts, benchmarks=benchmarks)),
+        {name: partial(fit, benchmarks=benchmarks) for name, fit in rooms.items()},
+    )
+
+
+def _of_ascend(device: str) -> Fits:
+    return Fits((partial(ascend.read_rows, device=device),), {"ascend": partial(ascend.calibrate, device=device)})
+
+
+FITS: dict[str, Fits] = {"v100": _of_gpu(V100), "ascend310": _of_ascend("ascend310")}
+"""Fits by device; boards of one chip share its constants."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +79,18 @@ def calibrate(device: Device, folder: Path) -> tuple[list[Fitted], list[Score]]:
         raise SimhwError(f"no constants of {device.name} are fitted; there are fits for {', '.join(FITS)}")
     if not folder.is_dir():
         raise SimhwError(f"{folder}: no such folder; give the one that holds the measurements")
-    for read in READERS[device.name]:
+    for read in FITS[device.name].readers:
         read(folder)
     values = device.values.model_dump()
     constants: list[Fitted] = []
     scores: list[Score] = []
-    for fitted, found in _results(FITS[device.name], folder):
+    for fitted, found in _results(FITS[device.name].fits, folder):
         constants += [Fitted(name, value, float(leaf(values, name))) for name, value in fitted.items()]
         scores += found
     return constants, scores
 
 
-def _results(fits: dict[str, Fit], folder: Path) -> Iterator[tuple[dict[str, float], list[Score]]]:
+def _results(fits: Mapping[str, Fit], folder: Path) -> Iterator[tuple[dict[str, float], list[Score]]]:
     for name, fit in track(fits.items(), "fitting", len(fits)):
         try:
             yield fit(folder)

@@ -13,42 +13,20 @@ from statistics import median
 from scipy.optimize import least_squares
 
 from simhw.machine.dotted import assign, leaf
+from simhw.roofline.calibration.benchmarks import Benchmarks, Search
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, score, score_of, textbook_seconds
-from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import GpuHardware
-from simhw.roofline.gpu.values import GpuValues
+from simhw.roofline.numbers import Number
 from simhw.roofline.operators import Gemm, Operator
 
-Search = Mapping[str, tuple[float, float, float]]
-
-FP32: Search = {
-    "kernels.fp32.matrix_share": (0.7, 0.95, 1.0),
-    "kernels.fp32.staged_bytes_per_cycle": (10.0, 50.0, 128.0),
-    "kernels.fp32.strided": (1.0, 1.2, 5.0),
-    "wave_s": (5e-7, 1e-6, 1e-5),
-    "reduce_s": (1e-6, 3e-6, 4.4e-6),
-    "dram_bytes_per_s": (4e11, 7.9e11, 9e11),
-    "latency_s": (4e-7, 8e-7, 5e-6),
-    "overlap": (1.0, 4.0, 8.0),
-}
-"""Constants that fp32 products tell: lowest, first and highest value of the search.
-
-Operands are staged no faster than shared memory takes them; data takes at least 0.4 us from memory (recalled) and a
-wave not much less; a further kernel of a stream costs no more than launching the first.
-"""
-FP16: Search = {
-    "kernels.fp16.matrix_share": (0.7, 0.95, 1.0),
-    "kernels.fp16.staged_bytes_per_cycle": (10.0, 60.0, 128.0),
-    "kernels.fp16.strided": (1.0, 1.2, 5.0),
-}
-"""Constants that are fp16's own.  DeepBench has too few sizes off multiples of 8 to tell what these cost."""
+DEEPBENCH: dict[Number, str] = {"fp32": "deepbench_gemm_fp32", "fp16": "deepbench_gemm_fp16mix"}
 HOST = {
-    "neusight_v100_linear": ("host_s", "start_s"),
-    "neusight_v100_bmm": ("host_batched_s", "start_batched_s"),
+    "neusight_linear": ("host_s", "start_s"),
+    "neusight_bmm": ("host_batched_s", "start_batched_s"),
 }
-"""The framework's constants by the file that tells them."""
+"""The framework's constants by what the file that tells them measures."""
 OUTLIER = 0.1
 """Deviation of a prediction, as a logarithm, beyond which a row counts less than by its square."""
 SHORT_S, LONG = 12e-6, 1.5
@@ -71,7 +49,7 @@ def fit(
     parameters : GemmParameters
         Constants that are not searched.
     search : mapping of dotted name to (float, float, float)
-        `FP32` or `FP16`.
+        Of `Benchmarks.gemm`.
     seconds : callable
         What the rows measured, of an operator with some constants.
     """
@@ -96,8 +74,8 @@ def fit_host(
 
     Parameters
     ----------
-    rows : mapping of file to Measured
-        Of the files in `HOST`.
+    rows : mapping of str to Measured
+        By the names in `HOST`.
     """
     found: dict[str, float] = {}
     for name, (host, start) in HOST.items():
@@ -142,57 +120,59 @@ def in_framework(hardware: GpuHardware) -> Callable[[Operator, GemmParameters], 
     return lambda operator, parameters: predict_gemm(_gemm(operator), hardware, parameters).alone_s
 
 
-def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
+def calibrate(folder: Path, benchmarks: Benchmarks) -> tuple[dict[str, float], list[Score]]:
     """Constants of products by their dotted names, and scores on rows that the fits of these scores did not see."""
-    sxm, pcie = _hardware("v100"), _hardware("v100-pcie")
-    shipped = _parameters()
-    fp32, fp16 = (read_measurements(folder, f"deepbench_v100_gemm_{number}") for number in ("fp32", "fp16mix"))
-    neusight = {name: read_measurements(folder, name) for name in HOST}
+    library, framework = benchmarks.library, benchmarks.framework.hardware
+    deepbench = {number: read_measurements(folder, benchmarks.file(file)) for number, file in DEEPBENCH.items()}
+    neusight = {name: read_measurements(folder, benchmarks.file(name)) for name in HOST}
     even = {name: rows[::2] for name, rows in neusight.items()}
 
-    fitted = fit(fp32, shipped, FP32, on_device(sxm))
-    fitted = fit_host(even, fitted, pcie)
-    fitted = fit(fp16, fitted, FP16, on_device(sxm))
-    names = [*FP32, *FP16, *(name for pair in HOST.values() for name in pair), "host_reduce_s"]
-    return {f"gemm.{name}": value_of(fitted, name) for name in names}, scores(fitted, fp32, fp16, neusight, sxm, pcie)
+    on_board = on_device(library.hardware)
+    fitted = fit(deepbench["fp32"], library.gemm, benchmarks.gemm["fp32"], on_board)
+    fitted = fit_host(even, fitted, framework)
+    fitted = fit(deepbench["fp16"], fitted, benchmarks.gemm["fp16"], on_board)
+    searched = [name for search in benchmarks.gemm.values() for name in search]
+    names = [*searched, *(name for pair in HOST.values() for name in pair), "host_reduce_s"]
+    constants = {f"gemm.{name}": value_of(fitted, name) for name in names}
+    return constants, scores(fitted, deepbench, neusight, benchmarks)
 
 
 def scores(
     fitted: GemmParameters,
-    fp32: Sequence[Measured],
-    fp16: Sequence[Measured],
+    deepbench: Mapping[Number, Sequence[Measured]],
     neusight: Mapping[str, Sequence[Measured]],
-    sxm: GpuHardware,
-    pcie: GpuHardware,
+    benchmarks: Benchmarks,
 ) -> list[Score]:
     """Across data sets where there are two, else by folds of rows and by leaving out a source."""
-    device, framework = on_device(sxm), in_framework(pcie)
-    fitted_on = "deepbench_v100_gemm_fp32; the framework's times on even rows"
+    library, framework_board = benchmarks.library.hardware, benchmarks.framework.hardware
+    device, framework = on_device(library), in_framework(framework_board)
+    fp32, fp16 = (benchmarks.file(DEEPBENCH[number]) for number in ("fp32", "fp16"))
     found = [
         score(
             name.rpartition("_")[2] + " fp32",
-            fitted_on,
-            f"{name}, odd rows",
+            f"{fp32}; the framework's times on even rows",
+            f"{benchmarks.file(name)}, odd rows",
             rows[1::2],
             lambda each: framework(each, fitted),
-            pcie,
+            framework_board,
         )
         for name, rows in neusight.items()
     ]
     reverse_rows = [row for rows in neusight.values() for row in rows[::4]]
-    reverse = fit(reverse_rows, fitted, FP32, framework)
-    reverse_on = "every fourth row of neusight_v100_linear and neusight_v100_bmm"
-    found.append(
-        score("gemm fp32", reverse_on, "deepbench_v100_gemm_fp32", fp32, lambda each: device(each, reverse), sxm)
+    reverse = fit(reverse_rows, fitted, benchmarks.gemm["fp32"], framework)
+    reverse_on = f"every fourth row of {' and '.join(benchmarks.file(name) for name in neusight)}"
+    found.append(score("gemm fp32", reverse_on, fp32, deepbench["fp32"], lambda each: device(each, reverse), library))
+    by_row: dict[Number, list[tuple[str, Measured]]] = {
+        number: [(str(row.row % FOLDS), row) for row in rows] for number, rows in deepbench.items()
+    }
+    by_source = [(row.group, row) for row in deepbench["fp16"]]
+    left_out: tuple[tuple[Number, str, list[tuple[str, Measured]]], ...] = (
+        ("fp32", f"rows of {fp32}, fold by fold", by_row["fp32"]),
+        ("fp16", f"rows of {fp16}, fold by fold", by_row["fp16"]),
+        ("fp16", f"sources of {fp16}, one by one", by_source),
     )
-    by_row = [(str(row.row % FOLDS), row) for row in fp32]
-    found.append(_left_out("gemm fp32", "rows of deepbench_v100_gemm_fp32, fold by fold", by_row, fitted, FP32, sxm))
-    by_row = [(str(row.row % FOLDS), row) for row in fp16]
-    found.append(_left_out("gemm fp16", "rows of deepbench_v100_gemm_fp16mix, fold by fold", by_row, fitted, FP16, sxm))
-    by_source = [(row.group, row) for row in fp16]
-    found.append(
-        _left_out("gemm fp16", "sources of deepbench_v100_gemm_fp16mix, one by one", by_source, fitted, FP16, sxm)
-    )
+    for number, what, rows in left_out:
+        found.append(_left_out(f"gemm {number}", what, rows, fitted, benchmarks.gemm[number], library))
     return found
 
 
@@ -221,17 +201,3 @@ def _left_out(
 def _gemm(operator: Operator) -> Gemm:
     assert isinstance(operator, Gemm)
     return operator
-
-
-def _values(name: str) -> GpuValues:
-    values = load_device(name).values
-    assert isinstance(values, GpuValues)
-    return values
-
-
-def _hardware(name: str) -> GpuHardware:
-    return _values(name).hardware
-
-
-def _parameters() -> GemmParameters:
-    return _values("v100").gemm

@@ -1,4 +1,4 @@
-"""Kernels that others measured on a V100, read from the files of the calibration folder (spec page roofline.md, section
+"""Kernels that others measured, read from the files of the calibration folder (spec page roofline.md, section
 3).
 
 DeepBench ran on the SXM2 board and timed library calls on the device; NeuSight ran PyTorch on the PCIe board.
@@ -54,12 +54,15 @@ def read_measurements(folder: Path, name: str) -> list[Measured]:
     SimhwError
         The file is missing, not one of those known, or a row of it cannot be read.
     """
-    if name not in FILES:
-        raise SimhwError(f"no reader for measurements {quoted(name)}; there are {', '.join(FILES)}")
+    source, _, rest = name.partition("_")
+    read = READERS.get(f"{source}_{rest.partition('_')[2]}")
+    if read is None:
+        known = ", ".join(each.replace("_", "_CHIP_", 1) for each in READERS)
+        raise SimhwError(f"no reader for measurements {quoted(name)}; there are {known}")
     measured: list[Measured] = []
     for index, row in enumerate(measured_rows(folder, name)):
         try:
-            measured += FILES[name](row, name, index)
+            measured += read(row, name, index)
         except ShapeError as error:  # sizes that do not fit each other
             row.fail(str(error))
     return measured
@@ -148,14 +151,14 @@ def _neusight_streaming(row: MeasuredRow, name: str, index: int) -> Iterator[Mea
     yield _neusight(row, name, index, operator)
 
 
-FILES: dict[str, Callable[[MeasuredRow, str, int], Iterator[Measured]]] = {
-    "deepbench_v100_gemm_fp32": _deepbench_gemm,
-    "deepbench_v100_gemm_fp16mix": _deepbench_gemm,
-    "deepbench_v100_conv_fp32": _deepbench_conv,
-    "deepbench_v100_conv_fp16mix": _deepbench_conv,
-    "deepbench_v100_rnn_fp32": _deepbench_rnn,
-    "deepbench_v100_rnn_fp16mix": _deepbench_rnn,
-    **{f"neusight_v100_{name}": _neusight_gemm for name in ("linear", "bmm")},
-    **{f"neusight_v100_{name}": _neusight_streaming for name in ("add", "relu", "gelu", "ln", "softmax")},
+READERS: dict[str, Callable[[MeasuredRow, str, int], Iterator[Measured]]] = {
+    "deepbench_gemm_fp32": _deepbench_gemm,
+    "deepbench_gemm_fp16mix": _deepbench_gemm,
+    "deepbench_conv_fp32": _deepbench_conv,
+    "deepbench_conv_fp16mix": _deepbench_conv,
+    "deepbench_rnn_fp32": _deepbench_rnn,
+    "deepbench_rnn_fp16mix": _deepbench_rnn,
+    **{f"neusight_{name}": _neusight_gemm for name in ("linear", "bmm")},
+    **{f"neusight_{name}": _neusight_streaming for name in ("add", "relu", "gelu", "ln", "softmax")},
 }
-"""Readers by the name of the file."""
+"""Readers by the name of the file, without the chip in it."""

@@ -9,9 +9,9 @@ from statistics import fmean
 from scipy.optimize import minimize
 
 from simhw.errors import SimhwError
+from simhw.roofline.calibration.benchmarks import Benchmarks
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, score_of, textbook_seconds
-from simhw.roofline.device import load_device
 from simhw.roofline.gpu.gemm import predict_gemm
 from simhw.roofline.gpu.recurrent import product_of
 from simhw.roofline.gpu.values import GpuValues
@@ -19,7 +19,7 @@ from simhw.roofline.numbers import BYTES, Number
 from simhw.roofline.operators import GATES, Recurrent
 from simhw.trace.layer import OPERATIONS, Operation
 
-FILES: dict[Number, str] = {"fp32": "deepbench_v100_rnn_fp32", "fp16": "deepbench_v100_rnn_fp16mix"}
+FILES: dict[Number, str] = {"fp32": "deepbench_rnn_fp32", "fp16": "deepbench_rnn_fp16mix"}
 UNITS = 1e-5, 1e-5, 1.0
 """Of call, step and product's share, so that the search's steps fit all three."""
 GRADIENT_UNIT = 1e-11
@@ -76,14 +76,13 @@ def _seconds(features: Features, constants: Sequence[float]) -> float:
     return call_s + length * share * product_s + step * (gradients or length)
 
 
-def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
+def calibrate(folder: Path, benchmarks: Benchmarks) -> tuple[dict[str, float], list[Score]]:
     """Constants fitted to all rows, and errors on sources held out."""
-    gpu = load_device("v100").values
-    assert isinstance(gpu, GpuValues)
+    gpu = benchmarks.library
     constants: dict[str, float] = {}
     scores = []
     for number, file in FILES.items():
-        measured = read_measurements(folder, file)
+        measured = read_measurements(folder, benchmarks.file(file))
         for operation in OPERATIONS:
             rows = [
                 row for row in measured if isinstance(row.operator, Recurrent) and row.operator.operation == operation
@@ -95,11 +94,12 @@ def calibrate(folder: Path) -> tuple[dict[str, float], list[Score]]:
                 constants[f"recurrent.gradient_bytes_per_s.{number}"] = 1.0 / step
             else:
                 constants[f"{name}.step_s"] = step
-            scores.append(_held_out(rows, number, operation, gpu))
+            scores.append(_held_out(rows, number, operation, benchmarks))
     return constants, scores
 
 
-def _held_out(rows: Sequence[Measured], number: Number, operation: Operation, gpu: GpuValues) -> Score:
+def _held_out(rows: Sequence[Measured], number: Number, operation: Operation, benchmarks: Benchmarks) -> Score:
+    gpu, file = benchmarks.library, benchmarks.file(FILES[number])
     predicted: list[float] = []
     held: list[Measured] = []
     groups = sorted({row.group for row in rows})
@@ -108,8 +108,8 @@ def _held_out(rows: Sequence[Measured], number: Number, operation: Operation, gp
         own = [row for row in rows if row.group == group]
         predicted += [_seconds(_features(row, gpu), constants) for row in own]
         held += own
-    others = f"{FILES[number]}, the other {len(groups) - 1} sources"
-    scored = f"{FILES[number]}, each source in turn"
+    others = f"{file}, the other {len(groups) - 1} sources"
+    scored = f"{file}, each source in turn"
     textbook = [textbook_seconds(row.operator, gpu.hardware) for row in held]
     return score_of(
         f"recurrent {number} {operation}", others, scored, predicted, [row.seconds for row in held], textbook

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from simhw.errors import SimhwError
+from simhw.roofline.ascend.hardware import AscendHardware
 from simhw.roofline.calibration.measurements import Measured
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.operators import Operator, Streaming
@@ -53,7 +54,7 @@ def mape(predicted: Sequence[float], measured: Sequence[float]) -> float:
     return fmean(percentage_errors(predicted, measured))
 
 
-def textbook_seconds(operator: Operator, hardware: GpuHardware) -> float:
+def textbook_seconds(operator: Operator, hardware: GpuHardware | AscendHardware) -> float:
     """The textbook roofline: operations at the peak rate or bytes at the peak bandwidth, whichever takes longer."""
     rate = hardware.vector_flops_per_s if isinstance(operator, Streaming) else hardware.matrix_flops_per_s
     return max(operator.flops / rate(operator.number), operator.dram_bytes / hardware.dram_bytes_per_s)
