@@ -4,13 +4,14 @@ share.
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from simhw.machine.described import Section
 from simhw.roofline.numbers import BYTES, FORMATS, Number
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share
 
 
-class AscendHardware(BaseModel):
+class AscendHardware(Section):
     """Counts, capacities [bytes] and rates [bytes per cycle and core] (spec page roofline.md, section 1).
 
     Attributes
@@ -37,8 +38,6 @@ class AscendHardware(BaseModel):
     memory_bytes : int or None
         Off-chip capacity, where it is known.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cores: int = Field(ge=1, le=65536)
     clock_hz: Rate
@@ -96,7 +95,7 @@ class AscendHardware(BaseModel):
         return self.cores * self.clock_hz * self.l2_read
 
 
-class Achieved(BaseModel):
+class Achieved(Section):
     """What operators of the vendor's library make of the hardware.
 
     Attributes
@@ -109,8 +108,6 @@ class Achieved(BaseModel):
     exposed : float
         Share of the shorter stages of an operator (reading, computing, writing back) that the longest does not hide.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     operator_s: Seconds
     cube: Share

@@ -7,15 +7,16 @@ factor for what moves operands to the units.  The ends of the range are wide, an
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from simhw.machine.costs import Cost, Range
+from simhw.machine.described import Section
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.quantities import ByNumber, Factor
 
 
-class Power(BaseModel):
+class Power(Section):
     """Costs of an Ascend.
 
     Attributes
@@ -31,8 +32,6 @@ class Power(BaseModel):
     factor : float
         Every cost lies between its value over, and times, this.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tdp_w: Annotated[float, Field(gt=0, le=1e9)]
     idle_share: Annotated[float, Field(ge=0, le=1)]

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from simhw.machine.described import Section
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share
 from simhw.trace.layer import Operation
 
@@ -11,7 +12,7 @@ TileSize = Annotated[list[Count], Field(min_length=2, max_length=2)]
 TileSizes = Annotated[list[TileSize], Field(min_length=1)]
 
 
-class ConvolutionKernels(BaseModel):
+class ConvolutionKernels(Section):
     """The library's implicit-GEMM kernels for one kind of numbers.
 
     Attributes
@@ -43,8 +44,6 @@ class ConvolutionKernels(BaseModel):
         Kernels that an input gradient runs beside the product.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     tiles: TileSizes
     weight_grad_tiles: TileSizes
     channel_step: Count
@@ -60,7 +59,7 @@ class ConvolutionKernels(BaseModel):
     input_grad_kernels: Annotated[int, Field(ge=0, le=1 << 20)]
 
 
-class Winograd(BaseModel):
+class Winograd(Section):
     """The library's Winograd kernels, which are for fp32.
 
     Attributes
@@ -75,15 +74,13 @@ class Winograd(BaseModel):
         Kernels beside the products in that form.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     fused_share: Share
     fused_tile: TileSize
     staging: Share
     transforms: Annotated[int, Field(ge=0, le=1 << 20)]
 
 
-class ConvolutionParameters(BaseModel):
+class ConvolutionParameters(Section):
     """Constants for convolutions.
 
     Attributes
@@ -104,8 +101,6 @@ class ConvolutionParameters(BaseModel):
     host_s : float
         Time of the framework to issue a convolution.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kernels: ByNumber[ConvolutionKernels]
     winograd: Winograd

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from math import ceil, gcd
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from simhw.machine.described import Section
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import GemmTile, Grid, Waves, grid_of, overlapped, splits, waves
 from simhw.roofline.numbers import BYTES
@@ -19,7 +20,7 @@ from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share
 
 
-class GemmKernels(BaseModel):
+class GemmKernels(Section):
     """The library's kernels for one kind of numbers.
 
     Attributes
@@ -44,8 +45,6 @@ class GemmKernels(BaseModel):
         reduction is contiguous.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     tiles: list[GemmTile] = Field(min_length=1)
     batched_tiles: list[GemmTile] = Field(min_length=1)
     step: Count
@@ -57,7 +56,7 @@ class GemmKernels(BaseModel):
     strided: Annotated[float, Field(ge=1, le=1e6)]
 
 
-class GemmParameters(BaseModel):
+class GemmParameters(Section):
     """Constants for products.
 
     Attributes
@@ -83,8 +82,6 @@ class GemmParameters(BaseModel):
     start_s, start_batched_s : float
         Part of it that passes before the kernel starts.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kernels: ByNumber[GemmKernels]
     launch_s: Seconds

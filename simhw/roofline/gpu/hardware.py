@@ -2,13 +2,14 @@
 sections of its file.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from simhw.machine.described import Section
 from simhw.roofline.numbers import Number
 from simhw.roofline.quantities import ByNumber, Count, Rate
 
 
-class GpuHardware(BaseModel):
+class GpuHardware(Section):
     """Counts, rates and capacities (spec page roofline.md, section 1).
 
     Attributes
@@ -29,8 +30,6 @@ class GpuHardware(BaseModel):
     memory_bytes : int or None
         Off-chip capacity, where it is known.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sms: int = Field(ge=1, le=1 << 20)
     clock_hz: Rate

@@ -3,16 +3,15 @@
 Measured kernels tell the watts of each, not what it executed; so costs are known to a factor, which a result carries.
 """
 
-from pydantic import BaseModel, ConfigDict
-
 from simhw.machine.costs import Cost, Range
+from simhw.machine.described import Section
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.operators import Streaming
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.quantities import ByNumber, Factor, Rate
 
 
-class PowerParameters(BaseModel):
+class PowerParameters(Section):
     """Costs of a GPU.
 
     Attributes
@@ -30,8 +29,6 @@ class PowerParameters(BaseModel):
     active_factor, event_factor : float
         Costs lie between theirs over, and times, this.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     constant_w: Cost
     idle_sm_w: Cost

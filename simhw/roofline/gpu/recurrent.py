@@ -7,8 +7,9 @@ to the gradients.  Products of the layer's input take no part in the chain and r
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from simhw.machine.described import Section
 from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.numbers import BYTES
@@ -18,7 +19,7 @@ from simhw.roofline.quantities import ByNumber, Rate, Seconds, every
 from simhw.trace.layer import OPERATIONS, Operation
 
 
-class Chain(BaseModel):
+class Chain(Section):
     """What the library makes of one operation.
 
     Attributes
@@ -32,14 +33,12 @@ class Chain(BaseModel):
         step.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     call_s: Seconds
     step_s: Seconds
     product_share: Annotated[float, Field(gt=0, le=3)]
 
 
-class RecurrentParameters(BaseModel):
+class RecurrentParameters(Section):
     """Constants for recurrent cells.
 
     Attributes
@@ -50,8 +49,6 @@ class RecurrentParameters(BaseModel):
     host_s : float
         Time in which the framework issues a call.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     chains: ByNumber[Annotated[dict[Operation, Chain], every(OPERATIONS)]]
     gradient_bytes_per_s: ByNumber[Rate]

@@ -9,15 +9,16 @@ every measurement in it.
 
 from typing import Annotated, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from simhw.machine.described import Section
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.operators import Streaming, StreamingKind
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import Rate, Seconds, every
 
 
-class StreamingKernel(BaseModel):
+class StreamingKernel(Section):
     """What one kind of kernel achieves.
 
     Attributes
@@ -30,14 +31,12 @@ class StreamingKernel(BaseModel):
         Time in which the framework issues one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     dram_bytes_per_s: Rate
     latency_s: Seconds
     host_s: Seconds
 
 
-class LongRows(BaseModel):
+class LongRows(Section):
     """The kernel that the library takes for rows too long for its usual one.
 
     Attributes
@@ -48,13 +47,11 @@ class LongRows(BaseModel):
         The other one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     columns: int = Field(ge=1, le=1 << 40)
     kernel: StreamingKernel
 
 
-class SecondReading(BaseModel):
+class SecondReading(Section):
     """A kernel that reads its rows twice: for their sums, and to apply them.
 
     Attributes
@@ -64,8 +61,6 @@ class SecondReading(BaseModel):
     missing_share : float
         Of what the rows in flight hold beyond the L2, the share that comes from memory again.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows_per_sm: int = Field(ge=1, le=1 << 40)
     missing_share: Annotated[float, Field(ge=0, le=1)]
@@ -78,7 +73,7 @@ class SecondReading(BaseModel):
         return self.missing_share * streaming.read_bytes * (1.0 - hardware.l2_bytes / in_flight)
 
 
-class StreamingParameters(BaseModel):
+class StreamingParameters(Section):
     """Constants for operators limited by data movement.
 
     Attributes
@@ -93,8 +88,6 @@ class StreamingParameters(BaseModel):
     second_reading : dict of kind to SecondReading
         Kinds that read their rows twice.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     launch_s: Seconds
     vector_share: Annotated[float, Field(gt=0, le=1)]

@@ -7,12 +7,11 @@ shared memory and multiplies them.  Where the tiles do not fill the multiprocess
 from dataclasses import dataclass
 from math import ceil
 
-from pydantic import BaseModel, ConfigDict
-
+from simhw.machine.described import Section
 from simhw.roofline.quantities import Count
 
 
-class GemmTile(BaseModel):
+class GemmTile(Section):
     """A kernel of the library.
 
     Attributes
@@ -28,8 +27,6 @@ class GemmTile(BaseModel):
     few : bool
         The library takes it only where its blocks are no more than the multiprocessors.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n: Count
     m: Count
