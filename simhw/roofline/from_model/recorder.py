@@ -6,7 +6,7 @@ Values are followed through views and in-place writes, so that it is known where
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -17,6 +17,8 @@ from simhw.capture.names import Names
 from simhw.capture.tensors import storage, tensors_in
 from simhw.errors import CaptureError
 from simhw.roofline.from_model.operators import function_name, plain_name, role_of
+from simhw.roofline.from_model.pools import of_bag, of_pool, of_reduction
+from simhw.roofline.from_model.record import OperatorRecord
 from simhw.roofline.layers.network import (
     Conv,
     Embedding,
@@ -31,39 +33,6 @@ from simhw.roofline.layers.network import (
     Weight,
 )
 from simhw.roofline.operators import Cell
-
-
-@dataclass
-class OperatorRecord:
-    """An operator that ran.
-
-    Attributes
-    ----------
-    layer : NetworkLayer
-        With sizes of the whole batch, but those of a convolution's images and of a recurrent layer's sequences.
-    images : int
-        Images or sequences, where the layer does not hold them; else 1.
-    operator : str
-        As errors name it.
-    uses : int
-        How many times its value is read.
-    elements, read : int
-        Values that it wrote, and how many of them were read in all.
-    weights : tuple of str
-        Parameters that the layer holds.
-    """
-
-    layer: NetworkLayer
-    images: int
-    operator: str
-    elements: int
-    weights: tuple[str, ...]
-    read: int = 0
-
-    @property
-    def uses(self) -> int:
-        """How many times its value is read whole; parts of a tensor that is split add up."""
-        return -(-self.read // self.elements)
 
 
 class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no hints
@@ -361,36 +330,15 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self.add(layer, operator, [], result, [table])
         if weights is not None:
             self.add(Pointwise(self._name("scale"), "mul", indices.numel() * width), operator, [weights], result)
-        each = -(-indices.numel() // max(1, result.shape[0]))
-        kind: Literal["max", "average"] = "max" if len(args) > 4 and args[4] == 2 else "average"
-        self.add(Pool(f"{name}.bag", kind, result.numel(), (each,), (1,), (each,)), operator, [result], result)
+        sizes = of_bag(indices.numel(), len(args) > 4 and args[4] == 2, result)
+        self.add(Pool(f"{name}.bag", *sizes), operator, [result], result)
 
     def _pool(self, name: str, operator: str, args: Sequence[Any], result: Tensor) -> None:
-        x, out = args[0], result
-        dims = int(name.split("d")[0][-1] if name.startswith("mkldnn") else name[name.index("pool") + 4])
-        size, out_size = tuple(x.shape[-dims:]), tuple(out.shape[-dims:])
-        if "adaptive" in name:
-            kernel = tuple(-(-a // b) for a, b in zip(size, out_size, strict=True))
-        else:
-            kernel = tuple(args[1]) * (dims if len(args[1]) == 1 else 1)
-        kind: Literal["max", "average"] = "max" if "max" in name else "average"
-        self.add(
-            Pool(self._name(f"{kind}pool"), kind, math.prod(x.shape[:-dims]), size, out_size, kernel),
-            operator,
-            [x],
-            out,
-        )
+        sizes = of_pool(name, args, result)
+        self.add(Pool(self._name(f"{sizes.kind}pool"), *sizes), operator, [args[0]], result)
 
     def _reduction(self, name: str, operator: str, x: Tensor, result: Tensor) -> None:
-        """A mean, sum or extreme along axes is a pool over all that it reduces."""
-        kept = max(1, result.numel())
-        size: tuple[int, ...] = (x.numel() // kept,)
-        if x.dim() == 4 and tuple(result.shape[:2]) == tuple(x.shape[:2]) and kept == x.shape[0] * x.shape[1]:
-            size = tuple(x.shape[2:])
-        kind: Literal["max", "average"] = (
-            "max" if name.removeprefix("a").startswith(("max", "min", "rgmax", "rgmin")) else "average"
-        )
-        self.add(Pool(self._name(name), kind, kept, size, (1,) * len(size), size), operator, [x], result)
+        self.add(Pool(self._name(name), *of_reduction(name, x, result)), operator, [x], result)
 
     def _elementwise(self, name: str, operator: str, given: Sequence[Any], result: Any) -> None:
         if not isinstance(result, Tensor):

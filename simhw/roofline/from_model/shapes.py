@@ -16,7 +16,8 @@ from simhw.capture.names import Names
 from simhw.capture.options import whole_number
 from simhw.errors import CaptureError
 from simhw.roofline.from_model.functions import ShapeFunctions, attention
-from simhw.roofline.from_model.recorder import OperatorRecord, ShapeRecorder
+from simhw.roofline.from_model.record import OperatorRecord
+from simhw.roofline.from_model.recorder import ShapeRecorder
 from simhw.roofline.layers.network import (
     FORK,
     Conv,
