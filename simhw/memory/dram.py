@@ -252,7 +252,7 @@ class Dram:
     @property
     def intervals(self) -> list[BusInterval]:
         """Data of the first containers served, in the order of service, as many as were to be recorded."""
-        rows = self._record[1 : 1 + int(self._record[0, 0])].tolist()
+        rows = self._record[1 : 1 + int(self._record[0, columns.RECORDED])].tolist()
         return [
             BusInterval(
                 channel,
@@ -268,7 +268,7 @@ class Dram:
     @property
     def intervals_dropped(self) -> int:
         """Containers served after the record was full."""
-        return int(self._record[0, 1] - self._record[0, 0])
+        return int(self._record[0, columns.SERVED] - self._record[0, columns.RECORDED])
 
     def _total(self, column: int) -> int:
         return int(self._channels[:, column].sum())
@@ -308,23 +308,24 @@ def _ps(time_ns: float) -> int:
 
 
 def _setup(parameters: DramParameters, containers_per_row: int, live: int) -> columns.Int64s:
-    """The kernel's constants, in the order of its columns."""
-    setup = np.zeros(columns.SETUP_COLUMNS, np.int64)
-    setup[columns.CHANNELS] = parameters.channels
-    setup[columns.BANKS] = parameters.banks
-    setup[columns.CONTAINERS_PER_ROW] = containers_per_row
-    setup[columns.QUEUE_DEPTH] = parameters.queue_depth
-    setup[columns.BURST] = parameters.burst_ps
-    setup[columns.RCD] = _ps(parameters.t_rcd)
-    setup[columns.RP] = _ps(parameters.t_rp)
-    setup[columns.RAS] = _ps(parameters.t_ras)
-    setup[columns.RRD] = _ps(parameters.t_rrd)
-    setup[columns.FAW] = _ps(parameters.t_faw)
-    setup[columns.READ_LATENCY] = _ps(parameters.read_latency)
-    setup[columns.WRITE_LATENCY] = _ps(parameters.write_latency)
-    setup[columns.WTR] = _ps(parameters.t_wtr)
-    setup[columns.RTW] = _ps(parameters.t_rtw)
-    setup[columns.WR] = _ps(parameters.t_wr)
-    setup[columns.RTP] = _ps(parameters.t_rtp)
-    setup[columns.LIVE] = live
-    return setup
+    """The kernel's constants."""
+    setup = columns.Setup(
+        channels=parameters.channels,
+        banks=parameters.banks,
+        containers_per_row=containers_per_row,
+        queue_depth=parameters.queue_depth,
+        burst=parameters.burst_ps,
+        rcd=_ps(parameters.t_rcd),
+        rp=_ps(parameters.t_rp),
+        ras=_ps(parameters.t_ras),
+        rrd=_ps(parameters.t_rrd),
+        faw=_ps(parameters.t_faw),
+        read_latency=_ps(parameters.read_latency),
+        write_latency=_ps(parameters.write_latency),
+        wtr=_ps(parameters.t_wtr),
+        rtw=_ps(parameters.t_rtw),
+        wr=_ps(parameters.t_wr),
+        rtp=_ps(parameters.t_rtp),
+        live=live,
+    )
+    return np.array(setup, np.int64)
