@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 
-from simhw.report.result_tables import short
+from simhw.quantities import short
 
 LONGEST_NAME = 36
 HATCH = "////"

@@ -1,7 +1,8 @@
 """Why memories make of a run what they make of it, in sentences that hold its own figures."""
 
+from simhw.quantities import percent
 from simhw.report.memory_tables import megabytes, share
-from simhw.report.result_tables import BOUND_NAMES, percent
+from simhw.report.result_tables import BOUND_NAMES
 from simhw.results.step import Results
 from simhw.results.totals import Overall
 

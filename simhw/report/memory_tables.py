@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from simhw.machine.energy import GROUPS
 from simhw.memory.model import SHARES
-from simhw.report.result_tables import BOUND_NAMES, percent, ratio, short
+from simhw.quantities import percent, ratio, short
+from simhw.report.result_tables import BOUND_NAMES
 from simhw.report.sheet import Sheet
 from simhw.results.step import Results
 from simhw.results.totals import Overall

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from simhw.errors import listed
-from simhw.report.result_tables import short
+from simhw.quantities import short
 from simhw.report.roofline_tables import LONGEST_LAYER
 from simhw.report.sheet import Sheet
 from simhw.roofline.compression.choice import Choice, choice_frame

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from simhw.files.writing import write_figure
+from simhw.quantities import ratio, short
 from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows, named, plain
 from simhw.report.memory_plots import draw_energy, draw_time
 from simhw.report.memory_tables import sides
-from simhw.report.result_tables import has_memories, labels, ratio, short, title
+from simhw.report.result_tables import has_memories, labels, title
 from simhw.results.step import Results
 from simhw.results.totals import Totals
 from simhw.trace.layer import OPERATIONS

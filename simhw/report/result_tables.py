@@ -5,10 +5,9 @@ Nothing here knows a terminal: a `Sheet` is headings and cells, facts are names 
 
 from collections import Counter
 from collections.abc import Sequence
-from math import isinf, isnan
 from pathlib import Path
 
-from simhw.quantities import count
+from simhw.quantities import count, percent, ratio
 from simhw.report.sheet import Sheet
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
@@ -44,24 +43,6 @@ def has_memories(results: Results) -> bool:
 
 
 # Cells
-
-
-def short(name: str, longest: int) -> str:
-    """A name that may be of any length, its end kept: that is what tells a layer or a variant apart."""
-    return name if len(name) <= longest else f"…{name[1 - longest :]}"
-
-
-def ratio(value: float, half_width: float = 0.0) -> str:
-    """A ratio and, where it is an estimate, the half-width of its 95% confidence interval; a dash for NaN."""
-    if isnan(value):
-        return "-"
-    error = "unknown" if isinf(half_width) else f"{half_width:.3f}"
-    return f"{value:.3f} ± {error}" if half_width else f"{value:.3f}"
-
-
-def percent(value: float) -> str:
-    """A share; a dash for NaN."""
-    return "-" if isnan(value) else f"{value:.1%}"
 
 
 def operand_counts(operations: Sequence[OperationResult]) -> str:

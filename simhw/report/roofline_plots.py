@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from simhw.files.writing import write_figure
+from simhw.quantities import short
 from simhw.report.bars import plain
-from simhw.report.result_tables import short
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
 from simhw.roofline.ceilings import Ceiling, ceilings
 from simhw.roofline.estimate import StepEstimate

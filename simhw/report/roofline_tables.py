@@ -5,8 +5,7 @@ by side.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from simhw.quantities import count
-from simhw.report.result_tables import percent, short
+from simhw.quantities import count, percent, short
 from simhw.report.sheet import Sheet
 from simhw.roofline.estimate import StepEstimate
 from simhw.roofline.step.step import Phase

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from simhw import load_machine, simulate
-from simhw.report.result_tables import BOUND_NAMES, labels, percent, ratio
+from simhw.quantities import percent, ratio
+from simhw.report.result_tables import BOUND_NAMES, labels
 from tests.cli_runs import output, result, rows, some_trace
 
 pytestmark = pytest.mark.usefixtures("folder")

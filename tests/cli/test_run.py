@@ -13,8 +13,9 @@ import yaml
 from simhw import Layer, Trace, load_machine
 from simhw.cli import main
 from simhw.pe.registry import OWN, processing_element
+from simhw.quantities import percent, ratio
 from simhw.report.memory_tables import component_name
-from simhw.report.result_tables import BOUND_NAMES, percent, ratio
+from simhw.report.result_tables import BOUND_NAMES
 from simhw.trace.reader import trace_hash
 from tests.cli_runs import LONG_NAME, fails, output, result, rows, some_trace
 from tests.places import ROOT

@@ -13,7 +13,7 @@ from simhw import pe
 from simhw.errors import CheckError, ShapeError
 from simhw.machine.machine import Machine, load_machine
 from simhw.pe.check import check_passes, replay
-from simhw.pe.fpraker import replay as fpraker
+from simhw.pe.fpraker import replay_terms
 from simhw.pe.passes import ParallelRows, TilePasses
 from simhw.pe.tensordash import replay as tensordash
 from tests import kernel_runs
@@ -177,11 +177,11 @@ def test_a_schedule_that_multiplies_a_pair_twice_is_caught(monkeypatch):
 def test_replay_takes_nothing_from_the_kernels_but_parameters():
     taken = {
         (module, name)
-        for path in [*PE.glob("*/replay.py"), PE / "register.py", PE / "check.py"]
+        for path in [*PE.glob("*/replay*.py"), PE / "register.py", PE / "check.py"]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
         and (module := node.module or "").startswith(("simhw.pe", "simhw.bfloat16"))
-        and not module.endswith((".register", ".record"))
+        and not module.endswith((".register", ".record", ".replay_terms"))
         for name in (alias.name for alias in node.names)
     }
     allowed = {
@@ -222,7 +222,7 @@ def test_replay_stays_right_where_the_kernels_code_is_broken(monkeypatch, module
 @pytest.mark.parametrize("encoder", ["naf", "booth4", "binary"])
 def test_recoded_significands_are_worth_what_they_stand_for(encoder):
     for significand in range(128, 256):
-        terms = fpraker.recoded(significand, encoder)
+        terms = replay_terms.recoded(significand, encoder)
         assert sum(sign * 2.0 ** (7 + position) for sign, position in terms) == significand
         assert [position for _, position in terms] == sorted({position for _, position in terms}, reverse=True)
         if encoder == "naf":  # no two neighbours

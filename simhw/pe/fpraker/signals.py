@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
-from simhw.pe.fpraker import replay
+from simhw.pe.fpraker import replay, replay_terms
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
 from simhw.pe.fpraker.record import fpraker_record
 from simhw.pe.passes import ParallelRows
@@ -38,7 +38,7 @@ def pass_signals(
     replay.FPRakerReplay(pe, tile).tile_pass(x, parallel.rows, parallel.real, record)
     filled = np.zeros((tile.cols, x.shape[1]), np.uint16)
     filled[: len(x)] = x
-    terms = replay.terms_of(pe)
+    terms = replay_terms.terms_of(pe)
     for column in range(tile.cols):
         work, number = _column_way(record.start[column], record.finish[column], cycles)
         working = work >= 0
@@ -113,7 +113,7 @@ def _column_signals(
 
 
 def _term_codes(
-    values: BF16Array, fired: npt.NDArray[np.int8], state: npt.NDArray[np.int8], terms: replay.Terms
+    values: BF16Array, fired: npt.NDArray[np.int8], state: npt.NDArray[np.int8], terms: replay_terms.Terms
 ) -> npt.NDArray[np.int8]:
     """Index into TERM_TEXTS of what each lane fires: its serial value's signed power of two, or a zero
     (oob: column).
