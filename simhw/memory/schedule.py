@@ -47,16 +47,8 @@ def run_schedule(
 
     Parameters
     ----------
-    steps : sequence of Step
-        At least one.
-    ratios : mapping of tensor name to float
-        Compressed size over size.
-    tile_ns : (tiles,) float64
-        Time that each tile is busy with the whole operation, memories aside [ns]; at least one.
-    dram : Dram
-        In the state in which the operation finds it; keeps its counters.
-    record : bool
-        Keep what units did.
+    steps, ratios, tile_ns, dram, record
+        As in `Hierarchy`.
     protocol : callable
         Starts the processes.
 
