@@ -105,5 +105,5 @@ def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Networ
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
     precision: Precision = arguments.precision or ("amp" if arguments.mode == "training" else "fp16")
-    fusion: Fusion = arguments.fusion or ("eager" if device.values.kind == "gpu" else "fused")
+    fusion: Fusion = arguments.fusion or device.values.usual_fusion
     return Run(batch, arguments.mode, precision, fusion, arguments.optimizer)

@@ -18,5 +18,5 @@ def device_run(device: Device, batch: int) -> DeviceRun:
         batch,
         "inference" if inference else "training",
         "fp16" if inference else "amp",
-        "eager" if device.values.kind == "gpu" else "fused",
+        device.values.usual_fusion,
     )

@@ -1,7 +1,7 @@
 """An Ascend: everything that its file states, and what it makes of an operator."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -20,6 +20,9 @@ from simhw.roofline.quantities import check_tables
 
 class AscendValues(DescribedValues):
     """Sections of an Ascend's file; `trains`: whether training is run on it."""
+
+    usual_fusion: ClassVar[Literal["eager", "fused"]] = "fused"
+    """How its users run elementwise functions, where no one says."""
 
     kind: Literal["ascend"]
     trains: bool = True

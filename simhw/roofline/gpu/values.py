@@ -1,6 +1,6 @@
 """A GPU: everything that its file states, and what it makes of an operator."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -23,6 +23,9 @@ class GpuValues(DescribedValues):
 
     `trains`: whether training is run on it.
     """
+
+    usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"
+    """How its users run elementwise functions, where no one says."""
 
     kind: Literal["gpu"]
     trains: bool = True
