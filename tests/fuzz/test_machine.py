@@ -101,7 +101,7 @@ def damaged_file(rng: random.Random, folder: Path) -> tuple[str, str]:
     return str(path), name
 
 
-@fuzz(30)
+@fuzz(40)
 def test_damaged_files_load_and_run_or_are_refused(seeds: range, tmp_path: Path) -> None:
     good = 0
     for seed, rng in generators(seeds):
