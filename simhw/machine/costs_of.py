@@ -50,9 +50,11 @@ def memory_cost_cautions(machine: Machine) -> list[str]:
 
 def sram_cost(machine: Machine, memory: str, quantity: Quantity) -> Range:
     """A cost of a memory, as `sram` names both, at the size that it has."""
-    assert machine.values.energy is not None
-    cost = machine.range(f"sram.{memory}.{machine.values.energy.cells}.{quantity}")
-    return cost.times(size_factor(machine, memory, quantity))
+    if (memory, quantity) not in machine.sram_costs:
+        assert machine.values.energy is not None
+        cost = machine.range(f"sram.{memory}.{machine.values.energy.cells}.{quantity}")
+        machine.sram_costs[memory, quantity] = cost.times(size_factor(machine, memory, quantity))
+    return machine.sram_costs[memory, quantity]
 
 
 def size_factor(machine: Machine, memory: str, quantity: Quantity) -> float:

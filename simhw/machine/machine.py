@@ -78,6 +78,11 @@ class Machine(Described[MachineValues]):
         return {}
 
     @cached_property
+    def sram_costs(self) -> dict[tuple[str, str], Range]:
+        """Costs that `simhw.machine.costs_of.sram_cost` has worked out, by memory and quantity."""
+        return {}
+
+    @cached_property
     def pe(self) -> ProcessingElement[Any]:
         """The machine's processing element, which all that depends on its kind is asked of."""
         return processing_element(self.values.pe.kind)(self.values)
