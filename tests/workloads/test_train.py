@@ -355,7 +355,9 @@ def test_every_row_says_what_it_is_and_fits_its_baseline():
     assert len(WORKLOADS) == len(ROWS)
     for row in ROWS:
         assert row.captured in row.phases, row.name
-        assert 0 < row.budget_s <= (3600 if row.name == "resnet50-fashion" else 600), row.name
+        # The networks of the papers may take twenty minutes each, the others ten.
+        longest = 3600 if row.name == "resnet50-fashion" else 1200 if row.family == "papers" else 600
+        assert 0 < row.budget_s <= longest, row.name
         # The ranks of decompose-train come from trained full-size weights.
         assert (row.shapes is None) == (row.name == "decompose-train"), row.name
         if row.baseline is not None:

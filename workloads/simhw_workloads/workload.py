@@ -13,7 +13,7 @@ from simhw_workloads.train import Run
 
 __all__ = ["FAMILIES", "Bounds", "Signature", "TechniqueFamily", "Workload"]
 
-TechniqueFamily = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection"]
+TechniqueFamily = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection", "papers"]
 FAMILIES: tuple[TechniqueFamily, ...] = get_args(TechniqueFamily)
 
 
