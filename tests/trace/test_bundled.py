@@ -40,7 +40,8 @@ def test_a_family_s_trace_is_a_late_step_within_its_signature(name: str):
 
 
 def test_every_family_has_a_trace_and_all_are_small_together():
-    assert {workload(name).family for name in FAMILY_TRACES.values()} == set(FAMILIES) - {"dense"}
+    # The networks of the papers are many, and trained where they are wanted.
+    assert {workload(name).family for name in FAMILY_TRACES.values()} == set(FAMILIES) - {"dense", "papers"}
     assert sum((TRACES / f"{name}.npz").stat().st_size for name in FAMILY_TRACES) <= 12_000_000
 
 

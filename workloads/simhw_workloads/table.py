@@ -18,6 +18,7 @@ TECHNIQUES = (
     "resnet9",
     "video",
     "ssd",
+    "sparse_resnet50",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 
