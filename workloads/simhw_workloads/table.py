@@ -19,6 +19,8 @@ TECHNIQUES = (
     "video",
     "ssd",
     "sparse_resnet50",
+    "gated_convolution",
+    "detector",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 

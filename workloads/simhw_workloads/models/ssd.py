@@ -40,6 +40,11 @@ class SsdMini(nn.Module):
         Default boxes of a cell.
     width : float
         Share of 16, 32 and 64 channels.
+
+    Attributes
+    ----------
+    channels : int
+        Of the feature maps.
     """
 
     def __init__(self, classes: int, boxes: int, width: float = 1.0) -> None:
@@ -55,6 +60,7 @@ class SsdMini(nn.Module):
             _block(large, large),
         )
         self.extras = nn.ModuleList(_block(large, large, 2) for _ in MINI_CELLS[1:])
+        self.channels = large
         self.values = 4 + classes + 1
         self.heads = nn.ModuleList(nn.Conv2d(large, boxes * self.values, 3, padding=1) for _ in MINI_CELLS)
 

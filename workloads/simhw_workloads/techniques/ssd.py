@@ -33,19 +33,23 @@ FIXED_SCALES = (0.2, 0.4, 0.6)
 MEMBERS = 2
 
 
-def _scenes(run: Run) -> Scenes:
+def run_scenes(run: Run) -> Scenes:
+    """The scenes of a run's scale."""
     train, test = run.pick((32, 8), (2000, 300))
     return scenes(SIZE, train, test, run.pick("mnist5k", "fashion"), run.data)
 
 
-def _task(found: Scenes, defaults: Tensor, reduce: Reduce = suppress) -> Task:
+def detection_task(found: Scenes, defaults: Tensor, reduce: Reduce = suppress) -> Task:
+    """Detection by those default boxes; `reduce` says what becomes of boxes that overlap."""
+
     def score(outputs: Tensor, targets: Tensor) -> float:
         return mean_average_precision([detections(output, defaults, reduce) for output in outputs], targets)
 
     return found.task(partial(multibox_loss, defaults=defaults), score)
 
 
-def _fixed() -> Tensor:
+def fixed_boxes() -> Tensor:
+    """The default boxes of the small detector, by rule."""
     return default_boxes(MINI_CELLS, FIXED_SCALES, FIXED_RATIOS)
 
 
@@ -64,7 +68,7 @@ def _detector(run: Run, task: Task, phase: str = "train", seed: int = 0) -> nn.M
 
 def ssd(run: Run) -> nn.Module:
     """Fixed default boxes, non-maximum suppression."""
-    task = _task(_scenes(run), _fixed())
+    task = detection_task(run_scenes(run), fixed_boxes())
     model = _detector(run, task)
     run.score("train", model, task)
     return model
@@ -72,23 +76,23 @@ def ssd(run: Run) -> nn.Module:
 
 def ssd_clustering(run: Run) -> nn.Module:
     """The same detector; overlapping boxes choose who stands for them."""
-    found = _scenes(run)
-    task = _task(found, _fixed())
+    found = run_scenes(run)
+    task = detection_task(found, fixed_boxes())
     model = _detector(run, task)
     run.score("non-maximum suppression", model, task)
-    run.score("clustering", model, _task(found, _fixed(), cluster))
+    run.score("clustering", model, detection_task(found, fixed_boxes(), cluster))
     return model
 
 
 def ssd_adaptive(run: Run) -> nn.Module:
     """Aspect ratios and scales of the default boxes as the training set's boxes have them."""
-    found = _scenes(run)
+    found = run_scenes(run)
     ratios, scales = (
         adaptive_ratios(found.train_boxes, len(FIXED_RATIOS)),
         adaptive_scales(found.train_boxes, len(MINI_CELLS)),
     )
     run.note(ratios=", ".join(f"{ratio:.2f}" for ratio in ratios), scales=", ".join(f"{scale:.2f}" for scale in scales))
-    task = _task(found, default_boxes(MINI_CELLS, scales, ratios))
+    task = detection_task(found, default_boxes(MINI_CELLS, scales, ratios))
     model = _detector(run, task)
     run.score("train", model, task)
     return model
@@ -96,14 +100,14 @@ def ssd_adaptive(run: Run) -> nn.Module:
 
 def ssd_ensemble(run: Run) -> nn.Module:
     """Detectors from different seeds; what any of them sees is suppressed together."""
-    found = _scenes(run)
-    task = _task(found, _fixed())
+    found = run_scenes(run)
+    task = detection_task(found, fixed_boxes())
     members = []
     for number in range(1, MEMBERS + 1):
         members.append(_detector(run, task, f"member-{number}", number - 1))
         run.score(f"member-{number}", members[-1], task)
     ensemble = nn.ModuleList(members)
-    together = _task(found, _fixed().repeat(MEMBERS, 1))
+    together = detection_task(found, fixed_boxes().repeat(MEMBERS, 1))
     run.score("ensemble", ensemble, together, forward=lambda _, images: all_boxes(members, images))
     return ensemble
 
