@@ -5,14 +5,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from simhw.cli import capture, compare, machine, roofline, run, trace, workloads
+from simhw.cli import capture, compare, machine, reproduce, roofline, run, trace, workloads
 from simhw.cli.encoding import spell_out_what_cannot_be_encoded
 from simhw.cli.parser import Parser
 from simhw.cli.terminal import printable
 from simhw.errors import SimhwError
 from simhw.version import __version__
 
-COMMANDS = (run, compare, roofline, workloads, capture, trace, machine)
+COMMANDS = (run, compare, roofline, workloads, reproduce, capture, trace, machine)
 
 
 def parser() -> Parser:

@@ -1,0 +1,18 @@
+"""All figures, by paper and in the order of their page.  A new one is a module in `figures` and a word here."""
+
+from simhw.reproduce.facts import Paper
+from simhw.reproduce.figure import Figure
+from simhw.reproduce.figures import footprint, lanes, pragmatic, readings, rows, speedup, terms
+
+FIGURES: dict[Paper, tuple[Figure, ...]] = {
+    "fpraker": (
+        speedup.figure("fpraker"),
+        readings.FIGURE,
+        lanes.figure("fpraker"),
+        terms.FIGURE,
+        rows.FIGURE,
+        pragmatic.FIGURE,
+        footprint.FIGURE,
+    ),
+    "tensordash": (speedup.figure("tensordash"), lanes.figure("tensordash")),
+}

@@ -1,0 +1,109 @@
+"""`simhw reproduce`: the page it writes, what it keeps, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simhw.cli import main
+from simhw.reproduce import networks as listed
+from simhw.reproduce import training
+from simhw.reproduce.networks import Network, captured, kept_record, why_unfit
+from tests.cli_runs import fails, some_trace
+
+pytestmark = pytest.mark.usefixtures("folder")
+TRAINED = "small-cnn-digits"
+
+
+def stand_ins(monkeypatch: pytest.MonkeyPatch, *networks: Network) -> None:
+    monkeypatch.setattr(listed, "networks", lambda: {"fpraker": list(networks), "tensordash": []})
+
+
+def files(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix in (".md", ".csv")}
+
+
+def test_the_same_command_gives_the_same_page_and_simulates_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some_trace().save("mine.npz")
+    stand_ins(monkeypatch, Network(name="VGG16", bundled="mine", batch=4, differs="tiny"), Network(name="SNLI"))
+    command = ["reproduce", "fpraker", "--figure", "speedup", "--runs", "runs", "--out", "out"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "VGG16 (mine)" in told
+    assert "no trace yet" in told
+    assert "out/fpraker.md" in told
+    first, kept = files("out"), {path.name: path.stat().st_mtime_ns for path in Path("runs/simulations").iterdir()}
+    assert set(first) == {"fpraker.md", "fpraker-speedup.csv"}
+    assert main([*command, "--jobs", "2"]) == 0
+    assert files("out") == first
+    assert {path.name: path.stat().st_mtime_ns for path in Path("runs/simulations").iterdir()} == kept
+    # Another figure joins the page, and the first one stays as it was.
+    assert main(["reproduce", "fpraker", "--figure", "lanes", "--runs", "runs", "--out", "out"]) == 0
+    page = Path("out/fpraker.md").read_text(encoding="utf-8")
+    section = first["fpraker.md"].decode().partition("<!-- figure: speedup -->")[2]
+    assert section.strip() in page
+    assert "<!-- figure: lanes -->" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--figure", "nothing"], "has no such figure; it has speedup"),
+        (["--jobs", "0"], "--jobs 0: give a number of at least 1"),
+        (["--runs", "some.npz"], "--runs 'some.npz': cannot be made a folder"),
+        (["--out", "some.npz/out"], "--out 'some.npz/out': cannot be made a folder"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in fails(capsys, "reproduce", "fpraker", *arguments)
+
+
+def test_missing_trainings_are_run_and_kept_ones_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_ins(monkeypatch, Network(name="VGG16", workload=TRAINED, differs="tiny"))
+    command = ["reproduce", "fpraker", "--figure", "footprint", "--runs", "runs", "--out", "out", "--scale", "smoke"]
+    assert main([*command, "--no-training"]) == 0
+    assert "no trace yet" in capsys.readouterr().out
+    assert not Path("runs", f"{TRAINED}.json").exists()
+    assert main(command) == 0
+    assert f"VGG16 ({TRAINED}-" in capsys.readouterr().out
+    monkeypatch.setattr(training, "_train", None)
+    assert main(command) == 0  # nothing is trained twice
+    folder, network = Path("runs"), Network(name="VGG16", workload=TRAINED)
+    assert why_unfit(folder, TRAINED, "smoke", 0) is None
+    found = captured(network, folder, "smoke", 0)
+    record = json.loads(kept_record(folder, TRAINED).read_text())
+    assert [Path(step.path).name for step in found.steps] == list(record["traces"])
+    assert found.steps[0].batch == record["phases"][-1]["batch"]
+    assert why_unfit(folder, TRAINED, "full", 0) == "it was made with scale smoke, not full"
+    assert why_unfit(folder, TRAINED, "smoke", 1) == "it was made with seed 0, not 1"
+    some_trace().save(found.steps[0].path)
+    reason = why_unfit(folder, TRAINED, "smoke", 0)
+    assert reason is not None
+    assert "is not the trace that its record tells of" in reason
+    assert captured(network, folder, "smoke", 0).steps == ()
+    Path(found.steps[0].path).unlink()
+    assert "cannot be read" in str(why_unfit(folder, TRAINED, "smoke", 0))
+
+
+def test_a_training_that_fails_says_what_it_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_ins(monkeypatch, Network(name="VGG16", workload="no-such-training", differs="tiny"))
+    said = fails(capsys, "reproduce", "fpraker", "--runs", "runs", "--out", "out", "--scale", "smoke")
+    assert "simhw workloads run no-such-training" in said
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"about": {}, "traces": {}, "phases": []}', "nothing"])
+def test_what_is_no_record_is_refused_by_name(
+    content: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_ins(monkeypatch, Network(name="VGG16", workload=TRAINED, differs="tiny"))
+    Path("runs").mkdir()
+    Path("runs", f"{TRAINED}.json").write_text(content)
+    assert f"{TRAINED}.json" in fails(capsys, "reproduce", "fpraker", "--runs", "runs", "--out", "out")
