@@ -39,14 +39,18 @@ class Bench:
         """Names of the networks that have none."""
         return [each.name for each in self.captured if not each.steps]
 
-    def simulations(self, machine: str, memories: bool = False) -> list[Simulation]:
+    def simulations(self, machine: str, memories: bool = False, baseline: str | None = None) -> list[Simulation]:
         """A machine on every captured step."""
-        return [simulation for each in self.present for simulation in self.of(each, machine, memories)]
+        return [each for captured in self.present for each in self.of(captured, machine, memories, baseline)]
 
-    def of(self, captured: Captured, machine: str, memories: bool = False) -> list[Simulation]:
+    def of(
+        self, captured: Captured, machine: str, memories: bool = False, baseline: str | None = None
+    ) -> list[Simulation]:
         """A machine on the captured steps of a network."""
-        return [Simulation(step, machine, memories) for step in captured.steps]
+        return [Simulation(step, machine, memories, baseline) for step in captured.steps]
 
-    def measured(self, captured: Captured, machine: str, memories: bool = False) -> Measured:
+    def measured(
+        self, captured: Captured, machine: str, memories: bool = False, baseline: str | None = None
+    ) -> Measured:
         """A network on a machine, its steps together."""
-        return Measured.together([self.store[each] for each in self.of(captured, machine, memories)])
+        return Measured.together([self.store[each] for each in self.of(captured, machine, memories, baseline)])

@@ -2,7 +2,18 @@
 
 from simhw.reproduce.facts import Paper
 from simhw.reproduce.figure import Figure
-from simhw.reproduce.figures import footprint, lanes, pragmatic, readings, rows, speedup, terms
+from simhw.reproduce.figures import (
+    footprint,
+    formats,
+    lanes,
+    pragmatic,
+    random,
+    readings,
+    rows,
+    speedup,
+    tensordash,
+    terms,
+)
 
 FIGURES: dict[Paper, tuple[Figure, ...]] = {
     "fpraker": (
@@ -14,5 +25,13 @@ FIGURES: dict[Paper, tuple[Figure, ...]] = {
         pragmatic.FIGURE,
         footprint.FIGURE,
     ),
-    "tensordash": (speedup.figure("tensordash"), lanes.figure("tensordash")),
+    "tensordash": (
+        speedup.figure("tensordash"),
+        lanes.figure("tensordash"),
+        tensordash.ROWS_FIGURE,
+        tensordash.COLUMNS_FIGURE,
+        tensordash.DEPTH_FIGURE,
+        random.FIGURE,
+        formats.FIGURE,
+    ),
 }

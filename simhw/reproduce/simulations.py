@@ -14,7 +14,8 @@ from pathlib import Path
 from simhw.errors import SimhwError
 from simhw.files.reading import parse_json, read_text
 from simhw.files.writing import replacing
-from simhw.machine.machine import baseline_of, parse_machine
+from simhw.machine.machine import Machine, baseline_of, load_machine, parse_machine
+from simhw.machine.overrides import split_machine
 from simhw.progress import track
 from simhw.reproduce.networks import Step
 from simhw.reproduce.sums import Measured
@@ -37,18 +38,22 @@ class Simulation:
         As the command line names it.
     memories : bool
         Whether memories count; then the step is grown to the batch that trained.
+    baseline : str or None
+        In place of the one that the machine's file names.
     """
 
     step: Step
     machine: str
     memories: bool = False
+    baseline: str | None = None
 
     @property
     def command(self) -> str:
         """What prints the same figures."""
         memories = f" --batch {self.step.batch}" if self.step.batch else ""
         rest = memories if self.memories else " --memory ideal"
-        return f"simhw run --trace {self.step.path} --pe {self.machine}{rest}"
+        baseline = f" --baseline {self.baseline}" if self.baseline else ""
+        return f"simhw run --trace {self.step.path} --pe {self.machine}{baseline}{rest}"
 
 
 def run(simulation: Simulation) -> Measured:
@@ -59,18 +64,20 @@ def run(simulation: Simulation) -> Measured:
 
 def _run(simulations: list[Simulation]) -> Iterator[Measured]:
     """Simulate machines on one trace, which is read once."""
-    from simhw.machine.machine import load_machine
-    from simhw.machine.overrides import split_machine
     from simhw.simulation.api import simulate
     from simhw.trace.reader import load_trace
 
     trace = load_trace(simulations[0].step.path)
     for each in simulations:
-        name, overrides = split_machine(each.machine)
-        model = {} if each.memories else {"memory.model": "ideal"}
+        machine = _loaded(each.machine, each.memories)
+        baseline = _loaded(each.baseline, each.memories) if each.baseline else None
         batch = each.step.batch if each.memories else None
-        machine = load_machine(name, **model, **overrides)
-        yield Measured.of(simulate(trace, machine, progress=False, workers=1, batch=batch))
+        yield Measured.of(simulate(trace, machine, progress=False, baseline=baseline, workers=1, batch=batch))
+
+
+def _loaded(machine: str, memories: bool) -> Machine:
+    name, overrides = split_machine(machine)
+    return load_machine(name, **({} if memories else {"memory.model": "ideal"}), **overrides)
 
 
 class Store:
@@ -89,7 +96,7 @@ class Store:
     def path(self, simulation: Simulation) -> Path:
         """Where a simulation's result lies."""
         parts = (simulation.step.hash, str(simulation.step.batch) if simulation.memories else "ideal")
-        text = " ".join([*parts, *_machine_hashes(simulation.machine), code_hash(), __version__])
+        text = " ".join([*parts, *_machine_hashes(simulation.machine, simulation.baseline), code_hash(), __version__])
         stem = Path(simulation.step.path).stem
         return self._folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
@@ -152,12 +159,12 @@ def _run_and_keep(folder: Path, simulations: list[Simulation]) -> None:
         store.keep(simulation, measured)
 
 
-@lru_cache(maxsize=1024)
-def _machine_hashes(machine: str) -> tuple[str, str]:
+@lru_cache(maxsize=4096)
+def _machine_hashes(machine: str, baseline: str | None) -> tuple[str, str]:
     """Hashes of a machine and of its baseline; empty where it has none."""
     made = parse_machine(machine)
-    baseline = baseline_of(made)
-    return made.content_hash, baseline.content_hash if baseline else ""
+    beside = baseline_of(made) if baseline is None else parse_machine(baseline)
+    return made.content_hash, beside.content_hash if beside else ""
 
 
 @lru_cache(maxsize=1)
