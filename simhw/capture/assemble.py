@@ -40,7 +40,9 @@ def layers(products: Sequence[Product]) -> tuple[list[Layer], list[str]]:
         a, g = _stacked([p.a for p in group], group), _stacked([p.g for p in group], group)
         operations = [operation for operation in OPERATIONS if operation in first.operations]
         try:
-            result.append(Layer(name, kind, first.geometry, a, first.w, g, operations, first.shapes))
+            result.append(
+                Layer(name, kind, first.geometry, a, first.w, g, operations, first.shapes, scales=first.scales)
+            )
         except ShapeError as error:
             raise CaptureError(f"{error}; capture has misunderstood this layer") from error
         if first.recomputed:

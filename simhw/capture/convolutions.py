@@ -105,6 +105,7 @@ class Convolutions:
             w=held.get("w"),
             geometry=geometry,
             shapes={"a": tuple(x.shape), "w": tuple(weight.shape)},
+            scales=self._names.scales(),
         )
 
     def _shared(

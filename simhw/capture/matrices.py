@@ -69,6 +69,7 @@ class Matrices:
             swapped=swapped,
             leading=leading if linear else None,
             recurrent=recurrent if linear else None,
+            scales=self._names.scales(swapped),
             operands=Operands.of(a, w, *(needs if swapped else reversed(needs))),
         )
 

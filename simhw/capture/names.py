@@ -9,6 +9,11 @@ from torch.nn.parameter import is_lazy
 
 from simhw.capture.tensors import plain_parts, storage
 from simhw.capture.threads import watched
+from simhw.errors import CaptureError, quoted
+from simhw.trace.layer import TensorName
+
+_TENSORS: dict[str, TensorName] = {"a": "a", "w": "w", "g": "g"}
+_SWAPPED: dict[str, TensorName] = {"a": "w", "w": "a", "g": "g"}
 
 
 class Names:
@@ -74,6 +79,35 @@ class Names:
     def path(self) -> str:
         """Path of the innermost module that runs; empty outside of all."""
         return self._stack[-1][1] if self._stack else ""
+
+    def scales(self, swapped: bool = False) -> dict[TensorName, float]:
+        """What the innermost running module says that the integers it multiplies are times; empty for most.
+
+        Parameters
+        ----------
+        swapped : bool
+            The module's A is the layer's W, and the other way round.
+
+        Raises
+        ------
+        CaptureError
+            Its attribute `operand_scales` is no mapping of ``a``, ``w``, ``g`` to positive numbers.
+        """
+        told = getattr(self._stack[-1][0], "operand_scales", None) if self._stack else None
+        if not told:
+            return {}
+        found: dict[TensorName, float] = {}
+        try:
+            for tensor, value in told.items():
+                found[_SWAPPED[tensor] if swapped else _TENSORS[tensor]] = scale = float(value)
+                if not 0 < scale < float("inf"):
+                    raise ValueError
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise CaptureError(
+                f"module {self.path!r}: its operand_scales are {quoted(told)}; give a mapping of a, w, g to positive "
+                "numbers"
+            ) from None
+        return found
 
     def cast(self, source: Tensor, result: Tensor) -> None:
         """Take `result`, a copy or cast of `source`, for the same weight, if `source` is one."""

@@ -51,6 +51,8 @@ class Product:
         Saved-tensor hooks were there when it ran: its gradients may be given other operands.
     shapes : dict
         Of a convolution's A and W, also where they are not held.
+    scales : dict
+        Of the tensors, where the module says that it multiplies integers.
     operands : Operands or None
         Of a matrix product that ran forward.
     """
@@ -71,6 +73,7 @@ class Product:
     recomputed: bool = False
     packed: bool = False
     shapes: dict[TensorName, tuple[int, ...]] = field(default_factory=dict)
+    scales: dict[TensorName, float] = field(default_factory=dict)
     operands: "Operands | None" = None
 
     def held(self, tensor: TensorName) -> BF16Array | None:

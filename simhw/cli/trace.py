@@ -127,6 +127,10 @@ def _info(arguments: argparse.Namespace) -> int:
         operations = "all three" if layer.operations == OPERATIONS else ", ".join(layer.operations)
         rows.append([layer.name, layer.kind, _geometry(layer.geometry), *_shapes(layer), operations, _held(layer)])
     headings = ["layer", "kind", "geometry", "A", "W", "G", "operations", "held"]
+    if any(layer.scales for layer in trace.layers):
+        headings.append("scales")
+        for row, layer in zip(rows, trace.layers, strict=True):
+            row.append(", ".join(f"{tensor.upper()} {scale:.4g}" for tensor, scale in layer.scales.items()))
     show(
         *facts([(name, str(value)) for name, value in told.items()]),
         Sheet([(heading, False) for heading in headings], rows),

@@ -234,7 +234,18 @@ def _with_statistics(layer: Layer) -> Layer:
     missing = [t for t in TENSORS if layer.holds(t) and t not in layer.statistics]
     statistics = layer.statistics | {t: layer_statistics(layer, t) for t in missing}
     a, w, g = (layer.source(t) if layer.holds(t) else None for t in TENSORS)
-    return Layer(layer.name, layer.kind, layer.geometry, a, w, g, layer.operations, layer.shapes, statistics)
+    return Layer(
+        layer.name,
+        layer.kind,
+        layer.geometry,
+        a,
+        w,
+        g,
+        layer.operations,
+        layer.shapes,
+        statistics,
+        scales=layer.scales,
+    )
 
 
 def _sampled(layer: Layer, blocks: dict[Operation, list[ProductBlock]]) -> Layer:
@@ -247,6 +258,7 @@ def _sampled(layer: Layer, blocks: dict[Operation, list[ProductBlock]]) -> Layer
         statistics=layer.statistics,
         blocks=blocks,
         blocks_by_size=True,
+        scales=layer.scales,
     )
 
 

@@ -60,6 +60,7 @@ def simulate_layer(
         statistics=layer.statistics,
         blocks=layer.blocks,
         blocks_by_size=layer.blocks_by_size,
+        scales=layer.scales,
     )
     return simulate(Trace([part]), machine, sample=1.0 if exact else None, seed=seed, progress=False).operations[0]
 

@@ -76,5 +76,11 @@ def grow_layer(layer: Layer, axes: BatchAxes, factor: int) -> Layer:
         if layer.holds(tensor):
             statistics_of(layer, tensor)  # measured on the values, which the grown layer has not
     return Layer(
-        layer.name, layer.kind, layer.geometry, operations=layer.operations, shapes=shapes, statistics=layer.statistics
+        layer.name,
+        layer.kind,
+        layer.geometry,
+        operations=layer.operations,
+        shapes=shapes,
+        statistics=layer.statistics,
+        scales=layer.scales,
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import isfinite, prod
+from numbers import Real
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -165,6 +166,9 @@ class Layer:
         The sampled product cells of a layer whose tensors are not held whole.
     blocks_by_size : bool
         Whether blocks of one size were drawn apart from those of another; else a family's were drawn from all of its.
+    scales : mapping of tensor name to float, optional
+        What a tensor's values times it are in the network: of quantised training, whose tensors are small integers.  It
+        is applied outside of the products, so no machine sees it.
 
     Raises
     ------
@@ -180,6 +184,7 @@ class Layer:
     statistics: dict[TensorName, TensorStatistics] = field(repr=False)
     blocks: dict[Operation, tuple[ProductBlock, ...]] = field(repr=False)
     blocks_by_size: bool
+    scales: dict[TensorName, float]
 
     def __init__(
         self,
@@ -194,6 +199,7 @@ class Layer:
         statistics: Mapping[TensorName, TensorStatistics] | None = None,
         blocks: Mapping[Operation, Sequence[ProductBlock]] | None = None,
         blocks_by_size: bool = False,
+        scales: Mapping[TensorName, float] | None = None,
     ) -> None:
         if not isinstance(name, str):
             raise ShapeError(f"a layer's name is {quoted(name)}: give a text")
@@ -230,6 +236,8 @@ class Layer:
                 raise ShapeError(f"{where}: its blocks are {quoted(cells)}; give sequences of ProductBlock")
         self.blocks = {operation: tuple(cells) for operation, cells in sampled.items()}
         self.blocks_by_size = blocks_by_size
+        factors = mapping(scales, f"{where}, scales", TENSORS)
+        self.scales = {t: _scale(factors[t], t, where) for t in TENSORS if t in factors}
         possible = [o for o in OPERATIONS if all(t in self.shapes for t in OPERANDS[o])]
         if isinstance(operations, str) or not isinstance(operations, Iterable | None):
             raise ShapeError(
@@ -285,6 +293,12 @@ class Layer:
     def g(self) -> BF16Array:
         """Gradient of the output, read now."""
         return self.source("g").read()
+
+
+def _scale(value: object, tensor: TensorName, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value <= 0:
+        raise ShapeError(f"{where}: the scale of {tensor.upper()} is {quoted(value)}; give a positive number")
+    return float(value)
 
 
 def check_shapes(layer: Layer) -> None:

@@ -164,6 +164,7 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
             },
             blocks=blocks,
             blocks_by_size=record.blocks_by_size,
+            scales={tensor: entry.scale for tensor, entry in record.tensors.items() if entry.scale is not None},
         )
     except ShapeError as error:
         raise archive.error(str(error)) from error

@@ -82,6 +82,15 @@ class TensorRecord(_Record):
     shape: Annotated[list[Extent], Field(min_length=1, max_length=16)]
     held: bool
     statistics: StatisticsRecord | None
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _only_where_there_is_one(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files without a scale are as they were before there were any."""
+        fields: dict[str, Any] = serialize(self)
+        if self.scale is None:
+            del fields["scale"]
+        return fields
 
     @model_validator(mode="after")
     def _statistics_are_of_this_shape(self) -> Self:
@@ -249,6 +258,7 @@ def layer_record(layer: Layer, statistics: dict[TensorName, TensorStatistics]) -
                 shape=list(shape),
                 held=layer.holds(tensor),
                 statistics=statistics_record(statistics[tensor]) if tensor in statistics else None,
+                scale=layer.scales.get(tensor),
             )
             for tensor, shape in layer.shapes.items()
         },
