@@ -56,7 +56,7 @@ def _show(arguments: argparse.Namespace) -> int:
         ("model", row.model),
         ("data", row.dataset),
         ("technique", row.technique),
-        ("beside", row.baseline or "nothing: it is uncompressed itself"),
+        ("beside", row.baseline or ("nothing" if row.technique != "dense" else "nothing: it is uncompressed itself")),
         ("paper", row.paper or "none"),
         ("published", row.headline or "nothing"),
         (

@@ -76,6 +76,8 @@ def chosen_rows(names: Iterable[str]) -> list[Workload]:
         if row.baseline is None:
             raise WorkloadError(
                 f"{row.name} is uncompressed itself: it stands beside its techniques, not in a row of its own"
+                if row.technique == "dense"
+                else f"{row.name} has no uncompressed model to stand beside"
             )
     return rows
 

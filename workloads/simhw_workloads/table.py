@@ -18,6 +18,8 @@ TECHNIQUES = (
     "resnet9",
     "video",
     "ssd",
+    "cnns",
+    "pact",
     "sparse_resnet50",
     "gated_convolution",
     "detector",
