@@ -18,6 +18,7 @@ from simhw_workloads.data.text import (
     _sentences,
     characters,
     language_model,
+    sentence_samples,
     sentences,
     text_classification,
     vocabulary_of,
@@ -62,6 +63,10 @@ def test_sentences_are_real_ones_with_the_names_of_the_packages_masked():
     words = {word for package in PACKAGES for sentence in _sentences(package) for word in sentence}
     assert not words & set(PACKAGES)
     assert torch.equal(sentences(tokens=16, words=500).test[0], task.test[0])
+    # In words they are the same, in the same order.
+    train, test = sentence_samples()
+    assert torch.tensor([label for _, label in train]).equal(task.train[1])
+    assert len(test) == task.tests
 
 
 def test_sentences_of_a_package_that_is_not_installed_name_the_extra(monkeypatch: pytest.MonkeyPatch):

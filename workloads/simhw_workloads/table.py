@@ -23,6 +23,7 @@ TECHNIQUES = (
     "sparse_resnet50",
     "gated_convolution",
     "detector",
+    "minilm",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 

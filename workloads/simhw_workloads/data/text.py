@@ -28,6 +28,10 @@ _HELD_OUT = 10
 """Every tenth sample is for testing."""
 
 
+Sample = tuple[tuple[str, ...], int]
+"""Words of a text and its class."""
+
+
 def characters(window: int = 64) -> Task:
     """A language model of characters on Python's language reference (`pydoc_data.topics`, about 465,000 characters in
     Python 3.11).
@@ -131,10 +135,7 @@ def sentences(tokens: int = 32, words: int = 4000) -> Task:
     WorkloadError
         A package is not installed.
     """
-    samples = [(words_of, label) for label, package in enumerate(PACKAGES) for words_of in _sentences(package)]
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
-    samples = [samples[index] for index in order]
-    train, test = [each for index, each in enumerate(samples) if index % _HELD_OUT], samples[::_HELD_OUT]
+    train, test = sentence_samples()
     counts = Counter(word for found, _ in train for word in found)
     # By count, then by the word itself, so that the vocabulary does not hang on the order of the files.
     frequent = sorted(counts, key=lambda word: (-counts[word], word))[: words - FIRST - 1]
@@ -143,8 +144,18 @@ def sentences(tokens: int = 32, words: int = 4000) -> Task:
     )
 
 
-Sample = tuple[tuple[str, ...], int]
-"""Words of a text and its class."""
+def sentence_samples() -> tuple[list[Sample], list[Sample]]:
+    """The sentences of `sentences`, in words: those to train on and every tenth, in an order drawn once.
+
+    Raises
+    ------
+    WorkloadError
+        A package is not installed.
+    """
+    samples = [(words_of, label) for label, package in enumerate(PACKAGES) for words_of in _sentences(package)]
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
+    samples = [samples[index] for index in order]
+    return [each for index, each in enumerate(samples) if index % _HELD_OUT], samples[::_HELD_OUT]
 
 
 def text_classification(

@@ -10,12 +10,17 @@ PADDING = 0
 """The token that fills short texts up; no one looks at it."""
 
 
+def _dropout(share: float) -> nn.Module:
+    return nn.Dropout(share) if share else nn.Identity()
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with separate projections, as in the published model."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
+        self.dropout = _dropout(dropout)
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.output = nn.Linear(width, width)
 
@@ -28,7 +33,8 @@ class SelfAttention(nn.Module):
         )
         scores = (query * (width // self.heads) ** -0.5) @ key.transpose(2, 3)
         scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-        context = (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).reshape(samples, tokens, width)
+        weights = self.dropout(torch.softmax(scores, dim=-1))
+        context = (weights @ value).transpose(1, 2).reshape(samples, tokens, width)
         result: Tensor = self.output(context)
         return result
 
@@ -36,9 +42,10 @@ class SelfAttention(nn.Module):
 class EncoderLayer(nn.Module):
     """Attention and perceptron, each added to what it was given and normalised behind."""
 
-    def __init__(self, width: int, heads: int, inner: int) -> None:
+    def __init__(self, width: int, heads: int, inner: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention = SelfAttention(width, heads)
+        self.attention = SelfAttention(width, heads, dropout)
+        self.dropout = _dropout(dropout)
         self.norm1 = nn.LayerNorm(width, eps=1e-12)
         self.intermediate = nn.Linear(width, inner)
         self.output = nn.Linear(inner, width)
@@ -46,9 +53,9 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(N, T, width) to the same shape."""
-        x = self.norm1(x + self.attention(x, mask))
+        x = self.norm1(x + self.dropout(self.attention(x, mask)))
         inner = nn.functional.gelu(self.intermediate(x))
-        result: Tensor = self.norm2(x + self.output(inner))
+        result: Tensor = self.norm2(x + self.dropout(self.output(inner)))
         return result
 
 
@@ -60,6 +67,8 @@ class Bert(nn.Module):
     vocabulary, width, depth, heads, inner, positions : int
     classes : int
         0 leaves the pooled encoding as it is.
+    dropout : float
+        Of embeddings, attention weights, what each part adds, and the pooled encoding; published with 0.1.
     """
 
     def __init__(
@@ -71,13 +80,15 @@ class Bert(nn.Module):
         inner: int = 3072,
         positions: int = 512,
         classes: int = 2,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.words = nn.Embedding(vocabulary, width, padding_idx=PADDING)
         self.positions = nn.Embedding(positions, width)
         self.segments = nn.Embedding(2, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.layers = nn.ModuleList(EncoderLayer(width, heads, inner) for _ in range(depth))
+        self.layers = nn.ModuleList(EncoderLayer(width, heads, inner, dropout) for _ in range(depth))
+        self.dropout = _dropout(dropout)
         self.pooler = nn.Linear(width, width)
         self.classifier = nn.Linear(width, classes) if classes else nn.Identity()
         for module in self.modules():
@@ -91,9 +102,10 @@ class Bert(nn.Module):
         mask = tokens != PADDING
         places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         x = self.norm(self.words(tokens) + self.positions(places) + self.segments(torch.zeros_like(tokens)))
+        x = self.dropout(x)
         for layer in self.layers:
             x = layer(x, mask)
-        logits: Tensor = self.classifier(torch.tanh(self.pooler(x[:, 0])))
+        logits: Tensor = self.classifier(self.dropout(torch.tanh(self.pooler(x[:, 0]))))
         return logits
 
 
@@ -102,6 +114,8 @@ def bert_base(classes: int = 0) -> Bert:
     return Bert(classes=classes)
 
 
-def bert_small(vocabulary: int, positions: int, classes: int, width: int = 96, depth: int = 4) -> Bert:
+def bert_small(
+    vocabulary: int, positions: int, classes: int, width: int = 96, depth: int = 4, dropout: float = 0.0
+) -> Bert:
     """A BERT of the same build that trains on a CPU; its heads are 32 wide."""
-    return Bert(vocabulary, width, depth, width // 32, 4 * width, positions, classes)
+    return Bert(vocabulary, width, depth, width // 32, 4 * width, positions, classes, dropout)
