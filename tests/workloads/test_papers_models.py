@@ -6,6 +6,8 @@ from torch import nn
 
 from simhw_workloads.models.frozen_norm import FrozenNorm, freeze_norms
 from simhw_workloads.models.gated_convolution import GatedConvModel
+from simhw_workloads.models.ncf import NeuMf, ncf_movielens
+from simhw_workloads.models.pairs import PairClassifier
 from simhw_workloads.models.ssd import SsdMini
 from tests.workloads.smoke_runs import smoke_run
 
@@ -61,3 +63,48 @@ def test_the_detector_learns_with_norms_as_the_classifier_left_them():
     # Statistics that have seen images are not those of a new batch norm, a factor of 1 and a shift of 0.
     frozen = next(module for module in run.model.modules() if isinstance(module, FrozenNorm))
     assert not torch.allclose(frozen.scale, torch.ones_like(frozen.scale), atol=1e-3)
+
+
+# NCF
+
+
+def test_ncf_is_a_product_of_factors_beside_layers():
+    model = NeuMf(7, 5, factors=3, layers=(8, 6, 4))
+    pairs = torch.tensor([[2, 4], [6, 0]])
+    (user, item), head = pairs.T, model.head
+    deep = model.mlp(torch.cat([model.user.weight[user], model.item.weight[item]], 1))
+    product = model.user_factors.weight[user] * model.item_factors.weight[item]
+    wanted = product @ head.weight[0, :3] + deep @ head.weight[0, 3:] + head.bias
+    torch.testing.assert_close(model(pairs), wanted)
+    # Each ReLU layer but the first reads zeros: 8 to 6 to 4.
+    assert [tuple(module.weight.shape) for module in model.mlp if isinstance(module, nn.Linear)] == [(6, 8), (4, 6)]
+
+
+def test_ncf_at_full_size_has_the_published_layers():
+    with torch.device("meta"):
+        model = ncf_movielens()
+    # Two embeddings of 64 and of 128 for each user and film, and layers of 256 to 256 to 128 to 64, and 128 to 1.
+    embeddings = (138_493 + 26_744) * (64 + 128)
+    layers = 256 * 256 + 256 + 256 * 128 + 128 + 128 * 64 + 64 + 128 + 1
+    assert sum(parameter.numel() for parameter in model.parameters()) == embeddings + layers
+
+
+# Pairs of texts
+
+
+def test_padding_behind_a_text_changes_nothing():
+    model = PairClassifier(30, 8, 6).eval()
+    pairs = torch.randint(1, 30, (3, 2, 5))
+    padded = torch.cat([pairs, torch.zeros(3, 2, 4, dtype=torch.int64)], dim=2)
+    torch.testing.assert_close(model(pairs), model(padded))
+    assert not torch.allclose(model(pairs), model(pairs.flip(1)))
+
+
+def test_a_pair_s_states_are_those_of_pytorch_s_own_lstm():
+    model = PairClassifier(30, 8, 6).eval()
+    pairs = torch.randint(1, 30, (4, 2, 7))
+    lstm = nn.LSTM(6, 6, batch_first=True)
+    lstm.load_state_dict({f"{name}_l0": value for name, value in model.cell.state_dict().items()})
+    words = torch.relu(model.projection(model.embedding(pairs.flatten(0, 1))))
+    states = lstm(words)[1][0][0].reshape(4, -1)
+    torch.testing.assert_close(model(pairs), model.head(model.layers(states)))

@@ -24,6 +24,8 @@ TECHNIQUES = (
     "gated_convolution",
     "detector",
     "minilm",
+    "ncf",
+    "sentence_pairs",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 

@@ -1,13 +1,12 @@
 """Text of the user's own: Penn Treebank for language models, GLUE's tab-separated files for classification."""
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from simhw.errors import WorkloadError, quoted
 from simhw_workloads.data.files import data_text
-from simhw_workloads.data.text import FIRST, Sample, language_model, text_classification, words_in
+from simhw_workloads.data.text import Sample, frequent_words, language_model, text_classification, words_in
 from simhw_workloads.task import Task
 
 _BROKEN = 1000
@@ -76,10 +75,7 @@ def glue(folder: Path, name: str, tokens: int = 64, words: int = 8000) -> Task:
     parts: list[list[Sample]] = [
         [(words_in(text), labels.index(label)) for text, label in samples] for samples in (train, test)
     ]
-    counts = Counter(word for found, _ in parts[0] for word in found)
-    frequent = sorted(counts, key=lambda word: (-counts[word], word))[: words - FIRST - 1]
-    vocabulary = {word: FIRST + 1 + index for index, word in enumerate(frequent)}
-    return text_classification(f"GLUE {name}", parts[0], parts[1], vocabulary, tokens)
+    return text_classification(f"GLUE {name}", parts[0], parts[1], frequent_words(parts[0], words), tokens)
 
 
 def _samples(path: Path, name: str, known: list[str] | None = None) -> list[tuple[str, str]]:

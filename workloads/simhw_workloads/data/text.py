@@ -136,12 +136,15 @@ def sentences(tokens: int = 32, words: int = 4000) -> Task:
         A package is not installed.
     """
     train, test = sentence_samples()
-    counts = Counter(word for found, _ in train for word in found)
+    return text_classification("documentation sentences", train, test, frequent_words(train, words), tokens)
+
+
+def frequent_words(samples: list[Sample], words: int) -> dict[str, int]:
+    """A vocabulary of `words` tokens: the numbers of the most frequent words of texts, behind the special ones."""
+    counts = Counter(word for found, _ in samples for word in found)
     # By count, then by the word itself, so that the vocabulary does not hang on the order of the files.
     frequent = sorted(counts, key=lambda word: (-counts[word], word))[: words - FIRST - 1]
-    return text_classification(
-        "documentation sentences", train, test, {word: FIRST + 1 + index for index, word in enumerate(frequent)}, tokens
-    )
+    return {word: FIRST + 1 + index for index, word in enumerate(frequent)}
 
 
 def sentence_samples() -> tuple[list[Sample], list[Sample]]:
@@ -192,6 +195,17 @@ def _sentences(package: str) -> tuple[tuple[str, ...], ...]:
                 if len(found) == _PER_PACKAGE:
                     return tuple(found)
     return tuple(found)
+
+
+def documentation(package: str) -> tuple[tuple[str, ...], ...]:
+    """Up to 2,000 sentences of a package's docstrings, in their order and each in words.
+
+    Raises
+    ------
+    WorkloadError
+        The package is not installed.
+    """
+    return _sentences(package)
 
 
 def _docstrings(package: str) -> Iterator[str]:
