@@ -1,13 +1,31 @@
 """Stand-in data of the networks of the papers: pages and words, pairs of sentences."""
 
+import math
+
 import pytest
 import torch
 
 from simhw.errors import WorkloadError
 from simhw_workloads.data import occurrences as pages
+from simhw_workloads.data.captions import (
+    END,
+    FIRST_CLASS,
+    HIGH,
+    LARGE,
+    LOW,
+    NEXT,
+    PADDING,
+    SMALL,
+    VOCABULARY,
+    WORDS,
+    caption,
+    captions,
+)
 from simhw_workloads.data.occurrences import CANDIDATES, hit_ratio, occurrences
+from simhw_workloads.data.scenes import scenes
 from simhw_workloads.data.sentence_pairs import RELATIONS, sentence_pairs
 from simhw_workloads.data.text import UNKNOWN, Sample
+from simhw_workloads.detection.loss import EMPTY
 
 # Words in pages
 
@@ -103,3 +121,30 @@ def test_sentences_are_cut_filled_up_and_their_rare_words_unknown():
 def test_one_package_alone_makes_no_pairs():
     with pytest.raises(WorkloadError, match="need two packages"):
         sentence_pairs(SENTENCES[:20], SENTENCES)
+
+
+# Captions
+
+
+def test_a_caption_names_objects_from_left_to_right_with_size_and_height():
+    empty = [0.0, 0, 0, 0, EMPTY]
+    # The second lies left of the first: its middle is at 0.15.  0.4 x 0.4 is large, 0.1 x 0.4 small (root 0.2).
+    objects = torch.tensor([[0.5, 0.1, 0.9, 0.5, 7], [0.1, 0.5, 0.2, 0.9, 3], empty])
+    words = [SMALL, FIRST_CLASS + 3, LOW, NEXT, LARGE, FIRST_CLASS + 7, HIGH, END]
+    assert caption(objects).tolist() == words + [PADDING] * 4
+    full = caption(torch.tensor([[0.5, 0.1, 0.9, 0.5, 7]] * 3))
+    assert (len(full), full[-1]) == (WORDS, END)
+
+
+def test_captions_go_with_their_scenes_and_padding_does_not_count():
+    task = captions(32, 12, 6)
+    found = scenes(32, 12, 6)
+    assert torch.equal(task.train[0], found.train_pixels)
+    assert torch.equal(task.test[1], torch.stack([caption(each) for each in found.test_objects]))
+    targets = torch.tensor([[SMALL, 9, LOW, END] + [PADDING] * 8])
+    outputs = torch.zeros(1, WORDS, VOCABULARY)
+    outputs[0, torch.arange(4), torch.tensor([SMALL, 9, HIGH, END])] = 5
+    assert task.score(outputs, targets) == pytest.approx(3 / 4)
+    # Three words have 5 against 17 zeros, one has 0 against a 5.
+    whole = math.log(math.exp(5) + VOCABULARY - 1)
+    assert float(task.loss(outputs, targets)) == pytest.approx(whole - 5 * 3 / 4, rel=1e-5)

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from simhw_workloads.models.captions import GivenWords, ImageToText
 from simhw_workloads.models.frozen_norm import FrozenNorm, freeze_norms
 from simhw_workloads.models.gated_convolution import GatedConvModel
 from simhw_workloads.models.ncf import NeuMf, ncf_movielens
 from simhw_workloads.models.pairs import PairClassifier
 from simhw_workloads.models.ssd import SsdMini
+from simhw_workloads.task import Batch
 from tests.workloads.smoke_runs import smoke_run
 
 
@@ -108,3 +110,59 @@ def test_a_pair_s_states_are_those_of_pytorch_s_own_lstm():
     words = torch.relu(model.projection(model.embedding(pairs.flatten(0, 1))))
     states = lstm(words)[1][0][0].reshape(4, -1)
     torch.testing.assert_close(model(pairs), model.head(model.layers(states)))
+
+
+# Image to text
+
+
+def writer() -> ImageToText:
+    return ImageToText((4, 4, 4, 6), 4, 9, 5, 7, 1, embedding=3)
+
+
+def test_it_reads_given_words_in_training_and_its_own_in_evaluation():
+    model, images = writer(), torch.randn(3, 3, 16, 16)
+    model.dropout.p = 0.0
+    own = model(images).argmax(2)
+    # Given its own words it writes what it writes by itself; given others, the first word alone is the same.
+    model.given = own
+    assert torch.equal(model(images).argmax(2), own)
+    model.given = (own + 1) % 9
+    told = model(images)
+    model.eval()
+    free = model(images)
+    assert torch.equal(free.argmax(2), own)
+    assert torch.equal(told[:, 0], free[:, 0])
+    assert not torch.allclose(told[:, 1], free[:, 1])
+
+
+def test_a_word_does_not_know_the_words_behind_it():
+    model, images = writer(), torch.randn(2, 3, 16, 16)
+    model.dropout.p = 0.0
+    model.given = torch.randint(9, (2, 7))
+    first = model(images)
+    model.given = torch.cat([model.given[:, :4], (model.given[:, 4:] + 1) % 9], dim=1)
+    second = model(images)
+    assert torch.equal(first[:, :5], second[:, :5])
+    assert not torch.allclose(first[:, 5], second[:, 5])
+
+
+def test_it_looks_where_the_state_asks():
+    model = writer()
+    features, state = torch.randn(2, 4, 6), torch.randn(2, 5)
+    with torch.no_grad():
+        # All weight on the position whose features go best with the query, as the query grows.
+        model.query.weight.mul_(1e4)
+        seen = features[torch.arange(2), (features @ model.query(state)[:, :, None])[:, :, 0].argmax(1)]
+        wanted = torch.tanh(model.combine(torch.cat([seen, state], dim=1)))
+        torch.testing.assert_close(model._looked(features, state), wanted)
+
+
+def test_the_hook_gives_the_words_of_each_batch_and_takes_them_away():
+    run = smoke_run("image-to-text")
+    assert isinstance(run.model, ImageToText)
+    assert run.model.given is None
+    hook, batch = GivenWords(), Batch(torch.zeros(1), torch.tensor([[1, 2]]), torch.tensor([0]))
+    assert hook.batch(run.model, batch) is batch
+    assert run.model.given is batch.targets
+    hook.finish(run.model)
+    assert run.model.given is None

@@ -26,6 +26,7 @@ TECHNIQUES = (
     "minilm",
     "ncf",
     "sentence_pairs",
+    "captions",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 
