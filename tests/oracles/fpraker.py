@@ -1,6 +1,6 @@
 """FPRaker in plain Python: one processing element, one tile pass, and a closed form of a set's cycles.
 
-Source: spec page fpraker.md, sections 1-3. Where the page leaves a counter open, this file decides:
+Source: spec page fpraker.md, sections 1-3 and 6. Where the page leaves a counter open, this file decides:
 
 - Every set of every PE of the full tile is classified; missing rows and columns are PEs fed zeros, which never hold
   anyone up (they cost the floor, as everybody does). `useful + shift_range + no_term + exponent + inter_pe == rows *
@@ -13,6 +13,11 @@ Source: spec page fpraker.md, sections 1-3. Where the page leaves a counter open
   a PE is empty there and needs no slots.
 - Term counters cover the PEs that have both a real row of `a` and of `b`, with all their sets, padding of K included:
   `processed + skipped_zero + skipped_oob == 8 * 8 * sets * real PEs`.
+- A set is empty in a PE where each of its lanes has A == 0 or B == 0. One whose terms are all out of bounds is not, and
+  costs the floor under empty_sets: skip too. A PE that skips a set has no `exponent` lane-cycles in it: while the rest
+  of its column works it waits.
+- Under sync: pe the bounds of oob: column are those of all PEs of the column, though they take the set at different
+  times.
 - Values depend on `sync`, `oob` and the window only under rounding: cycle, where those decide which terms share an
   adder-tree sum.
 """
@@ -46,7 +51,10 @@ class Config:
     rounding: Literal["set", "cycle"] = "set"
     chunk: int | None = None
     exponent_sharing: int = 2
-    sync: Literal["set", "term"] = "set"
+    sync: Literal["set", "term", "pe"] = "set"
+    buffers: tuple[int, int] = (1, 1)
+    empty_sets: Literal["floor", "skip"] = "floor"
+    window_on: Literal["offset", "position"] = "offset"
     oob: Literal["pe", "column"] = "pe"
     run_ahead: int = 1
     rows: int = 8
@@ -66,11 +74,12 @@ LONE_PE = Config(exponent_sharing=1, rows=1, cols=1)
 
 @dataclass
 class Lane:
-    """One lane of one PE in one set: K and value of each term; the first `in_bounds` have K <= T, the first `slots`
-    need a slot.
+    """One lane of one PE in one set: K, place and value of each term; the first `in_bounds` have K <= T, the first
+    `slots` need a slot. The window compares places: K, or -p under window_on: position.
     """
 
     shifts: list[int]
+    places: list[int]
     addends: list[tuple[int, int]]
     in_bounds: int
     slots: int
@@ -96,7 +105,9 @@ class SetRun:
 
 @dataclass(frozen=True)
 class FPRakerPass:
-    """One tile pass; `outputs` is (rows of a, rows of b) float32, `column_times[c][s]` in cycles, floor included."""
+    """One tile pass; `outputs` is (rows of a, rows of b) float32, `times[c][r][s]` the cycles until PE (c, r) may take
+    its next set, floor included.
+    """
 
     cycles: int
     outputs: npt.NDArray[np.float32]
@@ -109,7 +120,7 @@ class FPRakerPass:
     processed: int
     skipped_zero: int
     skipped_oob: int
-    column_times: list[list[int]]
+    times: list[list[list[int]]]
 
 
 def make_lanes(
@@ -119,17 +130,18 @@ def make_lanes(
     pairs = list(zip(a_set, b_set, strict=True))
     exponents = [x.exponent + y.exponent for x, y in pairs if x is not None and y is not None]
     if not exponents:
-        return [Lane([], [], 0, 0) for _ in pairs]  # an empty set changes nothing
+        return [Lane([], [], [], 0, 0) for _ in pairs]  # an empty set changes nothing
     emax = accumulator.latch(exponents)
     lanes = []
     for x, y in pairs:
-        lane = Lane([], [], 0, 0)
+        lane = Lane([], [], [], 0, 0)
         if x is not None and y is not None:
             below = emax - (x.exponent + y.exponent)
             for sign, position in TERMS[config.encoder][x.fraction]:
                 shift = below - position
                 negative = (x.negative != y.negative) != (sign < 0)
                 lane.shifts.append(shift)
+                lane.places.append(shift if config.window_on == "offset" else -position)
                 lane.addends.append((-y.significand if negative else y.significand, -7 - shift))
             # K grows along the lane, so what is in bounds is a prefix.
             lane.in_bounds = sum(shift <= config.threshold for shift in lane.shifts)
@@ -148,12 +160,12 @@ def share_slots(column: list[list[Lane]]) -> None:
 
 
 def run_alone(lanes: list[Lane], window: int) -> SetRun:
-    """sync: set. One PE works through its own slots, one term a lane and cycle."""
+    """sync: set, pe. One PE works through its own slots, one term a lane and cycle."""
     run = SetRun()
     position = [0] * len(lanes)
     while True:
         pending = {
-            index: lane.shifts[position[index]] for index, lane in enumerate(lanes) if position[index] < lane.slots
+            index: lane.places[position[index]] for index, lane in enumerate(lanes) if position[index] < lane.slots
         }
         if not pending:
             return run
@@ -185,7 +197,7 @@ def run_together(column: list[list[Lane]], window: int) -> list[SetRun]:
         for pe, (lanes, run) in enumerate(zip(column, runs, strict=True)):
             finished = all(done[pe][index] >= lane.slots for index, lane in enumerate(lanes))
             to_fire = {
-                index: lane.shifts[pointer[index]]
+                index: lane.places[pointer[index]]
                 for index, lane in enumerate(lanes)
                 if pointer[index] < lane.slots and done[pe][index] == pointer[index]
             }
@@ -245,6 +257,18 @@ def pe_set(
     return run
 
 
+def least_cycles(lanes: list[Lane], config: Config) -> int:
+    """What a set costs a PE at least."""
+    empty = not any(lane.shifts for lane in lanes)
+    return 0 if empty and config.empty_sets == "skip" else config.floor
+
+
+def set_times(column: list[list[Lane]], runs: list[SetRun], config: Config) -> list[int]:
+    """The cycles of a set in every PE of a column, which is alike unless each goes at its own pace."""
+    own = [max(least_cycles(lanes, config), run.cycles) for lanes, run in zip(column, runs, strict=True)]
+    return own if config.sync == "pe" else [max(own)] * len(own)
+
+
 def tile_time(column_times: list[list[int]], run_ahead: int) -> int:
     """start[c][s] = max(fin[c][s-1], max over k of fin[k][s-1-N]); the tile ends with its last column (section 3)."""
     sets = len(column_times[0])
@@ -256,6 +280,23 @@ def tile_time(column_times: list[list[int]], run_ahead: int) -> int:
                 start = max([start] + [other[s - 1 - run_ahead] for other in finish])
             finish[c][s] = start + times[s]
     return max((fin[-1] for fin in finish if fin), default=0)
+
+
+def own_pace_time(times: list[list[list[int]]], buffers: tuple[int, int]) -> int:
+    """start[c][r][s] = max(fin[c][r][s-1], max over rows q of fin[c][q][s-1-Na], max over columns k of
+    fin[k][r][s-1-Nb]); the tile ends with its last PE (section 6).
+    """
+    columns, rows, sets = len(times), len(times[0]), len(times[0][0])
+    a_depth, b_depth = buffers
+    finish: dict[tuple[int, int, int], int] = {}
+    for s in range(sets):
+        for c in range(columns):
+            for r in range(rows):
+                waits_for = [(c, r, s - 1)]
+                waits_for += [(c, q, s - 1 - a_depth) for q in range(rows)]
+                waits_for += [(k, r, s - 1 - b_depth) for k in range(columns)]
+                finish[c, r, s] = max(finish.get(pe, 0) for pe in waits_for) + times[c][r][s]
+    return max((finish[c, r, sets - 1] for c in range(columns) for r in range(rows)), default=0)
 
 
 def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRakerPass:
@@ -274,10 +315,10 @@ def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRak
 
     useful = shift_range = no_term = exponent = processed = skipped_zero = skipped_oob = overflows = 0
     outputs = np.zeros((real_cols, real_rows), dtype=np.float32)
-    column_times: list[list[int]] = []
+    times: list[list[list[int]]] = []
     for c, a_sets in enumerate(a_rows):
         registers = [Accumulator(config.accumulator_fraction_bits, config.chunk) for _ in b_rows]
-        times = []
+        column_times: list[list[int]] = [[] for _ in b_rows]
         for s, a_set in enumerate(a_sets):
             column = [
                 make_lanes(a_set, b_sets[s], register, config)
@@ -289,24 +330,28 @@ def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRak
                 runs = run_together(column, config.shift_window)
             else:
                 runs = [run_alone(lanes, config.shift_window) for lanes in column]
-            times.append(max(config.floor, max(run.cycles for run in runs)))
+            for own, time in zip(column_times, set_times(column, runs, config), strict=True):
+                own.append(time)
             for r, (lanes, run) in enumerate(zip(column, runs, strict=True)):
                 accumulate(lanes, run, registers[r], config)
                 useful += run.useful
                 shift_range += run.shift_range
                 no_term += run.no_term
-                exponent += max(0, config.floor - run.cycles) * LANES
+                exponent += max(0, least_cycles(lanes, config) - run.cycles) * LANES
                 if c < real_cols and r < real_rows:
                     processed += sum(lane.in_bounds for lane in lanes)
                     skipped_zero += sum(BIT_SLOTS - len(lane.shifts) for lane in lanes)
                     skipped_oob += sum(len(lane.shifts) - lane.in_bounds for lane in lanes)
-        column_times.append(times)
+        times.append(column_times)
         if c < real_cols:
             for r in range(real_rows):
                 result = registers[r].read_out()
                 overflows += math.isinf(result)
                 outputs[c, r] = result
-    cycles = tile_time(column_times, config.run_ahead)
+    if config.sync == "pe":
+        cycles = own_pace_time(times, config.buffers)
+    else:
+        cycles = tile_time([rows[0] for rows in times], config.run_ahead)
     inter_pe = config.rows * config.cols * LANES * cycles - useful - shift_range - no_term - exponent
     return FPRakerPass(
         cycles,
@@ -320,7 +365,7 @@ def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRak
         processed,
         skipped_zero,
         skipped_oob,
-        column_times,
+        times,
     )
 
 

@@ -244,7 +244,7 @@ def test_classes_and_terms_are_exhaustive_and_values_do_not_depend_on_waiting_ru
             assert result.processed + result.skipped_zero + result.skipped_oob == 8 * 8 * 3 * (2 * 3)
             assert np.array_equal(result.outputs, results[0].outputs), name
             assert result.overflows == np.isinf(result.outputs).sum()
-            assert all(time >= config.exponent_sharing for times in result.column_times for time in times)
+            assert all(time >= config.exponent_sharing for rows in result.times for sets in rows for time in sets)
 
 
 def test_waiting_rules_are_ordered():

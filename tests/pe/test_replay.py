@@ -139,7 +139,15 @@ def test_passes_without_outputs_are_checked_for_all_the_rest(name):
 
 
 @pytest.mark.parametrize(
-    ("switch", "value"), [("oob_threshold", 9), ("sync", "term"), ("run_ahead", 0), ("encoder", "booth4")]
+    ("switch", "value"),
+    [
+        ("oob_threshold", 9),
+        ("sync", "term"),
+        ("sync", "pe"),
+        ("window_on", "position"),
+        ("run_ahead", 0),
+        ("encoder", "booth4"),
+    ],
 )
 def test_passes_of_another_machine_are_caught(switch, value):
     _, x, parallel, passes = product_of("fpraker")
@@ -181,7 +189,7 @@ def test_replay_takes_nothing_from_the_kernels_but_parameters():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
         and (module := node.module or "").startswith(("simhw.pe", "simhw.bfloat16"))
-        and not module.endswith((".register", ".record", ".replay_terms"))
+        and not module.endswith((".register", ".record", ".replay_terms", ".replay_switches", ".replay_clock"))
         for name in (alias.name for alias in node.names)
     }
     allowed = {

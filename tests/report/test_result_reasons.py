@@ -38,6 +38,7 @@ def test_the_factors_of_a_speedup_multiply_to_it(machine: str, baseline: str | N
 def test_bounds_come_from_the_machine() -> None:
     assert load_machine("fpraker").pe.least_cycles_per_set == 2  # two PEs share an exponent block
     assert load_machine("fpraker", exponent_sharing=1).pe.least_cycles_per_set == 1
+    assert load_machine("fpraker", empty_sets="skip").pe.least_cycles_per_set == 0
     assert load_machine("tensordash").pe.least_cycles_per_set == pytest.approx(1 / 3)  # three steps are staged
     assert load_machine("tensordash-dense").pe.least_cycles_per_set == 1
     # The spec: 36 tiles of 8x8 PEs of 8 lanes, 4.5 times the 4,096 of the baseline.

@@ -98,10 +98,10 @@ def draw_pass(rng: np.random.Generator, machine: Machine, most_sets: int) -> tup
 
 
 @pytest.mark.parametrize(
-    ("sync", "oob", "run_ahead"), list(itertools.product(("set", "term"), ("pe", "column"), (0, 1, 2)))
+    ("sync", "oob", "run_ahead"), list(itertools.product(("set", "term", "pe"), ("pe", "column"), (0, 1, 2)))
 )
 def test_fpraker_states_add_up_to_the_kernels_counters(tmp_path, sync, oob, run_ahead):
-    rng = np.random.default_rng([1, sync == "term", oob == "pe", run_ahead])
+    rng = np.random.default_rng([1, ("set", "term", "pe").index(sync), oob == "pe", run_ahead])
     fixed = {"tile.sync": sync, "pe.oob": oob, "tile.run_ahead": run_ahead, "tile.rows": 4, "tile.cols": 3}
     for _ in range(6):
         machine = test_fpraker.draw_machine(rng, **fixed)
@@ -136,10 +136,19 @@ def test_states_add_up_for_every_adversarial_input_on_the_bundled_tile(tmp_path,
     assert_true(tmp_path / "pass.vcd", loaded, x, y, name)
 
 
-def test_each_pe_has_the_states_of_a_tile_of_its_own(tmp_path):
+@pytest.mark.parametrize("sync", ["set", "term", "pe"])
+def test_a_pass_of_nothing_but_zeros_shows_no_cycle_where_empty_sets_are_skipped(tmp_path, sync):
+    machine = load_machine("fpraker", **{"tile.empty_sets": "skip", "tile.sync": sync})
+    x = gaussian(np.random.default_rng(20), 2, 64)
+    assert_true(tmp_path / "pass.vcd", machine, x, np.zeros_like(x), sync)
+    assert Wave(tmp_path / "pass.vcd").cycles == 0
+
+
+@pytest.mark.parametrize("sync", ["set", "pe"])
+def test_each_pe_has_the_states_of_a_tile_of_its_own(tmp_path, sync):
     # Sets do not depend on other PEs but for waiting: a kernel run of the PE alone has its cycles of work.
     rng = np.random.default_rng(5)
-    machine = load_machine("fpraker", **{"tile.rows": 4, "tile.cols": 3})
+    machine = load_machine("fpraker", **{"tile.rows": 4, "tile.cols": 3, "tile.sync": sync})
     alone = load_machine("fpraker", **{"tile.rows": 1, "tile.cols": 1})
     x, y = sparse(rng, 3, 160, 0.4), gaussian(rng, 4, 160)
     lanes = dict(written(tmp_path / "pass.vcd", machine, x, y).lanes())
@@ -151,12 +160,22 @@ def test_each_pe_has_the_states_of_a_tile_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "window", "sync"), [("naf", 3, "set"), ("booth4", 1, "set"), ("binary", 5, "term")]
+    ("encoder", "window", "sync", "window_on"),
+    [
+        ("naf", 3, "set", "offset"),
+        ("booth4", 1, "set", "offset"),
+        ("binary", 5, "term", "offset"),
+        ("naf", 1, "pe", "offset"),
+        ("naf", 2, "set", "position"),
+        ("binary", 1, "term", "position"),
+    ],
 )
-def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(tmp_path, encoder, window, sync):
+def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(
+    tmp_path, encoder, window, sync, window_on
+):
     rng = np.random.default_rng([6, window])
     switches = {"pe.encoder": encoder, "pe.shift_window": window, "tile.sync": sync, "tile.rows": 2, "tile.cols": 2}
-    machine = load_machine("fpraker", **switches)
+    machine = load_machine("fpraker", **switches, **{"pe.window_on": window_on})
     sets = 25
     x, y = sparse(rng, 2, 8 * sets, 0.3), gaussian(rng, 2, 8 * sets)
     wave = written(tmp_path / "pass.vcd", machine, x, y)
@@ -170,17 +189,25 @@ def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(t
         number, base, emax, accumulator = (
             wave.numbers(f"{pe}.{name}") for name in ("set", "base", "emax", "acc_exponent")
         )
-        assert number == wave.numbers(f"tile.column_{column}.set")
+        if sync != "pe":
+            assert number == wave.numbers(f"tile.column_{column}.set")
         offsets = [wave.numbers(f"{pe}.lane_{lane}.k") for lane in range(8)]
         states = [wave.text(f"{pe}.lane_{lane}.state") for lane in range(8)]
         texts = [wave.text(f"{pe}.lane_{lane}.term") for lane in range(8)]
         fired: dict[tuple[int, int], list[str]] = {(index, lane): [] for index in range(sets) for lane in range(8)}
         for now in range(wave.cycles):
-            pending = [offsets[lane][now] for lane in range(8) if offsets[lane][now] is not None]
-            assert base[now] == min(pending, default=None), (pe, now)
+            pending = {lane: offsets[lane][now] for lane in range(8) if offsets[lane][now] is not None}
+            if window_on == "position":  # p = d - K, where d is how far the product's exponent lies below emax
+                for lane, offset in pending.items():
+                    a, b = x[column, 8 * number[now] + lane], y[row, 8 * number[now] + lane]
+                    below = emax[now] - ((int(a) >> 7 & 255) + (int(b) >> 7 & 255) - 254)
+                    pending[lane] = offset - below
+                assert base[now] == (-min(pending.values()) if pending else None), (pe, now)
+            else:
+                assert base[now] == min(pending.values(), default=None), (pe, now)
             for lane in range(8):
                 offset, state, text = offsets[lane][now], states[lane][now], texts[lane][now]
-                fires = offset is not None and offset <= base[now] + window
+                fires = lane in pending and pending[lane] <= min(pending.values()) + window
                 assert (state == "useful") == fires == (text != "-"), (pe, lane, now)
                 assert (state == "shift_range") == (offset is not None and not fires), (pe, lane, now)
                 if fires:
@@ -255,6 +282,42 @@ def test_columns_start_their_sets_when_the_recurrence_lets_them(tmp_path, run_ah
         assert wave.numbers(f"tile.column_{c}.stall") == [int(not works) for works in working]
         waits = [now for now, works in enumerate(working) if not works]
         assert all(wave.text(f"tile.pe_0_{c}.lane_0.state")[now] == "inter_pe" for now in waits[:20])
+
+
+@pytest.mark.parametrize(("a_depth", "b_depth"), [(1, 1), (1, 4), (4, 1), (16, 2)])
+def test_pes_start_their_sets_when_the_buffers_let_them(tmp_path, a_depth, b_depth):
+    # start[c][r][s] = max(fin[c][r][s-1], max over rows of fin[c][q][s-1-Na], max over columns of fin[k][r][s-1-Nb]),
+    # spec page fpraker.md, section 6.
+    rng = np.random.default_rng([21, a_depth, b_depth])
+    buffers = {"tile.buffers.a": a_depth, "tile.buffers.b": b_depth}
+    machine = load_machine("fpraker", **{"tile.sync": "pe", "tile.rows": 4, "tile.cols": 3}, **buffers)
+    x, y = sparse(rng, 3, 320, 0.5), sparse(rng, 4, 320, 0.5)
+    wave = written(tmp_path / "pass.vcd", machine, x, y)
+    starts, finish = (
+        np.array([[np.flatnonzero(wave.numbers(f"tile.pe_{r}_{c}.{name}")) for r in range(4)] for c in range(3)])
+        for name in ("set_start", "set_finish")
+    )
+    finish = finish + 1
+    assert starts.shape == finish.shape == (3, 4, 40)
+    waits_for_a = waits_for_b = 0
+    for index in range(40):
+        free = finish[..., index - 1] if index else np.zeros((3, 4))
+        has_a = finish[..., index - 1 - a_depth].max(1, keepdims=True) if index > a_depth else np.zeros((3, 1))
+        has_b = finish[..., index - 1 - b_depth].max(0, keepdims=True) if index > b_depth else np.zeros((1, 4))
+        assert starts[..., index].tolist() == np.maximum(free, np.maximum(has_a, has_b)).tolist(), index
+        waits_for_a += (has_a > np.maximum(free, has_b)).sum()
+        waits_for_b += (has_b > np.maximum(free, has_a)).sum()
+    assert waits_for_a > 0 or a_depth > 1
+    assert waits_for_b > 0 or b_depth > 1
+    assert finish[..., -1].max() == wave.cycles
+    stalls = 0
+    for c, r in itertools.product(range(3), range(4)):
+        works = [bool((now >= starts[c, r]).sum() > (now >= finish[c, r]).sum()) for now in range(wave.cycles)]
+        assert wave.numbers(f"tile.pe_{r}_{c}.stall") == [int(not working) for working in works]
+        states = zip(works, wave.text(f"tile.pe_{r}_{c}.lane_0.state"), strict=True)
+        assert all(working != (state == "inter_pe") for working, state in states)
+        stalls += works.count(False)
+    assert stalls > 0
 
 
 def test_tensordash_shows_the_schedule_of_the_spec_page(tmp_path):

@@ -5,59 +5,46 @@ import numpy as np
 
 from simhw.jit import kernel
 from simhw.pe.accumulator import fold_chunk
+from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
 from simhw.pe.fpraker.coupled import SCRATCH_VECTORS, coupled_sets
 from simhw.pe.fpraker.kernel import LANES, Counts, independent_sets
-from simhw.pe.vector import WIDTH, load, signed_max, spread, store, widen
-
-SETS_PER_ROUND = 128
-"""Sets that a column simulates before the tile's clock moves on over them: their times stay in the second-level cache.
-"""
+from simhw.pe.vector import WIDTH, load, store
 
 
 @numba.njit
-def _advance_clock(times, columns, first, count, floor, run_ahead, finished, slowest):
-    """Move every column's clock over `count` sets from set number `first`.
-
-    start[c][s] = max(finish[c][s - 1], max over columns k of finish[k][s - 1 - run_ahead]); a set takes its column's
-    time, at least `floor`.  `finished` holds a vector of finish times per column; `slowest` is a ring of run_ahead + 1
-    vectors, the maxima over the columns after each of the last sets.
-    """
-    for index in range(count):
-        # The ring's slot of this set still holds the maximum of set s - run_ahead - 1: what the columns wait for.
-        slot = (first + index) % (run_ahead + 1) * WIDTH
-        released = load(slowest, slot)
-        latest = spread(0, released)
-        for column in range(columns):
-            time = load(times, (column * SETS_PER_ROUND + index) * WIDTH)
-            time = widen(signed_max(time, spread(floor, time)))
-            finish = signed_max(load(finished, column * WIDTH), released) + time
-            store(finished, column * WIDTH, finish)
-            latest = signed_max(latest, finish)
-        store(slowest, slot, latest)
+def _slowest_rows(finish, rows):
+    """Each PE of a vector gets the latest of its tile's `rows` finish times."""
+    for first in range(0, WIDTH, rows):
+        finish[first : first + rows] = finish[first : first + rows].max()
 
 
 @numba.njit
-def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead, s, exponent, sums, finish):
-    """Tile passes of rows `x` (n, K), `columns` at a time, against WIDTH parallel rows; gives the lane-cycles by class.
+def _tile_columns(x, exponents, significands, tables, setup, waiting, s, exponent, sums, finish):
+    """Tile passes of rows `x` (n, K), a column each, against WIDTH parallel rows; gives the lane-cycles by class.
 
     Fills, per row of x and PE of the vector, `s` and `exponent` (the accumulators, (n, WIDTH)) and `sums` (the float32
     running sums where chunking is on), and `finish` (tile passes of x, WIDTH): the time of each PE's tile.
     """
-    sets = x.shape[1] // LANES
+    sets, columns = x.shape[1] // LANES, waiting.columns
     kind, sum_kind = exponent.dtype, s.dtype
     times = np.empty(columns * SETS_PER_ROUND * WIDTH, kind)
     scratch = np.empty(SCRATCH_VECTORS * LANES * WIDTH, kind)
     finished = np.empty(columns * WIDTH, sum_kind)
-    slowest = np.empty((run_ahead + 1) * WIDTH, sum_kind)
+    slowest = np.empty((waiting.b_depth + 1) * WIDTH, sum_kind)
+    slowest_of_column = np.empty(columns * (waiting.a_depth + 1) * WIDTH, sum_kind)
+    # The general kernel; the other one is faster, and holds no distances of lanes, which rounding cycles need.
+    coupled = setup.shared_pointers or setup.column_bounds
+    if setup.on_position:
+        coupled = coupled or setup.per_cycle
     step = setup.chunk_sets if setup.chunk_sets else SETS_PER_ROUND
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for tile in range(finish.shape[0]):
         finished[:] = 0
         slowest[:] = 0
+        slowest_of_column[:] = 0
         row = tile * columns
+        # Columns without a row of x take the least that a set can and hold nobody up.
         used = min(columns, x.shape[0] - row)
-        # Columns without a row of x take the floor for every set and hold nobody up.
-        times[:] = 0
         for begin in range(0, sets, SETS_PER_ROUND):
             end = min(begin + SETS_PER_ROUND, sets)
             for column in range(used):
@@ -65,7 +52,7 @@ def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead,
                 for first in range(begin, end, step):
                     last = min(first + step, end)
                     at = (column * SETS_PER_ROUND + first - begin) * WIDTH
-                    if setup.shared_pointers or setup.column_bounds:
+                    if coupled:
                         new_s, new_exponent, counts = coupled_sets(
                             x[row + column], first, last, exponents, significands, tables, setup,
                             load(own_s, 0), load(own_exponent, 0), times, at, scratch,
@@ -88,21 +75,28 @@ def _tile_columns(x, exponents, significands, tables, setup, columns, run_ahead,
                             )
                             own_s[lane] = 0
                             own_exponent[lane] = 0
-            _advance_clock(times, columns, begin, end - begin, setup.floor, run_ahead, finished, slowest)
+            if waiting.own_pace:
+                advance_pes(
+                    times, used, begin, end - begin, waiting, setup.column, finished, slowest, slowest_of_column
+                )
+            else:
+                advance_columns(times, used, begin, end - begin, waiting, finished, slowest)
         for lane in range(WIDTH):
             finish[tile, lane] = 0
             for column in range(columns):
                 finish[tile, lane] = max(finish[tile, lane], finished[column * WIDTH + lane])
+        if waiting.own_pace:
+            _slowest_rows(finish[tile], setup.column)
     return Counts(useful, shift_range, no_term, short)
 
 
 @kernel
-def tile_groups(x, exponents, significands, tables, setup, columns, run_ahead, s, exponent, sums, finish):
+def tile_groups(x, exponents, significands, tables, setup, waiting, s, exponent, sums, finish):
     """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups."""
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for group in range(exponents.shape[0]):
         counts = _tile_columns(
-            x, exponents[group], significands[group], tables, setup, columns, run_ahead,
+            x, exponents[group], significands[group], tables, setup, waiting,
             s[group], exponent[group], sums[group], finish[group],
         )  # fmt: skip
         useful += counts.useful

@@ -1,8 +1,9 @@
 """FPRaker PEs whose schedules depend on their column: shared lane pointers (sync: term) or shared bounds (oob: column).
 
+It is the general kernel: it also takes PEs that share nothing, whose window is on positions while every cycle rounds.
 Out-of-bounds terms may need slots here, so offsets K have no small limit and do not fit a word of bits.  A lane is
 instead the set of terms that the PE still has to fire, a bit per position p with the most significant lowest, and K
-is computed for its first one.  Source: spec page fpraker.md, section 3.
+is computed for its first one.  Source: spec page fpraker.md, sections 3 and 6.
 """
 
 import numba
@@ -12,17 +13,18 @@ from simhw.pe.accumulator import add_rounded, align, normalise, round_addend
 from simhw.pe.fpraker.kernel import (
     LANES,
     Counts,
+    column_max,
     column_or,
     fired_product,
     in_bounds_product,
-    largest_exponent,
+    largest_product,
+    least_cycles,
     serial_code,
 )
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
     count_nonzero,
-    exchange,
     lane_bits,
     load,
     popcount,
@@ -37,26 +39,10 @@ from simhw.pe.vector import (
 )
 
 NEVER = 32767
-"""An offset beyond every real one: exponents differ by less than 17,000."""
+"""A place beyond every real one: exponents differ by less than 17,000."""
 SCRATCH_VECTORS = 6
 POSITIONS = 9
 """Positions p from +1 to -7."""
-
-
-@numba.njit(inline="always")
-def column_max(vector, column):
-    """Each lane gets the maximum over its column, a group of `column` neighbours (a power of two)."""
-    if column >= 2:
-        vector = signed_max(vector, exchange(vector, 1))
-    if column >= 4:
-        vector = signed_max(vector, exchange(vector, 2))
-    if column >= 8:
-        vector = signed_max(vector, exchange(vector, 4))
-    if column >= 16:
-        vector = signed_max(vector, exchange(vector, 8))
-    if column >= 32:
-        vector = signed_max(vector, exchange(vector, 16))
-    return vector
 
 
 @kernel
@@ -64,7 +50,8 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
     """Sets `first` to `last` of WIDTH PEs in columns; parameters and result as `fpraker.independent_sets`.
 
     `scratch` holds SCRATCH_VECTORS vectors per lane: terms still to fire, those in bounds, distances below emax,
-    negative digits, and of the current cycle the term that the pointer shows and its offset.
+    negative digits, and of the current cycle the term that the pointer shows and its place: K + 1, or 1 - p with the
+    window on positions.
     """
     extra_bits = 7 + setup.threshold - setup.fraction_bits
     one, nothing, never = spread(1, exponent), spread(0, exponent), spread(NEVER, exponent)
@@ -73,11 +60,13 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
     # The weight of position p = +1 with T fraction bits is 2**(T + 1); a reversed word has it in its highest bit.
     unused = spread(lane_bits(exponent) - 2 - setup.threshold, exponent)
     bounds, distances, negatives = LANES * WIDTH, 2 * LANES * WIDTH, 3 * LANES * WIDTH
-    currents, offsets = 4 * LANES * WIDTH, 5 * LANES * WIDTH
+    currents, places = 4 * LANES * WIDTH, 5 * LANES * WIDTH
+    floor = spread(setup.floor, exponent)
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for index in range(first, last):
         k = index * LANES
-        emax = largest_exponent(x, k, exponents, exponent)
+        largest = largest_product(x, k, exponents, exponent)
+        emax = signed_max(exponent, largest)
         s = align(s, exponent, emax)
         added = spread(0, s)
         for lane in range(LANES):
@@ -107,12 +96,14 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             for lane in range(LANES):
                 own = load(scratch, lane * WIDTH)
                 current = _current(own, setup)
-                # K + 1 of the term that the pointer shows.
-                offset = where_zero(current, never, load(scratch, distances + lane * WIDTH) + popcount(current - one))
+                place = popcount(current - one)
+                if not setup.on_position:
+                    place = place + load(scratch, distances + lane * WIDTH)
+                place = where_zero(current, never, place)
                 busy = busy | own
-                base = unsigned_min(base, offset)
+                base = unsigned_min(base, place)
                 store(scratch, currents + lane * WIDTH, current)
-                store(scratch, offsets + lane * WIDTH, offset)
+                store(scratch, places + lane * WIDTH, place)
             if not any_lane(busy):
                 break
             limit = base + window
@@ -122,7 +113,7 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             for lane in range(LANES):
                 own = load(scratch, lane * WIDTH)
                 current = load(scratch, currents + lane * WIDTH)
-                fired = where_negative(limit - load(scratch, offsets + lane * WIDTH), nothing, current)
+                fired = where_negative(limit - load(scratch, places + lane * WIDTH), nothing, current)
                 in_bounds = fired & load(scratch, bounds + lane * WIDTH)
                 shift_range += count_nonzero(current) - count_nonzero(fired)
                 # A lane without terms of its own, and a slot that fires as a zero, do no useful work.
@@ -136,10 +127,11 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             if setup.per_cycle:
                 s = s + round_addend(added, extra_bits)
         s, exponent = normalise(s, emax, setup.fraction_bits)
-        time = column_max(busy_cycles, column)
-        own_time = time if setup.shared_pointers else busy_cycles
-        short += total(signed_max(spread(setup.floor, own_time) - own_time, nothing))
-        store(times, at, time)
+        least = least_cycles(largest, floor, setup)
+        own_time = column_max(busy_cycles, column) if setup.shared_pointers else busy_cycles
+        short += total(signed_max(least - own_time, nothing))
+        time = signed_max(busy_cycles, least)
+        store(times, at, time if setup.own_pace else column_max(time, column))
         at += WIDTH
     return s, exponent, Counts(useful, shift_range, no_term, LANES * short)
 

@@ -53,8 +53,8 @@ class FPRaker(ProcessingElement[FPRakerValues]):
 
     @property
     def least_cycles_per_set(self) -> float:
-        """PEs that share an exponent block take turns at it."""
-        return float(self.values.tile.exponent_sharing)
+        """PEs that share an exponent block take turns at it, but for sets that are skipped."""
+        return 0.0 if self.values.tile.empty_sets == "skip" else float(self.values.tile.exponent_sharing)
 
     def choose(self, layer: Layer, operation: Operation) -> list[OperandChoice]:
         """As the file says, else the operand with fewer terms per value of the encoder (spec page fpraker.md, 4)."""

@@ -4,11 +4,13 @@ The serial operand's significand is recoded into signed powers of two, most sign
 an offset K, its distance below the largest exponent of the set (or of the accumulator, where that is larger).  In a
 cycle every lane whose K lies within `shift_window` positions of the smallest pending K fires; the others wait.  A lane
 ends at its first term with K beyond the out-of-bounds threshold, since what it adds would fall off the accumulator.
-Source: MICRO 2021, sections 3 and 4; spec page fpraker.md, sections 1 to 3.
+Source: MICRO 2021, sections 3 and 4; spec page fpraker.md, sections 1 to 3 and 6.
 
 How the kernels hold it.  A lane is one word with a bit per pending term, at a place that grows with K; terms that are
 out of bounds fall off the top by themselves.  Per cycle, the lanes OR-ed together show the smallest pending K as their
-lowest set bit, and a lane fires by losing its own lowest bit where that lies within the window.  WIDTH PEs that share a
+lowest set bit, and a lane fires by losing its own lowest bit where that lies within the window.  With the window on
+positions (window_on: position) the word is moved back down after that, so that a bit's place is its term's position
+within the value.  WIDTH PEs that share a
 serial operand stand side by side in a vector, in groups of one tile column each.
 """
 
@@ -36,6 +38,7 @@ from simhw.pe.vector import (
     store,
     total,
     unsigned_min,
+    where_negative,
     where_zero,
     widen,
 )
@@ -80,19 +83,26 @@ def recoding(pe: FPRakerPE) -> Recoding:
 class Setup(NamedTuple):
     """A PE's and its column's switches as plain integers, the form that kernels take.
 
-    `reach` is 2**(W + 1) - 1 cut to the word; `chunk_sets` is 0 where chunking is off; `column` is the PEs that share a
-    serial operand; `floor` the least cycles of a set; `shared_pointers` is sync: term, `column_bounds` is oob: column.
+    `reach` is 2**(W + 1) - 1 cut to the word; `on_position` is window_on: position; `chunk_sets` is 0 where chunking is
+    off; `column` is the PEs that share a serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets:
+    skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds` oob: column.
+
+    `on_position` and `skip_empty` are None where both are off.  Numba compiles anew for that type and leaves their code
+    out, which would cost 14% of the speed.
     """
 
     threshold: int
     window: int
     reach: int
+    on_position: bool | None
     fraction_bits: int
     per_cycle: bool
     chunk_sets: int
     column: int
     floor: int
+    skip_empty: bool | None
     shared_pointers: bool
+    own_pace: bool
     column_bounds: bool
 
 
@@ -116,13 +126,25 @@ def serial_code(value):
 
 
 @numba.njit(inline="always")
-def largest_exponent(x, k, exponents, accumulator_exponent):
-    """The set's emax: over its eight lanes and the accumulator."""
-    emax = accumulator_exponent
-    for lane in range(LANES):
+def largest_product(x, k, exponents, like):
+    """The largest exponent of a set's products, lane by lane of the vector; negative in a PE whose lanes are all empty.
+
+    emax is the larger of it and of the accumulator's exponent, which is never negative.
+    """
+    exponent, _ = serial_code(x[k])
+    largest = load(exponents, k * WIDTH) + spread(exponent, like)
+    for lane in range(1, LANES):
         exponent, _ = serial_code(x[k + lane])
-        emax = signed_max(emax, load(exponents, (k + lane) * WIDTH) + spread(exponent, emax))
-    return emax
+        largest = signed_max(largest, load(exponents, (k + lane) * WIDTH) + spread(exponent, like))
+    return largest
+
+
+@numba.njit(inline="always")
+def least_cycles(largest, floor, setup):
+    """`floor` where a set costs the floor: everywhere, or but for empty sets (`largest` negative, empty_sets: skip)."""
+    if setup.skip_empty:
+        return where_negative(largest, spread(0, floor), floor)
+    return floor
 
 
 @numba.njit(inline="always")
@@ -152,13 +174,32 @@ def column_or(vector, column):
 
 
 @numba.njit(inline="always")
-def _aligned_lane(x, k, exponents, significands, emax, tables):
-    """(pending terms, negative digits, product) of one lane, aligned to emax."""
+def column_max(vector, column):
+    """Each lane gets the maximum over its column, a group of `column` neighbours (a power of two)."""
+    if column >= 2:
+        vector = signed_max(vector, exchange(vector, 1))
+    if column >= 4:
+        vector = signed_max(vector, exchange(vector, 2))
+    if column >= 8:
+        vector = signed_max(vector, exchange(vector, 4))
+    if column >= 16:
+        vector = signed_max(vector, exchange(vector, 8))
+    if column >= 32:
+        vector = signed_max(vector, exchange(vector, 16))
+    return vector
+
+
+@numba.njit(inline="always")
+def _aligned_lane(x, k, exponents, significands, emax, tables, on_position):
+    """(pending terms, negative digits, product) of one lane, aligned to emax; `on_position` places terms by p."""
     exponent, code = serial_code(x[k])
     distance = emax - load(exponents, k * WIDTH) - spread(exponent, emax)
     distance = unsigned_min(distance, spread(lane_bits(distance) - 1, distance))
     negative, product = in_bounds_product(code, distance, load(significands, k * WIDTH), tables)
-    return spread(tables.terms[code], distance) << distance, negative, product
+    terms = spread(tables.terms[code], distance) << distance
+    if on_position:
+        terms = terms >> distance
+    return terms, negative, product
 
 
 @numba.njit(inline="always")
@@ -176,7 +217,9 @@ def fired_product(reversed_term, negative, significand):
 
 @kernel
 def independent_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at):
-    """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set (sync: set, oob: pe).
+    """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set (sync: set or pe, oob: pe).
+
+    The window is on positions with rounding: set only; `coupled_sets` knows both together.
 
     Parameters
     ----------
@@ -187,7 +230,7 @@ def independent_sets(x, first, last, exponents, significands, tables, setup, s, 
     s, exponent : vectors
         The accumulators.
     times : 1-D array of words
-        From index `at`, a vector per set: the cycles of each PE's column before any floor.
+        From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
 
     Returns
     -------
@@ -197,19 +240,23 @@ def independent_sets(x, first, last, exponents, significands, tables, setup, s, 
     # memory.
     extra_bits = 7 + setup.threshold - setup.fraction_bits
     one, nothing = spread(1, exponent), spread(0, exponent)
-    floor, reach = spread(setup.floor, exponent), spread(setup.reach, exponent)
+    reach, on_position = spread(setup.reach, exponent), setup.on_position
+    # The floor in unary, as cycles are counted: a bit per cycle.
+    floor = spread((1 << setup.floor) - 1, exponent)
+    sharing = 1 if setup.own_pace else setup.column
     useful, pending, cycles, short = 0, 0, 0, 0
     for index in range(first, last):
         k = index * LANES
-        emax = largest_exponent(x, k, exponents, exponent)
-        m0, n0, p0 = _aligned_lane(x, k, exponents, significands, emax, tables)
-        m1, n1, p1 = _aligned_lane(x, k + 1, exponents, significands, emax, tables)
-        m2, n2, p2 = _aligned_lane(x, k + 2, exponents, significands, emax, tables)
-        m3, n3, p3 = _aligned_lane(x, k + 3, exponents, significands, emax, tables)
-        m4, n4, p4 = _aligned_lane(x, k + 4, exponents, significands, emax, tables)
-        m5, n5, p5 = _aligned_lane(x, k + 5, exponents, significands, emax, tables)
-        m6, n6, p6 = _aligned_lane(x, k + 6, exponents, significands, emax, tables)
-        m7, n7, p7 = _aligned_lane(x, k + 7, exponents, significands, emax, tables)
+        largest = largest_product(x, k, exponents, exponent)
+        emax = signed_max(exponent, largest)
+        m0, n0, p0 = _aligned_lane(x, k, exponents, significands, emax, tables, on_position)
+        m1, n1, p1 = _aligned_lane(x, k + 1, exponents, significands, emax, tables, on_position)
+        m2, n2, p2 = _aligned_lane(x, k + 2, exponents, significands, emax, tables, on_position)
+        m3, n3, p3 = _aligned_lane(x, k + 3, exponents, significands, emax, tables, on_position)
+        m4, n4, p4 = _aligned_lane(x, k + 4, exponents, significands, emax, tables, on_position)
+        m5, n5, p5 = _aligned_lane(x, k + 5, exponents, significands, emax, tables, on_position)
+        m6, n6, p6 = _aligned_lane(x, k + 6, exponents, significands, emax, tables, on_position)
+        m7, n7, p7 = _aligned_lane(x, k + 7, exponents, significands, emax, tables, on_position)
         s = align(s, exponent, emax)
         if not setup.per_cycle:
             s = add_rounded(s, p0 + p1 + p2 + p3 + p4 + p5 + p6 + p7, extra_bits)
@@ -249,9 +296,9 @@ def independent_sets(x, first, last, exponents, significands, tables, setup, s, 
             m0, m1, m2, m3, m4, m5, m6, m7 = l0, l1, l2, l3, l4, l5, l6, l7
             waiting = m0 | m1 | m2 | m3 | m4 | m5 | m6 | m7
         s, exponent = normalise(s, emax, setup.fraction_bits)
-        own = popcount(unary)
-        cycles += total(own)
-        short += total(signed_max(floor - own, nothing))
-        store(times, at, popcount(column_or(unary, setup.column)))
+        charged = unary | least_cycles(largest, floor, setup)
+        cycles += total(popcount(unary))
+        short += total(popcount(charged ^ unary))
+        store(times, at, popcount(column_or(charged, sharing)))
         at += WIDTH
     return s, exponent, Counts(useful, pending - useful, LANES * cycles - pending, LANES * short)

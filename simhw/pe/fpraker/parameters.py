@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from simhw.bfloat16 import Encoder
+from simhw.machine.described import Section
 from simhw.machine.values import Lowering, MachineValues, PEParameters, TileParameters
 from simhw.pe.chunks import check_chunk
 from simhw.pe.operand import XOperand
@@ -25,6 +26,7 @@ class FPRakerPE(PEParameters):
     lanes: Literal[8]
     encoder: Encoder
     shift_window: int = Field(ge=0, le=65536)
+    window_on: Literal["offset", "position"]
     oob_threshold: int | None = Field(ge=0, le=29)
     oob: Literal["pe", "column"]
     accumulator_fraction_bits: int = Field(ge=4, le=29)
@@ -47,13 +49,26 @@ class FPRakerPE(PEParameters):
         return max(self.threshold, self.accumulator_fraction_bits) <= NARROW_LIMIT
 
 
+class SetBuffers(Section):
+    """Sets that wait for the slowest PE before a tile with ``sync: pe`` stalls: of A at a column, of B at a row."""
+
+    a: int = Field(ge=1, le=16)
+    b: int = Field(ge=1, le=16)
+
+
 class FPRakerTileParameters(TileParameters):
-    """Parameters of an FPRaker tile; the machine file gives every one with its source."""
+    """Parameters of an FPRaker tile; the machine file gives every one with its source.
+
+    `run_ahead` is read where columns move on set by set (``sync: set`` and ``term``), `buffers` where every PE goes at
+    its own pace (``sync: pe``).
+    """
 
     rows: Literal[1, 2, 4, 8, 16, 32]
-    sync: Literal["set", "term"]
+    sync: Literal["set", "term", "pe"]
     run_ahead: int = Field(ge=0, le=64)
+    buffers: SetBuffers
     exponent_sharing: Literal[1, 2]
+    empty_sets: Literal["floor", "skip"]
 
 
 class SerialLowering(Lowering):

@@ -9,7 +9,9 @@ from simhw.pe.signals import NOTHING
 
 
 class FPRakerRecord(NamedTuple):
-    """An FPRaker tile pass.  Cycles are those of a column at work, waiting for other columns left out.
+    """An FPRaker tile pass.  Cycles are those of a PE's way through its sets, waiting for the next set left out.
+
+    With ``sync: set`` and ``term`` a set ends for all PEs of a column at once, and waiting for its end is part of it.
 
     Attributes
     ----------
@@ -20,11 +22,12 @@ class FPRakerRecord(NamedTuple):
     fired : (columns, cycles, rows, 8) int8
         Which of its value's terms the lane fired, first is 0; -1 where it fired none.
     base : (columns, cycles, rows) int32
-        The smallest pending K of the PE, NOTHING where it has none.
+        The smallest pending K of the PE (window_on: position: the highest pending position), NOTHING where it has
+        none.
     emax, register : (columns, sets + 1, rows) int32
         Sums of two biased exponents: what the set is aligned to, and the accumulator's as the set finds it (after the
         last set, as that leaves it); NOTHING for a zero.
-    start, finish : (columns, sets) int64
+    start, finish : (columns, rows, sets) int64
         First cycle of each set, and the one after its last, in cycles of the tile.
     """
 
@@ -48,6 +51,6 @@ def fpraker_record(columns: int, rows: int, lanes: int, sets: int, cycles: int, 
         base=np.full(shape[:3], NOTHING, np.int32),
         emax=np.full((columns, sets + 1, rows), NOTHING, np.int32),
         register=np.full((columns, sets + 1, rows), NOTHING, np.int32),
-        start=np.zeros((columns, sets), np.int64),
-        finish=np.zeros((columns, sets), np.int64),
+        start=np.zeros((columns, rows, sets), np.int64),
+        finish=np.zeros((columns, rows, sets), np.int64),
     )

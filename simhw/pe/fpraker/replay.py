@@ -1,7 +1,7 @@
 """FPRaker's schedule, stepped cycle by cycle: every term that fires is added, and what was added is the output.
 
 One PE at a time, one lane at a time: a lane is a distance below emax and a place among its value's terms.  Cycles,
-waiting and every counter are counted where they happen.  Source: spec page fpraker.md, sections 1 to 3.
+waiting and every counter are counted where they happen.  Source: spec page fpraker.md, sections 1 to 3 and 6.
 """
 
 from collections import Counter
@@ -15,6 +15,8 @@ from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
 from simhw.pe.fpraker.record import FPRakerRecord
+from simhw.pe.fpraker.replay_clock import tile_schedule
+from simhw.pe.fpraker.replay_switches import BEYOND, LANES, switches_of
 from simhw.pe.fpraker.replay_terms import BIT_SLOTS, terms_of
 from simhw.pe.register import (
     NO_EXPONENT,
@@ -28,9 +30,6 @@ from simhw.pe.register import (
 )
 from simhw.pe.signals import NOTHING
 
-LANES = 8
-BEYOND = 1 << 20
-"""A window that every offset lies within, and a pending offset that no lane has: exponents differ by less."""
 COUNTERS = (
     "useful",
     "shift_range",
@@ -45,27 +44,14 @@ COUNTERS = (
 USEFUL, SHIFT_RANGE, NO_TERM, EXPONENT, INTER_PE, PROCESSED, SKIPPED_ZERO, SKIPPED_OOB, OVERFLOWS = range(len(COUNTERS))
 
 
-class Switches(NamedTuple):
-    """The switches of the PE and its tile as plain integers; `chunk_sets` is 0 where chunking is off."""
-
-    threshold: int
-    window: int
-    fraction_bits: int
-    per_cycle: bool
-    chunk_sets: int
-    floor: int
-    run_ahead: int
-    shared_pointers: bool
-    column_bounds: bool
-
-
 class Column(NamedTuple):
     """A column in the middle of a set, by PE and lane.
 
     `fractions` (lanes,) of the serial values; `distances` below the PE's emax; `multipliers`, the parallel significand
     with the sign of the product; `bounds`, the terms within the threshold; `slots`, the terms that need a cycle;
     `fired`, those that had one; `pointers` (lanes,), the term that all PEs of the column wait for (sync: term);
-    `cycles` (PEs,), those that each took (sync: set).
+    `cycles` (PEs,), those that each took, `least` (PEs,), those that it takes at least, and `times` (PEs,), those until
+    it may go on to its next set.
     """
 
     fractions: npt.NDArray[np.int64]
@@ -76,6 +62,8 @@ class Column(NamedTuple):
     fired: npt.NDArray[np.int64]
     pointers: npt.NDArray[np.int64]
     cycles: npt.NDArray[np.int64]
+    least: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
 
 
 class Registers(NamedTuple):
@@ -89,27 +77,14 @@ class Registers(NamedTuple):
     running: npt.NDArray[np.float32]
 
 
-def switches_of(pe: FPRakerPE, tile: FPRakerTileParameters) -> Switches:
-    """The switches in the form that the kernel takes."""
-    return Switches(
-        threshold=pe.threshold,
-        window=min(pe.shift_window, BEYOND),
-        fraction_bits=pe.accumulator_fraction_bits,
-        per_cycle=pe.rounding == "cycle",
-        chunk_sets=0 if pe.chunk == "off" else pe.chunk // LANES,
-        floor=tile.exponent_sharing,
-        run_ahead=tile.run_ahead,
-        shared_pointers=tile.sync == "term",
-        column_bounds=pe.oob == "column",
-    )
-
-
 @numba.njit(inline="always")
-def _latch(x, y, pe, column, terms, threshold, register_exponent):
+def _latch(x, y, pe, column, terms, switches, register_exponent):
     """Give the PE's lanes their distances and bounds for a set (x, y of 8 values); gives emax."""
     emax = register_exponent
+    column.least[pe] = 0 if switches.skip_empty else switches.floor
     for lane in range(LANES):
         if field_of(x[lane]) and field_of(y[lane]):
+            column.least[pe] = switches.floor
             emax = max(emax, field_of(x[lane]) + field_of(y[lane]))
     for lane in range(LANES):
         bounds = 0
@@ -119,7 +94,9 @@ def _latch(x, y, pe, column, terms, threshold, register_exponent):
             significand = signed_significand(y[lane])
             column.distances[pe, lane] = distance
             column.multipliers[pe, lane] = -significand if x[lane] & 0x8000 else significand
-            while bounds < terms.counts[fraction] and distance - terms.positions[fraction, bounds] <= threshold:
+            while (
+                bounds < terms.counts[fraction] and distance - terms.positions[fraction, bounds] <= switches.threshold
+            ):
                 bounds += 1
         column.bounds[pe, lane] = bounds
         column.slots[pe, lane] = bounds
@@ -157,8 +134,14 @@ def _move_pointers(column):
 
 
 @numba.njit(inline="always")
+def _place(offset, position, switches):
+    """What the window compares: a term's offset K, or how far its position lies below the highest one."""
+    return -position if switches.on_position else offset
+
+
+@numba.njit(inline="always")
 def _cycle(pe, column, terms, switches, counts, record, c, at):
-    """One cycle of one PE, the column's `at`-th: (did it have a term of its own pending, sum of what fired in units of
+    """One cycle of one PE, its `at`-th: (did it have a term of its own pending, sum of what fired in units of
     2**(-7 - T)).
     """
     base = BEYOND
@@ -168,7 +151,8 @@ def _cycle(pe, column, terms, switches, counts, record, c, at):
         if term < column.slots[pe, lane]:
             busy = True
             if not switches.shared_pointers or term == column.pointers[lane]:
-                base = min(base, column.distances[pe, lane] - terms.positions[column.fractions[lane], term])
+                position = terms.positions[column.fractions[lane], term]
+                base = min(base, _place(column.distances[pe, lane] - position, position, switches))
     added = 0
     if not busy:
         return False, added
@@ -179,8 +163,9 @@ def _cycle(pe, column, terms, switches, counts, record, c, at):
                 state = INTER_PE  # has fired the shared term, and more of its own are to come
             else:
                 fraction = column.fractions[lane]
-                offset = column.distances[pe, lane] - terms.positions[fraction, term]
-                if offset > base + switches.window:
+                position = terms.positions[fraction, term]
+                offset = column.distances[pe, lane] - position
+                if _place(offset, position, switches) > base + switches.window:
                     state = SHIFT_RANGE
                 else:
                     column.fired[pe, lane] += 1
@@ -194,7 +179,8 @@ def _cycle(pe, column, terms, switches, counts, record, c, at):
             record.state[c, at, pe, lane] = state
             record.offset[c, at, pe, lane] = offset
             record.fired[c, at, pe, lane] = term if column.fired[pe, lane] > term else -1
-            record.base[c, at, pe] = base
+            if base < BEYOND:
+                record.base[c, at, pe] = -base if switches.on_position else base
     return True, added
 
 
@@ -217,54 +203,58 @@ def _add(pe, registers, added, switches):
 
 @numba.njit(inline="always")
 def _alone(column, registers, terms, switches, counts, record, c, at):
-    """sync: set. Every PE works through its own terms and then waits for the slowest; gives the column's cycles."""
-    time = switches.floor
+    """sync: set, pe. Every PE works through its own terms; with sync: set it then waits for the slowest."""
+    slowest = 0
     for pe in range(len(registers.s)):
         column.cycles[pe] = 0
-        busy, added = _cycle(pe, column, terms, switches, counts, record, c, at)
+        busy, added = _cycle(pe, column, terms, switches, counts, record, c, at[pe])
         while busy:
             column.cycles[pe] += 1
             _add(pe, registers, added, switches)
-            busy, added = _cycle(pe, column, terms, switches, counts, record, c, at + column.cycles[pe])
-        time = max(time, column.cycles[pe])
+            busy, added = _cycle(pe, column, terms, switches, counts, record, c, at[pe] + column.cycles[pe])
+        column.times[pe] = max(column.least[pe], column.cycles[pe])
+        slowest = max(slowest, column.times[pe])
     for pe in range(len(registers.s)):
-        counts[EXPONENT] += LANES * max(0, switches.floor - column.cycles[pe])
-        counts[INTER_PE] += LANES * (time - max(switches.floor, column.cycles[pe]))
+        counts[EXPONENT] += LANES * (column.times[pe] - column.cycles[pe])
         if record is not None:
-            record.state[c, at + column.cycles[pe] : at + switches.floor, pe] = EXPONENT
-    return time
+            record.state[c, at[pe] + column.cycles[pe] : at[pe] + column.times[pe], pe] = EXPONENT
+        if not switches.own_pace:
+            counts[INTER_PE] += LANES * (slowest - column.times[pe])
+            column.times[pe] = slowest
 
 
 @numba.njit(inline="always")
 def _together(column, registers, terms, switches, counts, record, c, at):
-    """sync: term. The PEs of the column move each lane's pointer together; gives the column's cycles."""
+    """sync: term. The PEs of the column move each lane's pointer together."""
     cycles = 0
     while _move_pointers(column):
-        cycles += 1
         for pe in range(len(registers.s)):
-            busy, added = _cycle(pe, column, terms, switches, counts, record, c, at + cycles - 1)
+            busy, added = _cycle(pe, column, terms, switches, counts, record, c, at[pe] + cycles)
             if busy:
                 _add(pe, registers, added, switches)
             else:
                 counts[INTER_PE] += LANES
-    time = max(cycles, switches.floor)
-    counts[EXPONENT] += LANES * (time - cycles) * len(registers.s)
-    if record is not None:
-        record.state[c, at + cycles : at + time] = EXPONENT
-    return time
+        cycles += 1
+    time = max(cycles, column.least.max())
+    for pe in range(len(registers.s)):
+        state = EXPONENT if column.least[pe] else INTER_PE
+        counts[state] += LANES * (time - cycles)
+        if record is not None:
+            record.state[c, at[pe] + cycles : at[pe] + time, pe] = state
+        column.times[pe] = time
 
 
 @numba.njit(inline="always")
 def _column_set(x, y, column, registers, terms, switches, counts, record, c, index, at):
-    """One set of one column, x (8,) against y (rows, 8), registers updated; gives its cycles, floor included.
+    """One set of one column, x (8,) against y (rows, 8), registers and `column.times` updated.
 
-    It is set `index` of column `c`, which has worked for `at` cycles.
+    It is set `index` of column `c`, whose PEs have worked for `at` (rows,) cycles.
     """
     for lane in range(LANES):
         column.fractions[lane] = np.int64(x[lane]) & 0x7F
     for pe in range(y.shape[0]):
-        emax = _latch(x, y[pe], pe, column, terms, switches.threshold, registers.exponent[pe])
-        if record is not None and index < record.start.shape[1]:
+        emax = _latch(x, y[pe], pe, column, terms, switches, registers.exponent[pe])
+        if record is not None and index < record.start.shape[2]:
             record.register[c, index, pe], record.emax[c, index, pe] = registers.exponent[pe], emax
         registers.s[pe] = shift_right_rne(registers.s[pe], emax - registers.exponent[pe])
         registers.exponent[pe] = emax
@@ -272,15 +262,14 @@ def _column_set(x, y, column, registers, terms, switches, counts, record, c, ind
     if switches.column_bounds:
         _share_bounds(x, y, column, terms)
     if switches.shared_pointers:
-        time = _together(column, registers, terms, switches, counts, record, c, at)
+        _together(column, registers, terms, switches, counts, record, c, at)
     else:
-        time = _alone(column, registers, terms, switches, counts, record, c, at)
+        _alone(column, registers, terms, switches, counts, record, c, at)
     for pe in range(y.shape[0]):
         s = registers.s[pe]
         if not switches.per_cycle:
             s = _rounded(s, registers.unrounded[pe], switches)
         registers.s[pe], registers.exponent[pe] = normalised(s, registers.exponent[pe], switches.fraction_bits)
-    return time
 
 
 @numba.njit(inline="always")
@@ -299,27 +288,15 @@ def _count_terms(x, y, pe, column, terms, counts):
 
 
 @numba.njit(inline="always")
-def _tile_time(times, run_ahead, rows, counts, record):
-    """Cycles of a tile whose columns take `times` (columns, sets), waiting for each other `run_ahead` sets later."""
-    columns, sets = times.shape
-    finish = np.zeros((columns, sets), np.int64)
-    for index in range(sets):
-        released = 0
-        if index - 1 - run_ahead >= 0:
-            for column in range(columns):
-                released = max(released, finish[column, index - 1 - run_ahead])
-        for column in range(columns):
-            free = finish[column, index - 1] if index else 0
-            start = max(free, released)
-            counts[INTER_PE] += LANES * rows * (start - free)
-            finish[column, index] = start + times[column, index]
-            if record is not None and index < record.start.shape[1]:
-                record.start[column, index], record.finish[column, index] = start, finish[column, index]
-    end = 0
-    for column in range(columns):
-        end = max(end, finish[column, sets - 1])
-    for column in range(columns):
-        counts[INTER_PE] += LANES * rows * (end - finish[column, sets - 1])
+def _tile_time(times, switches, counts, record):
+    """Cycles of a tile whose PEs take `times` (columns, rows, sets), waiting for each other."""
+    start, finish = tile_schedule(times, switches.a_depth, switches.b_depth)
+    end = finish.max()
+    # What a PE did not work, it waited.
+    counts[INTER_PE] += LANES * (times.shape[0] * times.shape[1] * end - times.sum())
+    if record is not None:
+        room = record.start.shape[2]
+        record.start[:], record.finish[:] = start[:, :, :room], finish[:, :, :room]
     return end
 
 
@@ -335,23 +312,22 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
         np.zeros(LANES, np.int64), np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64),
         np.zeros((rows, LANES), np.int64),
         np.zeros((rows, LANES), np.int64), np.zeros((rows, LANES), np.int64), np.zeros(LANES, np.int64),
-        np.zeros(rows, np.int64),
+        np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.int64),
     )  # fmt: skip
     registers = Registers(
         np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.float32)
     )
-    times = np.zeros((columns, sets), np.int64)
+    times, at = np.zeros((columns, rows, sets), np.int64), np.zeros(rows, np.int64)
     for c in range(columns):
         registers.s[:] = 0
         registers.exponent[:] = NO_EXPONENT
         registers.running[:] = 0
-        at = 0
+        at[:] = 0
         for index in range(sets):
             x_set, y_set = x[c, index * LANES : (index + 1) * LANES], y[:, index * LANES : (index + 1) * LANES]
-            times[c, index] = _column_set(
-                x_set, y_set, column, registers, terms, switches, counts, record, c, index, at
-            )
-            at += times[c, index]
+            _column_set(x_set, y_set, column, registers, terms, switches, counts, record, c, index, at)
+            times[c, :, index] = column.times
+            at += column.times
             for pe in range(rows):
                 if c < real_x and real_y[pe]:
                     _count_terms(x_set, y_set[pe], pe, column, terms, counts)
@@ -360,7 +336,7 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
                     value = value_of(registers.s[pe], registers.exponent[pe], switches.fraction_bits)
                     registers.running[pe] = joined(registers.running[pe], value)
                     registers.s[pe], registers.exponent[pe] = 0, NO_EXPONENT
-        if record is not None and sets == record.start.shape[1]:
+        if record is not None and sets == record.start.shape[2]:
             record.register[c, sets] = registers.exponent
         for pe in range(rows):
             if switches.chunk_sets:
@@ -369,7 +345,7 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
                 outputs[c, pe] = bfloat16_of(value_of(registers.s[pe], registers.exponent[pe], switches.fraction_bits))
             if c < real_x and real_y[pe]:
                 counts[OVERFLOWS] += outputs[c, pe] & 0x7FFF == 0x7F80
-    return _tile_time(times, switches.run_ahead, rows, counts, record)
+    return _tile_time(times, switches, counts, record)
 
 
 class FPRakerReplay:

@@ -2,7 +2,8 @@
 
 Rows of the serial operand X are spread over the tile's columns, rows of the parallel operand Y over its rows.  A
 column moves on from a set when its slowest PE has finished.  Columns may run ahead of each other by a limited number
-of sets, since a row of PEs shares each set of Y.  Source: MICRO 2021, section 3; spec page fpraker.md, section 3.
+of sets, since a row of PEs shares each set of Y.  With ``sync: pe`` every PE goes at its own pace, as far as buffers
+for both operands let it.  Source: MICRO 2021, section 3; spec page fpraker.md, sections 3 and 6.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import read_out_all
+from simhw.pe.fpraker.clock import Waiting
 from simhw.pe.fpraker.columns import tile_groups
 from simhw.pe.fpraker.kernel import LANES, Setup, recoding, serial_code
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerPE, FPRakerTileParameters
@@ -25,7 +27,9 @@ class FPRakerTile:
     """An FPRaker tile; see `simhw.pe.passes.Tile`.
 
     The lane-cycle classes are those of the spec page.  PEs without a row of X or Y are fed zeros: they cost the floor,
-    as everybody does, and wait the rest of the time.  Term counters (`processed`, `skipped_zero`, `skipped_oob`) cover
+    as everybody does (nothing with ``empty_sets: skip``), and wait the rest of the time.  Decided: a set is empty in a
+    PE where every lane has a zero; one whose terms are all out of bounds costs the floor, since the exponent block must
+    find that out.  Term counters (`processed`, `skipped_zero`, `skipped_oob`) cover
     PEs with both rows, padding of K included.  `overflows` counts outputs that read as an infinity.
     """
 
@@ -45,17 +49,29 @@ class FPRakerTile:
         # Beyond the word's width a window reaches everything that is in bounds.  The coupled kernel compares offsets,
         # also those out of bounds: products' exponents lie within 506 positions, and a register's not much above, so
         # 1,024 reaches all.
+        on_position, skip_empty = pe.window_on == "position", tile.empty_sets == "skip"
+        either = on_position or skip_empty
         self._setup = Setup(
             threshold=pe.threshold,
             window=min(pe.shift_window, 1024),
             reach=(1 << min(pe.shift_window + 1, bits)) - 1,
+            on_position=on_position if either else None,
             fraction_bits=pe.accumulator_fraction_bits,
             per_cycle=pe.rounding == "cycle",
             chunk_sets=0 if pe.chunk == "off" else pe.chunk // LANES,
             column=tile.rows,
             floor=tile.exponent_sharing,
+            skip_empty=skip_empty if either else None,
             shared_pointers=tile.sync == "term",
+            own_pace=tile.sync == "pe",
             column_bounds=pe.oob == "column",
+        )
+        own_pace = self._setup.own_pace
+        self._waiting = Waiting(
+            columns=tile.cols,
+            a_depth=tile.buffers.a if own_pace else 0,
+            b_depth=tile.buffers.b if own_pace else tile.run_ahead,
+            own_pace=own_pace,
         )
 
     def prepare(self, parallel: ParallelRows) -> Prepared:
@@ -79,8 +95,7 @@ class FPRakerTile:
             prepared.significands,
             self._tables,
             setup,
-            tile.cols,
-            tile.run_ahead,
+            self._waiting,
             s,
             exponent,
             sums,
@@ -97,13 +112,14 @@ class FPRakerTile:
             read.reshape(flat),
         )
         rows = len(prepared.real)
-        # The kernel charged the floor to lanes that belong to no tile, and to no column without a row of X.
+        # The kernel charged an empty set's cost to lanes that belong to no tile, and to no column without a row of X.
         missing = (x_tiles * tile.cols - len(x)) * rows - len(x) * (prepared.groups * WIDTH - rows)
+        empty_set = 0 if setup.skip_empty else setup.floor
         counters = Counter(
             useful=counts.useful,
             shift_range=counts.shift_range,
             no_term=counts.no_term,
-            exponent=counts.exponent + missing * sets * setup.floor * LANES,
+            exponent=counts.exponent + missing * sets * empty_set * LANES,
             overflows=overflows,
         )
         last = rows - (prepared.groups - 1) * WIDTH
