@@ -19,6 +19,12 @@ FPRAKER = {
     "defaults (rounding set)": {},
     "rounding cycle": {"rounding": "cycle"},
     "sync term": {"sync": "term"},
+    "sync pe": {"sync": "pe"},
+    "sync pe, 4 sets buffered": {"sync": "pe", "tile.buffers.a": 4, "tile.buffers.b": 4},
+    "sync pe, rounding cycle": {"sync": "pe", "rounding": "cycle"},
+    "window on positions": {"window_on": "position"},
+    "window on positions, rounding cycle": {"window_on": "position", "rounding": "cycle"},
+    "empty sets skipped": {"empty_sets": "skip"},
     "oob column": {"pe.oob": "column"},
     "oob column, rounding cycle": {"pe.oob": "column", "rounding": "cycle"},
     "chunk 64": {"chunk": 64},
@@ -92,7 +98,7 @@ def test_tensordash_outputs(benchmark):
     measure_tile(benchmark, load_machine("tensordash"), "TensorDash 4x4, outputs", outputs=True)
 
 
-@pytest.mark.parametrize("name", ["fpraker", "fpraker sync=term", "bitparallel", "tensordash"])
+@pytest.mark.parametrize("name", ["fpraker", "fpraker sync=term", "fpraker sync=pe", "bitparallel", "tensordash"])
 def test_replay(benchmark, name):
     rng = np.random.default_rng(0)
     kind, _, switch = name.partition(" ")
