@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulation": {"trace", "lowering", "pe", "memory", "machine", "results"},
     "roofline": {"trace", "capture", "machine"},
     "report": {"trace", "pe", "memory", "machine", "results", "simulation", "roofline"},
-    "reproduce": {"trace", "machine", "results", "simulation", "report"},
+    "reproduce": {"trace", "lowering", "machine", "results", "simulation", "report"},
     "simhw_workloads": {"trace", "capture", "simulation", "roofline", "report"},
 }
 """Rooms that each room may import; the command line may import all."""

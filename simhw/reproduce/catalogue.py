@@ -13,6 +13,7 @@ from simhw.reproduce.figures import (
     speedup,
     tensordash,
     terms,
+    widths,
 )
 
 FIGURES: dict[Paper, tuple[Figure, ...]] = {
@@ -22,6 +23,7 @@ FIGURES: dict[Paper, tuple[Figure, ...]] = {
         lanes.figure("fpraker"),
         terms.FIGURE,
         rows.FIGURE,
+        widths.FIGURE,
         pragmatic.FIGURE,
         footprint.FIGURE,
     ),

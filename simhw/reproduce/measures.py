@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from simhw.reproduce import widths
 from simhw.reproduce.bench import Bench
 from simhw.reproduce.facts import Fact
+from simhw.reproduce.networks import Captured
 from simhw.reproduce.readings import Reading, Readings
+from simhw.reproduce.simulations import Simulation
 from simhw.reproduce.sums import Measured, Sums
 
 FEW_ROWS, MANY_ROWS = 2, 16
@@ -36,18 +39,11 @@ class View:
 
     def networks(self, variant: str = "plain") -> dict[str, Measured]:
         """Every network of the paper's mean that has a trace."""
-        return {
-            each.name: self.bench.measured(each, self.machine(variant))
-            for each in self.bench.present
-            if each.network.counts
-        }
+        return {each.name: self.bench.measured(each, self.machine(variant)) for each in self.captured(None)}
 
-    def network(self, name: str) -> Measured | None:
-        """One network; None where it has no trace."""
-        for each in self.bench.present:
-            if each.name == name:
-                return self.bench.measured(each, self.machine("plain"))
-        return None
+    def captured(self, name: str | None) -> list[Captured]:
+        """The network of that name, if it has a trace; all of the paper's mean that have one where none is named."""
+        return [each for each in self.bench.present if (each.network.counts if name is None else each.name == name)]
 
     def mean_speedup(self, variant: str = "plain") -> float | None:
         """The arithmetic mean over the networks; None where there are none."""
@@ -55,11 +51,25 @@ class View:
         return fmean(found) if found else None
 
 
+def _on_variants(*variants: str) -> Callable[[View, Fact], list[Simulation]]:
+    """Variants of the reading on the networks of a fact."""
+
+    def wanted(view: View, fact: Fact) -> list[Simulation]:
+        return [
+            simulation
+            for variant in variants
+            for captured in view.captured(fact.network)
+            for simulation in view.bench.of(captured, view.machine(variant))
+        ]
+
+    return wanted
+
+
 @dataclass(frozen=True)
 class Measure:
-    """A measure: the variants of the reading's machine that it needs, and the figure; None without a trace for it."""
+    """A measure: the simulations that it needs, and the figure; None where there is no trace for it."""
 
-    variants: tuple[str, ...]
+    wanted: Callable[[View, Fact], list[Simulation]]
     figure: Callable[[View, Fact], float | None]
 
 
@@ -68,9 +78,26 @@ def _mean_speedup(view: View, fact: Fact) -> float | None:  # noqa: ARG001  # me
 
 
 def _network_speedup(view: View, fact: Fact) -> float | None:
-    assert fact.network is not None
-    found = view.network(fact.network)
-    return found.total.speedup if found else None
+    for captured in view.captured(fact.network):
+        return view.bench.measured(captured, view.machine("plain")).total.speedup
+    return None
+
+
+def _widths_wanted(view: View, fact: Fact) -> list[Simulation]:
+    plain = _on_variants("plain")(view, fact)
+    return plain + [
+        each
+        for captured in view.captured(fact.network)
+        for each in widths.wanted(captured, view.readings, view.reading)
+    ]
+
+
+def _widths_over_fixed(view: View, fact: Fact) -> float | None:
+    fixed = _network_speedup(view, fact)
+    for captured in view.captured(fact.network):
+        assert fixed is not None
+        return widths.speedups(view.bench, captured, view.readings, view.reading)["total"] / fixed
+    return None
 
 
 def _operations_above_1(view: View, fact: Fact) -> float | None:  # noqa: ARG001
@@ -99,16 +126,26 @@ def _oob_share(view: View, fact: Fact) -> float | None:  # noqa: ARG001
 
 
 MEASURES: dict[str, Measure] = {
-    "mean_speedup": Measure(("plain",), _mean_speedup),
-    "network_speedup": Measure(("plain",), _network_speedup),
-    "operations_above_1": Measure(("plain",), _operations_above_1),
-    "rows": Measure(("few rows", "many rows"), _rows),
-    "pragmatic": Measure(("pragmatic",), _pragmatic),
-    "oob_share": Measure(("plain",), _oob_share),
+    "mean_speedup": Measure(_on_variants("plain"), _mean_speedup),
+    "network_speedup": Measure(_on_variants("plain"), _network_speedup),
+    "operations_above_1": Measure(_on_variants("plain"), _operations_above_1),
+    "rows": Measure(_on_variants("few rows", "many rows"), _rows),
+    "pragmatic": Measure(_on_variants("pragmatic"), _pragmatic),
+    "oob_share": Measure(_on_variants("plain"), _oob_share),
+    "widths_over_fixed": Measure(_widths_wanted, _widths_over_fixed),
 }
+
+
+def scoring(view: View) -> list[tuple[str, Fact, Measure]]:
+    """The published facts that score readings, each with its measure."""
+    return [(name, fact, MEASURES[fact.measure]) for name, fact in view.bench.facts.items() if fact.measure is not None]
+
+
+def wanted_simulations(view: View) -> list[Simulation]:
+    """All that a reading is scored by."""
+    return [each for _, fact, measure in scoring(view) for each in measure.wanted(view, fact)]
 
 
 def measured_facts(view: View) -> dict[str, float | None]:
     """Every published fact that scores readings, as measured for one; None where there is no trace for it."""
-    facts = {name: fact for name, fact in view.bench.facts.items() if fact.measure is not None}
-    return {name: MEASURES[str(fact.measure)].figure(view, fact) for name, fact in facts.items()}
+    return {name: measure.figure(view, fact) for name, fact, measure in scoring(view)}

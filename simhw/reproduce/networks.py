@@ -31,8 +31,8 @@ class Network(BaseModel):
         A trace that comes with simhw.
     batch : int or None
         Samples of a step of the training that made the bundled trace.
-    differs : str
-        How the stand-in differs from the paper's network.
+    differs, bundled_differs : str
+        How the training, and the bundled trace, differ from the paper's network.
     counts : bool
         Whether it is in the paper's mean.
     """
@@ -44,6 +44,7 @@ class Network(BaseModel):
     bundled: str | None = None
     batch: int | None = None
     differs: str = ""
+    bundled_differs: str = ""
     counts: bool = True
 
 
@@ -67,10 +68,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Captured:
-    """A network and its captured steps; none where it has no trace yet."""
+    """A network, its captured steps, none where it has no trace yet, and how they differ from the paper's."""
 
     network: Network
     steps: tuple[Step, ...]
+    differs: str = ""
 
     @property
     def name(self) -> str:
@@ -130,10 +132,10 @@ def captured(network: Network, folder: Path, scale: str, seed: int) -> Captured:
     if network.workload is not None and why_unfit(folder, network.workload, scale, seed) is None:
         told = _record(kept_record(folder, network.workload))
         steps = [Step(str(folder / name), found, _batch(told)) for name, found in told["traces"].items()]
-        return Captured(network, tuple(sorted(steps, key=lambda step: _number(step.path))))
+        return Captured(network, tuple(sorted(steps, key=lambda step: _number(step.path))), network.differs)
     if network.bundled is not None:
         step = Step(network.bundled, trace_hash(find_trace(network.bundled)), network.batch)
-        return Captured(network, (step,))
+        return Captured(network, (step,), network.bundled_differs)
     return Captured(network, ())
 
 

@@ -72,6 +72,13 @@ class _Pragmatic(_Variant):
     density: _Number
 
 
+class _Widths(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chunk: _Number
+    narrowest: _Number
+
+
 class Readings(BaseModel):
     """The base machine, its readings, and the machines that stand beside them."""
 
@@ -82,6 +89,7 @@ class Readings(BaseModel):
     readings: list[Reading]
     pragmatic: _Pragmatic
     lone_pe: _Variant
+    widths: _Widths
 
     @cached_property
     def machine(self) -> Machine:
@@ -124,6 +132,12 @@ class Readings(BaseModel):
         assert baseline is not None
         tiles = round(self.pragmatic.density.value * baseline.values.tiles)
         return self.named({**overrides, **self.pragmatic.overrides, "tiles": tiles})
+
+    def with_width(self, overrides: Mapping[str, Any], bits: int) -> str:
+        """A reading with another accumulator; nothing beyond its last bit is added."""
+        threshold = overrides.get("pe.oob_threshold", self.machine.value("pe.oob_threshold"))
+        bound = bits if threshold is None else min(threshold, bits)
+        return self.named({**overrides, "pe.accumulator_fraction_bits": bits, "pe.oob_threshold": bound})
 
     def as_lone_pe(self) -> str:
         """As many PEs, each alone, without window and bounds: the fewest cycles that terms allow."""

@@ -27,7 +27,7 @@ def test_the_same_command_gives_the_same_page_and_simulates_nothing_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     some_trace().save("mine.npz")
-    stand_ins(monkeypatch, Network(name="VGG16", bundled="mine", batch=4, differs="tiny"), Network(name="SNLI"))
+    stand_ins(monkeypatch, Network(name="VGG16", bundled="mine", batch=4, bundled_differs="tiny"), Network(name="SNLI"))
     command = ["reproduce", "fpraker", "--figure", "speedup", "--runs", "runs", "--out", "out"]
     assert main(command) == 0
     told = capsys.readouterr().out

@@ -30,7 +30,7 @@ def test_every_fact_that_scores_is_measured_and_of_a_network_that_is_listed():
     scored = [fact for fact in load_facts("fpraker").values() if fact.measure]
     assert {fact.measure for fact in scored} == MEASURES.keys()
     for fact in scored:
-        assert (fact.network in known) == (fact.measure == "network_speedup")
+        assert (fact.network in known) == (fact.measure in ("network_speedup", "widths_over_fixed"))
     assert not any(fact.measure for fact in load_facts("tensordash").values())
 
 
@@ -42,7 +42,8 @@ def test_every_network_is_listed_once_with_trainings_and_traces_that_exist(paper
     for network in found:
         assert network.workload is None or network.workload in WORKLOADS
         assert network.bundled is None or find_trace(network.bundled).is_file()
-        assert (network.workload or network.bundled) is None or network.differs
+        assert (network.workload is None) == (network.differs == "")
+        assert (network.bundled is None) == (network.bundled_differs == "")
 
 
 @pytest.mark.parametrize("reading", TABLE.readings, ids=lambda reading: reading.name)

@@ -7,7 +7,7 @@ import numpy as np
 from simhw.quantities import ratio
 from simhw.reproduce.bench import Bench
 from simhw.reproduce.figure import Figure
-from simhw.reproduce.measures import MEASURES, View, measured_facts
+from simhw.reproduce.measures import View, measured_facts, wanted_simulations
 from simhw.reproduce.pictures import stacked_losses
 from simhw.reproduce.readings import Reading, load_readings
 from simhw.reproduce.score import Score, score
@@ -25,15 +25,7 @@ def _views(bench: Bench) -> list[View]:
 
 
 def _wanted(bench: Bench) -> list[Simulation]:
-    variants = dict.fromkeys(
-        variant for fact in bench.facts.values() if fact.measure for variant in MEASURES[fact.measure].variants
-    )
-    return [
-        simulation
-        for view in _views(bench)
-        for variant in variants
-        for simulation in bench.simulations(view.machine(variant))
-    ]
+    return [simulation for view in _views(bench) for simulation in wanted_simulations(view)]
 
 
 def scores(bench: Bench) -> dict[str, Score]:

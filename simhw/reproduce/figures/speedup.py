@@ -107,7 +107,7 @@ def _row(bench: Bench, captured: Captured, measured: Measured, bounds: dict[str,
         deviation(fact, total.speedup),
         *([ratio(bounds[captured.name])] if bounds else []),
         *map(ratio, (total.energy_efficiency, total.overall_energy_efficiency, total.overall_speedup)),
-        captured.network.differs or "-",
+        captured.differs or "-",
     ]
 
 
