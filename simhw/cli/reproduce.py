@@ -45,6 +45,9 @@ def add_parser(commands: Any) -> None:
         "--scale", choices=("smoke", "full"), default="full", help="of the trainings (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the trainings (default: 0)")
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them"
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -126,4 +129,4 @@ def _train_missing(wanted: "list[Network]", runs: "Path", arguments: argparse.Na
             missing.append(name)
             if kept_record(runs, name).exists():
                 tell(f"{kept_record(runs, name)}: {reason}; {name} is trained anew")
-    train(missing, runs, arguments.scale, arguments.seed, arguments.jobs)
+    train(missing, runs, arguments.scale, arguments.seed, arguments.data, arguments.jobs)

@@ -118,8 +118,8 @@ class Readings(BaseModel):
         return found
 
     def named(self, overrides: Mapping[str, Any]) -> str:
-        """The base machine with overrides, as the command line names it."""
-        return label(self.base, {name: _text(value) for name, value in overrides.items()})
+        """The base machine with overrides, as the command line names it; in order, so that a machine has one name."""
+        return label(self.base, {name: _text(overrides[name]) for name in sorted(overrides)})
 
     def with_rows(self, overrides: Mapping[str, Any], rows: int) -> str:
         """The same PEs in tiles of so many rows."""

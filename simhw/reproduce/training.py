@@ -16,16 +16,17 @@ STEPS = {"full": "early,late", "smoke": "late"}
 """Steps that are captured; a training of a few seconds has no early one."""
 
 
-def command(workload: str, runs: Path, scale: str, seed: int) -> list[str]:
+def command(workload: str, runs: Path, scale: str, seed: int, data: str | None) -> list[str]:
     """What trains a workload and captures its steps, as the command line takes it."""
     return [
         *("workloads", "run", workload, "--scale", scale, "--seed", str(seed), "--steps", STEPS[scale]),
         *("--capture", str(runs / f"{workload}-{{step}}.npz"), "--record", str(kept_record(runs, workload))),
         *("--max-bytes", MAX_TRACE, "--capture-batch", str(CAPTURED_SAMPLES)),
+        *(("--data", data) if data else ()),
     ]
 
 
-def train(workloads: Sequence[str], runs: Path, scale: str, seed: int, jobs: int) -> None:
+def train(workloads: Sequence[str], runs: Path, scale: str, seed: int, data: str | None, jobs: int) -> None:
     """Train some workloads, `jobs` at a time.
 
     Raises
@@ -36,7 +37,7 @@ def train(workloads: Sequence[str], runs: Path, scale: str, seed: int, jobs: int
     if not workloads:
         return
     with ThreadPoolExecutor(jobs) as pool:
-        work = pool.map(lambda name: _train(command(name, runs, scale, seed)), workloads)
+        work = pool.map(lambda name: _train(command(name, runs, scale, seed, data)), workloads)
         for _ in track(work, "trainings", len(workloads)):
             pass
 

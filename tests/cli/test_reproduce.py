@@ -91,6 +91,15 @@ def test_missing_trainings_are_run_and_kept_ones_taken(
     assert "cannot be read" in str(why_unfit(folder, TRAINED, "smoke", 0))
 
 
+def test_the_folder_of_the_data_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_ins(monkeypatch, Network(name="VGG16", workload=TRAINED, differs="tiny"))
+    trained: list[list[str]] = []
+    monkeypatch.setattr(training, "_train", trained.append)
+    assert main(["reproduce", "fpraker", "--figure", "footprint", "--runs", "r", "--out", "o", "--data", "mine"]) == 0
+    ((*_, option, folder),) = trained
+    assert (option, folder) == ("--data", "mine")
+
+
 def test_a_training_that_fails_says_what_it_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
