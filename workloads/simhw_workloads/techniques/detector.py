@@ -64,7 +64,7 @@ WORKLOADS = (
         model="SSD-mini, frozen batch norms",
         dataset="scenes of Fashion-MNIST on photographs, 3x64x64",
         train=train,
-        budget_s=1000,
+        budget_s=400,
         family="papers",
         phases=("classify", "detect"),
         paper="MICRO 2021 (FPRaker)",
@@ -73,7 +73,7 @@ WORKLOADS = (
         signature=Signature(
             zeros_a=Bounds(0.1, 0.75),
             zeros_w=Bounds(0, 0.001),
-            zeros_g=Bounds(0.25, 0.8),
+            zeros_g=Bounds(0.5, 0.9),
             weight_grad=Bounds(1, 1),
             kinds=frozenset({"conv2d"}),
         ),
