@@ -8,6 +8,7 @@ pooling.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
@@ -30,7 +31,9 @@ SMOKE_WIDTH = 0.125
 Build = Callable[..., nn.Module]
 
 
-def train(run: Run, *, build: Build, width: float, steps: int, rate: float) -> nn.Module:
+def train(
+    run: Run, *, build: Build, width: float, steps: int, rate: float, kind: Literal["sgd", "adamw"] = "sgd"
+) -> nn.Module:
     """A network at that width, on grey images.
 
     Parameters
@@ -40,11 +43,13 @@ def train(run: Run, *, build: Build, width: float, steps: int, rate: float) -> n
         (classes, width, channels, small_input) to the network.
     width, steps, rate
         At full scale.
+    kind : {"sgd", "adamw"}
+        The optimizer.
     """
     task = load(run.pick("mnist5k", "fashion"), run.data).task(size=PIXELS)
     run.seeded()
     model = build(10, run.pick(SMOKE_WIDTH, width), 1, small_input=True)
-    schedule = Schedule(run.pick(4, steps), rate, warmup=run.pick(1, 100), weight_decay=5e-4)
+    schedule = Schedule(run.pick(4, steps), rate, warmup=run.pick(1, 100), kind=kind, weight_decay=5e-4)
     run.fit("train", model, task, schedule, batch=run.pick(8, BATCH))
     run.score("train", model, task, limit=run.pick(100, 2000))
     return model
@@ -69,7 +74,7 @@ ALEXNET = Workload(
     paper="arXiv 1404.5997",
     headline="AlexNet of TensorDash's networks, there on ImageNet",
     signature=Signature(
-        zeros_a=Bounds(0.2, 0.7), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0.4, 0.95), weight_grad=Bounds(1, 1)
+        zeros_a=Bounds(0.2, 0.85), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0.4, 0.97), weight_grad=Bounds(1, 1)
     ),
     shapes=partial(full_size, build=alexnet),
     early=100,
@@ -92,7 +97,8 @@ WORKLOADS = (
         name="squeezenet",
         summary="SqueezeNet 1.1, no batch norm, at half its width",
         model="SqueezeNet 1.1 (width 0.5)",
-        train=partial(train, build=squeezenet1_1, width=0.5, steps=1500, rate=0.02),
+        # Momentum alone learns nothing in 1,200 steps at a rate of 0.02, nor in 200 at 0.005: all classes stay alike.
+        train=partial(train, build=squeezenet1_1, width=0.5, steps=900, rate=1e-3, kind="adamw"),
         paper="arXiv 1602.07360",
         headline="SqueezeNet 1.1 of FPRaker's and TensorDash's networks, there on ImageNet",
         shapes=partial(full_size, build=squeezenet1_1),
@@ -102,7 +108,7 @@ WORKLOADS = (
         name="resnet18",
         summary="ResNet-18 with batch norm at a quarter of its width",
         model="ResNet-18 (width 0.25)",
-        train=partial(train, build=resnet18, width=0.25, steps=1000, rate=0.05),
+        train=partial(train, build=resnet18, width=0.25, steps=800, rate=0.05),
         paper="arXiv 1512.03385",
         headline="ResNet18 of FPRaker's study of accumulator widths, there on ImageNet",
         # Batch norm before each ReLU fills G.
@@ -116,7 +122,7 @@ WORKLOADS = (
         name="densenet121",
         summary="DenseNet-121 with batch norm at a quarter of its width",
         model="DenseNet-121 (width 0.25)",
-        train=partial(train, build=densenet121, width=0.25, steps=400, rate=0.05),
+        train=partial(train, build=densenet121, width=0.25, steps=250, rate=0.05),
         paper="arXiv 1608.06993",
         headline="DenseNet121 of TensorDash's networks, there on ImageNet",
         signature=Signature(
