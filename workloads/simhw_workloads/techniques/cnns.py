@@ -29,6 +29,10 @@ PIXELS = 32
 BATCH = 32
 SMOKE_WIDTH = 0.125
 Build = Callable[..., nn.Module]
+NORMALISED = Signature(
+    zeros_a=Bounds(0.2, 0.7), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)
+)
+"""Of a network whose batch norms fill G before each ReLU."""
 
 
 def train(
@@ -111,10 +115,7 @@ WORKLOADS = (
         train=partial(train, build=resnet18, width=0.25, steps=800, rate=0.05),
         paper="arXiv 1512.03385",
         headline="ResNet18 of FPRaker's study of accumulator widths, there on ImageNet",
-        # Batch norm before each ReLU fills G.
-        signature=Signature(
-            zeros_a=Bounds(0.2, 0.7), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)
-        ),
+        signature=NORMALISED,
         shapes=partial(full_size, build=resnet18),
     ),
     replace(
@@ -125,9 +126,7 @@ WORKLOADS = (
         train=partial(train, build=densenet121, width=0.25, steps=250, rate=0.05),
         paper="arXiv 1608.06993",
         headline="DenseNet121 of TensorDash's networks, there on ImageNet",
-        signature=Signature(
-            zeros_a=Bounds(0.2, 0.7), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)
-        ),
+        signature=NORMALISED,
         shapes=partial(full_size, build=densenet121),
     ),
 )
