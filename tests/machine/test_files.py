@@ -30,6 +30,7 @@ def test_bundled_machines():
         "bf16",
         "bitparallel",
         "fpraker",
+        "fpraker-literal",
         "tensordash",
         "tensordash-dense",
         "tensordash-dense-fp32",
@@ -202,7 +203,7 @@ def test_file_too_large_is_not_read(tmp_path):
 
 @pytest.mark.parametrize("name", ["nope", "fpraker.yaml", "", ".", "../machines/fpraker", "fpraker\n", "bit parallel"])
 def test_unknown_machines_are_told_the_known_ones(name):
-    with pytest.raises(MachineError, match=r"no machine .*bitparallel, fpraker, tensordash"):
+    with pytest.raises(MachineError, match=r"no machine .*bitparallel, fpraker, fpraker-literal, tensordash"):
         load_machine(name)
 
 

@@ -129,7 +129,7 @@ def test_operands_that_make_no_product_are_refused(a, b, message):
 
 
 def test_an_unknown_machine_is_refused_with_the_names_there_are():
-    with pytest.raises(MachineError, match=r"no machine 'fprak': .*fpraker, tensordash"):
+    with pytest.raises(MachineError, match=r"no machine 'fprak': .*fpraker, fpraker-literal, tensordash"):
         simulate_gemm(A, B, "fprak")
 
 
