@@ -88,7 +88,7 @@ def _widths_wanted(view: View, fact: Fact) -> list[Simulation]:
     return plain + [
         each
         for captured in view.captured(fact.network)
-        for each in widths.wanted(captured, view.readings, view.reading)
+        for each in widths.wanted(captured, view.readings, view.reading.overrides)
     ]
 
 
@@ -96,7 +96,7 @@ def _widths_over_fixed(view: View, fact: Fact) -> float | None:
     fixed = _network_speedup(view, fact)
     for captured in view.captured(fact.network):
         assert fixed is not None
-        return widths.speedups(view.bench, captured, view.readings, view.reading)["total"] / fixed
+        return widths.speedups(view.bench, captured, view.readings, view.reading.overrides)["total"] / fixed
     return None
 
 

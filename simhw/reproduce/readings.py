@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from math import log
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from simhw.files.plain_yaml import parse_yaml
-from simhw.machine.machine import Machine, baseline_of, load_machine
+from simhw.machine.machine import Machine, baseline_of, load_machine, parse_machine
 from simhw.machine.overrides import label
 
 
@@ -80,11 +80,12 @@ class _Widths(BaseModel):
 
 
 class Readings(BaseModel):
-    """The base machine, its readings, and the machines that stand beside them."""
+    """The base machine, its readings, the machine that is one of them, and what stands beside them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str
+    chosen: str
     recalled: dict[str, _Rule]
     readings: list[Reading]
     pragmatic: _Pragmatic
@@ -95,6 +96,18 @@ class Readings(BaseModel):
     def machine(self) -> Machine:
         """The base machine."""
         return load_machine(self.base)
+
+    @cached_property
+    def of_chosen(self) -> Self:
+        """The same table with the chosen machine in the base's place."""
+        return self.model_validate({**self.model_dump(), "base": self.chosen, "readings": []})
+
+    @cached_property
+    def chosen_reading(self) -> str | None:
+        """The reading that the chosen machine is; None where it is none of them."""
+        made = what_counts(load_machine(self.chosen))
+        same = (each.name for each in self.readings if what_counts(parse_machine(self.named(each.overrides))) == made)
+        return next(same, None)
 
     @cached_property
     def lane_ratio(self) -> float:
@@ -151,6 +164,11 @@ def load_readings() -> Readings:
     """The table of readings."""
     text = files("simhw.reproduce").joinpath("readings.yaml").read_text(encoding="utf-8")
     return Readings.model_validate(parse_yaml(text))
+
+
+def what_counts(machine: Machine) -> dict[str, Any]:
+    """The values of a machine that its results can depend on: not what it is called, and what its costs are of."""
+    return machine.values.model_dump(mode="json", exclude={"name", "description", "tile_costs_of"})
 
 
 def _lanes(machine: Machine) -> int:

@@ -1,7 +1,8 @@
 """Simulations that figures need, and what is kept of them, so that a run goes on where another one was stopped.
 
 What is kept lies in a file per simulation, whose name covers all that can change its result: the trace's content, the
-values of the machine and its baseline, and simhw's own sources.
+values of the machine and its baseline, and simhw's own sources.  What a machine is called changes no result, so a
+machine of a name and its like by overrides are simulated once.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from simhw.machine.machine import Machine, baseline_of, load_machine, parse_mach
 from simhw.machine.overrides import split_machine
 from simhw.progress import track
 from simhw.reproduce.networks import Step
+from simhw.reproduce.readings import what_counts
 from simhw.reproduce.sums import Measured
 from simhw.version import __version__
 
@@ -124,9 +126,10 @@ class Store:
 
     def run_missing(self, simulations: Iterable[Simulation], jobs: int = 1) -> int:
         """Run what is not there yet, `jobs` at a time, and keep each at once; gives how many were run."""
-        missing = [each for each in dict.fromkeys(simulations) if each not in self]
+        # By path: a machine of a name may be another's like.
+        missing = {self.path(each): each for each in dict.fromkeys(simulations) if each not in self}
         by_trace: dict[str, list[Simulation]] = {}
-        for each in missing:
+        for each in missing.values():
             by_trace.setdefault(each.step.path, []).append(each)
         parts = [
             found[start : start + AT_A_TIME] for found in by_trace.values() for start in range(0, len(found), AT_A_TIME)
@@ -164,7 +167,11 @@ def _machine_hashes(machine: str, baseline: str | None) -> tuple[str, str]:
     """Hashes of a machine and of its baseline; empty where it has none."""
     made = parse_machine(machine)
     beside = baseline_of(made) if baseline is None else parse_machine(baseline)
-    return made.content_hash, beside.content_hash if beside else ""
+    return _hash(made), _hash(beside) if beside else ""
+
+
+def _hash(machine: Machine) -> str:
+    return hashlib.sha256(json.dumps(what_counts(machine), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)

@@ -1,11 +1,13 @@
 """A network whose layers each have the accumulator that their sums need, against one width for all."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from simhw.reproduce.accumulators import least_width, reduction_length
 from simhw.reproduce.bench import Bench
 from simhw.reproduce.networks import Captured, Step
-from simhw.reproduce.readings import Reading, Readings
+from simhw.reproduce.readings import Readings
 from simhw.reproduce.simulations import Simulation
 from simhw.trace.layer import OPERATIONS
 from simhw.trace.reader import load_trace
@@ -31,21 +33,21 @@ def widths_of(step: Step, table: Readings) -> Widths:
     return step_widths(step, int(table.widths.chunk.value), int(table.widths.narrowest.value))
 
 
-def wanted(captured: Captured, table: Readings, reading: Reading) -> list[Simulation]:
-    """Every width that a step needs, on that step."""
+def wanted(captured: Captured, table: Readings, overrides: Mapping[str, Any]) -> list[Simulation]:
+    """Every width that a step needs, on that step; by the table's base with overrides."""
     return [
-        Simulation(step, table.with_width(reading.overrides, bits))
+        Simulation(step, table.with_width(overrides, bits))
         for step in captured.steps
         for bits in sorted(set(widths_of(step, table).values()))
     ]
 
 
-def speedups(bench: Bench, captured: Captured, table: Readings, reading: Reading) -> dict[str, float]:
+def speedups(bench: Bench, captured: Captured, table: Readings, overrides: Mapping[str, Any]) -> dict[str, float]:
     """Speed-up of every operation and in total, each layer with its own accumulator."""
     times: dict[str, list[float]] = {}
     for step in captured.steps:
         for (layer, operation), bits in widths_of(step, table).items():
-            measured = bench.store[Simulation(step, table.with_width(reading.overrides, bits))]
+            measured = bench.store[Simulation(step, table.with_width(overrides, bits))]
             own, baseline = measured.layers[layer][operation]
             for name in (operation, "total"):
                 so_far = times.setdefault(name, [0.0, 0.0])

@@ -61,6 +61,10 @@ def test_what_is_kept_is_not_run_again(bench, monkeypatch):
     wanted = bench.simulations("fpraker") + bench.simulations("fpraker:pe.oob_threshold=9")
     assert bench.store.run_missing(wanted[:1]) == 1
     assert bench.store.run_missing(wanted) == 1  # networks of one step share their simulations
+    like = bench.simulations("fpraker-literal:pe.oob_threshold=9,tile.rows=4") + bench.simulations(
+        "fpraker:pe.oob_threshold=9,tile.rows=4,pe.chunk=off,tile.sync=set,tile.buffers.a=1,tile.buffers.b=1"
+    )
+    assert bench.store.run_missing(like) == 1  # the same machine twice
     before = {each: Store(bench.store._folder)[each].total for each in wanted}
     monkeypatch.setattr(simulations, "_run", None)
     again = Store(bench.store._folder)
@@ -86,6 +90,13 @@ def test_another_machine_trace_batch_or_source_is_another_simulation(bench, monk
     ]
     paths = {bench.store.path(each) for each in [base, *others]}
     assert len(paths) == 5
+    # A name is no value, and a machine may be had by a name or by overrides.
+    strict = "fpraker:pe.oob_threshold=5,pe.chunk=64,tile.sync=set,tile.run_ahead=1,tile.buffers.a=1,tile.buffers.b=1"
+    literal = "fpraker-literal:pe.oob_threshold=5,pe.chunk=64"
+    assert bench.store.path(Simulation(step, strict)) == bench.store.path(Simulation(step, literal))
+    assert bench.store.path(Simulation(step, "fpraker-literal:pe.oob_threshold=5")) != bench.store.path(
+        Simulation(step, literal)
+    )
     # The batch does not matter where memories do not.
     assert bench.store.path(Simulation(type(step)(step.path, step.hash, 8), "fpraker")) in paths
     monkeypatch.setattr(simulations, "code_hash", lambda: "another")

@@ -7,7 +7,7 @@ from simhw.reproduce.catalogue import FIGURES
 from simhw.reproduce.facts import PAPERS, load_facts
 from simhw.reproduce.measures import MEASURES
 from simhw.reproduce.networks import networks
-from simhw.reproduce.readings import load_readings
+from simhw.reproduce.readings import load_readings, what_counts
 from simhw.trace.find import find_trace
 from simhw_workloads.table import WORKLOADS
 
@@ -63,13 +63,22 @@ def test_no_two_readings_are_the_same_machine():
     assert TABLE.readings[0].overrides == {}
 
 
+def test_the_chosen_machine_is_one_of_the_readings():
+    reading = next(each for each in TABLE.readings if each.name == TABLE.chosen_reading)
+    one, same = (parse_machine(each) for each in (TABLE.chosen, TABLE.named(reading.overrides)))
+    assert what_counts(one) == what_counts(same)
+    assert TABLE.of_chosen.named({}) == TABLE.chosen
+    other = TABLE.model_validate({**TABLE.model_dump(), "chosen": "tensordash"})
+    assert other.chosen_reading is None
+
+
 def departures(**overrides):
     reading = TABLE.readings[0].model_copy(update={"overrides": overrides})
     return {(each.name, each.value): each.confidence for each in TABLE.departures(reading)}
 
 
 def test_departures_are_from_recalled_rules_and_from_the_base_machine():
-    assert load_machine("fpraker").values.pe.chunk == "off"
+    assert load_machine("fpraker-literal").values.pe.chunk == "off"
     # Chunks of 64 are recalled with 93%, the run-ahead is as likely another (machine file).
     left = {("pe.chunk", "off"): 0.93}
     assert departures() == left

@@ -14,7 +14,7 @@ from simhw.trace.layer import OPERATIONS
 
 
 def _machine() -> str:
-    return load_readings().as_pragmatic({})
+    return load_readings().of_chosen.as_pragmatic({})
 
 
 def _wanted(bench: Bench) -> list[Simulation]:

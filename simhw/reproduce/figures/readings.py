@@ -9,7 +9,7 @@ from simhw.reproduce.bench import Bench
 from simhw.reproduce.figure import Figure
 from simhw.reproduce.measures import View, measured_facts, wanted_simulations
 from simhw.reproduce.pictures import stacked_losses
-from simhw.reproduce.readings import Reading, load_readings
+from simhw.reproduce.readings import Reading, Readings, load_readings
 from simhw.reproduce.score import Score, score
 from simhw.reproduce.section import Section, Table
 from simhw.reproduce.simulations import Simulation
@@ -81,13 +81,17 @@ def _made(bench: Bench) -> Section:
             ],
             [_score_row(rank, views, name, found[name], known) for rank, name in enumerate(ranked, start=1)],
         ),
-        f"Best here: **{ranked[0]}**.",
+        f"Best here: **{ranked[0]}**. The machine `{table.chosen}` is {_chosen(table)}.",
     ]
     if unknown:
         parts.append(f"Not measured for want of a trace, and so in no score: {'; '.join(unknown)}.")
     losses = {name: _losses(found[name]) for name in ranked}
     frame = pd.DataFrame([_line(view, measured, found, gaussian) for view in views])
     return Section(parts, frame, stacked_losses(losses, "points lost and charges; less is better"))
+
+
+def _chosen(table: Readings) -> str:
+    return f"**{table.chosen_reading}**" if table.chosen_reading else "none of these"
 
 
 def _fact_row(bench: Bench, name: str) -> list[str]:

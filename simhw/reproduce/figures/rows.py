@@ -8,7 +8,7 @@ ROWS = (2, 4, 8, 16)
 
 
 def _variants() -> list[Variant]:
-    return [Variant(rows, load_readings().with_rows({}, rows)) for rows in ROWS]
+    return [Variant(rows, load_readings().of_chosen.with_rows({}, rows)) for rows in ROWS]
 
 
 def _says(bench: Bench) -> list[str]:

@@ -27,7 +27,7 @@ def figure(paper: Paper) -> Figure:
 
 def _bound(paper: Paper) -> str | None:
     """The machine that no schedule can beat, where there is one."""
-    return load_readings().as_lone_pe() if paper == "fpraker" else None
+    return load_readings().of_chosen.as_lone_pe() if paper == "fpraker" else None
 
 
 def _wanted(paper: Paper, bench: Bench) -> list[Simulation]:

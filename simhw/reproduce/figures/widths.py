@@ -18,19 +18,19 @@ FACTS = {"forward": "widths_forward", "input_grad": "widths_input_grad", "weight
 
 
 def _per_layer(bench: Bench) -> list[Simulation]:
-    table = load_readings()
-    return [each for captured in bench.present for each in widths.wanted(captured, table, table.readings[0])]
+    table = load_readings().of_chosen
+    return [each for captured in bench.present for each in widths.wanted(captured, table, {})]
 
 
 def _wanted(bench: Bench) -> list[Simulation]:
-    return bench.simulations(load_readings().base) + _per_layer(bench)
+    return bench.simulations(load_readings().chosen) + _per_layer(bench)
 
 
 def _made(bench: Bench) -> Section:
-    table = load_readings()
+    table = load_readings().of_chosen
     rows, bars = [], {}
     for captured in bench.present:
-        own = widths.speedups(bench, captured, table, table.readings[0])
+        own = widths.speedups(bench, captured, table, {})
         measured = bench.measured(captured, table.base)
         fixed = {name: each.speedup for name, each in measured.operations.items()} | {"total": measured.total.speedup}
         needed = [_needed(bench, captured.name, name) for name in OPERATIONS]
