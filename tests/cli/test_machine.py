@@ -62,15 +62,15 @@ def test_show_does_the_arithmetic_of_area_and_power(capsys: pytest.CaptureFixtur
 
 
 def test_show_marks_overrides_and_their_hash(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "show", "fpraker:oob_threshold=9,tile.rows=4")
+    text = output(capsys, "show", "fpraker-literal:oob_threshold=9,tile.rows=4")
     assert row(text, "pe.oob_threshold")[1:4] == ["9", "(file:", "null)"]
     assert row(text, "tile.rows")[1:4] == ["4", "(file:", "8)"]
     assert "set by the user" in text
-    changed = load_machine("fpraker", oob_threshold=9, **{"tile.rows": 4})
+    changed = load_machine("fpraker-literal", oob_threshold=9, **{"tile.rows": 4})
     assert changed.content_hash in text
-    assert changed.content_hash != load_machine("fpraker").content_hash
+    assert changed.content_hash != load_machine("fpraker-literal").content_hash
     assert "Caution" in text
-    assert "Caution" not in output(capsys, "show", "fpraker")
+    assert "Caution" not in output(capsys, "show", "fpraker-literal")
 
 
 def test_units_come_from_names() -> None:

@@ -99,9 +99,9 @@ def test_override_replaces_the_value_and_its_provenance():
 
 
 def test_threshold_follows_the_accumulator_unless_it_is_set():
-    assert load_machine("fpraker").values.pe.threshold == 12
-    assert load_machine("fpraker", accumulator_fraction_bits=9).values.pe.threshold == 9
-    assert load_machine("fpraker", accumulator_fraction_bits=9, oob_threshold=12).values.pe.threshold == 12
+    assert load_machine("fpraker-literal").values.pe.threshold == 12
+    assert load_machine("fpraker-literal", accumulator_fraction_bits=9).values.pe.threshold == 9
+    assert load_machine("fpraker-literal", accumulator_fraction_bits=9, oob_threshold=12).values.pe.threshold == 12
 
 
 def test_last_part_of_a_name_will_do_where_it_is_the_only_one():
@@ -231,8 +231,8 @@ def test_every_leaf_is_looked_at_by_the_hash_test():
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
 def test_hash_changes_with_every_value(key):
-    machine = load_machine("fpraker")
-    changed = load_machine("fpraker", **{key: OTHER_VALUES[key]})
+    machine = load_machine("fpraker-literal")
+    changed = load_machine("fpraker-literal", **{key: OTHER_VALUES[key]})
     assert changed.content_hash != machine.content_hash
 
 

@@ -42,7 +42,7 @@ TERMS = {
 
 @dataclass(frozen=True)
 class Config:
-    """Every switch of the spec page, at its default. `oob_threshold` None means F; `chunk` None is off, else MACs."""
+    """Every switch of the spec page, by the strict rules. `oob_threshold` None is F; `chunk` None is off, else MACs."""
 
     encoder: Encoder = "naf"
     shift_window: int = 3

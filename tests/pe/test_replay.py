@@ -53,7 +53,7 @@ def test_kernels_pass_their_check_at_random_switches(kind):
         check_passes(machine.pe, whole_sets(x, machine.tile.lanes), parallel, run(machine, x, blocks), machine.label)
 
 
-@pytest.mark.parametrize("name", ["fpraker", "bitparallel", "tensordash", "tensordash-dense"])
+@pytest.mark.parametrize("name", ["fpraker", "fpraker-literal", "bitparallel", "tensordash", "tensordash-dense"])
 def test_bundled_machines_pass_their_check_on_long_reductions(name):
     rng = np.random.default_rng(3)
     machine = load_machine(name)
@@ -150,9 +150,9 @@ def test_passes_without_outputs_are_checked_for_all_the_rest(name):
     ],
 )
 def test_passes_of_another_machine_are_caught(switch, value):
-    _, x, parallel, passes = product_of("fpraker")
+    _, x, parallel, passes = product_of("fpraker-literal")
     with pytest.raises(CheckError):
-        check_passes(load_machine("fpraker", **{switch: value}).pe, x, parallel, passes, "fc")
+        check_passes(load_machine("fpraker-literal", **{switch: value}).pe, x, parallel, passes, "fc")
 
 
 def test_a_schedule_that_misses_a_pair_is_caught(monkeypatch):

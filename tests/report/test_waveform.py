@@ -175,7 +175,7 @@ def test_fpraker_fires_the_values_terms_at_their_offsets_and_within_the_window(
 ):
     rng = np.random.default_rng([6, window])
     switches = {"pe.encoder": encoder, "pe.shift_window": window, "tile.sync": sync, "tile.rows": 2, "tile.cols": 2}
-    machine = load_machine("fpraker", **switches, **{"pe.window_on": window_on})
+    machine = load_machine("fpraker-literal", **switches, **{"pe.window_on": window_on})
     sets = 25
     x, y = sparse(rng, 2, 8 * sets, 0.3), gaussian(rng, 2, 8 * sets)
     wave = written(tmp_path / "pass.vcd", machine, x, y)
@@ -246,7 +246,7 @@ def test_a_slot_that_fires_as_a_zero_shows_one(tmp_path):
     # oob: column. A term out of bounds in its own PE alone keeps its slot: class no_term, K beyond the threshold, term
     # 0.
     rng = np.random.default_rng(17)
-    machine = load_machine("fpraker", **{"pe.oob": "column", "pe.oob_threshold": 6})
+    machine = load_machine("fpraker-literal", **{"pe.oob": "column", "pe.oob_threshold": 6})
     wave = written(tmp_path / "pass.vcd", machine, gaussian(rng, 8, 64), gaussian(rng, 8, 64))
     zeros = 0
     for name, states in wave.lanes():
@@ -262,7 +262,7 @@ def test_a_slot_that_fires_as_a_zero_shows_one(tmp_path):
 def test_columns_start_their_sets_when_the_recurrence_lets_them(tmp_path, run_ahead):
     # start[c][s] = max(fin[c][s-1], max over columns k of fin[k][s-1-N]), spec page fpraker.md, section 3.
     rng = np.random.default_rng([7, run_ahead])
-    machine = load_machine("fpraker", **{"tile.run_ahead": run_ahead, "tile.cols": 4})
+    machine = load_machine("fpraker-literal", **{"tile.run_ahead": run_ahead, "tile.cols": 4})
     x, y = sparse(rng, 4, 320, 0.5), sparse(rng, 8, 320, 0.5)
     wave = written(tmp_path / "pass.vcd", machine, x, y)
     pulses = {
@@ -290,7 +290,7 @@ def test_pes_start_their_sets_when_the_buffers_let_them(tmp_path, a_depth, b_dep
     # spec page fpraker.md, section 6.
     rng = np.random.default_rng([21, a_depth, b_depth])
     buffers = {"tile.buffers.a": a_depth, "tile.buffers.b": b_depth}
-    machine = load_machine("fpraker", **{"tile.sync": "pe", "tile.rows": 4, "tile.cols": 3}, **buffers)
+    machine = load_machine("fpraker-literal", **{"tile.sync": "pe", "tile.rows": 4, "tile.cols": 3}, **buffers)
     x, y = sparse(rng, 3, 320, 0.5), sparse(rng, 4, 320, 0.5)
     wave = written(tmp_path / "pass.vcd", machine, x, y)
     starts, finish = (
