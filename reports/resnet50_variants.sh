@@ -5,9 +5,11 @@ cd "$(dirname "$0")/.."
 simhw=${SIMHW:-simhw}
 
 "$simhw" compare --trace traces/resnet50.npz \
-  --pe fpraker --pe fpraker:pe.oob_threshold=9 --pe fpraker:pe.oob_threshold=6 \
-  --pe fpraker:tile.sync=term --pe fpraker:pe.oob=column --pe fpraker:tile.sync=term,pe.oob=column \
-  --pe fpraker:lowering.serial=a --pe fpraker:lowering.serial=w --pe fpraker:lowering.serial=g --pe fpraker:lowering.serial=oracle \
+  --pe fpraker \
+  --pe fpraker-literal --pe fpraker-literal:pe.oob_threshold=9 --pe fpraker-literal:pe.oob_threshold=6 \
+  --pe fpraker-literal:tile.sync=term --pe fpraker-literal:pe.oob=column --pe fpraker-literal:tile.sync=term,pe.oob=column \
+  --pe fpraker-literal:lowering.serial=a --pe fpraker-literal:lowering.serial=w --pe fpraker-literal:lowering.serial=g \
+  --pe fpraker-literal:lowering.serial=oracle \
   --out reports/resnet50_fpraker.csv --plot reports/resnet50_fpraker.png > reports/resnet50_fpraker.txt
 
 "$simhw" compare --trace traces/resnet50.npz \

@@ -37,7 +37,9 @@ def total(machine):
 
 @pytest.fixture(autouse=True)
 def _few_readings(monkeypatch):
-    few = load_readings().model_copy(update={"readings": [load_readings().readings[index] for index in (0, 6, 9)]})
+    table = load_readings()
+    names = {"literal", "window 5", "T = 9", table.chosen_reading}
+    few = table.model_copy(update={"readings": [each for each in table.readings if each.name in names]})
     monkeypatch.setattr(readings_figure, "load_readings", lambda: few)
 
 

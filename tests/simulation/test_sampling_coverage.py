@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simhw import Trace, load_machine
+from simhw.machine.machine import parse_machine
 from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
 from simhw.simulation.makespan import stand_in
@@ -40,24 +41,26 @@ def rows37(machine):
 
 
 # Bias of the finish time, in shares of the exact one, that the bootstrap leaves at worst: see docs/sampling.md.
+PACED = "fpraker-literal:tile.sync=pe,tile.buffers.a=4,tile.buffers.b=4,pe.chunk=64,pe.oob_threshold=7"
 CASES = [
-    (small_cnn_start, "fpraker", 8, 0.002),
-    (rows37, "fpraker", 3, 0.01),
-    pytest.param(small_cnn, "fpraker", 8, 0.002, marks=pytest.mark.slow),
+    (small_cnn_start, "fpraker-literal", 8, 0.002),
+    (small_cnn_start, PACED, 8, 0.002),
+    (rows37, "fpraker-literal", 3, 0.01),
+    pytest.param(small_cnn, "fpraker-literal", 8, 0.002, marks=pytest.mark.slow),
     pytest.param(small_cnn, "tensordash", 8, 0.002, marks=pytest.mark.slow),
     pytest.param(rows37, "tensordash", 3, 0.002, marks=pytest.mark.slow),
     pytest.param(rows37, "tensordash", 2, 0.002, marks=pytest.mark.slow),
-    pytest.param(rows37, "fpraker", 2, 0.012, marks=pytest.mark.slow),
-    pytest.param(detector, "fpraker", 8, 0.002, marks=pytest.mark.slow),
+    pytest.param(rows37, "fpraker-literal", 2, 0.012, marks=pytest.mark.slow),
+    pytest.param(detector, "fpraker-literal", 8, 0.002, marks=pytest.mark.slow),
     pytest.param(detector, "tensordash", 8, 0.001, marks=pytest.mark.slow),
-    pytest.param(sentences, "fpraker", 8, 0.008, marks=pytest.mark.slow),
+    pytest.param(sentences, "fpraker-literal", 8, 0.008, marks=pytest.mark.slow),
     pytest.param(sentences, "tensordash", 8, 0.001, marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.parametrize(("populations", "machine", "number", "left"), CASES)
 def test_estimates_are_unbiased_and_their_intervals_hold(populations, machine, number, left):
-    operations = populations(load_machine(machine))
+    operations = populations(parse_machine(machine))
     found = [[each.estimate(number, seed, index) for index, each in enumerate(operations)] for seed in range(SEEDS)]
     for name in ("tile_cycles", "useful", "cycles"):
         allowed = left if name == "cycles" else 0.0
@@ -86,7 +89,7 @@ def test_the_bootstrap_takes_bias_off_the_finish_time_of_two_blocks():
     # What the stand-in's ragged end is off by, apart from the sum's own error: in the mean +1.9% +- 0.1 of all cycles
     # as it is, +1.0% +- 0.1 corrected (80 samples).
     plain = corrected = 0.0
-    for index, each in enumerate(rows37(load_machine("fpraker"))):
+    for index, each in enumerate(rows37(load_machine("fpraker-literal"))):
         ragged = each.exact["cycles"] / each.exact["tile_cycles"]
         for seed in range(40):
             tallies = each.draw(2, np.random.default_rng([seed, index]))
