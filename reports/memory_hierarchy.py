@@ -26,7 +26,7 @@ COLORS = {"compute only": "#999999", "with memories": "#0072B2", "with memories,
 
 
 def rows_of(trace: simhw.Trace) -> pd.DataFrame:
-    """A row per machine, batch and compression."""
+    """A row per machine, batch and compression, which is that of both machines."""
     captured = trace.layers[0].shapes["a"][0]
     rows = []
     for name in MACHINES:
@@ -35,7 +35,7 @@ def rows_of(trace: simhw.Trace) -> pd.DataFrame:
                 machine = simhw.load_machine(
                     name, **({} if compression is None else {"memory.compression": compression})
                 )
-                total = simhw.simulate(trace, machine, batch=batch).total
+                total = simhw.simulate(trace, machine, batch=batch, baseline_compression="same").total
                 overall, base = total.overall, total.baseline_overall
                 rows.append(
                     {

@@ -296,7 +296,7 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
             "and grown to the batch "
             f"that trained; a trace is whole where that fits {settings.max_bytes / 1e6:g} MB, otherwise a sample, "
             "and ± its 95% interval; "
-            "memories included",
+            "memories included, baselines compressing off chip as their machines do",
         ),
         (
             "V100, Ascend 910, Ascend 310",

@@ -62,6 +62,12 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
         help="compare with this machine, not with the one that the machine's file names",
     )
     parser.add_argument(
+        "--baseline-compression",
+        metavar="SCHEME",
+        help="of what baselines move off chip: same (as the machine), none, bdc or zero (default: as the machine's "
+        "file says)",
+    )
+    parser.add_argument(
         "--memory",
         choices=("modelled", "ideal"),
         help="ideal: memories cost no time and no energy, of machines and baselines (default: as the machine's file "
@@ -117,7 +123,12 @@ def checked(arguments: argparse.Namespace) -> Request:
     if arguments.seed < 0:
         raise SimhwError(f"--seed {quoted(arguments.seed)}: give a number of at least 0")
     outputs.check_targets(arguments)
-    pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory)
+    if arguments.baseline is not None and arguments.baseline_compression is not None:
+        raise SimhwError(
+            f"--baseline-compression {quoted(arguments.baseline_compression)}: --baseline names a machine, which is "
+            "taken as it is; override its value: --baseline NAME:memory.compression=none"
+        )
+    pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory, arguments.baseline_compression)
     trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
     if not any(layer.operations for layer in trace.layers):
         raise SimhwError(f"{trace.path}: training ran no operation that could be simulated")
@@ -154,7 +165,7 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
 
 
 def _machines(
-    texts: list[str], settings: list[str], baseline: str | None, memory: str | None
+    texts: list[str], settings: list[str], baseline: str | None, memory: str | None, compression: str | None
 ) -> "list[tuple[Machine, Machine | None]]":
     from simhw.machine.machine import MachineFile, baseline_of
     from simhw.machine.overrides import meant, parse_overrides, resolve, resolved, split_machine
@@ -175,7 +186,7 @@ def _machines(
         # A machine's own overrides come last and so prevail, whichever way they are named.
         chosen = resolved(fitting, file.names, name) | resolved(own, file.names, name)
         machine = file.machine(_memory_model(file, memory) | chosen)
-        against = reference or baseline_of(machine)
+        against = reference or baseline_of(machine, compression)
         if f"{machine.label} {machine.content_hash}" in pairs:
             raise SimhwError(f"--pe {text}: the same machine is given twice")
         pairs[f"{machine.label} {machine.content_hash}"] = (machine, against)

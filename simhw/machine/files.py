@@ -77,8 +77,11 @@ def validated(model: type[Values], values: Mapping[str, Any], where: str) -> Val
 
 
 def content_hash(values: BaseModel) -> str:
-    """Hash of all values that can change a result."""
-    content = values.model_dump(mode="json", exclude={"description"})
+    """Hash of all values that can change a result.
+
+    A baseline's compression is not among them: the hash of the baseline covers it, and stands beside this one.
+    """
+    content = values.model_dump(mode="json", exclude={"description", "baseline_compression"})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from simhw.errors import MachineError, quoted
 from simhw.machine.costs import Range
@@ -19,7 +19,7 @@ from simhw.machine.dotted import leaf_names
 from simhw.machine.files import read_machine, validated
 from simhw.machine.overrides import override, split_machine
 from simhw.machine.values import MachineValues
-from simhw.memory.parameters import Memory
+from simhw.memory.parameters import BaselineCompression, Memory
 from simhw.pe.passes import Tile
 from simhw.pe.protocol import ProcessingElement
 from simhw.pe.registry import kinds, processing_element
@@ -145,12 +145,27 @@ class MachineFile:
         return Machine(_validate(values, self.where), provenance, changed)
 
 
-def baseline_of(machine: Machine) -> Machine | None:
+def baseline_of(machine: Machine, compression: str | None = None) -> Machine | None:
     """The baseline that a machine's file names, None where it names none.
 
     It is given the same streams, so that a machine gains nothing from padding that only its baseline executes, and what
-    was overridden of the machine's memory and energy costs, so that both are compared around the same memories.
+    was overridden of the machine's memory and energy costs, so that both are compared around the same memories.  Only
+    its off-chip compression may be another one, as a part of what is compared.
+
+    Parameters
+    ----------
+    machine : Machine
+    compression : {"same", "none", "bdc", "zero"}, optional
+        Of what the baseline moves off chip, in place of what `baseline_compression` of the machine's file says.
+
+    Raises
+    ------
+    MachineError
+        The baseline cannot be loaded; or a compression is given that there is not, or that would change nothing: there
+        is no baseline, or nothing that it moves off chip.
     """
+    if compression is not None:
+        _check_compression(machine, compression)
     if machine.values.baseline is None:
         return None
     try:
@@ -162,9 +177,37 @@ def baseline_of(machine: Machine) -> Machine | None:
     shared = {f"lowering.{name}": value for name, value in streams.items() if value != own[name]}
     surroundings = ("memory.", "energy.", "sram.")
     shared |= {
-        name: value for name, value in machine.overrides.items() if name.startswith(surroundings) and name in file.names
+        name: value
+        for name, value in machine.overrides.items()
+        if name.startswith(surroundings) and name in file.names and name != "memory.compression"
     }
-    return file.machine(shared)
+    made = file.machine(shared)
+    memory, base = machine.modelled_memory, made.modelled_memory
+    if base is None:
+        if compression is not None:
+            raise MachineError(
+                f"baseline compression {compression}: memories of {made.label} are ideal, so that it would change "
+                "nothing; leave it out"
+            )
+        return made
+    wanted = compression or machine.values.baseline_compression
+    if wanted == "same":
+        wanted = memory.compression if memory is not None else base.compression
+    return made if wanted == base.compression else file.machine({**shared, "memory.compression": wanted})
+
+
+def _check_compression(machine: Machine, compression: str) -> None:
+    """Refuse a compression of a machine's baseline that there is not, or that the machine leaves no room for."""
+    known = get_args(BaselineCompression)
+    if compression not in known:
+        raise MachineError(f"baseline compression {quoted(compression)}: give one of {', '.join(known)}")
+    if machine.values.baseline is None:
+        raise MachineError(f"baseline compression {compression}: {machine.label} names no baseline; leave it out")
+    if machine.modelled_memory is None:
+        raise MachineError(
+            f"baseline compression {compression}: memories of {machine.label} are ideal, so that it would change "
+            "nothing; leave it out"
+        )
 
 
 def parse_machine(text: str) -> Machine:

@@ -14,7 +14,7 @@ from simhw.machine.costs import Cells, EnergyParameters, SramCosts
 from simhw.machine.described import DescribedValues, Section
 from simhw.machine.dotted import leaf_names
 from simhw.machine.overrides import parse_overrides
-from simhw.memory.parameters import MAX_BYTES, Memory
+from simhw.memory.parameters import MAX_BYTES, BaselineCompression, Memory
 
 Amount = Annotated[float, Field(ge=0, le=1e12)]
 """Areas and powers: a square metre, a gigawatt."""
@@ -51,6 +51,8 @@ class MachineValues(DescribedValues):
     """Every constant of a machine, by section."""
 
     baseline: str | None = None
+    # Of what the baseline moves off chip, where memories are modelled.
+    baseline_compression: BaselineCompression = "same"
     conversion: Literal["rne", "truncate"]
     pe: PEParameters
     tile: TileParameters

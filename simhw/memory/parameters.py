@@ -18,6 +18,8 @@ MAX_BYTES = 1 << 40
 """Of one memory: a terabyte."""
 Bytes = Annotated[int, Field(ge=1, le=MAX_BYTES)]
 Compression = Literal["none", "bdc", "zero"]
+BaselineCompression = Literal["same", "none", "bdc", "zero"]
+"""Of a machine's baseline; ``same`` is that of the machine."""
 
 
 class Buffer(Section):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from simhw.memory.parameters import Compression
 from simhw.quantities import count, percent, ratio
 from simhw.report.sheet import Sheet
 from simhw.results.operation import OperationResult
@@ -17,6 +18,13 @@ from simhw.trace.trace import Trace
 
 BOUND_NAMES = {"compute": "compute", "dram": "DRAM", "buffer": "buffers", "transposer": "transposers"}
 """What bounds an operation, as tables say it."""
+
+COMPRESSION_NAMES: dict[Compression, str] = {
+    "none": "no compression",
+    "bdc": "base-delta compression",
+    "zero": "zero compression",
+}
+"""How what goes off chip is packed, as facts say it."""
 
 
 def labels(results: Sequence[Results]) -> list[str]:
@@ -86,6 +94,8 @@ def machine_facts(results: Results, label: str) -> list[tuple[str, str]]:
         else "none; --baseline names one"
     )
     lines.append(("baseline", against))
+    if has_memories(results):
+        lines.append(("off chip", _off_chip(results)))
     lines.append(("simulated", _simulated(results)))
     if provenance["grown_to"]:
         lines.append(
@@ -97,6 +107,18 @@ def machine_facts(results: Results, label: str) -> list[tuple[str, str]]:
     if provenance["checked"]:
         lines.append(("checked", "every tile pass was replayed step by step: cycles, counters and output bits agree"))
     return lines
+
+
+def _off_chip(results: Results) -> str:
+    """How both sides pack what they move off chip."""
+    sides = [
+        (COMPRESSION_NAMES[memory.compression], side)
+        for side, each in (("machine", results.machine), ("baseline", results.baseline))
+        if each is not None and (memory := each.modelled_memory) is not None
+    ]
+    if len(sides) == 2 and sides[0][0] == sides[1][0]:
+        return f"{sides[0][0]}, of the machine and its baseline"
+    return ", ".join(f"{how} of the {side}" for how, side in sides)
 
 
 def _simulated(results: Results) -> str:

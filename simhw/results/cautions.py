@@ -80,6 +80,12 @@ def memory_cautions(
         lines.append(
             f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too."
         )
+    theirs = baseline.modelled_memory if baseline is not None else None
+    if memory is not None and theirs is not None and memory.compression != theirs.compression:
+        lines.append(
+            f"Caution: off-chip compression is {memory.compression} on the machine and {theirs.compression} on its "
+            "baseline; overall figures hold the difference."
+        )
     return lines
 
 
@@ -97,7 +103,7 @@ def weight_share(operations: Sequence[OperationResult]) -> float:
 
 
 def _differing_memories(machine: Machine, baseline: Machine) -> str:
-    """Values of the memories that the two do not share."""
+    """Values of the memories that the two do not share, compression aside."""
     ours, theirs = machine.modelled_memory, baseline.modelled_memory
     if ours is None or theirs is None:
         return (
@@ -105,4 +111,7 @@ def _differing_memories(machine: Machine, baseline: Machine) -> str:
             if ours is theirs
             else f"{'ideal' if ours is None else 'modelled'} against {'ideal' if theirs is None else 'modelled'}"
         )
-    return ", ".join(name for name, value in ours.model_dump().items() if value != theirs.model_dump()[name])
+    values = theirs.model_dump()
+    return ", ".join(
+        name for name, value in ours.model_dump().items() if value != values[name] and name != "compression"
+    )

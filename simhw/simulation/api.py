@@ -7,7 +7,7 @@ from os import PathLike
 import numpy as np
 
 from simhw.bfloat16 import is_nonfinite
-from simhw.errors import SimhwError, TraceError, quoted
+from simhw.errors import MachineError, SimhwError, TraceError, quoted
 from simhw.machine.machine import Machine, baseline_of, machine_of
 from simhw.results.comparison import Comparison
 from simhw.results.operation import OperationResult
@@ -73,6 +73,7 @@ def simulate(
     progress: bool = True,
     *,
     baseline: Machine | str | None = None,
+    baseline_compression: str | None = None,
     check: bool = False,
     workers: int | None = None,
     batch: int | None = None,
@@ -93,6 +94,8 @@ def simulate(
         Show a bar where standard error is a terminal.
     baseline : Machine or name, optional
         In place of the one that the machine's file names, which is lowered as the machine is.
+    baseline_compression : {"same", "none", "bdc", "zero"}, optional
+        Of what the baseline of the machine's file moves off chip; by default as that file says.
     check : bool
         Replay every pass step by step and compare cycles, counters and output bits (slow).
     workers : int, optional
@@ -114,7 +117,7 @@ def simulate(
     machine = machine_of(machine)
     options = SimulationOptions(sample, seed, progress, check, workers, batch)
     _check_finite(trace)
-    chosen = baseline_of(machine) if baseline is None else machine_of(baseline)
+    chosen = _baseline(machine, baseline, baseline_compression)
     grown = growth(trace, options.batch) if options.batch is not None else None
     simulation = Simulation(trace, machine, options, baseline_for(trace, chosen, options, grown), grown)
     operations = list(simulation.run().values())
@@ -127,6 +130,7 @@ def compare(
     machines: Sequence[Machine | str],
     baseline: Machine | str | None = None,
     *,
+    baseline_compression: str | None = None,
     sample: float | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -153,6 +157,7 @@ def compare(
                 seed,
                 progress,
                 baseline=baseline,
+                baseline_compression=baseline_compression,
                 check=check,
                 workers=workers,
                 batch=batch,
@@ -160,6 +165,31 @@ def compare(
             for machine in machines
         ]
     )
+
+
+def _baseline(machine: Machine, baseline: Machine | str | None, compression: str | None) -> Machine | None:
+    """What a machine is compared with.
+
+    Raises
+    ------
+    MachineError
+        It cannot be loaded, or its compression cannot be chosen.
+    """
+    if baseline is None:
+        return baseline_of(machine, compression)
+    named = machine_of(baseline)
+    if compression is not None:
+        raise MachineError(
+            f"baseline compression {quoted(compression)}: {named.label} is named as the baseline, and is taken as it "
+            "is; override its memory.compression"
+        )
+    return named
+
+
+def _compression(machine: Machine | None) -> str:
+    """What a machine does to what it moves off chip; empty where nothing of that is modelled."""
+    memory = machine.modelled_memory if machine else None
+    return memory.compression if memory else ""
 
 
 def _provenance(
@@ -172,6 +202,8 @@ def _provenance(
         "machine_hash": machine.content_hash,
         "baseline": baseline.label if baseline else "",
         "baseline_hash": baseline.content_hash if baseline else "",
+        "compression": _compression(machine),
+        "baseline_compression": _compression(baseline),
         "trace": trace.path,
         "trace_hash": trace_hash(trace.path) if trace.path else "",
         "model": metadata.model,

@@ -27,9 +27,9 @@ def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> No
         "o.csv",
     )
     for machine, baseline in (
-        ("fpraker", "bitparallel"),
+        ("fpraker", "bitparallel:memory.compression=none"),
         ("tensordash", "tensordash-dense"),
-        ("fpraker:pe.oob_threshold=9", "bitparallel"),
+        ("fpraker:pe.oob_threshold=9", "bitparallel:memory.compression=none"),
     ):
         name, _, override = machine.partition(":")
         each = simulate(

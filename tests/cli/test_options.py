@@ -37,9 +37,19 @@ def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixt
     )
     frame = pd.read_csv("o.csv")
     assert set(frame.machine) == {"fpraker:pe.oob_threshold=9,tile.rows=2", "tensordash:tile.rows=2"}
-    # Baselines stay as they are.
-    assert set(frame.baseline) == {"bitparallel", "tensordash-dense"}
+    # Baselines stay as the machines' files have them.
+    assert set(frame.baseline) == {"bitparallel:memory.compression=none", "tensordash-dense"}
     assert text.count("Caution: area and power") == 2
+
+
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_baselines_compress_as_they_are_told(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["--pe", "fpraker", "--pe", "tensordash", "--baseline-compression", "same", "--out", "o.csv"]
+    text = output(capsys, command, *told)
+    frame = pd.read_csv("o.csv")
+    assert set(frame.baseline) == {"bitparallel", "tensordash-dense"}
+    assert set(zip(frame.compression, frame.baseline_compression, strict=True)) == {("bdc", "bdc"), ("zero", "zero")}
+    assert "off chip   base-delta compression, of the machine and its baseline" in text
 
 
 @pytest.mark.parametrize("amount", [["--exact"], ["--sample", "0.5"]])
@@ -142,6 +152,13 @@ def test_a_failed_write_leaves_the_old_file(
         (["--pe", "fpraker", "--set", "pe.rounding=never"], ["pe.rounding"]),
         (["--pe", "fpraker", "--baseline", "nope"], ["no machine 'nope'"]),
         (["--pe", "fpraker:baseline=nope"], ["no machine 'nope'"]),
+        (["--pe", "fpraker", "--baseline-compression", "gzip"], ["compression 'gzip'", "same, none, bdc, zero"]),
+        (["--pe", "bitparallel", "--baseline-compression", "none"], ["bitparallel names no baseline"]),
+        (["--pe", "fpraker", "--baseline-compression", "none", "--memory", "ideal"], ["compression none", "are ideal"]),
+        (
+            ["--pe", "fpraker", "--baseline-compression", "none", "--baseline", "bitparallel"],
+            ["--baseline-compression 'none'", "--baseline NAME:memory.compression=none"],
+        ),
         (
             ["--pe", "fpraker", "--memory", "modelled", "--baseline", "bare.yaml"],
             ["--memory modelled", "bare", "no memory section"],

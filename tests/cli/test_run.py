@@ -27,13 +27,15 @@ pytestmark = pytest.mark.usefixtures("folder")
 def test_header_tells_trace_machine_baseline_and_hashes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "run", "--pe", "fpraker:pe.oob_threshold=9")
     machine = load_machine("fpraker", **{"pe.oob_threshold": 9})
+    plain = load_machine("bitparallel", **{"memory.compression": "none"})
     for word in (
         trace_hash(folder / "some.npz"),
         "net, digits, dense, step 7, batch 2",
         "2 layers, 5 operations, whole tensors",
         f"fpraker:pe.oob_threshold=9, hash {machine.content_hash}",
         "pe.oob_threshold = 9",
-        f"bitparallel, hash {load_machine('bitparallel').content_hash}",
+        f"bitparallel:memory.compression=none, hash {plain.content_hash}",
+        "off chip   base-delta compression of the machine, no compression of the baseline",
         "exactly, every tile pass",
         "simhw 0.1.0",
     ):

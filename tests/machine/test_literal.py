@@ -11,6 +11,7 @@ from simhw.trace.operation import Operation
 from tests.machine.test_costs_of import layer
 
 STRICT = {
+    "baseline_compression": "same",
     "pe.shift_window": 3,
     "pe.window_on": "offset",
     "pe.oob_threshold": None,

@@ -1,6 +1,7 @@
 """Machines: the published sums that follow from the bundled ones, overrides and hashes."""
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from functools import reduce
@@ -211,6 +212,7 @@ OTHER_VALUES = {
 }  # fmt: skip
 SURROUNDINGS = ("memory.", "energy.", "sram.", "memory_area_mm2.")
 ONLY_VALUE = {"pe.kind", "pe.lanes", "description"}
+OF_THE_BASELINE = {"baseline_compression"}
 
 
 def surrounding_numbers() -> dict[str, float]:
@@ -226,7 +228,7 @@ SURROUNDING_NUMBERS = surrounding_numbers()
 def test_every_leaf_is_looked_at_by_the_hash_test():
     machine = load_machine("fpraker")
     leaves = set(leaf_names(machine.values.model_dump())) - {"gated_power"}
-    assert leaves == set(OTHER_VALUES) | set(SURROUNDING_NUMBERS) | ONLY_VALUE
+    assert leaves == set(OTHER_VALUES) | set(SURROUNDING_NUMBERS) | ONLY_VALUE | OF_THE_BASELINE
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
@@ -245,7 +247,59 @@ def test_hash_changes_with_every_number_of_the_memories_and_their_costs():
 def test_baseline_shares_the_overridden_memories_of_its_machine():
     machine = load_machine("fpraker", **{"memory.dram.channel_bits": 32, "energy.cells": "lop", "tile.rows": 4})
     baseline = baseline_of(machine)
-    assert baseline.overrides == {"memory.dram.channel_bits": 32, "energy.cells": "lop"}
+    assert baseline.overrides == {
+        "memory.dram.channel_bits": 32,
+        "energy.cells": "lop",
+        "memory.compression": "none",  # of fpraker's baseline, whatever is overridden
+    }
+
+
+@pytest.mark.parametrize(
+    ("machine", "compression", "of_the_baseline"),
+    [
+        ("fpraker", None, "none"),
+        ("fpraker", "same", "bdc"),
+        ("fpraker", "zero", "zero"),
+        ("fpraker:memory.compression=zero", None, "none"),
+        ("fpraker:memory.compression=zero", "same", "zero"),
+        ("fpraker:baseline_compression=bdc", None, "bdc"),
+        ("fpraker:baseline_compression=bdc", "none", "none"),
+        ("fpraker-literal", None, "bdc"),
+        ("fpraker-literal:memory.compression=none", None, "none"),
+        ("tensordash", None, "zero"),
+        ("tensordash", "none", "none"),
+        ("tensordash:memory.compression=none", None, "none"),
+        ("tensordash-fp32", None, "zero"),
+    ],
+)
+def test_a_baselines_compression_is_that_of_the_file_or_the_one_that_is_asked_for(
+    machine, compression, of_the_baseline
+):
+    baseline = baseline_of(parse_machine(machine), compression)
+    own = load_machine(baseline.name)
+    assert baseline.values.memory.compression == of_the_baseline
+    # Its name and hash tell, where it is not what the baseline's own file says.
+    differs = of_the_baseline != own.values.memory.compression
+    assert baseline.overrides == ({"memory.compression": of_the_baseline} if differs else {})
+    assert (baseline.content_hash != own.content_hash) == differs
+
+
+def test_ideal_memories_leave_a_baselines_compression_alone():
+    baseline = baseline_of(load_machine("fpraker", **{"memory.model": "ideal"}))
+    assert baseline.overrides == {"memory.model": "ideal"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "compression", "says"),
+    [
+        ("fpraker", "gzip", "baseline compression 'gzip': give one of same, none, bdc, zero"),
+        ("bitparallel", "none", "baseline compression none: bitparallel names no baseline; leave it out"),
+        ("fpraker:memory.model=ideal", "none", "memories of fpraker:memory.model=ideal are ideal"),
+    ],
+)
+def test_a_compression_that_would_change_nothing_is_refused(machine, compression, says):
+    with pytest.raises(MachineError, match=re.escape(says)):
+        baseline_of(parse_machine(machine), compression)
 
 
 def test_range_of_a_constant_follows_its_uncertainty_and_that_of_a_section_adds_up():
@@ -292,8 +346,8 @@ def test_copy_of_a_bundled_file_is_the_same_machine(tmp_path):
 
 def test_a_machines_own_baseline_is_lowered_as_the_machine_is():
     assert baseline_of(load_machine("bitparallel")) is None
-    assert baseline_of(load_machine("fpraker")).content_hash == load_machine("bitparallel").content_hash
-    baseline = baseline_of(load_machine("fpraker", padding="skip", lane_padding="pack"))
+    assert baseline_of(load_machine("fpraker-literal")).content_hash == load_machine("bitparallel").content_hash
+    baseline = baseline_of(load_machine("fpraker-literal", padding="skip", lane_padding="pack"))
     assert baseline.overrides == {"lowering.padding": "skip", "lowering.lane_padding": "pack"}
 
 

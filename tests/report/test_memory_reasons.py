@@ -13,7 +13,7 @@ from simhw.bfloat16 import from_float32
 from simhw.machine.energy import GROUPS
 from simhw.report.memory_reasons import memory_explanation
 from simhw.report.memory_tables import GROUP_NAMES, component_name, energy_sheet, share, sides, time_sheet
-from simhw.report.result_tables import has_memories, layer_sheet, performance_sheet
+from simhw.report.result_tables import has_memories, layer_sheet, machine_facts, performance_sheet
 from simhw.report.sheet import Sheet
 from simhw.results.cautions import SMALL_BATCH_SHARE, weight_share
 from simhw.results.step import Results
@@ -80,7 +80,7 @@ def test_without_a_baseline_only_the_bound_is_said() -> None:
 
 
 def test_traffic_that_differs_is_named_on_both_sides() -> None:
-    assert "both move the same" in memory_explanation(result())[1]
+    assert "both move the same" in memory_explanation(result(baseline_compression="same"))[1]
     other = result(baseline=load_machine("bitparallel", **{"memory.compression": "none"}))
     total = other.total
     assert total.baseline_overall is not None
@@ -94,10 +94,22 @@ def test_memories_that_are_not_alike_are_a_caution() -> None:
 
     assert differing(result()) == []
     assert differing(simulated(**{"memory.compression": "none"})) == []
-    (line,) = differing(result(baseline=load_machine("bitparallel", **{"memory.compression": "none"})))
-    assert "(compression)" in line
     (line,) = differing(result(baseline=load_machine("bitparallel", **{"memory.model": "ideal"})))
     assert "(modelled against ideal)" in line
+
+
+def test_compression_that_is_not_alike_is_a_caution_and_a_fact() -> None:
+    def told(each: Results) -> tuple[str, list[str]]:
+        cautions = [line for line in each.memory_cautions if "off-chip compression is" in line]
+        return dict(machine_facts(each, "it"))["off chip"], cautions
+
+    fact, (caution,) = told(result())
+    assert fact == "base-delta compression of the machine, no compression of the baseline"
+    assert "off-chip compression is bdc on the machine and none on its baseline" in caution
+    assert told(result(baseline_compression="same")) == ("base-delta compression, of the machine and its baseline", [])
+    assert told(result("tensordash")) == ("zero compression, of the machine and its baseline", [])
+    assert told(result("bitparallel")) == ("base-delta compression of the machine", [])
+    assert "off chip" not in dict(machine_facts(simulated(**{"memory.model": "ideal"}), "it"))
 
 
 def simulated(**overrides: object) -> Results:

@@ -140,7 +140,7 @@ def test_a_block_per_machine(trace: Trace, exact: list[Results]) -> None:
     figure = results_figure(trace, exact)
     assert len(panels(figure)) == 10
     titles = [block.get_suptitle() for block in figure.subfigs]
-    assert titles == ["fpraker, against bitparallel", "tensordash, against tensordash-dense"]
+    assert titles == ["fpraker, against bitparallel:memory.compression=none", "tensordash, against tensordash-dense"]
 
 
 def test_a_grown_step_is_named_as_such(trace: Trace) -> None:
@@ -180,7 +180,7 @@ def test_comparison_groups_bars_by_operation(trace: Trace, exact: list[Results])
     legend = groups.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
-        "fpraker (against bitparallel)",
+        "fpraker (against bitparallel:memory.compression=none)",
         "tensordash (against tensordash-dense)",
     ]
 

@@ -349,3 +349,30 @@ def test_memory_that_stays_does_not_grow_with_the_number_of_layers(tmp_path):
         run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
         resident.append(int(run.stdout))  # kB
     assert resident[1] < resident[0] + 40_000, resident
+
+
+@pytest.mark.parametrize(("machine", "base"), [("fpraker", "bitparallel"), ("tensordash", "tensordash-dense")])
+@pytest.mark.parametrize("compression", ["none", "bdc", "zero"])
+def test_a_baselines_compression_is_that_of_the_baseline_run_by_itself(machine, base, compression):
+    trace = Trace([busy_layer(0.5)])
+    plain = simulate(trace, machine, 1.0, progress=False).total
+    results = simulate(trace, machine, 1.0, progress=False, baseline_compression=compression)
+    by_itself = simulate(trace, f"{base}:memory.compression={compression}", 1.0, progress=False).total.overall
+    overall = results.total.baseline_overall
+    assert overall.time_s == by_itself.time_s
+    assert overall.off_chip_bytes == by_itself.off_chip_bytes
+    assert overall.energy_j.mid == pytest.approx(by_itself.energy_j.mid, rel=1e-9)
+    # The machine itself and the tiles alone know nothing of it.
+    assert results.total.overall == plain.overall
+    assert (results.total.speedup, results.total.energy_efficiency) == (plain.speedup, plain.energy_efficiency)
+    assert results.provenance["baseline_compression"] == compression
+    (compared,) = compare(trace, [machine], sample=1.0, progress=False, baseline_compression=compression).results
+    assert compared.total.baseline_overall == overall
+
+
+def test_a_baseline_that_is_named_keeps_its_compression():
+    trace = Trace([busy_layer(0.5)])
+    named = simulate(trace, "fpraker", 1.0, progress=False, baseline="bitparallel")
+    assert named.provenance["baseline_compression"] == "bdc"
+    with pytest.raises(MachineError, match="bitparallel is named as the baseline"):
+        simulate(trace, "fpraker", progress=False, baseline="bitparallel", baseline_compression="none")
