@@ -167,8 +167,12 @@ def load_readings() -> Readings:
 
 
 def what_counts(machine: Machine) -> dict[str, Any]:
-    """The values of a machine that its results can depend on: not what it is called, and what its costs are of."""
-    return machine.values.model_dump(mode="json", exclude={"name", "description", "tile_costs_of"})
+    """The values of a machine that its results can depend on: not what it is called, and what its costs are of.
+
+    How its baseline compresses is a value of the baseline, and readings are scored by their tiles alone.
+    """
+    unread = {"name", "description", "tile_costs_of", "baseline_compression"}
+    return machine.values.model_dump(mode="json", exclude=unread)
 
 
 def _lanes(machine: Machine) -> int:

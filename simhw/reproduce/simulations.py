@@ -15,7 +15,7 @@ from pathlib import Path
 from simhw.errors import SimhwError
 from simhw.files.reading import parse_json, read_text
 from simhw.files.writing import replacing
-from simhw.machine.machine import Machine, baseline_of, load_machine, parse_machine
+from simhw.machine.machine import Machine, baseline_of, load_machine
 from simhw.machine.overrides import split_machine
 from simhw.progress import track
 from simhw.reproduce.networks import Step
@@ -98,7 +98,8 @@ class Store:
     def path(self, simulation: Simulation) -> Path:
         """Where a simulation's result lies."""
         parts = (simulation.step.hash, str(simulation.step.batch) if simulation.memories else "ideal")
-        text = " ".join([*parts, *_machine_hashes(simulation.machine, simulation.baseline), code_hash(), __version__])
+        hashes = _machine_hashes(simulation.machine, simulation.baseline, simulation.memories)
+        text = " ".join([*parts, *hashes, code_hash(), __version__])
         stem = Path(simulation.step.path).stem
         return self._folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
@@ -163,10 +164,10 @@ def _run_and_keep(folder: Path, simulations: list[Simulation]) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _machine_hashes(machine: str, baseline: str | None) -> tuple[str, str]:
-    """Hashes of a machine and of its baseline; empty where it has none."""
-    made = parse_machine(machine)
-    beside = baseline_of(made) if baseline is None else parse_machine(baseline)
+def _machine_hashes(machine: str, baseline: str | None, memories: bool) -> tuple[str, str]:
+    """Hashes of a machine and of its baseline, as they are run; empty where it has none."""
+    made = _loaded(machine, memories)
+    beside = baseline_of(made) if baseline is None else _loaded(baseline, memories)
     return _hash(made), _hash(beside) if beside else ""
 
 

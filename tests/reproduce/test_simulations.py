@@ -97,6 +97,15 @@ def test_another_machine_trace_batch_or_source_is_another_simulation(bench, monk
     assert bench.store.path(Simulation(step, "fpraker-literal:pe.oob_threshold=5")) != bench.store.path(
         Simulation(step, literal)
     )
+    # Nor does it matter how the baseline compresses where memories are ideal; else it does.
+    ideal, modelled = (
+        {
+            bench.store.path(Simulation(step, name, memories))
+            for name in ("fpraker", "fpraker:baseline_compression=same")
+        }
+        for memories in (False, True)
+    )
+    assert (len(ideal), len(modelled)) == (1, 2)
     # The batch does not matter where memories do not.
     assert bench.store.path(Simulation(type(step)(step.path, step.hash, 8), "fpraker")) in paths
     monkeypatch.setattr(simulations, "code_hash", lambda: "another")
