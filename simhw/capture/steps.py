@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ LATE = "late"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A step to capture: its phase, and its number from 1 or ``late``, the phase's last."""
+    """A step to capture: its phase, and its number from 1, ``late``, the phase's last, or how much of the phase it
+    ends, such as ``3/8``.
+    """
 
     phase: str
     step: int | str
@@ -30,10 +33,14 @@ class Wanted:
         CaptureError
             The phase has no such step.
         """
-        number = steps if isinstance(self.step, str) else self.step
+        number = self.step if isinstance(self.step, int) else max(1, round(self._share * steps))
         if not 1 <= number <= steps:
             raise CaptureError(f"there is no step {number} of phase {self.phase}; it has steps 1 to {steps}")
         return number
+
+    @property
+    def _share(self) -> Fraction:
+        return Fraction(1) if self.step == LATE else Fraction(self.step)
 
 
 @dataclass(frozen=True)
@@ -66,21 +73,21 @@ class StepCapture:
     options: dict[str, Any]
     samples: int | None = None
     written: list[Written] = field(default_factory=list)
+    _came: set[Wanted] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         pattern_of(self.pattern, ("phase", "step"))
-        # How long the number of a phase's last step is, is not known yet.
-        paths = [Path(self._pattern(want.phase, "000000" if want.step == LATE else want.step)) for want in self.wanted]
+        paths = [Path(self._pattern(want.phase, _longest(want.step, place))) for place, want in enumerate(self.wanted)]
         check_paths(self.pattern, paths, len(set(self.wanted)), "{phase} or {step}")
 
     def batch(self, phase: str, step: int, steps: int) -> int | None:
         """How many samples of its batch a step takes."""
-        return self.samples if self._wants(phase, step, steps) else None
+        return self.samples if self._wanted(phase, step, steps) else None
 
     @contextmanager
     def step(self, model: nn.Module, phase: str, step: int, steps: int, samples: int) -> Iterator[None]:
         """Span a step: with a capture, if it is a wanted one."""
-        if not self._wants(phase, step, steps):
+        if not self._wanted(phase, step, steps):
             yield
             return
         options = dict(self.options)
@@ -90,6 +97,7 @@ class StepCapture:
         with capture.step(step, samples):
             yield
         self.written.append(Written(phase, step, capture.path(step)))
+        self._came.update(self._wanted(phase, step, steps))
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -114,13 +122,18 @@ class StepCapture:
     def check(self) -> None:
         """Raise CaptureError where a step that was wanted never came: a checkpoint was past it."""
         for want in self.wanted:
-            if not any(each.phase == want.phase and want.step in (LATE, each.step) for each in self.written):
+            if want not in self._came:
                 raise CaptureError(
                     f"step {want.step} of phase {want.phase} did not come: the checkpoint is past it; train without it"
                 )
 
-    def _wants(self, phase: str, step: int, steps: int) -> bool:
-        return any(want.phase == phase and want.number(steps) == step for want in self.wanted)
+    def _wanted(self, phase: str, step: int, steps: int) -> list[Wanted]:
+        return [want for want in self.wanted if want.phase == phase and want.number(steps) == step]
 
     def _pattern(self, phase: str, step: int | str) -> str:
         return self.pattern.replace("{phase}", phase).replace("{step}", str(step))
+
+
+def _longest(step: int | str, place: int) -> int | str:
+    """What stands for a step in a path whose length is checked before its number is known; others have others."""
+    return step if isinstance(step, int) else f"{place:06}"

@@ -23,9 +23,8 @@ def add_options(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument(
         "--steps",
         metavar="LIST",
-        help="numbers, `early` and `late`, with commas; of another phase than the one that stands for the technique: "
-        "PHASE:NUMBER, "
-        f"PHASE:late (default: {steps})",
+        help="numbers, `early`, `late`, and shares of the phase such as 3/8, with commas; of another phase than that "
+        f"which stands for the technique: PHASE:NUMBER, PHASE:late (default: {steps})",
     )
     parser.set_defaults(default_steps=steps)
     parser.add_argument(
@@ -97,7 +96,7 @@ def wanted_steps(text: str, row: "Workload") -> "list[Wanted]":
     Raises
     ------
     CaptureError
-        A part is no number, ``early`` or ``late``, or names no phase of the workload.
+        A part is no number, share, ``early`` or ``late``, or names no phase of the workload.
     """
     from simhw.capture.steps import LATE, Wanted
 
@@ -107,12 +106,28 @@ def wanted_steps(text: str, row: "Workload") -> "list[Wanted]":
         phase = named if colon else row.captured
         if phase not in row.phases:
             raise CaptureError(f"--steps {text}: {row.name} has no phase {phase!r}; it has {', '.join(row.phases)}")
-        if step not in ("early", LATE) and not (step.isdecimal() and int(step) > 0):
-            raise CaptureError(f"--steps {text}: {part!r} is neither a number from 1, `early` nor `late`")
-        found.append(Wanted(phase, LATE if step == LATE else row.early if step == "early" else int(step)))
+        number: int | str | None
+        if step in ("early", LATE):
+            number = row.early if step == "early" else LATE
+        elif "/" in step:
+            number = _share(step)
+        else:
+            number = int(step) if step.isdecimal() else None
+        if not number:
+            raise CaptureError(
+                f"--steps {text}: {part!r} is neither a number from 1, `early`, `late` nor a share such as 3/8"
+            )
+        found.append(Wanted(phase, number))
     if not found:
         raise CaptureError("--steps: give at least one step")
     return list(dict.fromkeys(found))
+
+
+def _share(text: str) -> str | None:
+    """A share of a phase, more than 0 and at most 1, as written; None where it is none."""
+    part, _, whole = text.partition("/")
+    sound = part.isdecimal() and whole.isdecimal() and len(text) < 20 and 0 < int(part) <= int(whole)
+    return text if sound else None
 
 
 def list_workloads() -> int:

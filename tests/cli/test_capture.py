@@ -110,10 +110,17 @@ def test_the_words_early_and_late_stand_for_steps_of_the_captured_phase():
         Wanted("dense", 7),
     ]
     assert wanted_steps("dense:3", row) == [Wanted("dense", 3)]
-    assert Wanted("dense", "late").number(40) == 40
+    assert wanted_steps("3/8,dense:8/8", row) == [Wanted("dense", "3/8"), Wanted("dense", "8/8")]
+    assert Wanted("dense", "late").number(40) == Wanted("dense", "8/8").number(40) == 40
+    assert Wanted("dense", "3/8").number(40) == 15
+    assert Wanted("dense", "1/8").number(3) == 1
     for text, problem in (
         ("last", "'last' is neither"),
         ("0", "'0' is neither"),
+        ("0/8", "'0/8' is neither"),
+        ("9/8", "'9/8' is neither"),
+        ("-1/8", "'-1/8' is neither"),
+        ("1/0", "'1/0' is neither"),
         ("tune:3", "has no phase 'tune'; it has dense"),
         (",", "at least one"),
     ):
