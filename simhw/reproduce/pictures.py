@@ -85,7 +85,7 @@ def lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str, heading: str, dashed: Sequence[str] = ()
 ) -> Picture:
     """Lines of (x, y) by name; those of `dashed` stand apart, such as a mean."""
-    picture = Picture(figsize=(WIDTH_INCHES * 0.7, 3.6), layout="constrained")
+    picture = Picture(figsize=(WIDTH_INCHES * 0.85, 3.6), layout="constrained")
     axes = picture.subplots()
     for index, (name, (x, y)) in enumerate(series.items()):
         apart = name in dashed
@@ -95,7 +95,8 @@ def lines(
     axes.set_ylabel(plain(heading), fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(linewidth=0.3, alpha=0.6)
-    axes.legend(fontsize=6.5, frameon=False)
+    # Beside the panel, where it covers no line.
+    axes.legend(fontsize=6.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return picture
 
 
