@@ -29,7 +29,7 @@ class Fact(BaseModel):
     measure : str or None
         What gives the figure here, by `simhw.reproduce.measures`; None where it does not score readings.
     network : str or None
-        The network that a measure is of.
+        The network that it is of, where it is of one and that is measured.
     scale : {"ratio", "difference"}
         Whether deviations are those of the logarithm.
     spread : float or None

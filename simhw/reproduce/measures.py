@@ -120,9 +120,16 @@ def oob_share(sums: Sums) -> float:
     return skipped / (sums.counters["processed"] + skipped)
 
 
-def _oob_share(view: View, fact: Fact) -> float | None:  # noqa: ARG001
-    found = [oob_share(measured.total) for measured in view.networks().values()]
-    return fmean(found) if found else None
+def oob_slots(sums: Sums) -> float:
+    """Share of all bit slots of the serial operand that were out of bounds."""
+    skipped = sums.counters["skipped_oob"]
+    return skipped / (sums.counters["processed"] + skipped + sums.counters["skipped_zero"])
+
+
+def _oob_slots(view: View, fact: Fact) -> float | None:
+    for captured in view.captured(fact.network):
+        return oob_slots(view.bench.measured(captured, view.machine("plain")).total)
+    return None
 
 
 MEASURES: dict[str, Measure] = {
@@ -131,7 +138,7 @@ MEASURES: dict[str, Measure] = {
     "operations_above_1": Measure(_on_variants("plain"), _operations_above_1),
     "rows": Measure(_on_variants("few rows", "many rows"), _rows),
     "pragmatic": Measure(_on_variants("pragmatic"), _pragmatic),
-    "oob_share": Measure(_on_variants("plain"), _oob_share),
+    "oob_slots": Measure(_on_variants("plain"), _oob_slots),
     "widths_over_fixed": Measure(_widths_wanted, _widths_over_fixed),
 }
 

@@ -44,6 +44,10 @@ class Score:
         """Points less charges; higher is better, 0 the best."""
         return sum(self.points.values()) - sum(self.charges.values())
 
+    def without(self, name: str) -> float:
+        """The total if a fact or a rule had never been recalled."""
+        return self.total - self.points.get(name, 0.0) + self.charges.get(name, 0.0)
+
 
 def score(facts: Mapping[str, Fact], measured: Mapping[str, float | None], departures: Iterable[Departure]) -> Score:
     """Score a reading.

@@ -1,8 +1,9 @@
 """Statistics of a network's tensors over its captured steps: zeros, terms and compressed sizes of A, W and G."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from simhw.reproduce.networks import Captured
+from simhw.reproduce.networks import Step
 from simhw.results.operation import quotient
 from simhw.trace.layer import TENSORS, TensorName
 from simhw.trace.reader import load_trace
@@ -52,10 +53,10 @@ class TensorSums:
         return quotient(8 * self.bdc_bytes, BITS * self.values)
 
 
-def tensor_sums(captured: Captured) -> dict[TensorName, TensorSums]:
-    """Sums over the layers of all captured steps; a tensor that several layers hold counts once for each."""
+def tensor_sums(steps: Iterable[Step]) -> dict[TensorName, TensorSums]:
+    """Sums over the layers of some captured steps; a tensor that several layers hold counts once for each."""
     found = {tensor: TensorSums(0, 0, 0.0, 0) for tensor in TENSORS}
-    for step in captured.steps:
+    for step in steps:
         for layer in load_trace(step.path).layers:
             for tensor in TENSORS:
                 if tensor not in layer.shapes:

@@ -9,14 +9,23 @@ from simhw.reproduce.simulations import Store
 from simhw.trace.reader import trace_hash
 from tests.cli_runs import some_trace
 
-NETWORKS = ("VGG16", "SNLI", "ResNet18")
-"""The last one is not in the mean."""
+FACTS = {"VGG16": None, "SNLI": "snli", "Detectron2": None, "ResNet18": "resnet18_fixed"}
+"""Networks, and their published speed-ups in FPRaker's paper; the last one is not in the mean."""
+NETWORKS = tuple(FACTS)
 
 
 def small_bench(folder: Path, paper: Paper = "fpraker", networks: tuple[str, ...] = NETWORKS) -> Bench:
     """Networks that all have the same step, and one that has none."""
-    path = folder / "small.npz"
-    some_trace().save(path)
-    step = Step(str(path), trace_hash(path), 4)
-    captured = [Captured(Network(name=name, counts=name != "ResNet18"), (step,)) for name in networks]
+    steps = []
+    for number in (1, 2, 3):
+        path = folder / f"small-{number}.npz"
+        some_trace().save(path)
+        steps.append(Step(str(path), trace_hash(path), 4))
+    captured = [
+        Captured(
+            Network(name=name, counts=name != "ResNet18", fact=FACTS[name] if paper == "fpraker" else None),
+            tuple(steps) if name == "VGG16" else (steps[0],),
+        )
+        for name in networks
+    ]
     return Bench(paper, [*captured, Captured(Network(name="absent"), ())], Store(folder / "kept"))

@@ -2,7 +2,9 @@
 
 import pytest
 
+from simhw.cli.training import wanted_steps
 from simhw.machine.machine import load_machine, parse_machine
+from simhw.reproduce import training
 from simhw.reproduce.catalogue import FIGURES
 from simhw.reproduce.facts import PAPERS, load_facts
 from simhw.reproduce.measures import MEASURES
@@ -30,7 +32,7 @@ def test_every_fact_that_scores_is_measured_and_of_a_network_that_is_listed():
     scored = [fact for fact in load_facts("fpraker").values() if fact.measure]
     assert {fact.measure for fact in scored} == MEASURES.keys()
     for fact in scored:
-        assert (fact.network in known) == (fact.measure in ("network_speedup", "widths_over_fixed"))
+        assert (fact.network in known) == (fact.measure in ("network_speedup", "widths_over_fixed", "oob_slots"))
     assert not any(fact.measure for fact in load_facts("tensordash").values())
 
 
@@ -44,6 +46,18 @@ def test_every_network_is_listed_once_with_trainings_and_traces_that_exist(paper
         assert network.bundled is None or find_trace(network.bundled).is_file()
         assert (network.workload is None) == (network.differs == "")
         assert (network.bundled is None) == (network.bundled_differs == "")
+        fact = load_facts(paper)[network.fact] if network.fact is not None else None
+        assert fact is None or fact.network in (None, network.name)
+
+
+def test_every_training_that_is_listed_is_of_a_network_and_says_which_steps_it_captures():
+    used = {network.workload for of_paper in networks().values() for network in of_paper}
+    assert set(training.listed()) <= used
+    for name in filter(None, used):
+        taken = training.capturing(name)
+        for scale in ("full", "smoke"):
+            assert wanted_steps(taken.at(scale), WORKLOADS[name])
+        assert len(taken.moments.split(",")) in (2, 8)
 
 
 @pytest.mark.parametrize("reading", TABLE.readings, ids=lambda reading: reading.name)

@@ -19,7 +19,7 @@ def _made(bench: Bench) -> Section:
 
     rows, bars, lines = [], {}, []
     for captured in bench.present:
-        found = tensor_sums(captured)
+        found = tensor_sums(captured.steps)
         cells = [
             (f"{found[tensor].footprint:.1%}", percent(found[tensor].exponent_footprint))
             if tensor in found

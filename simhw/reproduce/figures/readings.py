@@ -82,6 +82,9 @@ def _made(bench: Bench) -> Section:
             [_score_row(rank, views, name, found[name], known) for rank, name in enumerate(ranked, start=1)],
         ),
         f"Best here: **{ranked[0]}**. The machine `{table.chosen}` is {_chosen(table)}.",
+        "The next table leaves out one fact or one rule at a time: which reading is the best then, and by how much. A "
+        "choice that hangs on one of them is worth little.",
+        Table(["without", "best reading", "ahead of the next by"], _left_out(found)),
     ]
     if unknown:
         parts.append(f"Not measured for want of a trace, and so in no score: {'; '.join(unknown)}.")
@@ -116,6 +119,17 @@ def _score_row(rank: int, views: list[View], name: str, found: Score, known: lis
         f"{sum(found.charges.values()):.2f}",
         f"{found.total:.2f}",
     ]
+
+
+def _left_out(found: dict[str, Score]) -> list[list[str]]:
+    """The best reading without each fact and each rule."""
+    names = dict.fromkeys(name for each in found.values() for name in (*each.points, *each.charges))
+    rows = []
+    for name in names:
+        ranked = sorted(found, key=lambda reading: -found[reading].without(name))
+        ahead = found[ranked[0]].without(name) - found[ranked[1]].without(name)
+        rows.append([f"`{name}`", ranked[0], f"{ahead:.2f}"])
+    return rows
 
 
 def _losses(found: Score) -> dict[str, float]:

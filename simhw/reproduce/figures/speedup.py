@@ -35,14 +35,6 @@ def _wanted(paper: Paper, bench: Bench) -> list[Simulation]:
     return bench.simulations(paper, memories=True) + (bench.simulations(bound) if bound else [])
 
 
-def published_of(bench: Bench, network: str) -> Fact | None:
-    """The published speed-up of a network."""
-    for fact in bench.facts.values():
-        if fact.measure == "network_speedup" and fact.network == network:
-            return fact
-    return None
-
-
 def deviation(fact: Fact | None, measured: float) -> str:
     """How far a figure lies from what was published, in percent."""
     if fact is None or not measured > 0:
@@ -86,7 +78,7 @@ def _made(paper: Paper, bench: Bench) -> Section:
     if bench.absent:
         parts.append(f"No trace yet: {', '.join(bench.absent)}. They are missing from the mean.")
     bars = {name: _bars(measured) for name, measured in found.items()}
-    published = {name: (fact.low, fact.high) for name in found if (fact := published_of(bench, name))}
+    published = {each.name: (fact.low, fact.high) for each in bench.present if (fact := _published(bench, each))}
     if counted:
         bars[MEAN] = {"total": _mean(counted, "speedup")}
         fact = bench.facts["mean_speedup"]
@@ -95,8 +87,13 @@ def _made(paper: Paper, bench: Bench) -> Section:
     return Section(parts, simulation_frame(bench, _wanted(paper, bench)), picture)
 
 
+def _published(bench: Bench, captured: Captured) -> Fact | None:
+    """The published speed-up of a network."""
+    return bench.facts[captured.network.fact] if captured.network.fact is not None else None
+
+
 def _row(bench: Bench, captured: Captured, measured: Measured, bounds: dict[str, float]) -> list[str]:
-    total, fact = measured.total, published_of(bench, captured.name)
+    total, fact = measured.total, _published(bench, captured)
     operations = [measured.operations.get(name) for name in OPERATIONS]
     return [
         captured.name,
