@@ -111,15 +111,13 @@ def train(workloads: Sequence[str], settings: Settings, jobs: int) -> None:
     """
     if not workloads:
         return
-    problems = []
     with ThreadPoolExecutor(jobs) as pool:
         work = pool.map(lambda name: _train(command(name, settings)), workloads)
-        for problem in track(work, "trainings", len(workloads)):
-            if problem is not None:
-                problems.append(problem)
-                tell(problem)
+        problems = [problem for problem in track(work, "trainings", len(workloads)) if problem is not None]
     if len(problems) == len(workloads):
         raise WorkloadError(f"no training came to its end; the last: {problems[-1]}")
+    for problem in problems:
+        tell(problem)
 
 
 def _train(arguments: list[str]) -> str | None:
