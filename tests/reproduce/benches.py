@@ -14,10 +14,12 @@ FACTS = {"VGG16": None, "SNLI": "snli", "Detectron2": None, "ResNet18": "resnet1
 NETWORKS = tuple(FACTS)
 
 
-def small_bench(folder: Path, paper: Paper = "fpraker", networks: tuple[str, ...] = NETWORKS) -> Bench:
-    """Networks that all have the same step, and one that has none."""
+def small_bench(
+    folder: Path, paper: Paper = "fpraker", networks: tuple[str, ...] = NETWORKS, moments: int = 1
+) -> Bench:
+    """Networks that all have the same step, VGG16 at several moments, and one that has none."""
     steps = []
-    for number in (1, 2, 3):
+    for number in range(1, moments + 1):
         path = folder / f"small-{number}.npz"
         some_trace().save(path)
         steps.append(Step(str(path), trace_hash(path), 4))

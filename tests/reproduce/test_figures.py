@@ -45,7 +45,7 @@ def _few_readings(monkeypatch):
 
 @pytest.mark.parametrize(("paper", "name"), BY_NAME, ids=lambda part: part)
 def test_every_figure_asks_for_all_that_it_uses_and_fills_its_tables(paper, name, tmp_path, monkeypatch):
-    bench = small_bench(tmp_path, paper)
+    bench = small_bench(tmp_path, paper, moments=3 if name == "moments" else 1)
     figure = BY_NAME[paper, name]
     bench.store.run_missing(figure.wanted(bench))
     monkeypatch.setattr("simhw.reproduce.simulations.run", None)
@@ -62,6 +62,15 @@ def test_every_figure_asks_for_all_that_it_uses_and_fills_its_tables(paper, name
     assert "nan" not in text
     # The same again, from what was kept.
     assert section_text(tmp_path, paper, figure, figure.made(bench)) == text
+
+
+def test_moments_tell_the_change_from_the_first_to_the_last(tmp_path):
+    bench = small_bench(tmp_path, moments=3)
+    changes, speedups = tables(BY_NAME["fpraker", "moments"].made(bench))
+    # Of VGG16 alone there are more than two; all three are the same step.
+    assert [row[:4] for row in changes.rows] == [["VGG16", "0.0%", "-0.15 (88%)", "0.0%"]]
+    assert [row[1] for row in speedups.rows] == ["1", "2", "3"]
+    assert {row[2] for row in speedups.rows} == {ratio(total("fpraker").speedup)}
 
 
 @pytest.mark.parametrize(("paper", "name"), BY_NAME, ids=lambda part: part)
