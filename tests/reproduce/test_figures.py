@@ -94,6 +94,9 @@ def test_speedup_tells_networks_their_mean_and_what_is_missing(bench):
     assert snli["deviation"] == f"{expected.speedup / 1.8 - 1:+.0%}"
     assert first.rows[-1][0] == "mean of 3"  # ResNet18 is not in the paper's mean
     assert beside.rows[0][1:3] == ["1.5 (97%)", ratio(expected.speedup)]
+    packed = simulate(some_trace(), "fpraker:baseline_compression=same", progress=False, batch=4).total
+    assert packed.overall_energy_efficiency < expected.overall_energy_efficiency
+    assert [row[2] for row in beside.rows[2:]] == [ratio(each.overall_energy_efficiency) for each in (expected, packed)]
     assert any("No trace yet: absent" in part for part in section.parts if isinstance(part, str))
 
 
