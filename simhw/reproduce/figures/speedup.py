@@ -82,8 +82,8 @@ def _made(paper: Paper, bench: Bench) -> Section:
     ]
     if bound:
         parts.append(
-            "The lone-PE bound is what terms alone allow: no window, no bounds, and nobody waits for another PE "
-            f"(`{bound}`)."
+            "The lone-PE bound is what all terms allow: no window, none out of bounds, and nobody waits for another PE "
+            f"(`{bound}`). Whoever leaves terms out can pass it."
         )
     parts.append(Table(headings, rows))
     parts.append(_beside(bench, counted, _packed(paper)))
