@@ -26,6 +26,8 @@ class Fact(BaseModel):
     confidence : float
         In the recall, from 0 to 1.
     source : str
+    reason : str
+        What most likely makes ours differ: the reading, the network, the data or our model, and how.
     measure : str or None
         What gives the figure here, by `simhw.reproduce.measures`; None where it does not score readings.
     network : str or None
@@ -43,6 +45,7 @@ class Fact(BaseModel):
     high: float
     confidence: float = Field(gt=0, lt=1)
     source: str
+    reason: str = ""
     measure: str | None = None
     network: str | None = None
     scale: Literal["ratio", "difference"] = "ratio"

@@ -68,7 +68,10 @@ def _made(bench: Bench) -> Section:
         "The score is the sum of a fact's points less the charges of the rules that a reading departs from. A fact "
         "of confidence c that is missed by z spreads gives ln(c exp(-z²/2) + 1 - c) points. A departure from a rule "
         "of confidence c is charged ln(c / (1 - c)). Differences of scores are logarithms of odds.",
-        Table(["fact", "published", "spread", "source"], [_fact_row(bench, name) for name in known]),
+        Table(
+            ["fact", "published", "spread", "source", f"why `{table.chosen}` differs"],
+            [_fact_row(bench, name) for name in known],
+        ),
         Table(
             [
                 "rank",
@@ -100,7 +103,7 @@ def _chosen(table: Readings) -> str:
 def _fact_row(bench: Bench, name: str) -> list[str]:
     fact = bench.facts[name]
     spread = f"{fact.spread:g}" + (" of the logarithm" if fact.scale == "ratio" else "")
-    return [fact.says, fact.shown, spread, fact.source]
+    return [fact.says, fact.shown, spread, fact.source, fact.reason or "-"]
 
 
 def _departures(reading: Reading) -> str:

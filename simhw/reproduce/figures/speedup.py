@@ -157,7 +157,7 @@ def _beside(bench: Bench, counted: dict[str, Measured], packed: str | None) -> T
     for name, what in pairs.items():
         fact = bench.facts[name]
         own = _mean(counted, what) if counted else nan
-        rows.append([fact.says, fact.shown, ratio(own), deviation(fact, own), fact.source])
+        rows.append([fact.says, fact.shown, ratio(own), deviation(fact, own), fact.source, fact.reason])
     if packed and counted:
         found = {each.name: bench.measured(each, packed, memories=True) for each in bench.present}
         fact, own = (
@@ -165,8 +165,8 @@ def _beside(bench: Bench, counted: dict[str, Measured], packed: str | None) -> T
             _mean({name: found[name] for name in counted}, "overall_energy_efficiency"),
         )
         says = f"the same, if the baseline compresses off chip as well (`{packed}`)"
-        rows.append([says, fact.shown, ratio(own), deviation(fact, own), fact.source])
-    return Table(["published", "value (confidence)", "here", "deviation", "source"], rows)
+        rows.append([says, fact.shown, ratio(own), deviation(fact, own), fact.source, fact.reason])
+    return Table(["published", "value (confidence)", "here", "deviation", "source", "why ours differs"], rows)
 
 
 def _bars(measured: Measured) -> dict[str, float]:
