@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import PercentFormatter
@@ -13,6 +14,9 @@ from simhw.report.result_plots import MACHINE_COLORS, SMALLEST_LABELLED
 
 WIDTH_INCHES = 9.0
 ROW_INCHES = 0.34
+MARKERS = "os^D"
+MANY_COLORS = [colormaps["tab20"](index) for index in (*range(0, 20, 2), *range(1, 20, 2))]
+"""For more parts than machines have colours."""
 SMALLEST_LOSS = 0.2
 """Points below which a part of a bar has no number."""
 
@@ -72,9 +76,11 @@ def _stack(
     axes: Axes, rows: Mapping[str, Mapping[str, float]], colors: Mapping[str, str], text: Callable[[float], str]
 ) -> None:
     starts = np.zeros(len(rows))
-    for index, name in enumerate(dict.fromkeys(name for values in rows.values() for name in values)):
+    names = list(dict.fromkeys(name for values in rows.values() for name in values))
+    palette = MACHINE_COLORS if len(names) <= len(MACHINE_COLORS) else MANY_COLORS
+    for index, name in enumerate(names):
         amounts = np.array([each.get(name, 0.0) for each in rows.values()])
-        color = colors.get(name, MACHINE_COLORS[index % 8])
+        color = colors.get(name, palette[index % len(palette)])
         bars = axes.barh(range(len(rows)), amounts, left=starts, color=color, label=name, height=0.7)
         axes.bar_label(bars, [text(float(amount)) for amount in amounts], label_type="center", fontsize=6.5)
         starts += np.nan_to_num(amounts)
@@ -82,15 +88,19 @@ def _stack(
 
 
 def lines(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str, heading: str, dashed: Sequence[str] = ()
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    across: str,
+    heading: str,
+    apart: Mapping[str, str] | None = None,
 ) -> Picture:
-    """Lines of (x, y) by name; those of `dashed` stand apart, such as a mean."""
+    """Lines of (x, y) by name; those of `apart` are black, each in a style of its own, such as a mean."""
     picture = Picture(figsize=(WIDTH_INCHES * 0.85, 3.6), layout="constrained")
     axes = picture.subplots()
     for index, (name, (x, y)) in enumerate(series.items()):
-        apart = name in dashed
-        color, style = ("black", "--") if apart else (MACHINE_COLORS[index % 7], "-")
-        axes.plot(x, y, marker="o", markersize=3.5, label=named(name), color=color, linestyle=style)
+        color, style = ("black", apart[name]) if apart and name in apart else (MACHINE_COLORS[index % 7], "-")
+        # Colours repeat after seven lines, with another marker.
+        marker = MARKERS[index // 7 % len(MARKERS)]
+        axes.plot(x, y, marker=marker, markersize=4, label=named(name), color=color, linestyle=style)
     axes.set_xlabel(plain(across), fontsize=8)
     axes.set_ylabel(plain(heading), fontsize=8)
     axes.tick_params(labelsize=7)

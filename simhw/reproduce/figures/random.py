@@ -61,7 +61,7 @@ def _made(bench: Bench) -> Section:
         Table(headings, table),
     ]
     series = {"ideal": (SPARSITIES, ideal)} | {f"rows: {rows}": (SPARSITIES, found[rows]) for rows in ROWS}
-    return Section(parts, pd.DataFrame(frame), lines(series, "share of zeros", "speed-up", dashed=["ideal"]))
+    return Section(parts, pd.DataFrame(frame), lines(series, "share of zeros", "speed-up", apart={"ideal": "--"}))
 
 
 FIGURE = Figure("random", "Zeros at random", _wanted, _made)

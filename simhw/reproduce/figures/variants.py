@@ -85,7 +85,9 @@ def _made(what: Variants, bench: Bench) -> Section:
     published = [(variant.at, fact.low) for variant, fact in zip(variants, facts, strict=True) if fact]
     if published:
         series["published mean"] = ([at for at, _ in published], [value for _, value in published])
-    picture = lines(series, what.across, "speed-up", dashed=["published mean"]) if bench.present else None
+    picture = (
+        lines(series, what.across, "speed-up", apart={"mean": "-", "published mean": "--"}) if bench.present else None
+    )
     return Section([*what.says(bench), table], simulation_frame(bench, _wanted(what, bench)), picture)
 
 
