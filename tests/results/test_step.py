@@ -40,7 +40,7 @@ def test_every_row_says_where_it_comes_from(results):
     for name in ("machine", "machine_hash", "baseline", "baseline_hash", "sampling", "seed", "simhw"):
         assert set(frame[name]) == {results.provenance[name]}
     assert results.provenance["machine"] == "fpraker"
-    assert results.provenance["baseline"] == "bitparallel"
+    assert results.provenance["baseline"] == "bitparallel:memory.compression=none"
 
 
 def test_totals_by_operation_add_up_to_the_total(results):
