@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
+from simhw_workloads.constraints.masks import Masks, clear, mask_of
 from simhw_workloads.task import Task
 from simhw_workloads.train import Hook
 
 Weights = dict[str, Tensor]
-Masks = dict[str, Tensor]
-"""Where the weights of each layer may differ from zero: of bool, in the weight's shape."""
 
 
 class Rule(Protocol):
@@ -70,8 +69,8 @@ class SparseWeights(Hook):
         if not self.masks:
             for name, weight in _sparse_layers(model).items():
                 kept = torch.randperm(weight.numel(), generator=self._random)[: round(self.density * weight.numel())]
-                self.masks[name] = _mask_of(weight, kept)
-        self._clear(model)
+                self.masks[name] = mask_of(weight, kept)
+        clear(model, self.masks)
 
     def gradients(self, model: nn.Module) -> None:
         """Show the rule the gradients of all weights."""
@@ -79,17 +78,12 @@ class SparseWeights(Hook):
 
     def stepped(self, model: nn.Module, step: int) -> None:
         """Move, where it is time, and set to zero what the masks do not hold."""
-        self._clear(model)
+        clear(model, self.masks)
         if step % self.every == 0:
             weights: Weights = {name: weight.detach() for name, weight in _sparse_layers(model).items()}
             self.masks = self.rule.moved(weights, self.masks, self._random)
             self.moves += 1
-            self._clear(model)
-
-    @torch.no_grad()
-    def _clear(self, model: nn.Module) -> None:
-        for name, weight in _sparse_layers(model).items():
-            weight.mul_(self.masks[name])
+            clear(model, self.masks)
 
 
 class DynamicReparameterisation:
@@ -125,7 +119,7 @@ class DynamicReparameterisation:
         for name, count in shared_out(gone, {name: float(count) for name, count in staying.items()}, room).items():
             empty = (~left[name]).flatten().nonzero()[:, 0]
             grown = empty[torch.randperm(len(empty), generator=random)[:count]]
-            left[name] = left[name] | _mask_of(left[name], grown)
+            left[name] = left[name] | mask_of(left[name], grown)
         return left
 
 
@@ -159,13 +153,13 @@ class SparseMomentum:
             count = round(self.share * held)
             # Weights outside the mask come last, whatever their place.
             size = weights[name].abs().masked_fill(~mask, float("inf")).flatten()
-            left[name] = mask & ~_mask_of(mask, size.argsort(stable=True)[:count])
+            left[name] = mask & ~mask_of(mask, size.argsort(stable=True)[:count])
             gone += count
             importance[name] = float(smoothed[mask].mean()) if held else 0.0
         room = {name: int((~mask).sum()) for name, mask in left.items()}
         for name, count in shared_out(gone, importance, room).items():
             size = self._smoothed[name].abs().masked_fill(left[name], -1).flatten()
-            left[name] = left[name] | _mask_of(left[name], size.argsort(descending=True, stable=True)[:count])
+            left[name] = left[name] | mask_of(left[name], size.argsort(descending=True, stable=True)[:count])
         return left
 
 
@@ -203,10 +197,3 @@ def shared_out(count: int, portions: Mapping[str, float], room: Mapping[str, int
 def _sparse_layers(model: nn.Module) -> dict[str, nn.Parameter]:
     layers = {name: each.weight for name, each in model.named_modules() if isinstance(each, nn.Conv2d | nn.Linear)}
     return dict(list(layers.items())[1:])
-
-
-def _mask_of(like: Tensor, places: Tensor) -> Tensor:
-    """True at those places of the flattened tensor."""
-    mask = torch.zeros(like.numel(), dtype=torch.bool)
-    mask[places] = True
-    return mask.reshape(like.shape)

@@ -27,6 +27,8 @@ TECHNIQUES = (
     "ncf",
     "sentence_pairs",
     "captions",
+    "digits",
+    "admm",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 

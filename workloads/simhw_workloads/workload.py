@@ -13,7 +13,9 @@ from simhw_workloads.train import Run
 
 __all__ = ["FAMILIES", "Bounds", "Signature", "TechniqueFamily", "Workload"]
 
-TechniqueFamily = Literal["dense", "low rank", "transformers", "data efficiency", "video", "detection", "papers"]
+TechniqueFamily = Literal[
+    "dense", "low rank", "pruning", "transformers", "data efficiency", "video", "detection", "papers"
+]
 FAMILIES: tuple[TechniqueFamily, ...] = get_args(TechniqueFamily)
 
 

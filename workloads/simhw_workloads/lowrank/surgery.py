@@ -9,7 +9,7 @@ from simhw.errors import WorkloadError
 from simhw_workloads.lowrank.chain import Chain, Factored, convolution_like, factored
 
 
-def factor(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+def factor(model: nn.Module, ranks: Mapping[str, int | tuple[int, int]]) -> nn.Module:
     """Put chains in the place of layers.
 
     Parameters
@@ -17,7 +17,7 @@ def factor(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
     model : Module
         Changed in place.
     ranks : mapping of module path to rank
-        Layers that are not named stay whole.
+        Of a pair, or both of a triple; layers that are not named stay whole.
 
     Raises
     ------
