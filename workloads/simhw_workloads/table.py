@@ -29,6 +29,8 @@ TECHNIQUES = (
     "captions",
     "digits",
     "admm",
+    "atmc",
+    "reweighted",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 
