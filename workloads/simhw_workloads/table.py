@@ -31,6 +31,7 @@ TECHNIQUES = (
     "admm",
     "atmc",
     "reweighted",
+    "collaborative",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 
