@@ -60,7 +60,7 @@ class LayerState:
     def units(self) -> int:
         """Channels and singular values of the whole layer."""
         outputs, inputs, places = self.weight.shape
-        return inputs + min(outputs, inputs * places)
+        return int(inputs + min(outputs, inputs * places))
 
     @property
     def macs(self) -> int:
