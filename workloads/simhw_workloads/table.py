@@ -14,6 +14,7 @@ TECHNIQUES = (
     "lowrank",
     "decompose_train",
     "transformers",
+    "monarch",
     "text",
     "resnet9",
     "video",

@@ -45,7 +45,8 @@ def small_vit(
     return VisionTransformer(size, 4, run.pick(48, 96), DEPTH, HEADS, 10, 1, query_groups, key_groups, skip), task
 
 
-def _fitted(run: Run, phase: str, model: nn.Module, task: Task, steps: int, rate: float = 2e-3) -> nn.Module:
+def fitted(run: Run, phase: str, model: nn.Module, task: Task, steps: int, rate: float = 2e-3) -> nn.Module:
+    """One phase with AdamW, and its score."""
     schedule = Schedule(steps, rate, warmup=run.pick(1, 20), kind="adamw", weight_decay=0.01)
     run.fit(phase, model, task, schedule, batch=run.pick(8, 32))
     run.score(phase, model, task, limit=run.pick(200, 2000))
@@ -54,30 +55,30 @@ def _fitted(run: Run, phase: str, model: nn.Module, task: Task, steps: int, rate
 
 def dense(run: Run) -> nn.Module:
     """Multi-head attention, all tokens in all blocks."""
-    return _fitted(run, "dense", *small_vit(run), run.pick(6, STEPS))
+    return fitted(run, "dense", *small_vit(run), run.pick(6, STEPS))
 
 
 def gqkva(run: Run, name: str) -> nn.Module:
     """Attention with the groups that the paper calls `name`, from scratch."""
     model, task = small_vit(run, *GROUPS[name])
     run.note_size(model)
-    return _fitted(run, "grouped", model, task, run.pick(6, STEPS))
+    return fitted(run, "grouped", model, task, run.pick(6, STEPS))
 
 
 def skipvit(run: Run) -> nn.Module:
     """55% of the patches skip a third of the blocks, from scratch."""
-    return _fitted(run, "skipping", *small_vit(run, skip=SKIP), run.pick(6, STEPS))
+    return fitted(run, "skipping", *small_vit(run, skip=SKIP), run.pick(6, STEPS))
 
 
 def vit_progressive(run: Run) -> nn.Module:
     """Ranks of all linear layers in the blocks fall in three rounds."""
     model, task = small_vit(run)
     network = network_of(model, torch.zeros(1, 1, run.pick(16, 24), run.pick(16, 24)))
-    _fitted(run, "dense", model, task, run.pick(3, STEPS // 2))
+    fitted(run, "dense", model, task, run.pick(3, STEPS // 2))
     for number, compression in enumerate(COMPRESSIONS, start=1):
         lower_ranks(model, _block_ranks(network, compression))
         run.score(f"cut to 1 / {compression:g}", model, task, limit=run.pick(200, 2000))
-        _fitted(run, f"round-{number}", model, task, run.pick(2, STEPS // 2 // len(COMPRESSIONS)), rate=1e-3)
+        fitted(run, f"round-{number}", model, task, run.pick(2, STEPS // 2 // len(COMPRESSIONS)), rate=1e-3)
     return model
 
 
@@ -97,7 +98,7 @@ def _full_progressive() -> Network:
 
 # GELU, softmax and layer normalisation make no zeros.  G has some: behind the attention of the last block only the
 # class token counts.
-_SIGNATURE = Signature(
+SIGNATURE = Signature(
     zeros_a=Bounds(0, 0.01),
     zeros_w=Bounds(0, 0.02),
     zeros_g=Bounds(0.08, 0.2),
@@ -112,7 +113,7 @@ DENSE = Workload(
     dataset="Fashion-MNIST at 1x24x24",
     train=dense,
     budget_s=400,
-    signature=_SIGNATURE,
+    signature=SIGNATURE,
     shapes=lambda _: _full(),
     roofline_batch=ROOFLINE_BATCH,
 )
@@ -134,7 +135,7 @@ def _grouped(name: str) -> Workload:
         baseline=DENSE.name,
         paper="arXiv 2311.03426",
         headline=f"ViT-S on V100: a training step {faster:.1f}% faster than with multi-head attention",
-        signature=replace(_SIGNATURE, macs=Bounds(left - 0.02, left + 0.06)),
+        signature=replace(SIGNATURE, macs=Bounds(left - 0.02, left + 0.06)),
         shapes=lambda _: grouped_attention(_full(), queries, keys),
     )
 
@@ -153,7 +154,7 @@ WORKLOADS = (
         baseline=DENSE.name,
         paper="arXiv 2401.15293",
         headline="ViT-S on Ascend 910A: 55% of the tokens dropped in some blocks, training throughput 13.2% higher",
-        signature=replace(_SIGNATURE, macs=Bounds(0.75, 0.9)),
+        signature=replace(SIGNATURE, macs=Bounds(0.75, 0.9)),
         shapes=lambda _: skipping_tokens(_full(), FULL_SKIP.dropped, FULL_SKIP.first, FULL_SKIP.last),
     ),
     replace(
@@ -167,7 +168,7 @@ WORKLOADS = (
         baseline=DENSE.name,
         paper="arXiv 2407.20266",
         headline="ranks of transformers fall in rounds, each decomposing the second factor again; figures not at hand",
-        signature=replace(_SIGNATURE, macs=Bounds(0.35, 0.6)),
+        signature=replace(SIGNATURE, macs=Bounds(0.35, 0.6)),
         shapes=lambda _: _full_progressive(),
     ),
 )
