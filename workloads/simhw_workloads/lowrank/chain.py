@@ -2,8 +2,8 @@
 
 The factors run as products of their own, so that a trace shows what decomposition saves; composing the dense weights
 first and multiplying by them would hide it.  Linear layers and 1x1 convolutions become a pair by singular values, wider
-kernels a triple by Tucker-2 over their channels.  Source: arXiv 2407.20266 and 2309.03824; spec page techniques.md,
-5.1.
+kernels a triple by Tucker-2 over their channels, or a pair whose first factor has the kernel.  Source: arXiv 2407.20266
+and 2309.03824; spec page techniques.md, 5.1.
 """
 
 from collections import OrderedDict
@@ -24,9 +24,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 class Chain(nn.Sequential):
-    """The factors of one layer: ``first`` and ``last``, and between them ``core`` where the kernel is wider
-    than 1x1.
-    """
+    """The factors of one layer: ``first`` and ``last``, and between them the ``core`` of a triple."""
 
     def __init__(self, *factors: Factored) -> None:
         names = ("first", "last") if len(factors) == 2 else ("first", "core", "last")
@@ -54,6 +52,7 @@ class Chain(nn.Sequential):
         first, last = parts["first"].weight.flatten(1), parts["last"].weight.flatten(1)
         if "core" not in parts:
             return (last @ first).reshape(-1, *parts["first"].weight.shape[1:])
+            return (last @ first).reshape(len(last), *parts["first"].weight.shape[1:])
         core = parts["core"]
         assert isinstance(core, nn.Conv2d)
         return torch.einsum("or,rskl,si->oikl", last, _ungrouped(core), first)
@@ -104,6 +103,38 @@ def factored(layer: Factored, rank: int | tuple[int, int]) -> Chain:
     chain = _pair(layer, inner) if pair else _triple(layer, inner, outer)
     if not weight.is_meta:
         _fill(chain, layer, _singular(weight, inner) if pair else _tucker(weight, inner, outer))
+        values = _singular(weight, inner) if pair else _tucker(weight, inner, outer)
+        _fill(chain, layer, values)
+    return chain.train(layer.training)
+
+
+def paired(layer: Factored, rank: int) -> Chain:
+    """A layer's best pair of a rank: a convolution's first factor has its kernel, the last is 1x1.
+
+    Parameters
+    ----------
+    layer : Linear or Conv2d
+        Without groups; its parameters have values.
+    rank : int
+
+    Raises
+    ------
+    WorkloadError
+        The layer has groups, or the rank is not within 1 ... what its weights, one row an output, can have.
+    """
+    weight = layer.weight
+    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+        raise WorkloadError(
+            f"a convolution of {layer.groups} groups cannot be decomposed; only those without groups can"
+        )
+    if not 1 <= rank <= min(weight.flatten(1).shape):
+        raise WorkloadError(f"a layer with weights {tuple(weight.shape)} has no factors of rank {rank}")
+    if isinstance(layer, nn.Linear):
+        chain = _pair(layer, rank)
+    else:
+        last = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None, device=weight.device)
+        chain = Chain(convolution_like(layer, layer.in_channels, rank), last)
+    _fill(chain, layer, _singular(weight, rank))
     return chain.train(layer.training)
 
 
@@ -179,8 +210,17 @@ def split(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
     return root[:, None] * right[:rank], left[:, :rank] * root
 
 
+@torch.no_grad()
+def _fill(chain: Chain, layer: Factored, values: tuple[Matrix, ...]) -> None:
+    """Give the factors their values, and the last one the layer's bias."""
+    for factor, value in zip(chain.factors.values(), values, strict=True):
+        factor.weight.copy_(torch.from_numpy(np.ascontiguousarray(value)).reshape(factor.weight.shape))
+    if layer.bias is not None:
+        chain.factors["last"].bias.copy_(layer.bias)  # type: ignore[union-attr]  # it has one where the layer does
+
+
 def as_matrix(weight: Tensor) -> Matrix:
-    """Weights (out, in) in double precision, a 1x1 kernel's axes dropped."""
+    """Weights (out, in) in double precision, a kernel's axes within the inputs."""
     matrix: Matrix = weight.detach().double().flatten(1).numpy()
     return matrix
 
