@@ -18,6 +18,7 @@ TECHNIQUES = (
     "resnet18",
     "maestro",
     "funnel",
+    "basis",
     "text",
     "resnet9",
     "video",
