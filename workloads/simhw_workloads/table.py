@@ -29,6 +29,7 @@ TECHNIQUES = (
     "gated_convolution",
     "detector",
     "minilm",
+    "welore",
     "ncf",
     "sentence_pairs",
     "captions",

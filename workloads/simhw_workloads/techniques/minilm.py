@@ -31,9 +31,18 @@ def _pretrained(run: Run) -> tuple[nn.Module, Task]:
     return model, pieces.classification("documentation sentences", *sentence_samples(), TOKENS)
 
 
+def pretrained_task(run: Run) -> tuple[nn.Module, Task]:
+    """The model with a new classifier, and its sentences; from random weights in smoke runs."""
+    return _small(run) if run.scale == "smoke" else _pretrained(run)
+
+
 def train(run: Run) -> nn.Module:
     """All weights are fine-tuned, with dropout as published."""
-    model, task = _small(run) if run.scale == "smoke" else _pretrained(run)
+    return finetuned(run, *pretrained_task(run))
+
+
+def finetuned(run: Run, model: nn.Module, task: Task) -> nn.Module:
+    """The one phase, and the scores before and after it."""
     run.score("before", model, task, limit=run.pick(100, 600))
     torch.manual_seed(run.seed)  # dropout's draws
     schedule = Schedule(run.pick(4, 300), run.pick(1e-3, 1e-4), warmup=run.pick(1, 30), kind="adamw", weight_decay=0.01)
@@ -42,28 +51,28 @@ def train(run: Run) -> nn.Module:
     return model
 
 
-WORKLOADS = (
-    Workload(
-        name="bert-finetune",
-        summary="the pretrained MiniLM is fine-tuned to tell which package a sentence documents",
-        model="MiniLM-L6 (all-MiniLM-L6-v2), pretrained",
-        dataset="documentation sentences of 32 word pieces",
-        train=train,
-        budget_s=600,
-        family="papers",
-        phases=("fine-tune",),
-        paper="MICRO 2021 (FPRaker)",
-        headline="FPRaker's BERT is fine-tuned on GLUE",
-        # A: a tenth of the attention weights by dropout, and padding; there are few among all values.  Behind the last
-        # attention only the first token counts: the others' G is 0.
-        signature=Signature(
-            zeros_a=Bounds(0, 0.2),
-            zeros_w=Bounds(0, 0.2),
-            zeros_g=Bounds(0.1, 0.8),
-            weight_grad=Bounds(1, 1),
-            input_grad=Bounds(1, 1),
-            kinds=frozenset({"linear", "matmul"}),
-        ),
-        shapes=lambda _: load_network("bert-base", sequence=128),
+FINETUNE = Workload(
+    name="bert-finetune",
+    summary="the pretrained MiniLM is fine-tuned to tell which package a sentence documents",
+    model="MiniLM-L6 (all-MiniLM-L6-v2), pretrained",
+    dataset="documentation sentences of 32 word pieces",
+    train=train,
+    budget_s=600,
+    family="papers",
+    phases=("fine-tune",),
+    paper="MICRO 2021 (FPRaker)",
+    headline="FPRaker's BERT is fine-tuned on GLUE",
+    # A: a tenth of the attention weights by dropout, and padding; there are few among all values.  Behind the last
+    # attention only the first token counts: the others' G is 0.
+    signature=Signature(
+        zeros_a=Bounds(0, 0.2),
+        zeros_w=Bounds(0, 0.2),
+        zeros_g=Bounds(0.1, 0.8),
+        weight_grad=Bounds(1, 1),
+        input_grad=Bounds(1, 1),
+        kinds=frozenset({"linear", "matmul"}),
     ),
+    shapes=lambda _: load_network("bert-base", sequence=128),
 )
+
+WORKLOADS = (FINETUNE,)
