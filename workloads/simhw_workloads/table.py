@@ -30,6 +30,7 @@ TECHNIQUES = (
     "detector",
     "minilm",
     "welore",
+    "antman",
     "ncf",
     "sentence_pairs",
     "captions",

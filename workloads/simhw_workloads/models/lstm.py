@@ -17,6 +17,11 @@ class LstmModel(nn.Module):
     vocabulary, embedding, hidden, layers : int
     dropout : float
         Between layers, as in the published model.
+
+    Attributes
+    ----------
+    states : list of (N, T, hidden) Tensor
+        What each layer gave in the last forward pass, with its graph.
     """
 
     def __init__(self, vocabulary: int, embedding: int, hidden: int, layers: int = 2, dropout: float = 0.0) -> None:
@@ -25,16 +30,19 @@ class LstmModel(nn.Module):
         self.cells = nn.ModuleList(nn.LSTMCell(embedding if index == 0 else hidden, hidden) for index in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, vocabulary)
+        self.states: list[Tensor] = []
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T) int64 tokens to (N, T, vocabulary) logits; every text starts from a state of zeros."""
         x = self.embedding(tokens)
+        self.states = []
         for cell in self.cells:
             state, outputs = None, []
             for step in self.dropout(x).unbind(1):
                 state = cell(step, state)
                 outputs.append(state[0])
             x = torch.stack(outputs, dim=1)
+            self.states.append(x)
         logits: Tensor = self.head(self.dropout(x))
         return logits
 

@@ -4,7 +4,7 @@ characters.
 Source: arXiv 2311.15134 (SwiftLearn); spec page techniques.md, 5.4.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -80,19 +80,33 @@ def work(record: Record) -> float:
     )
 
 
+@dataclass(frozen=True)
+class LstmSizes:
+    """Characters of a sample, the model's widths, and the samples of a step."""
+
+    window: int
+    embedding: int
+    hidden: int
+    batch: int
+
+
+def lstm_sizes(run: Run) -> LstmSizes:
+    """Those of the run's scale."""
+    return run.pick(LstmSizes(8, 16, 24, 8), LstmSizes(32, 64, 128, 32))
+
+
+def lstm_schedule(run: Run) -> Schedule:
+    """Of all language models of characters."""
+    return Schedule(run.pick(4, 500), 3e-3, warmup=run.pick(1, 20), kind="adamw")
+
+
 def lstm_dense(run: Run) -> nn.Module:
     """Two layers of LSTM cells."""
-    window = run.pick(8, 32)
-    task = characters(window)
+    sizes = lstm_sizes(run)
+    task = characters(sizes.window)
     run.seeded()
-    model = LstmModel(vocabulary_of(task), run.pick(16, 64), run.pick(24, 128))
-    run.fit(
-        "dense",
-        model,
-        task,
-        Schedule(run.pick(4, 500), 3e-3, warmup=run.pick(1, 20), kind="adamw"),
-        batch=run.pick(8, 32),
-    )
+    model = LstmModel(vocabulary_of(task), sizes.embedding, sizes.hidden)
+    run.fit("dense", model, task, lstm_schedule(run), batch=sizes.batch)
     run.score("dense", model, task, limit=run.pick(100, 1000))
     return model
 
@@ -124,27 +138,29 @@ DENSE = Workload(
     signature=_BERT,
     shapes=lambda _: load_network("bert-base", sequence=128),
 )
+LSTM = Workload(
+    name="lstm-dense",
+    summary="an LSTM language model of the characters of Python's language reference",
+    model="LSTM (2 x 128)",
+    dataset="Python's language reference, characters",
+    train=lstm_dense,
+    budget_s=300,
+    # The first state is zeros, and no product behind a cell is anything but dense.
+    signature=Signature(
+        zeros_a=Bounds(0, 0.15),
+        zeros_w=Bounds(0, 0.01),
+        zeros_g=Bounds(0, 0.05),
+        weight_grad=Bounds(0.9, 1),
+        kinds=frozenset({"lstm"}),
+    ),
+    shapes=lambda _: _lstm_by_shape(),
+    roofline_batch=20,
+)
+
 
 WORKLOADS = (
     DENSE,
-    Workload(
-        name="lstm-dense",
-        summary="an LSTM language model of the characters of Python's language reference",
-        model="LSTM (2 x 128)",
-        dataset="Python's language reference, characters",
-        train=lstm_dense,
-        budget_s=300,
-        # The first state is zeros, and no product behind a cell is anything but dense.
-        signature=Signature(
-            zeros_a=Bounds(0, 0.15),
-            zeros_w=Bounds(0, 0.01),
-            zeros_g=Bounds(0, 0.05),
-            weight_grad=Bounds(0.9, 1),
-            kinds=frozenset({"lstm"}),
-        ),
-        shapes=lambda _: _lstm_by_shape(),
-        roofline_batch=20,
-    ),
+    LSTM,
     replace(
         DENSE,
         name="swiftlearn",

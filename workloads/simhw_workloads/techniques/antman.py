@@ -1,0 +1,78 @@
+"""AntMan: the products of an LSTM become block-diagonal ones with a bottleneck, and a trained LSTM teaches them.
+
+The student starts from random cells; embedding and head are the teacher's.  Source: arXiv 1910.01740; spec page
+techniques.md, 2.4.
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
+from simhw_workloads.data.text import characters, vocabulary_of
+from simhw_workloads.distillation import StateDistillation
+from simhw_workloads.models.block_lstm import in_blocks
+from simhw_workloads.models.lstm import LstmModel, lstm_ptb_medium
+from simhw_workloads.techniques.text import LSTM, lstm_schedule, lstm_sizes
+from simhw_workloads.train import Run
+from simhw_workloads.workload import Bounds
+
+BLOCKS, REDUCTION = 4, 2
+FULL_BLOCKS = 5
+"""Of the published model, whose 650 units have no 4 blocks."""
+STATES, ANSWERS = 1.0, 1.0
+"""Weights of both distances to the teacher."""
+
+
+def antman(run: Run, taught: bool = True) -> nn.Module:
+    """An LSTM, and one of block products that it teaches; or that learns alone."""
+    sizes = lstm_sizes(run)
+    task = characters(sizes.window)
+    limit = run.pick(100, 1000)
+    run.seeded()
+    teacher = LstmModel(vocabulary_of(task), sizes.embedding, sizes.hidden)
+    run.fit("teacher", teacher, task, lstm_schedule(run), batch=sizes.batch)
+    run.note(teacher=run.score("teacher", teacher, task, limit=limit))
+    run.seeded()
+    student = in_blocks(copy.deepcopy(teacher), run.pick(2, BLOCKS), REDUCTION)
+    run.note_size(student)
+    hooks = [StateDistillation(teacher, STATES, ANSWERS)] if taught else []
+    run.fit("student", student, task, lstm_schedule(run), batch=sizes.batch, hooks=hooks)
+    run.score("student", student, task, limit=limit)
+    return student
+
+
+def _full() -> Network:
+    with torch.device("meta"):
+        model = in_blocks(lstm_ptb_medium(), FULL_BLOCKS, REDUCTION)
+    return network_of(model, torch.ones(1, 35, dtype=torch.int64), "lstm-ptb-medium-antman")
+
+
+WORKLOADS = (
+    replace(
+        LSTM,
+        name="antman",
+        summary=f"an LSTM whose products have {BLOCKS} blocks and a bottleneck, taught by the whole one",
+        family="low rank",
+        technique=f"AntMan, {BLOCKS} blocks, bottleneck of 1 / {REDUCTION}",
+        train=antman,
+        phases=("teacher", "student"),
+        baseline=LSTM.name,
+        paper="arXiv 1910.01740",
+        headline="up to 100 times less computation with under 1 point lost; 5 times fewer parameters at equal accuracy",
+        # The teacher runs forward, in LSTM cells; the student's cells are grouped convolutions.
+        signature=replace(
+            LSTM.signature,
+            macs=Bounds(0.4, 0.9),
+            input_grad=Bounds(0.1, 0.4),
+            weight_grad=Bounds(0.1, 0.4),
+            kinds=frozenset({"conv1d", "lstm"}),
+        ),
+        budget_s=600,
+        # Without its teacher, as it infers.
+        shapes=lambda _: _full(),
+    ),
+)
