@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from simhw.errors import WorkloadError
-from simhw_workloads.lowrank.chain import channel_factored
+from simhw_workloads.lowrank.chain import paired
 from simhw_workloads.lowrank.collaborative import LayerState, cheapest, compressed, fitted, global_shares, state_of
 from simhw_workloads.lowrank.surgery import chains
 from simhw_workloads.models.digit_cnn import DigitCNN
@@ -118,15 +118,15 @@ def test_a_fit_is_that_of_a_cost_that_rises_with_the_share():
         fitted(layer(2, 1, 1))
 
 
-def test_a_channel_factored_layer_of_full_rank_computes_what_it_did():
+def test_a_paired_layer_of_full_rank_computes_what_it_did():
     made = nn.Conv2d(6, 8, 3, stride=2, padding=1)
     x = torch.randn(2, 6, 7, 7)
-    torch.testing.assert_close(channel_factored(made, 8)(x), made(x), rtol=1e-4, atol=1e-5)
-    near = channel_factored(made, 3)
+    torch.testing.assert_close(paired(made, 8)(x), made(x), rtol=1e-4, atol=1e-5)
+    near = paired(made, 3)
     left, values, right = torch.linalg.svd(made.weight.detach().flatten(1), full_matrices=False)
     torch.testing.assert_close(near.to_dense().flatten(1), left[:, :3] * values[:3] @ right[:3], rtol=1e-4, atol=1e-5)
     with pytest.raises(WorkloadError, match="no pair of factors of rank 9"):
-        channel_factored(made, 9)
+        paired(made, 9)
 
 
 def small() -> tuple[DigitCNN, Task]:

@@ -51,7 +51,6 @@ class Chain(nn.Sequential):
         parts = self.factors
         first, last = parts["first"].weight.flatten(1), parts["last"].weight.flatten(1)
         if "core" not in parts:
-            return (last @ first).reshape(-1, *parts["first"].weight.shape[1:])
             return (last @ first).reshape(len(last), *parts["first"].weight.shape[1:])
         core = parts["core"]
         assert isinstance(core, nn.Conv2d)
@@ -102,7 +101,6 @@ def factored(layer: Factored, rank: int | tuple[int, int]) -> Chain:
         raise WorkloadError(f"a layer with weights {tuple(weight.shape)} has no factors of rank {rank}")
     chain = _pair(layer, inner) if pair else _triple(layer, inner, outer)
     if not weight.is_meta:
-        _fill(chain, layer, _singular(weight, inner) if pair else _tucker(weight, inner, outer))
         values = _singular(weight, inner) if pair else _tucker(weight, inner, outer)
         _fill(chain, layer, values)
     return chain.train(layer.training)
@@ -114,7 +112,7 @@ def paired(layer: Factored, rank: int) -> Chain:
     Parameters
     ----------
     layer : Linear or Conv2d
-        Without groups; its parameters have values.
+        Without groups.  Its parameters may be on the meta device.
     rank : int
 
     Raises
@@ -134,46 +132,9 @@ def paired(layer: Factored, rank: int) -> Chain:
     else:
         last = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None, device=weight.device)
         chain = Chain(convolution_like(layer, layer.in_channels, rank), last)
-    _fill(chain, layer, _singular(weight, rank))
-    return chain.train(layer.training)
-
-
-def channel_factored(layer: Factored, rank: int) -> Chain:
-    """A layer's best pair of a rank whose first factor has the whole kernel; the last is 1x1.
-
-    Parameters
-    ----------
-    layer : Linear or Conv2d
-        Without groups.  Its parameters may be on the meta device.
-    rank : int
-
-    Raises
-    ------
-    WorkloadError
-        The layer has groups, or the rank is more than its weights' matrix (out, in x places) has.
-    """
-    weight = layer.weight
-    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-        raise WorkloadError(f"a convolution of {layer.groups} groups cannot be decomposed; only those without can")
-    if not 1 <= rank <= min(weight.flatten(1).shape):
-        raise WorkloadError(f"a layer with weights {tuple(weight.shape)} has no pair of factors of rank {rank}")
-    if isinstance(layer, nn.Linear):
-        chain = _pair(layer, rank)
-    else:
-        last = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None, device=weight.device)
-        chain = Chain(convolution_like(layer, layer.in_channels, rank), last)
     if not weight.is_meta:
         _fill(chain, layer, _singular(weight, rank))
     return chain.train(layer.training)
-
-
-def _fill(chain: Chain, layer: Factored, values: tuple[Matrix, ...]) -> None:
-    """Put values into the factors, and the layer's bias into the last."""
-    with torch.no_grad():
-        for factor, value in zip(chain.factors.values(), values, strict=True):
-            factor.weight.copy_(torch.from_numpy(np.ascontiguousarray(value)).reshape(factor.weight.shape))
-        if layer.bias is not None:
-            chain.factors["last"].bias.copy_(layer.bias)  # type: ignore[union-attr]  # it has one where the layer does
 
 
 def nearest(weight: Tensor, rank: int | tuple[int, int]) -> Tensor:

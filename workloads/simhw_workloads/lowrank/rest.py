@@ -7,7 +7,7 @@ own, so that a trace shows what their zeros save.
 import torch
 from torch import Tensor, nn
 
-from simhw_workloads.lowrank.chain import Factored, channel_factored
+from simhw_workloads.lowrank.chain import Factored, paired
 from simhw_workloads.lowrank.surgery import replace_module
 
 PARTS = ("factors.first", "factors.last", "rest")
@@ -30,7 +30,7 @@ class FactorsAndRest(nn.Module):
     def __init__(self, layer: Factored, rank: int) -> None:
         super().__init__()
         bias, layer.bias = layer.bias, None
-        self.factors, self.rest = channel_factored(layer, rank), layer
+        self.factors, self.rest = paired(layer, rank), layer
         layer.bias = bias
         with torch.no_grad():
             layer.weight -= self.factors.to_dense()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from simhw_workloads.constraints.channels import keep_outputs
 from simhw_workloads.constraints.masks import weight_of
 from simhw_workloads.count import mac_counter
-from simhw_workloads.lowrank.chain import channel_factored
+from simhw_workloads.lowrank.chain import paired
 from simhw_workloads.lowrank.collaborative import MOST, LayerState, compressed, fitted, global_shares, state_of
 from simhw_workloads.lowrank.surgery import replace_module
 from simhw_workloads.models.digit_cnn import DigitCNN
@@ -105,7 +105,7 @@ def apply(model: DigitCNN, states: Mapping[str, LayerState]) -> DigitCNN:
             layer = model.get_submodule(path)
             assert isinstance(layer, nn.Linear | nn.Conv2d)
             # A reader may have lost outputs besides: the rank is at most what is left.
-            replace_module(model, path, channel_factored(layer, min(state.rank, *layer.weight.flatten(1).shape)))
+            replace_module(model, path, paired(layer, min(state.rank, *layer.weight.flatten(1).shape)))
     return model
 
 
