@@ -137,12 +137,14 @@ def planted(rank: int) -> Task:
     )
 
 
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("rank", [1, 2])
-def test_ordered_dropout_finds_the_rank_that_the_task_has(rank: int):
+def test_ordered_dropout_finds_the_rank_that_the_task_has(rank: int, seed: int):
     """Classes by the signs of one or two of 12 coordinates: the first layer needs as many components and no more."""
+    torch.manual_seed(seed)
     model = order(pair_up(nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 2**rank)), ["0"]))
-    hook = OrderedDropout(3e-2, seed=0)
-    run = Run()
+    hook = OrderedDropout(3e-2, seed)
+    run = Run(seed=seed)
     run.fit("ordered", model, planted(rank), Schedule(600, 0.05), batch=64, hooks=[hook], gradient=hook.gradient)
     cut(model, above(model, lambda sizes: 0.05 * float(sizes.max())))
     assert pair_ranks(model) == {"0": rank}
