@@ -20,6 +20,7 @@ FAMILY_TRACES = {
     "resnet9_haet": "resnet9-haet",
     "ecolite_prop_add": "video-prop-add",
     "ssd_adaptive": "ssd-adaptive",
+    "sign_autoencoder": "sign-autoencoder",
 }
 """One for every family of techniques but the plain ones, by model and technique."""
 

@@ -23,6 +23,7 @@ TECHNIQUES = (
     "resnet9",
     "video",
     "ssd",
+    "sign_autoencoder",
     "cnns",
     "pact",
     "sparse_resnet50",
