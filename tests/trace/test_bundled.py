@@ -21,6 +21,7 @@ FAMILY_TRACES = {
     "ecolite_prop_add": "video-prop-add",
     "ssd_adaptive": "ssd-adaptive",
     "sign_autoencoder": "sign-autoencoder",
+    "admm_nn_powers": "admm-nn-powers",
 }
 """One for every family of techniques but the plain ones, by model and technique."""
 
