@@ -141,7 +141,7 @@ WORKLOADS = (
         signature=replace(
             SIGNATURE,
             zeros_w=Bounds(0.4, 0.95),
-            zeros_g=Bounds(0, 0.3),
+            zeros_g=Bounds(0, 0.4),
             terms_w=Bounds(0.2, 2.1),
             macs=Bounds(1, 1),
         ),
@@ -155,7 +155,7 @@ WORKLOADS = (
         signature=replace(
             SIGNATURE,
             zeros_w=Bounds(0.5, 0.97),
-            zeros_g=Bounds(0, 0.3),
+            zeros_g=Bounds(0, 0.4),
             terms_w=Bounds(0.1, 1.8),
             macs=Bounds(1, 1),
         ),
