@@ -35,10 +35,11 @@ class StateDistillation(Hook):
         with torch.no_grad():
             wanted = self.teacher(batch.inputs)
         apart = functional.mse_loss(torch.stack(model.states), torch.stack(self.teacher.states))
-        answers = functional.kl_div(
-            output.flatten(0, 1).log_softmax(1),
-            wanted.flatten(0, 1).log_softmax(1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        return self.states * apart + self.answers * answers
+        return self.states * apart + self.answers * answers_apart(output, wanted)
+
+
+def answers_apart(output: Tensor, wanted: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of logits (B, tokens, classes) from a teacher's: mean over tokens, in nats."""
+    return functional.kl_div(
+        output.flatten(0, 1).log_softmax(1), wanted.flatten(0, 1).log_softmax(1), reduction="batchmean", log_target=True
+    )

@@ -7,10 +7,11 @@ techniques.md, 2.4.
 import copy
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from simhw_workloads.data.text import characters, vocabulary_of
-from simhw_workloads.distillation import StateDistillation
+from simhw_workloads.distillation import StateDistillation, answers_apart
 from simhw_workloads.models.block_lstm import in_blocks
 from simhw_workloads.models.lstm import LstmModel
 from simhw_workloads.techniques.text import LSTM, lstm_schedule, lstm_sizes
@@ -20,16 +21,24 @@ from simhw_workloads.workload import Bounds
 BLOCKS, REDUCTION = 4, 2
 STATES, ANSWERS = 1.0, 1.0
 """Weights of both distances to the teacher."""
+TEACHER_TRAINS = 4
+"""Times as many steps as the student.  With as many it is worse than a student that learns alone (2.92 bits for
+2.74), and teaching harms.
+"""
 
 
 def antman(run: Run, taught: bool = True) -> nn.Module:
-    """An LSTM, and one of block products that it teaches; or that learns alone."""
+    """An LSTM, and one of block products that it teaches; or that learns alone.
+
+    The record notes how far the student's answers are from the teacher's on held-out text, in nats.
+    """
     sizes = lstm_sizes(run)
     task = characters(sizes.window)
     limit = run.pick(100, 1000)
     run.seeded()
     teacher = LstmModel(vocabulary_of(task), sizes.embedding, sizes.hidden)
-    run.fit("teacher", teacher, task, lstm_schedule(run), batch=sizes.batch)
+    longer = replace(lstm_schedule(run), steps=TEACHER_TRAINS * lstm_schedule(run).steps)
+    run.fit("teacher", teacher, task, longer, batch=sizes.batch)
     run.note(teacher=run.score("teacher", teacher, task, limit=limit))
     run.seeded()
     student = in_blocks(copy.deepcopy(teacher), run.pick(2, BLOCKS), REDUCTION)
@@ -37,6 +46,9 @@ def antman(run: Run, taught: bool = True) -> nn.Module:
     hooks = [StateDistillation(teacher, STATES, ANSWERS)] if taught else []
     run.fit("student", student, task, lstm_schedule(run), batch=sizes.batch, hooks=hooks)
     run.score("student", student, task, limit=limit)
+    held_out = task.rows(torch.arange(min(limit, task.tests)), train=False)
+    with torch.no_grad():
+        run.note(answers_from_teacher=float(answers_apart(student(held_out.inputs), teacher(held_out.inputs))))
     return student
 
 
