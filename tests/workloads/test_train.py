@@ -359,7 +359,10 @@ SHAPES_OF_DENSE = {"admm-nn", "admm-nn-levels", "admm-nn-powers", "reweighted-ir
     f"reweighted-{kind}" for kind in ("filter", "column", "block")
 }
 """Techniques whose zeros and levels no roofline sees, or whose filters go by trained weights."""
-NO_LARGER = {"autoencoder-linear", "autoencoder-linear-digits", "sign-autoencoder", "sign-autoencoder-digits"}
+NO_LARGER = {"autoencoder-linear", "autoencoder-linear-digits", "sign-autoencoder", "sign-autoencoder-digits"} | {
+    "few-shot-latents",
+    "npc-lv",
+}
 """Techniques that have no published network of a larger size."""
 WITHOUT_SHAPES = RANKS_OF_WEIGHTS | CHANNELS_OF_WEIGHTS | SHAPES_OF_DENSE | NO_LARGER
 

@@ -24,6 +24,7 @@ TECHNIQUES = (
     "video",
     "ssd",
     "sign_autoencoder",
+    "npc_lv",
     "cnns",
     "pact",
     "sparse_resnet50",
