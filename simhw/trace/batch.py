@@ -221,7 +221,8 @@ def _of_weights_alone(layer: Layer, step: _Step) -> bool:
 def _matrix_axes(layer: Layer, step: _Step) -> BatchAxes:
     """Of a product of two matrices: the extents that are a number of rows of other layers, and no number of features.
 
-    An optimizer's products and those that make a weight have extents of weights alone.
+    An optimizer's products and those that make a weight have extents of weights alone.  A step without gradients makes
+    no weights.
     """
     extents = {
         name: layer.shapes[tensor][axis]
@@ -229,7 +230,7 @@ def _matrix_axes(layer: Layer, step: _Step) -> BatchAxes:
         for tensor, axis in places
         if tensor in layer.shapes
     }
-    makes_weight = frozenset((extents["M"], extents["N"])) in step.weights
+    makes_weight = step.trained and frozenset((extents["M"], extents["N"])) in step.weights
     maybe = [name for name, extent in extents.items() if extent in step.rows]
     sure = [name for name in maybe if extents[name] not in step.features]
     if makes_weight and (_differentiated(layer) or sure != ["K"]):

@@ -259,3 +259,16 @@ def test_trace_that_does_not_tell_its_batch_is_refused(layers: list[Layer], batc
 def test_batch_that_is_no_multiple_is_refused(batch: int) -> None:
     with pytest.raises(SimhwError, match=f"batch {batch}: give a multiple of the 4 images that the trace holds"):
         growth(Trace([linear("fc", 4)]), batch)
+
+
+def test_a_step_without_gradients_makes_no_weights():
+    """Features (4, 32) of four samples and their inner products, whose second operand has a weight's shape."""
+    random = np.random.default_rng(0)
+    values = {shape: random.normal(size=shape).astype(np.float32) for shape in ((4, 8), (8, 32), (32, 4), (4, 32))}
+    layers = [
+        Layer("features", "matmul", a=values[4, 8], w=values[8, 32]),
+        Layer("inner", "matmul", a=values[32, 4], w=values[4, 32]),
+    ]
+    features, inner = batch_axes(Trace(layers, Metadata(batch=4)))
+    assert features.axes == (("a", 0), ("g", 0))
+    assert inner.axes == (("a", 1), ("w", 0))

@@ -362,6 +362,8 @@ SHAPES_OF_DENSE = {"admm-nn", "admm-nn-levels", "admm-nn-powers", "reweighted-ir
 NO_LARGER = {"autoencoder-linear", "autoencoder-linear-digits", "sign-autoencoder", "sign-autoencoder-digits"} | {
     "few-shot-latents",
     "npc-lv",
+    "tensor-factors",
+    "tensor-factors-augmented",
 }
 """Techniques that have no published network of a larger size."""
 WITHOUT_SHAPES = RANKS_OF_WEIGHTS | CHANNELS_OF_WEIGHTS | SHAPES_OF_DENSE | NO_LARGER

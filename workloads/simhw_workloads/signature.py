@@ -78,14 +78,16 @@ def measured(trace: Trace, baseline: Trace | None = None) -> dict[str, float]:
     Returns
     -------
     dict of name to float
+        Nothing of G where no layer has one: a step without back-propagation.
     """
     sizes, zeros, terms = ({"a": 0.0, "w": 0.0, "g": 0.0} for _ in range(3))
     for _, tensor, statistics in trace_statistics(trace):
         sizes[tensor] += statistics.size
         zeros[tensor] += statistics.zeros
         terms[tensor] += statistics.terms_per_value() * statistics.size
-    found = {f"zeros_{tensor}": zeros[tensor] / sizes[tensor] for tensor in sizes}
-    found |= {f"terms_{tensor}": terms[tensor] / sizes[tensor] for tensor in sizes}
+    known = [tensor for tensor, size in sizes.items() if size]
+    found = {f"zeros_{tensor}": zeros[tensor] / sizes[tensor] for tensor in known}
+    found |= {f"terms_{tensor}": terms[tensor] / sizes[tensor] for tensor in known}
     macs = _operation_macs(trace)
     found |= {operation: macs[operation] / macs["forward"] for operation in ("input_grad", "weight_grad")}
     if baseline is not None:

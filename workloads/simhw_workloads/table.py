@@ -25,6 +25,7 @@ TECHNIQUES = (
     "ssd",
     "sign_autoencoder",
     "npc_lv",
+    "tensor_factors",
     "cnns",
     "pact",
     "sparse_resnet50",
