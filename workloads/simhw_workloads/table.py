@@ -32,6 +32,7 @@ TECHNIQUES = (
     "gated_convolution",
     "detector",
     "minilm",
+    "fine_tuning",
     "welore",
     "antman",
     "ncf",

@@ -4,7 +4,9 @@ characters.
 Source: arXiv 2311.15134 (SwiftLearn); spec page techniques.md, 5.4.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -35,9 +37,12 @@ TOKENS = 32
 FORWARD_SHARE = 1 / 3
 """Of a training step's arithmetic that scoring a sample takes."""
 
+Built = tuple[nn.Module, Task, int, int]
+"""Model, task, batch and steps of an epoch."""
 
-def _small_bert(run: Run) -> tuple[nn.Module, Task, int, int]:
-    """Model, task, batch and steps of an epoch."""
+
+def small_bert(run: Run) -> Built:
+    """A BERT of width 96 from random weights."""
     task = sentences(TOKENS)
     samples, batch = run.pick(64, 3200), run.pick(8, 32)
     task = task.limited(samples)
@@ -46,28 +51,28 @@ def _small_bert(run: Run) -> tuple[nn.Module, Task, int, int]:
     return model, task, batch, samples // batch
 
 
-def _schedule(run: Run, steps: int, rate: float = 1e-3) -> Schedule:
+def _schedule(run: Run, steps: int, rate: float) -> Schedule:
     return Schedule(steps, rate, warmup=run.pick(1, 40), kind="adamw", weight_decay=0.01)
 
 
-def bert_dense(run: Run) -> nn.Module:
+def on_all(run: Run, build: Callable[[Run], Built], rate: float) -> nn.Module:
     """All samples in every epoch."""
-    model, task, batch, epoch = _small_bert(run)
-    run.fit("dense", model, task, _schedule(run, run.pick(4, EPOCHS) * epoch), batch=batch)
+    model, task, batch, epoch = build(run)
+    run.fit("dense", model, task, _schedule(run, run.pick(4, EPOCHS) * epoch, rate), batch=batch)
     run.score("dense", model, task, limit=1200)
     return model
 
 
-def swiftlearn(run: Run) -> nn.Module:
-    """All samples in two epochs, then those whose logits moved most."""
-    model, task, batch, epoch = _small_bert(run)
+def on_selected(run: Run, build: Callable[[Run], Built], rate: float, later_rate: float) -> nn.Module:
+    """SwiftLearn: all samples in two epochs, then those whose logits moved most."""
+    model, task, batch, epoch = build(run)
     kept = run.pick(0.25, SELECTION_KEPT)
     steps = max(1, round(kept * epoch))
     hook = Selection(kept, run.pick(1, RESCORE_EPOCHS) * steps, batch, run.seed)
-    run.fit("warm-up", model, task, _schedule(run, SELECTION_WARMUP_EPOCHS * epoch), batch=batch, hooks=[hook])
+    run.fit("warm-up", model, task, _schedule(run, SELECTION_WARMUP_EPOCHS * epoch, rate), batch=batch, hooks=[hook])
     run.score("warm-up", model, task, limit=1200)
     rest = run.pick(4, EPOCHS) - SELECTION_WARMUP_EPOCHS
-    run.fit("selected", model, task, _schedule(run, rest * steps, rate=3e-4), batch=batch, hooks=[hook])
+    run.fit("selected", model, task, _schedule(run, rest * steps, later_rate), batch=batch, hooks=[hook])
     run.note(kept=kept, looked_at_again=hook.looked_at, samples_without_selection=run.pick(4, EPOCHS) * epoch * batch)
     run.score("selected", model, task, limit=1200)
     return model
@@ -133,7 +138,7 @@ DENSE = Workload(
     summary="a small BERT tells which package a sentence documents; all samples in every epoch",
     model="BERT (width 96, 3 layers)",
     dataset="documentation sentences, 3,200 of 32 tokens",
-    train=bert_dense,
+    train=partial(on_all, build=small_bert, rate=1e-3),
     budget_s=300,
     signature=_BERT,
     shapes=lambda _: load_network("bert-base", sequence=128),
@@ -156,24 +161,20 @@ LSTM = Workload(
     shapes=lambda _: _lstm_by_shape(),
     roofline_batch=20,
 )
-
-
-WORKLOADS = (
+SWIFTLEARN = replace(
     DENSE,
-    LSTM,
-    replace(
-        DENSE,
-        name="swiftlearn",
-        summary="after two epochs on all samples the tenth whose logits move most; rescored every two epochs",
-        family="data efficiency",
-        technique="SwiftLearn",
-        train=swiftlearn,
-        phases=("warm-up", "selected"),
-        baseline=DENSE.name,
-        paper="arXiv 2311.15134",
-        headline=f"BERT on GLUE, 90% of the data dropped: training {SELECTION_SPEEDUPS[0]:.2f} to "
-        f"{SELECTION_SPEEDUPS[1]:.2f} times as fast, {SELECTION_MEAN} in the mean",
-        signature=replace(_BERT, macs=Bounds(1, 1)),
-        work=work,
-    ),
+    name="swiftlearn",
+    summary="after two epochs on all samples the tenth whose logits move most; rescored every two epochs",
+    family="data efficiency",
+    technique="SwiftLearn",
+    train=partial(on_selected, build=small_bert, rate=1e-3, later_rate=3e-4),
+    phases=("warm-up", "selected"),
+    baseline=DENSE.name,
+    paper="arXiv 2311.15134",
+    headline=f"BERT on GLUE, 90% of the data dropped: training {SELECTION_SPEEDUPS[0]:.2f} to "
+    f"{SELECTION_SPEEDUPS[1]:.2f} times as fast, {SELECTION_MEAN} in the mean",
+    signature=replace(_BERT, macs=Bounds(1, 1)),
+    work=work,
 )
+
+WORKLOADS = (DENSE, LSTM, SWIFTLEARN)
