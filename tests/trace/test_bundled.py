@@ -22,6 +22,7 @@ FAMILY_TRACES = {
     "ssd_adaptive": "ssd-adaptive",
     "sign_autoencoder": "sign-autoencoder",
     "admm_nn_powers": "admm-nn-powers",
+    "lstm_structured_dropout": "lstm-structured-dropout",
 }
 """One for every family of techniques but the plain ones, by model and technique."""
 

@@ -43,6 +43,7 @@ TECHNIQUES = (
     "atmc",
     "reweighted",
     "collaborative",
+    "structured_dropout",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 

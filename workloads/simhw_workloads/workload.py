@@ -14,7 +14,16 @@ from simhw_workloads.train import Run
 __all__ = ["FAMILIES", "Bounds", "Signature", "TechniqueFamily", "Workload"]
 
 TechniqueFamily = Literal[
-    "dense", "low rank", "pruning", "transformers", "data efficiency", "video", "detection", "others", "papers"
+    "dense",
+    "low rank",
+    "pruning",
+    "transformers",
+    "data efficiency",
+    "dynamic",
+    "video",
+    "detection",
+    "others",
+    "papers",
 ]
 FAMILIES: tuple[TechniqueFamily, ...] = get_args(TechniqueFamily)
 
