@@ -34,6 +34,7 @@ TECHNIQUES = (
     "minilm",
     "fine_tuning",
     "welore",
+    "minilm_gqa",
     "antman",
     "ncf",
     "sentence_pairs",

@@ -66,9 +66,9 @@ class Attention(nn.Module):
         samples, tokens, _ = x.shape
         groups = self.qkv(x).reshape(samples, tokens, -1, self.head_width).transpose(1, 2)
         keys_end = self.query_groups + self.key_groups
-        query = _spread(groups[:, : self.query_groups], self.query_of)
-        key = _spread(groups[:, self.query_groups : keys_end], self.key_of)
-        value = _spread(groups[:, keys_end:], self.key_of)
+        query = spread(groups[:, : self.query_groups], self.query_of)
+        key = spread(groups[:, self.query_groups : keys_end], self.key_of)
+        value = spread(groups[:, keys_end:], self.key_of)
         scores = (query * self.head_width**-0.5) @ key.transpose(2, 3)
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
@@ -79,7 +79,7 @@ class Attention(nn.Module):
         return result
 
 
-def _spread(groups: Tensor, group_of: list[int]) -> Tensor:
+def spread(groups: Tensor, group_of: list[int]) -> Tensor:
     """(N, groups, T, width) to (N, heads, T, width): each head's group."""
     return groups if group_of == list(range(groups.shape[1])) else groups[:, group_of]
 

@@ -6,6 +6,8 @@ It normalises after each part.
 import torch
 from torch import Tensor, nn
 
+from simhw_workloads.models.attention import head_groups, spread
+
 PADDING = 0
 """The token that fills short texts up; no one looks at it."""
 
@@ -15,28 +17,52 @@ def _dropout(share: float) -> nn.Module:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention with separate projections, as in the published model."""
+    """Multi-head attention with separate projections, as in the published model; heads may share keys and values."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, key_groups: int | None = None) -> None:
         super().__init__()
         self.heads = heads
+        self.key_of = head_groups(heads, heads, key_groups or heads)[1]
         self.dropout = _dropout(dropout)
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query = nn.Linear(width, width)
+        self.key, self.value = (nn.Linear(width, width // heads * (key_groups or heads)) for _ in range(2))
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(N, T, width) to (N, T, width); `mask` (N, T) is False for tokens that no one may look at."""
         samples, tokens, width = x.shape
         query, key, value = (
-            projection(x).reshape(samples, tokens, self.heads, -1).transpose(1, 2)
+            projection(x).reshape(samples, tokens, -1, width // self.heads).transpose(1, 2)
             for projection in (self.query, self.key, self.value)
         )
+        key, value = spread(key, self.key_of), spread(value, self.key_of)
         scores = (query * (width // self.heads) ** -0.5) @ key.transpose(2, 3)
         scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
         weights = self.dropout(torch.softmax(scores, dim=-1))
         context = (weights @ value).transpose(1, 2).reshape(samples, tokens, width)
         result: Tensor = self.output(context)
         return result
+
+    @torch.no_grad()
+    def pool(self, key_groups: int) -> None:
+        """Let neighbouring heads share keys and values: a group's projection is the mean of its heads'.
+
+        With as many groups as heads nothing changes.  Source: arXiv 2305.13245, 2.1.
+
+        Raises
+        ------
+        WorkloadError
+            The groups cannot serve the heads.
+        """
+        self.key_of = head_groups(self.heads, self.heads, key_groups)[1]
+        self.key, self.value = (_pooled(layer, self.heads, key_groups) for layer in (self.key, self.value))
+
+
+def _pooled(layer: nn.Linear, heads: int, groups: int) -> nn.Linear:
+    pooled = nn.Linear(layer.in_features, layer.out_features // heads * groups, device=layer.weight.device)
+    for ours, theirs in zip(pooled.parameters(), layer.parameters(), strict=True):
+        ours.copy_(theirs.reshape(groups, heads // groups, -1).mean(dim=1).reshape(ours.shape))
+    return pooled.train(layer.training)
 
 
 class EncoderLayer(nn.Module):
@@ -91,11 +117,23 @@ class Bert(nn.Module):
         self.dropout = _dropout(dropout)
         self.pooler = nn.Linear(width, width)
         self.classifier = nn.Linear(width, classes) if classes else nn.Identity()
+        self.draw()
+
+    def draw(self) -> None:
+        """Start from random weights, whatever was learnt before."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+
+    def pool_heads(self, key_groups: int) -> None:
+        """Keys and values of so many groups in all layers, as `SelfAttention.pool`."""
+        for layer in self.layers:
+            assert isinstance(layer, EncoderLayer)
+            layer.attention.pool(key_groups)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T) int64 tokens of one segment to (N, classes) logits."""

@@ -22,7 +22,7 @@ TOKENS = 32
 def _small(run: Run) -> tuple[nn.Module, Task]:
     task = sentences(TOKENS).limited(64)
     run.seeded()
-    return bert_small(vocabulary_of(task), TOKENS, len(PACKAGES), 32, 2, DROPOUT), task
+    return bert_small(vocabulary_of(task), TOKENS, len(PACKAGES), 64, 2, DROPOUT), task
 
 
 def _pretrained(run: Run) -> tuple[nn.Module, Task]:

@@ -1,0 +1,83 @@
+"""Techniques on the pretrained MiniLM: what each keeps of the model, and what it changes."""
+
+import pytest
+import torch
+from torch import nn
+
+from simhw.errors import WorkloadError
+from simhw.roofline.networks.catalogue import load_network
+from simhw_workloads.models.bert import Bert, SelfAttention
+from simhw_workloads.table import WORKLOADS
+from simhw_workloads.techniques.minilm_gqa import GROUPS
+from simhw_workloads.train import Run
+from tests.workloads.smoke_runs import smoke_run
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_one_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def small() -> Bert:
+    model = Bert(30, 24, 2, 6, 48, 8, 3).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+TOKENS = torch.randint(1, 30, (4, 8))
+
+
+# Grouped attention
+
+
+def test_pooling_to_as_many_groups_as_heads_changes_nothing():
+    model, whole = small(), small()
+    whole.load_state_dict(model.state_dict())
+    model.pool_heads(6)
+    assert torch.equal(model(TOKENS), whole(TOKENS))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_heads_that_are_alike_in_each_group_compute_the_same_when_pooled(groups: int):
+    model = small()
+    for layer in model.layers:
+        for projection in (layer.attention.key, layer.attention.value):
+            for parameter in projection.parameters():
+                heads = parameter.data.reshape(groups, 6 // groups, 4, -1)
+                heads[:] = heads[:, :1].clone()
+    before = model(TOKENS)
+    model.pool_heads(groups)
+    torch.testing.assert_close(model(TOKENS), before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_group_s_projection_is_the_mean_of_its_neighbouring_heads():
+    attention = SelfAttention(12, 6)
+    weight, bias = attention.value.weight.detach().clone(), attention.value.bias.detach().clone()
+    attention.pool(2)
+    # Heads of two rows: group 1 holds heads 3 to 5, rows 6 to 11; its first row is the mean of rows 6, 8 and 10.
+    torch.testing.assert_close(attention.value.weight[2], weight[[6, 8, 10]].mean(0))
+    torch.testing.assert_close(attention.value.bias[3], bias[[7, 9, 11]].mean())
+    assert attention.key.out_features == attention.value.out_features == 4
+    assert attention.query.out_features == 12
+    with pytest.raises(WorkloadError, match="6 groups of queries and 4 of keys and values cannot serve 6 heads"):
+        SelfAttention(12, 6).pool(4)
+
+
+def test_only_keys_and_values_shrink():
+    def shapes(name: str) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(each.shape) for name, each in smoke_run(name).model.named_parameters()}
+
+    whole, grouped = shapes("bert-finetune"), shapes("minilm-gqa")
+    changed = {name for name in whole if whole[name] != grouped[name]}
+    assert changed == {name for name in whole if ".key." in name or ".value." in name}
+    assert all(2 * grouped[name][0] == whole[name][0] for name in changed)
+
+
+def test_the_network_by_shape_lacks_the_keys_and_values_that_heads_share():
+    row = WORKLOADS["minilm-gqa"]
+    assert row.shapes is not None
+    # 12 layers, 128 tokens: two projections of 768 x 768 lose 8 groups in 12.
+    lost = 12 * 128 * 2 * 768 * 768 * (12 - GROUPS) // 12
+    assert row.shapes(Run()).macs == load_network("bert-base", sequence=128).macs - lost
