@@ -35,6 +35,7 @@ TECHNIQUES = (
     "fine_tuning",
     "welore",
     "minilm_gqa",
+    "minilm_antman",
     "antman",
     "ncf",
     "sentence_pairs",

@@ -95,6 +95,11 @@ class Bert(nn.Module):
         0 leaves the pooled encoding as it is.
     dropout : float
         Of embeddings, attention weights, what each part adds, and the pooled encoding; published with 0.1.
+
+    Attributes
+    ----------
+    states : list of (N, T, width) Tensor
+        What each layer gave in the last forward pass, with its graph.
     """
 
     def __init__(
@@ -117,6 +122,7 @@ class Bert(nn.Module):
         self.dropout = _dropout(dropout)
         self.pooler = nn.Linear(width, width)
         self.classifier = nn.Linear(width, classes) if classes else nn.Identity()
+        self.states: list[Tensor] = []
         self.draw()
 
     def draw(self) -> None:
@@ -141,8 +147,10 @@ class Bert(nn.Module):
         places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         x = self.norm(self.words(tokens) + self.positions(places) + self.segments(torch.zeros_like(tokens)))
         x = self.dropout(x)
+        self.states = []
         for layer in self.layers:
             x = layer(x, mask)
+            self.states.append(x)
         logits: Tensor = self.classifier(self.dropout(torch.tanh(self.pooler(x[:, 0]))))
         return logits
 

@@ -4,6 +4,8 @@ The papers fine-tune BERT on GLUE.  Here it is six layers of 384 with published 
 At smoke scale it is a small BERT from random weights, for which nothing need be installed.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -13,7 +15,7 @@ from simhw_workloads.models.bert import bert_small
 from simhw_workloads.models.pretrained import DROPOUT, minilm
 from simhw_workloads.schedule import Schedule
 from simhw_workloads.task import Task
-from simhw_workloads.train import Run
+from simhw_workloads.train import Hook, Run
 from simhw_workloads.workload import Bounds, Signature, Workload
 
 TOKENS = 32
@@ -41,13 +43,15 @@ def train(run: Run) -> nn.Module:
     return finetuned(run, *pretrained_task(run))
 
 
-def finetuned(run: Run, model: nn.Module, task: Task) -> nn.Module:
-    """The one phase, and the scores before and after it."""
-    run.score("before", model, task, limit=run.pick(100, 600))
+def finetuned(
+    run: Run, model: nn.Module, task: Task, phase: str = "fine-tune", hooks: Sequence[Hook] = ()
+) -> nn.Module:
+    """A phase, and the scores before and after it."""
+    run.score(f"before {phase}", model, task, limit=run.pick(100, 600))
     torch.manual_seed(run.seed)  # dropout's draws
     schedule = Schedule(run.pick(4, 300), run.pick(1e-3, 1e-4), warmup=run.pick(1, 30), kind="adamw", weight_decay=0.01)
-    run.fit("fine-tune", model, task, schedule, batch=run.pick(8, 16))
-    run.score("fine-tune", model, task, limit=run.pick(100, 1200))
+    run.fit(phase, model, task, schedule, batch=run.pick(8, 16), hooks=hooks)
+    run.score(phase, model, task, limit=run.pick(100, 1200))
     return model
 
 
