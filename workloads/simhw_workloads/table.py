@@ -46,6 +46,8 @@ TECHNIQUES = (
     "reweighted",
     "collaborative",
     "structured_dropout",
+    "scratch",
+    "wire",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 
