@@ -48,6 +48,7 @@ TECHNIQUES = (
     "structured_dropout",
     "scratch",
     "wire",
+    "error_prune",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
 
