@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from simhw_workloads.matrix import StepCost
+    from simhw_workloads.matrix import Costs
     from simhw_workloads.record import Record
     from simhw_workloads.train import Run
     from simhw_workloads.workload import Workload
 
-    Measured = tuple[Record, dict[str, StepCost]]
+    Measured = tuple[Record, Costs]
 
 MACHINES = {
     "fpraker": "FPRaker\nstep",
@@ -63,7 +63,7 @@ def add_parser(actions: Any) -> None:
         "--scale", choices=("smoke", "full"), default="full", help="of the trainings (default: %(default)s)"
     )
     parser.add_argument(
-        "--max-bytes", metavar="SIZE", type=size_in_bytes, default=16_000_000, help="of a trace file (default: 16MB)"
+        "--max-bytes", metavar="SIZE", type=size_in_bytes, default=64_000_000, help="of a trace file (default: 64MB)"
     )
     parser.add_argument(
         "--capture-batch",
@@ -299,17 +299,19 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
             "memories included, baselines compressing off chip as their machines do",
         ),
         (
-            "V100, Ascend 910, Ascend 310",
-            "rooflines of the full-size network with the same technique, by shapes alone; training as amp, inference "
-            "in fp16",
+            "full-size steps",
+            "the published network with the same technique, at the published batch; simulated machines give its layers "
+            "the values of the narrow network's layers of the same work, block by block, rooflines need none (training "
+            "as amp, inference in fp16)",
         ),
     ]
 
 
 def _line(row: "Workload", frame: Any) -> str:
+    from simhw.report.matrix_tables import leading
     from simhw.report.scores import shown_scores
 
-    mine = frame[frame["workload"] == row.name]
+    mine = leading(frame[frame["workload"] == row.name])
     first = mine.iloc[0]
     gains = "  ".join(f"{cell.machine} {cell.run_speedup:.2f}" for cell in mine.itertuples())
     return f"{row.name:24} {first['metric']} {shown_scores(first)}  times as fast: {gains}"

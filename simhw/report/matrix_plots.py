@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from simhw.files.writing import write_figure
 from simhw.report.bars import named
+from simhw.report.matrix_tables import leading
 from simhw.report.scores import shown_scores
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def plot_matrix(frame: "pd.DataFrame", headings: "Headings", path: str | os.Path
 def matrix_figure(frame: "pd.DataFrame", headings: "Headings") -> Figure:
     """A row per technique, a column per machine, a panel for time and one for energy; 1 is the uncompressed model.
 
+    Steps are full-size; those of the narrow network that was trained, marked so, where a technique has no others.
+
     Parameters
     ----------
     frame : DataFrame
@@ -45,6 +48,7 @@ def matrix_figure(frame: "pd.DataFrame", headings: "Headings") -> Figure:
     headings : Headings
         What machines are called, and the title.
     """
+    frame = leading(frame)
     techniques = list(dict.fromkeys(frame["workload"]))
     machines = list(dict.fromkeys(frame["machine"]))
     figure = Figure(figsize=(6 + 1.45 * len(machines), 1.9 + 0.27 * len(techniques)), layout="constrained")
@@ -84,4 +88,4 @@ def _heat(axes: Axes, values: "np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 def _label(name: str, score: "pd.Series[Any]") -> str:
-    return f"{named(name)}  {shown_scores(score)}"
+    return f"{named(name)}{' (narrow)' if score['size'] == 'narrow' else ''}  {shown_scores(score)}"

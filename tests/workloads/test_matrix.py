@@ -17,13 +17,15 @@ from simhw.report.matrix_tables import Headings, matrix_page
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulation.api import simulate
+from simhw.trace.reader import load_trace
 from simhw_workloads.devices import DEVICES, device_run
+from simhw_workloads.full_size import full_size_step
 from simhw_workloads.matrix import SIMULATED, StepCost, chosen_rows, needed, table
 from simhw_workloads.record import Phase, Record, Score
 from simhw_workloads.table import workload
 from simhw_workloads.train import Run
 
-TECHNIQUE = "gqkva-mqa"
+TECHNIQUE = "admm-tt"
 
 
 def record(value: float, samples: int) -> Record:
@@ -49,22 +51,26 @@ def test_it_trains_captures_and_writes_table_page_and_picture(written: Path):
         f"{name}{end}" for name in names for end in (".json", ".npz")
     )
     page = (written / "table.md").read_text()
-    assert "command: simhw workloads matrix gqkva-mqa" in page
+    assert "command: simhw workloads matrix admm-tt" in page
     assert workload(TECHNIQUE).headline in page
     assert f"{workload(TECHNIQUE).model} on {workload(TECHNIQUE).dataset}" in page
     assert "![Heat map of the table](table.png)" in page
 
 
 def test_a_simulated_gain_is_that_of_the_two_traces(written: Path):
-    frame = pd.read_csv(written / "table.csv").set_index("machine")
-    assert list(frame.index) == [*SIMULATED, *DEVICES]
+    whole = pd.read_csv(written / "table.csv")
+    assert [tuple(line) for line in whole[["size", "machine"]].to_numpy()] == [
+        *(("narrow", machine) for machine in SIMULATED),
+        *(("full", machine) for machine in (*SIMULATED, *DEVICES)),
+    ]
+    frame = whole[whole["size"] == "narrow"].set_index("machine")
     row = workload(TECHNIQUE)
     for machine in SIMULATED:
         mine, plain = (
             simulate(
                 written / "runs" / f"{name}.npz",
                 machine,
-                batch=8,
+                batch=32,
                 seed=0,
                 baseline_compression=None if machine == "bf16" else "same",
             ).total
@@ -83,14 +89,20 @@ def test_a_simulated_gain_is_that_of_the_two_traces(written: Path):
     assert frame.loc["fpraker", "score"] == told["scores"][-1]["value"]
 
 
-def test_a_device_is_given_the_full_size_network(written: Path):
-    frame = pd.read_csv(written / "table.csv").set_index("machine")
+def test_every_machine_is_given_the_full_size_network(written: Path):
+    whole = pd.read_csv(written / "table.csv")
+    frame = whole[whole["size"] == "full"].set_index("machine")
     row = workload(TECHNIQUE)
     assert row.shapes is not None
     device = load_device("v100")
     seconds = estimate(row.shapes(Run(device="v100")), device, device_run(device, row.roofline_batch)).seconds
     assert frame.loc["v100", "seconds"] == pytest.approx(seconds)
     assert frame.loc["v100", "step"] == "full size, roofline"
+    narrow = load_trace(written / "runs" / f"{TECHNIQUE}.npz")
+    step = full_size_step(narrow, row.shapes(Run(device="v100")), 1, 0)
+    made = simulate(step, "tensordash", 1e-3, batch=row.roofline_batch, baseline_compression="same").total
+    assert frame.loc["tensordash", "seconds"] == pytest.approx(made.overall.time_s)
+    assert frame.loc["tensordash", "step"] == "full size, simulated"
 
 
 def test_runs_that_lie_there_are_used_again_unless_made_otherwise(written: Path, tmp_path: Path):
@@ -117,8 +129,8 @@ def test_a_technique_that_takes_fewer_steps_gains_in_the_whole_run_but_not_at_in
     assert row.work is not None
     plain, mine = record(0.9, 100), record(0.8, 50)
     known = {
-        row.name: {"bf16": StepCost(2.0, 3.0), "ascend310": StepCost(1.0, 1.0)},
-        row.baseline: {"bf16": StepCost(4.0, 3.0, half_width=0.4), "ascend310": StepCost(1.0, 1.0)},
+        row.name: {("full", "bf16"): StepCost(2.0, 3.0), ("full", "ascend310"): StepCost(1.0, 1.0)},
+        row.baseline: {("full", "bf16"): StepCost(4.0, 3.0, half_width=0.4), ("full", "ascend310"): StepCost(1.0, 1.0)},
     }
     # A row whose share of steps is half, whatever its own rule says.
     halved = replace(row, work=lambda record: record.phases[0].samples / 100)
@@ -145,7 +157,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, capsys: pytest.Captu
         ([TECHNIQUE, "--jobs", "0"], "--jobs 0"),
         ([TECHNIQUE, "--capture-batch", "0"], "--capture-batch 0"),
         ([TECHNIQUE, "--out", str(tmp_path / "none" / "table")], "there is no folder"),
-        ([TECHNIQUE, "--data", str(tmp_path), "--scale", "full"], "train-images-idx3-ubyte.gz"),
+        (["gqkva-mqa", "--data", str(tmp_path), "--scale", "full"], "train-images-idx3-ubyte.gz"),
     ):
         full = ["workloads", "matrix", *arguments, "--runs", str(tmp_path / "runs")]
         assert main(full if "--out" in arguments else [*full, "--out", str(tmp_path / "table")]) == 2

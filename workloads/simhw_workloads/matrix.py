@@ -1,21 +1,25 @@
 """The cross table: every technique on every machine, against the uncompressed model and against the bfloat16 baseline.
 
-Simulated machines run the captured step: exact values of a small model.  Rooflines of real devices know only shapes.  A
-small model would show them little but the launching of kernels, so they get the full-size network with the same
-technique.  Both compare a training step with the step of the uncompressed model; on Ascend 310 it is inference.
+All machines run a step of the full-size network with the technique.  Rooflines of real devices know only shapes;
+simulated machines get values as well, those of the narrow network that was trained (`simhw_workloads.full_size`).
+Beside that they run the captured step of the narrow network itself: exact, but so small that memories bind it.  A
+training step is compared with the step of the uncompressed model; on Ascend 310 it is inference.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from simhw.errors import TraceError, WorkloadError, quoted
+from simhw.progress import tell
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.simulation.api import simulate
-from simhw.trace.reader import trace_hash
+from simhw.trace.reader import load_trace, trace_hash
+from simhw.trace.trace import Trace
 from simhw_workloads.devices import DEVICES, device_run
+from simhw_workloads.full_size import full_size_step
 from simhw_workloads.record import Record, read_record, written
 from simhw_workloads.table import WORKLOADS, workload
 from simhw_workloads.train import Run
@@ -25,7 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIMULATED = ("fpraker", "tensordash", "bf16")
-"""Machines that run captured steps; each but the last has a bit-parallel bfloat16 baseline of its own."""
+"""Machines that run values; each but the last has a bit-parallel bfloat16 baseline of its own."""
+Size = Literal["full", "narrow"]
+"""Of the network whose step a machine runs: the published one's, or that of the one that was trained."""
+Costs = dict[tuple[Size, str], "StepCost"]
+"""What a step takes, by size and machine."""
+SAMPLES = 1
+"""Of a full-size step; they are grown to the paper's batch."""
+SIMULATED_SHARE = 1e-3
+"""Of a full-size step's passes, and at least eight of each layer and operation: so the table repeats to the byte."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +141,11 @@ def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | N
     return None if same else "its trace is not the one that its record tells of: another run was stopped before its end"
 
 
-def simulated_cost(trace: Path, machine: str, batch: int, seed: int, expected_hash: str) -> StepCost:
-    """A captured step, grown to a batch, on a machine, its memories included.
-
-    Raises
-    ------
-    WorkloadError
-        Another run has replaced the trace meanwhile.
-    """
+def simulated_cost(trace: Trace, machine: str, batch: int, seed: int, share: float | None = None) -> StepCost:
+    """A step, grown to a batch, on a machine, its memories included; a share of its passes if one is given."""
     # A table of techniques: its baselines are the bit-parallel machine of its own column, which compresses as well.
     compression = "same" if machine != SIMULATED[-1] else None
-    results = simulate(trace, machine, batch=batch, seed=seed, baseline_compression=compression)
-    if results.provenance["trace_hash"] != expected_hash:
-        raise WorkloadError(f"{trace}: was replaced while it was used; give each table a folder of its own with --runs")
+    results = simulate(trace, machine, share, batch=batch, seed=seed, baseline_compression=compression)
     total = results.total
     return StepCost(
         total.overall.time_s,
@@ -161,28 +165,43 @@ def predicted_cost(row: Workload, device_name: str) -> StepCost:
     return StepCost(made.seconds, made.energy_j.mid)
 
 
-def costs(row: Workload, folder: Path, record: Record, seed: int) -> dict[str, StepCost]:
-    """What a workload's step takes, by machine; devices only where its full size is known."""
-    trace, batch = trace_path(folder, row.name), record.phase(row.captured).batch
-    found = {machine: simulated_cost(trace, machine, batch, seed, record.traces[trace.name]) for machine in SIMULATED}
-    if row.shapes is not None:
-        found |= {device: predicted_cost(row, device) for device in DEVICES}
-    return found
+def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:
+    """What a workload's step takes, by size and machine; full-size ones only where the full network is known.
+
+    Raises
+    ------
+    WorkloadError
+        Another run has replaced the trace meanwhile.
+    """
+    path, batch = trace_path(folder, row.name), record.phase(row.captured).batch
+    if trace_hash(path) != record.traces[path.name]:
+        raise WorkloadError(f"{path}: was replaced while it was used; give each table a folder of its own with --runs")
+    narrow = load_trace(path)
+    found: Costs = {("narrow", machine): simulated_cost(narrow, machine, batch, seed) for machine in SIMULATED}
+    if row.shapes is None:
+        return found
+    if narrow.sampled:
+        tell(f"{path}: is a sample, which gives no values to a full-size step; raise --max-bytes for one")
+    else:
+        # Ranks that a device chose at full size were scaled for the narrow network: the device is that of the run.
+        step = full_size_step(narrow, row.shapes(Run(device=str(record.about["device"]))), SAMPLES, seed)
+        for machine in SIMULATED:
+            found["full", machine] = simulated_cost(step, machine, row.roofline_batch, seed, SIMULATED_SHARE)
+    return found | {("full", device): predicted_cost(row, device) for device in DEVICES}
 
 
-def table(
-    rows: Iterable[Workload], known: dict[str, dict[str, StepCost]], records: dict[str, Record]
-) -> "pd.DataFrame":
+def table(rows: Iterable[Workload], known: Mapping[str, Costs], records: Mapping[str, Record]) -> "pd.DataFrame":
     """The cross table.
 
     Returns
     -------
     DataFrame
-        A row per technique and machine: what it is; seconds, energy_j of a step and those of the uncompressed model;
-        speedup and energy_saving against the uncompressed model on the same machine, with the half-width of the 95%
-        interval; compute_speedup, the same with ideal memories, of simulated machines; `over_bf16` against the
-        machine's own bit-parallel baseline; `both` against the uncompressed model on that baseline; `work`, the share
-        of the uncompressed model's steps that it takes, and run_speedup and run_energy_saving of the whole training;
+        A row per technique, size of the network and machine: what it is; seconds, energy_j of a step and those of the
+        uncompressed model; speedup and energy_saving against the uncompressed model on the same machine, with the
+        half-width of the 95% interval; compute_speedup, the same with ideal memories, of simulated machines;
+        `over_bf16` against the machine's own bit-parallel baseline; `both` against the uncompressed model on that
+        baseline; `work`, the share of the uncompressed model's steps that it takes, and run_speedup and
+        run_energy_saving of the whole training;
         the score of the run beside the uncompressed model's.
     """
     import pandas as pd
@@ -192,8 +211,8 @@ def table(
         assert row.baseline is not None
         score, plain = records[row.name].result, records[row.baseline].result
         work = row.work(records[row.name]) if row.work else 1.0
-        for machine, cost in known[row.name].items():
-            base = known[row.baseline].get(machine)
+        for (size, machine), cost in known[row.name].items():
+            base = known[row.baseline].get((size, machine))
             if base is None:
                 continue
             # Inference has no training steps to leave out, but all of an ensemble answer.
@@ -206,9 +225,11 @@ def table(
                     "technique": row.technique,
                     "family": row.family,
                     "baseline": row.baseline,
+                    "size": size,
                     "machine": machine,
                     "mode": DEVICES.get(machine, "training"),
-                    "step": "captured, simulated" if machine in SIMULATED else "full size, roofline",
+                    "step": ("captured" if size == "narrow" else "full size")
+                    + (", simulated" if machine in SIMULATED else ", roofline"),
                     "seconds": cost.seconds,
                     "energy_j": cost.energy_j,
                     "baseline_seconds": base.seconds,
