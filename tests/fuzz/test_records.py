@@ -20,7 +20,7 @@ from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_t
 SELECTS = next(
     row for row in WORKLOADS.values() if row.work is not None and "looked_at_again" in row.work.__code__.co_consts
 )
-COST = {"bf16": StepCost(2.0, 3.0), "ascend310": StepCost(1.0, 1.0)}
+COST = {("full", "bf16"): StepCost(2.0, 3.0), ("full", "ascend310"): StepCost(1.0, 1.0)}
 OPTIONS = {"workload": SELECTS.name, "seed": 0, "data": None}
 
 

@@ -82,7 +82,7 @@ def test_a_record_holds_the_hash_of_its_trace_and_the_options_that_shaped_both(r
         "seed": 0,
         "data": None,
         "capture_batch": 4,
-        "max_bytes": 16_000_000,
+        "max_bytes": 64_000_000,
     }
     assert record.about.items() >= shaped.items()
     assert {"steps", "threads", "max_steps", "device", "nonfinite", "simhw", "torch", "python"} <= record.about.keys()
@@ -100,7 +100,7 @@ def test_the_same_options_train_nothing_and_say_nothing(runs: Path, tmp_path: Pa
     [
         (["--seed", "1"], "made with seed 0, not 1"),
         (["--capture-batch", "2"], "made with capture_batch 4, not 2"),
-        (["--max-bytes", "6kB"], "made with max_bytes 16000000, not 6000"),
+        (["--max-bytes", "6kB"], "made with max_bytes 64000000, not 6000"),
         (["--data", "."], "made with data None, not"),
     ],
 )

@@ -201,8 +201,7 @@ def table(rows: Iterable[Workload], known: Mapping[str, Costs], records: Mapping
         half-width of the 95% interval; compute_speedup, the same with ideal memories, of simulated machines;
         `over_bf16` against the machine's own bit-parallel baseline; `both` against the uncompressed model on that
         baseline; `work`, the share of the uncompressed model's steps that it takes, and run_speedup and
-        run_energy_saving of the whole training;
-        the score of the run beside the uncompressed model's.
+        run_energy_saving of the whole training; the score of the run beside the uncompressed model's.
     """
     import pandas as pd
 
