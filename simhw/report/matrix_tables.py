@@ -62,8 +62,7 @@ def matrix_page(
             lines += [f"## {title}", "", about, "", *_steps(part, headings)]
     lines += ["## Published, and seen here", ""]
     lines += [
-        "Scores here are of small models trained for minutes on a CPU, none pretrained; published ones of the models "
-        "named.",
+        "Scores here are of small models trained for minutes on a CPU; published ones of the models named.",
         "",
     ]
     lines += markdown_table(

@@ -174,9 +174,10 @@ def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:
         Another run has replaced the trace meanwhile.
     """
     path, batch = trace_path(folder, row.name), record.phase(row.captured).batch
+    narrow = load_trace(path)
+    # Behind the opening: a trace that is replaced later cannot be read from.
     if trace_hash(path) != record.traces[path.name]:
         raise WorkloadError(f"{path}: was replaced while it was used; give each table a folder of its own with --runs")
-    narrow = load_trace(path)
     found: Costs = {("narrow", machine): simulated_cost(narrow, machine, batch, seed) for machine in SIMULATED}
     if row.shapes is None:
         return found
