@@ -6,7 +6,7 @@ from torch import nn
 
 from simhw.errors import WorkloadError
 from simhw_workloads.error_pruning import PrunedErrors, important_channels, prune_errors
-from simhw_workloads.techniques import scratch
+from simhw_workloads.techniques.digits import untrained
 from simhw_workloads.techniques.error_prune import KEPT
 from simhw_workloads.train import Run
 from tests.captured_steps import values
@@ -63,7 +63,7 @@ def test_half_of_the_channels_of_every_convolutions_gradient_are_zero_and_the_re
 
 def test_the_parameters_stay_where_they_were() -> None:
     run = Run(scale="smoke")
-    model, _ = scratch.start(run)
+    model, _ = untrained(run)
     before = dict(model.named_parameters())
     prune_errors(model, 0.5)
     assert {id(each) for each in before.values()} == {id(each) for each in model.parameters()}

@@ -27,19 +27,30 @@ TEACHER_TRAINS = 4
 """
 
 
-def antman(run: Run, taught: bool = True) -> nn.Module:
-    """An LSTM, and one of block products that it teaches; or that learns alone.
+def antman(run: Run) -> nn.Module:
+    """An LSTM, and one of block products that it teaches."""
+    return learnt(run, whole(run))
 
-    The record notes how far the student's answers are from the teacher's on held-out text, in nats.
-    """
+
+def whole(run: Run) -> LstmModel:
+    """The teacher."""
     sizes = lstm_sizes(run)
     task = characters(sizes.window)
-    limit = run.pick(100, 1000)
     run.seeded()
-    teacher = LstmModel(vocabulary_of(task), sizes.embedding, sizes.hidden)
+    model = LstmModel(vocabulary_of(task), sizes.embedding, sizes.hidden)
     longer = replace(lstm_schedule(run), steps=TEACHER_TRAINS * lstm_schedule(run).steps)
-    run.fit("teacher", teacher, task, longer, batch=sizes.batch)
-    run.note(teacher=run.score("teacher", teacher, task, limit=limit))
+    run.fit("teacher", model, task, longer, batch=sizes.batch)
+    run.note(teacher=run.score("teacher", model, task, limit=run.pick(100, 1000)))
+    return model
+
+
+def learnt(run: Run, teacher: LstmModel, taught: bool = True) -> nn.Module:
+    """The student, which the teacher teaches, or which learns alone.
+
+    The record notes how far its answers are from the teacher's on held-out text, in nats.
+    """
+    sizes, limit = lstm_sizes(run), run.pick(100, 1000)
+    task = characters(sizes.window)
     run.seeded()
     student = in_blocks(copy.deepcopy(teacher), run.pick(2, BLOCKS), REDUCTION)
     run.note_size(student)

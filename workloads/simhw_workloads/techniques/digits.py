@@ -23,11 +23,16 @@ DENSE_STEPS, MORE_STEPS = 1000, 1000
 SMOKE_STEPS = 140
 
 
-def trained(run: Run) -> tuple[DigitCNN, Task]:
-    """The CNN after its dense phase."""
+def untrained(run: Run) -> tuple[DigitCNN, Task]:
+    """The CNN at its first weights, and its digits."""
     task = load(run.pick("digits", "mnist5k"), run.data).task()
     run.seeded()
-    model = DigitCNN(run.pick(8, SIZE))
+    return DigitCNN(run.pick(8, SIZE)), task
+
+
+def trained(run: Run) -> tuple[DigitCNN, Task]:
+    """The CNN after its dense phase."""
+    model, task = untrained(run)
     schedule = Schedule(run.pick(SMOKE_STEPS, DENSE_STEPS), run.pick(3e-3, 2e-3), warmup=10, kind="adamw")
     run.fit("dense", model, task, schedule, batch=BATCH)
     run.score("dense", model, task)

@@ -9,7 +9,7 @@ from torch import nn
 
 from simhw_workloads.error_pruning import prune_errors
 from simhw_workloads.techniques import scratch
-from simhw_workloads.techniques.digits import BATCH
+from simhw_workloads.techniques.digits import BATCH, untrained
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
@@ -19,7 +19,7 @@ KEPT = 0.5
 
 def train(run: Run) -> nn.Module:
     """The network with pruned errors."""
-    model, task = scratch.start(run)
+    model, task = untrained(run)
     prune_errors(model, KEPT)
     run.note(channels_kept=KEPT)
     run.fit("pruned", model, task, scratch.schedule(run), batch=BATCH)

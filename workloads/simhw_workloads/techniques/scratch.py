@@ -7,24 +7,15 @@ import torch
 from torch import nn
 
 from simhw_workloads.count import zero_product_share
-from simhw_workloads.data import load
 from simhw_workloads.models.digit_cnn import DigitCNN
 from simhw_workloads.schedule import Schedule
-from simhw_workloads.task import Task
-from simhw_workloads.techniques.digits import BATCH, SIZE, by_shape
+from simhw_workloads.techniques.digits import BATCH, by_shape, untrained
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds, Signature, Workload
 
 STEPS = 500
 SHOWN = 200
 """Samples whose products are counted."""
-
-
-def start(run: Run) -> tuple[DigitCNN, Task]:
-    """The CNN, untrained, and its digits."""
-    task = load(run.pick("digits", "mnist5k"), run.data).task()
-    run.seeded()
-    return DigitCNN(run.pick(8, SIZE)), task
 
 
 def schedule(run: Run) -> Schedule:
@@ -34,7 +25,7 @@ def schedule(run: Run) -> Schedule:
 
 def dense(run: Run) -> nn.Module:
     """Plain training."""
-    model, task = start(run)
+    model, task = untrained(run)
     run.fit("train", model, task, schedule(run), batch=BATCH)
     run.note(zero_products=zero_product_share(model, task.rows(torch.arange(SHOWN)).inputs))
     run.score("train", model, task)

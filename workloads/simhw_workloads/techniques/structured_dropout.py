@@ -8,9 +8,8 @@ from functools import partial
 
 from torch import nn
 
-from simhw_workloads.data.text import characters, vocabulary_of
 from simhw_workloads.models.dropped_lstm import DroppedLstm
-from simhw_workloads.techniques.text import LSTM, lstm_schedule, lstm_sizes
+from simhw_workloads.techniques.text import LSTM, lstm_trained
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
@@ -20,14 +19,14 @@ KEPT = 0.5
 
 def train(run: Run, structured: bool, compacted: bool = False) -> nn.Module:
     """The language model with dropout in its cells."""
-    sizes = lstm_sizes(run)
-    task = characters(sizes.window)
-    run.seeded()
-    model = DroppedLstm(vocabulary_of(task), sizes.embedding, sizes.hidden, KEPT, structured, compacted, run.seed)
-    run.fit("dropped", model, task, lstm_schedule(run), batch=sizes.batch)
     run.note(kept=KEPT)
-    run.score("dropped", model, task, limit=run.pick(100, 1000))
-    return model
+    return lstm_trained(
+        run,
+        "dropped",
+        lambda vocabulary, sizes: DroppedLstm(
+            vocabulary, sizes.embedding, sizes.hidden, KEPT, structured, compacted, run.seed
+        ),
+    )
 
 
 RANDOM = replace(

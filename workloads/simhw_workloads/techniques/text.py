@@ -105,15 +105,20 @@ def lstm_schedule(run: Run) -> Schedule:
     return Schedule(run.pick(4, 500), 3e-3, warmup=run.pick(1, 20), kind="adamw")
 
 
-def lstm_dense(run: Run) -> nn.Module:
-    """Two layers of LSTM cells."""
+def lstm_trained(run: Run, phase: str, build: Callable[[int, LstmSizes], nn.Module]) -> nn.Module:
+    """A language model, made for a vocabulary of so many characters, trained in one phase and scored."""
     sizes = lstm_sizes(run)
     task = characters(sizes.window)
     run.seeded()
-    model = LstmModel(vocabulary_of(task), sizes.embedding, sizes.hidden)
-    run.fit("dense", model, task, lstm_schedule(run), batch=sizes.batch)
-    run.score("dense", model, task, limit=run.pick(100, 1000))
+    model = build(vocabulary_of(task), sizes)
+    run.fit(phase, model, task, lstm_schedule(run), batch=sizes.batch)
+    run.score(phase, model, task, limit=run.pick(100, 1000))
     return model
+
+
+def lstm_dense(run: Run) -> nn.Module:
+    """Two layers of LSTM cells."""
+    return lstm_trained(run, "dense", lambda vocabulary, sizes: LstmModel(vocabulary, sizes.embedding, sizes.hidden))
 
 
 def _lstm_by_shape() -> Network:

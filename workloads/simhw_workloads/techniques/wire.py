@@ -16,7 +16,7 @@ from torch import nn
 from simhw_workloads.count import zero_product_share
 from simhw_workloads.task import Task
 from simhw_workloads.techniques import scratch
-from simhw_workloads.techniques.digits import BATCH
+from simhw_workloads.techniques.digits import BATCH, untrained
 from simhw_workloads.train import Run
 from simhw_workloads.wire import (
     Compressor,
@@ -45,7 +45,7 @@ def compressed(
 
     The result is the score with activations compressed at inference, or with whole ones; the other is scored before it.
     """
-    model, task = scratch.start(run)
+    model, task = untrained(run)
     for name in model.ORDER[1:-1]:
         setattr(model, name, nn.Sequential(Cut(forth(len(task)), back(len(task))), getattr(model, name)))
     run.fit("train", model, task, scratch.schedule(run), batch=BATCH, hooks=[Rows()])
