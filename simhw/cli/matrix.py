@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simhw_workloads.workload import Workload
 
     Measured = tuple[Record, Costs]
+    Training = tuple[str, int]
 
 MACHINES = {
     "fpraker": "FPRaker\nstep",
@@ -80,6 +81,13 @@ def add_parser(actions: Any) -> None:
         "--data", metavar="FOLDER", help="where the data sets' files lie, if not where their packages put them"
     )
     parser.add_argument("--seed", type=int, default=0, help="of trainings and of what is held of traces (default: 0)")
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        type=int,
+        help="train each from N seeds, --seed the first, and give the mean of the scores (default: 3 where the score "
+        "decides what a row says, otherwise 1)",
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -95,6 +103,10 @@ class _Settings:
     samples: int
     command: str
     quiet: bool = False
+
+    def captures(self, seed: int) -> bool:
+        """Whether a step of the run from that seed is captured; other runs repeat it for their score."""
+        return seed == self.seed
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -112,9 +124,10 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.files.writing import check_target, replacing, write_frame
     from simhw.report.matrix_plots import plot_matrix
     from simhw.report.matrix_tables import Headings, matrix_page
-    from simhw_workloads.matrix import chosen_rows, needed, table
+    from simhw_workloads.matrix import chosen_rows, needed, seeds_of, table
+    from simhw_workloads.table import workload
 
-    training.check_counts(arguments, "jobs", "capture_batch")
+    training.check_counts(arguments, "jobs", "capture_batch", "seeds")
     rows = chosen_rows(arguments.workloads)
     for suffix in (".csv", ".md", ".png"):
         check_target(arguments.out + suffix, (suffix,))
@@ -135,18 +148,18 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.command_line,
     )
     torch.set_num_threads(1)
-    names = [row.name for row in needed(rows)]
-    to_train = _to_train(needed(rows), settings)
-    measured = partial(_measured, replace(settings, quiet=arguments.jobs > 1), [row.name for row in to_train])
+    seeds = seeds_of(rows, settings.seed, arguments.seeds)
+    runs = [(row.name, seed) for row in needed(rows) for seed in seeds[row.name]]
+    to_train = _to_train(runs, settings)
+    measured = partial(_measured, replace(settings, quiet=arguments.jobs > 1), to_train)
     if arguments.jobs == 1:
-        done = {name: measured(name) for name in names}
+        done = {run: measured(run) for run in runs}
     else:
         if to_train and settings.scale == "full":
-            training.announce_trainings(to_train)
-        done = _in_processes(measured, names, arguments.jobs)
-    frame = table(
-        rows, {name: costs for name, (_, costs) in done.items()}, {name: record for name, (record, _) in done.items()}
-    )
+            training.announce_trainings([workload(name) for name, _ in to_train])
+        done = _in_processes(measured, longest_first(runs, to_train), arguments.jobs)
+    records = {name: _whole(name, done[name, settings.seed][0], seeds[name], settings) for name in seeds}
+    frame = table(rows, {name: done[name, settings.seed][1] for name in seeds}, records)
     headings = Headings(f"What compression pays on which hardware ({arguments.scale} scale)", MACHINES)
     stem = Path(arguments.out)
     write_frame(frame, f"{stem}.csv")
@@ -177,8 +190,17 @@ def _check_records(folder: "Path", names: "list[str]") -> None:
         read_record(path)
 
 
-def _in_processes(work: "Callable[[str], Measured]", names: "list[str]", jobs: int) -> "dict[str, Measured]":
-    """What `work` gives for each name; `jobs` at a time, each in a process of its own."""
+def longest_first(runs: "list[Training]", to_train: "list[Training]") -> "list[Training]":
+    """The runs in the order in which processes take them: a long training begun last would let the others wait."""
+    from simhw_workloads.table import workload
+
+    return sorted(runs, key=lambda run: -workload(run[0]).budget_s if run in to_train else 0)
+
+
+def _in_processes(
+    work: "Callable[[Training], Measured]", runs: "list[Training]", jobs: int
+) -> "dict[Training, Measured]":
+    """What `work` gives for each run; `jobs` at a time, each in a process of its own."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -186,19 +208,34 @@ def _in_processes(work: "Callable[[str], Measured]", names: "list[str]", jobs: i
 
     # Spawned: a fork of a process that runs threads, as NumPy's and PyTorch's do, may hang.
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(work, name): name for name in names}
+        futures = {pool.submit(work, run): run for run in runs}
         try:
-            done = {
-                futures[future]: future.result() for future in track(as_completed(futures), "workloads", len(futures))
-            }
+            return {futures[future]: future.result() for future in track(as_completed(futures), "runs", len(futures))}
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return {name: done[name] for name in names}
 
 
-def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
-    """Which workloads have no run in the folder that was made with these settings; says why where there is one.
+def _whole(name: str, record: "Record", seeds: "Sequence[int]", settings: _Settings) -> "Record":
+    """The record of a workload with its result over all seeds; where there are several its file then has it as well."""
+    from simhw_workloads.matrix import record_path, repeated
+
+    whole = repeated(record, settings.folder, name, seeds)
+    if whole.repeated is not None and whole != record:
+        whole.write(record_path(settings.folder, name))
+    return whole
+
+
+def _place(settings: _Settings, run: "Training") -> "Path":
+    """Where the record of a run lies."""
+    from simhw_workloads.matrix import record_path
+
+    name, seed = run
+    return record_path(settings.folder, name, None if settings.captures(seed) else seed)
+
+
+def _to_train(runs: "list[Training]", settings: _Settings) -> "list[Training]":
+    """Which runs do not lie in the folder as these settings make them; says why where there is one.
 
     Raises
     ------
@@ -206,27 +243,29 @@ def _to_train(rows: "list[Workload]", settings: _Settings) -> "list[Workload]":
         What lies in a record's place is no record, or there is something to train and the folder cannot be written to.
     """
     from simhw.files.writing import check_target
-    from simhw_workloads.matrix import record_path, why_unfit
+    from simhw_workloads.matrix import trace_path, why_unfit
+    from simhw_workloads.table import workload
 
     found = []
-    for row in rows:
-        reason = why_unfit(settings.folder, row.name, _options(row, settings))
+    for name, seed in runs:
+        path = _place(settings, (name, seed))
+        trace = trace_path(settings.folder, name) if settings.captures(seed) else None
+        reason = why_unfit(path, trace, _options(workload(name), seed, settings))
         if reason is not None:
-            found.append(row)
-            path = record_path(settings.folder, row.name)
+            found.append((name, seed))
             check_target(str(path), (".json",))
             if path.exists():
-                tell(f"{path}: {reason}; {row.name} is trained anew")
+                tell(f"{path}: {reason}; {name} is trained anew")
     return found
 
 
-def _run(settings: _Settings) -> "Run":
+def _run(settings: _Settings, seed: int) -> "Run":
     from simhw_workloads.train import Run
 
-    return Run(seed=settings.seed, scale=settings.scale, data=settings.data)
+    return Run(seed=seed, scale=settings.scale, data=settings.data)
 
 
-def _options(row: "Workload", settings: _Settings) -> dict[str, Any]:
+def _options(row: "Workload", seed: int, settings: _Settings) -> dict[str, Any]:
     """All that shapes a run and its trace."""
     captured = {
         "steps": f"{row.captured}:late",
@@ -234,43 +273,46 @@ def _options(row: "Workload", settings: _Settings) -> dict[str, Any]:
         "max_bytes": settings.max_bytes,
         "nonfinite": "error",
     }
-    return training.options_of(row, _run(settings)) | captured
+    return training.options_of(row, _run(settings, seed)) | captured
 
 
-def _measured(settings: _Settings, to_train: "Sequence[str]", name: str) -> "Measured":
-    """Train and capture a workload if it is one of those, and run it on all machines."""
+def _measured(settings: _Settings, to_train: "Sequence[Training]", run: "Training") -> "Measured":
+    """Train and capture a workload if it is one of those, and run it on all machines; a repeated run on none."""
     import torch
 
-    from simhw_workloads.matrix import costs, record_path
+    from simhw_workloads.matrix import costs
     from simhw_workloads.record import read_record
     from simhw_workloads.table import workload
 
     # In a process of its own it is not one yet.
     torch.set_num_threads(1)
-    row = workload(name)
-    if name in to_train:
-        _train(row, settings, [workload(other) for other in to_train[to_train.index(name) + 1 :]])
-    record = read_record(record_path(settings.folder, name))
-    return record, costs(row, settings.folder, record, settings.seed)
+    name, seed = run
+    if run in to_train:
+        _train(run, settings, [workload(other) for other, _ in to_train[to_train.index(run) + 1 :]])
+    record = read_record(_place(settings, run))
+    captured = settings.captures(seed)
+    return record, costs(workload(name), settings.folder, record, seed) if captured else {}
 
 
-def _train(row: "Workload", settings: _Settings, others: "Sequence[Workload]") -> None:
+def _train(which: "Training", settings: _Settings, others: "Sequence[Workload]") -> None:
     from simhw.capture.steps import LATE, StepCapture, Wanted
-    from simhw_workloads.matrix import record_path, trace_path
+    from simhw_workloads.matrix import Uncaptured, trace_path
+    from simhw_workloads.table import workload
 
-    options = training.trace_facts(row, settings.scale, settings.seed, settings.command) | {
-        "max_bytes": settings.max_bytes
-    }
-    observer = StepCapture(
-        [Wanted(row.captured, LATE)], str(trace_path(settings.folder, row.name)), options, settings.samples
-    )
-    run = _run(settings)
-    run.observer = observer
+    name, seed = which
+    row, run = workload(name), _run(settings, seed)
+    observer = None
+    if settings.captures(seed):
+        options = training.trace_facts(row, settings.scale, seed, settings.command) | {"max_bytes": settings.max_bytes}
+        trace = str(trace_path(settings.folder, name))
+        run.observer = observer = StepCapture([Wanted(row.captured, LATE)], trace, options, settings.samples)
+    else:
+        run.observer = Uncaptured(row.captured, settings.samples)
     training.train(row, run, settings.quiet, () if settings.quiet else others)
     # Last, with the trace's hash: a run that is stopped before leaves an old record, or none, that does not fit the
     # trace.
-    training.describe(run.record, _options(row, settings), settings.command, observer)
-    run.record.write(record_path(settings.folder, row.name))
+    training.describe(run.record, _options(row, seed, settings), settings.command, observer)
+    run.record.write(_place(settings, which))
 
 
 def _facts(settings: _Settings) -> list[tuple[str, str]]:
@@ -287,8 +329,8 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
         ("versions", f"simhw {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
         (
             "trainings",
-            f"{settings.scale} scale, seed {settings.seed}, one thread each; a run of one seed: scores move by a "
-            "point or so",
+            f"{settings.scale} scale, seeds from {settings.seed} on, one thread each; a score with ± is the mean over "
+            "seeds with its 95% interval (Student's t); one without is of one seed, and moves by a point or so",
         ),
         (
             "captured steps",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simhw.report.markdown import markdown_table
-from simhw.report.scores import shown_score, shown_scores
+from simhw.report.scores import score_beside, shown_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,5 +150,5 @@ def _seen(frame: "pd.DataFrame", name: str, headings: Headings) -> str:
     first = mine.iloc[0]
     pairs = zip(mine["machine"], mine["run_speedup"], strict=True)
     gains = [f"{headings.line(machine)} {100 * (speedup - 1):+.1f}%" for machine, speedup in pairs]
-    score, plain = (shown_score(first[column], first["metric"]) for column in ("score", "baseline_score"))
+    score, plain = score_beside(first)
     return f"{', '.join(gains)}; {first['metric']} {score} for {plain} uncompressed"

@@ -8,14 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student
 from torch import nn
 
 from simhw.cli import main
+from simhw.cli.matrix import longest_first
 from simhw.trace.reader import trace_hash
+from simhw_workloads.matrix import seeds_of
 from simhw_workloads.record import read_record
 from simhw_workloads.schedule import Schedule
 from simhw_workloads.table import WORKLOADS
@@ -239,6 +245,52 @@ def test_folders_that_cannot_be_written_to_are_refused_before_anything_is_traine
     assert printed.count("\n") == 1
     # To read is enough where all runs are there.
     assert main(arguments) == 0
+
+
+def test_a_score_over_three_seeds_is_their_mean_with_students_interval(runs: Path, tmp_path: Path):
+    table(runs, tmp_path / "three", "--seeds", "3", "--seed", "0")
+    values = [read_record(runs / f"narrow{end}.json").result.value for end in ("", ".seed1", ".seed2")]
+    assert len(set(values)) > 1
+    low, high = student.interval(0.95, 2, np.mean(values), np.std(values, ddof=1) / 3**0.5)
+    cells = pd.read_csv(tmp_path / "three.csv").iloc[0]
+    assert (cells["seeds"], cells["baseline_seeds"]) == (3, 3)
+    assert cells["score"] == pytest.approx(np.mean(values))
+    assert cells["score_ci95"] == pytest.approx((high - low) / 2)
+    mean = f"{100 * np.mean(values):.1f} ± {50 * (high - low):.1f}%"
+    assert f"| narrow | {mean} (" in (tmp_path / "three.md").read_text()
+    repeated = read_record(runs / "narrow.json").repeated
+    assert repeated is not None
+    assert (repeated.mean, repeated.half_width) == (cells["score"], cells["score_ci95"])
+    assert repeated.by_seed == {"0": values[0], "1": values[1], "2": values[2]}
+    # What lies there is used again, and gives the same table.
+    before = times(runs)
+    assert table(runs, tmp_path / "again", "--seeds", "3") == (tmp_path / "three.csv").read_bytes()
+    assert times(runs) == before
+
+
+def test_one_seed_has_no_interval(runs: Path, tmp_path: Path):
+    cells = pd.read_csv(tmp_path / "first.csv").iloc[0]
+    assert (cells["seeds"], cells["baseline_seeds"]) == (1, 1)
+    assert np.isnan(cells["score_ci95"])
+    assert read_record(runs / "narrow.json").repeated is None
+
+
+def test_a_run_that_repeats_another_is_the_one_that_its_seed_makes(runs: Path, tmp_path: Path):
+    table(runs, tmp_path / "two", "--seeds", "2")
+    table(tmp_path / "other", tmp_path / "one", "--seed", "1")
+    mine, captured = (read_record(path) for path in (runs / "narrow.seed1.json", tmp_path / "other" / "narrow.json"))
+    assert mine.traces == {}
+    assert (mine.phases[0].losses, mine.scores) == (captured.phases[0].losses, captured.scores)
+
+
+def test_an_uncompressed_model_has_the_seeds_of_its_techniques_and_the_longest_training_begins(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(WORKLOADS, "narrow", replace(WORKLOADS["narrow"], seeds=3, budget_s=5))
+    assert seeds_of([WORKLOADS["narrow"]], 4, None) == {"wide": [4, 5, 6], "narrow": [4, 5, 6]}
+    assert seeds_of([WORKLOADS["narrow"]], 0, 1) == {"wide": [0], "narrow": [0]}
+    runs = [("wide", 0), ("wide", 1), ("narrow", 0), ("narrow", 1)]
+    assert longest_first(runs, runs[1:]) == [("narrow", 0), ("narrow", 1), ("wide", 1), ("wide", 0)]
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\x00b", "some.txt/runs", "none/runs"])

@@ -6,8 +6,9 @@ Beside that they run the captured step of the narrow network itself: exact, but 
 training step is compared with the step of the uncompressed model; on Ascend 310 it is inference.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +21,9 @@ from simhw.trace.reader import load_trace, trace_hash
 from simhw.trace.trace import Trace
 from simhw_workloads.devices import DEVICES, device_run
 from simhw_workloads.full_size import full_size_step
-from simhw_workloads.record import Record, read_record, written
+from simhw_workloads.record import Record, Repeated, read_record, written
 from simhw_workloads.table import WORKLOADS, workload
-from simhw_workloads.train import Run
+from simhw_workloads.train import Nobody, Run
 from simhw_workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class StepCost:
     seconds: float
     energy_j: float
     half_width: float = 0.0
-    compute_seconds: float = float("nan")
-    over_bf16: float = float("nan")
-    energy_over_bf16: float = float("nan")
+    compute_seconds: float = math.nan
+    over_bf16: float = math.nan
+    energy_over_bf16: float = math.nan
 
 
 def trace_path(folder: Path, name: str) -> Path:
@@ -70,9 +71,20 @@ def trace_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.npz"
 
 
-def record_path(folder: Path, name: str) -> Path:
-    """Where the record of a workload's run lies."""
-    return folder / f"{name}.json"
+def record_path(folder: Path, name: str, seed: int | None = None) -> Path:
+    """Where the record of a workload's run lies; of a run that repeats it with another seed, where one is given."""
+    return folder / (f"{name}.json" if seed is None else f"{name}.seed{seed}.json")
+
+
+class Uncaptured(Nobody):
+    """Captures nothing, but lets the captured step take as few samples: so repeated runs differ in their seed alone."""
+
+    def __init__(self, phase: str, samples: int) -> None:
+        self._phase, self._samples = phase, samples
+
+    def batch(self, phase: str, step: int, steps: int) -> int | None:
+        """How many samples of its batch a step takes."""
+        return self._samples if phase == self._phase and step == steps else None
 
 
 def chosen_rows(names: Iterable[str]) -> list[Workload]:
@@ -104,7 +116,44 @@ def needed(rows: Iterable[Workload]) -> list[Workload]:
     return list(found.values())
 
 
-def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | None:
+def seeds_of(rows: Iterable[Workload], first: int, count: int | None) -> dict[str, list[int]]:
+    """Of each workload that the table needs the seeds that it is trained from, and scored.
+
+    An uncompressed model has those of each technique that stands beside it.
+
+    Parameters
+    ----------
+    rows : iterable of Workload
+    first : int
+        Of the run whose step is captured; the others follow it.
+    count : int, optional
+        Of each; as its row says where not given.
+    """
+    found: dict[str, int] = {}
+    for row in rows:
+        for name in (row.baseline, row.name):
+            if name is not None:
+                found[name] = max(found.get(name, 1), count or row.seeds)
+    return {name: list(range(first, first + most)) for name, most in found.items()}
+
+
+def repeated(record: Record, folder: Path, name: str, seeds: Sequence[int]) -> Record:
+    """A run's record with its result over all seeds, from the records of the runs that repeat it.
+
+    Parameters
+    ----------
+    record : Record
+        Of the run from the first seed.
+    folder : Path
+    name : str
+    seeds : sequence of int
+    """
+    results = {seeds[0]: record.result.value}
+    results |= {seed: read_record(record_path(folder, name, seed)).result.value for seed in seeds[1:]}
+    return replace(record, repeated=Repeated.of(results) if len(results) > 1 else None)
+
+
+def why_unfit(path: Path, trace: Path | None, options: Mapping[str, object]) -> str | None:
     """Why the run of a workload that lies in a folder is not the one that these options make; None where it is.
 
     A trace is replaced before its record, and each record holds the hash of its trace: wherever a run was stopped, the
@@ -112,8 +161,10 @@ def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | N
 
     Parameters
     ----------
-    folder : Path
-    name : str
+    path : Path
+        Of the record.
+    trace : Path, optional
+        Of its trace, where the run has one.
     options : mapping
         All that shapes a run and its trace, as the record's `about` holds it.
 
@@ -122,7 +173,6 @@ def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | N
     WorkloadError
         What lies in the record's place is no record.
     """
-    path, trace = record_path(folder, name), trace_path(folder, name)
     if not path.exists():
         return "it was not trained yet"
     record = read_record(path)
@@ -132,6 +182,8 @@ def why_unfit(folder: Path, name: str, options: Mapping[str, object]) -> str | N
             return f"its record does not say with which {option} it was made"
         if (had := record.about[option]) != wanted:
             return f"it was made with {option} {quoted(had)}, not {quoted(wanted)}"
+    if trace is None:
+        return None
     if not trace.exists():
         return "its trace is missing"
     try:
@@ -202,14 +254,15 @@ def table(rows: Iterable[Workload], known: Mapping[str, Costs], records: Mapping
         half-width of the 95% interval; compute_speedup, the same with ideal memories, of simulated machines;
         `over_bf16` against the machine's own bit-parallel baseline; `both` against the uncompressed model on that
         baseline; `work`, the share of the uncompressed model's steps that it takes, and run_speedup and
-        run_energy_saving of the whole training; the score of the run beside the uncompressed model's.
+        run_energy_saving of the whole training; the score beside the uncompressed model's: of each the mean over its
+        `seeds`, and the half-width of the mean's 95% interval, NaN for one seed.
     """
     import pandas as pd
 
     lines: list[dict[str, Any]] = []
     for row in rows:
         assert row.baseline is not None
-        score, plain = records[row.name].result, records[row.baseline].result
+        score = records[row.name].result
         work = row.work(records[row.name]) if row.work else 1.0
         for (size, machine), cost in known[row.name].items():
             base = known[row.baseline].get((size, machine))
@@ -246,9 +299,19 @@ def table(rows: Iterable[Workload], known: Mapping[str, Costs], records: Mapping
                     "run_speedup": speedup / steps,
                     "run_energy_saving": saving / steps,
                     "metric": score.metric,
-                    "score": score.value,
-                    "baseline_score": plain.value,
+                    **_scores("", records[row.name]),
+                    **_scores("baseline_", records[row.baseline]),
                     "higher_is_better": score.higher_is_better,
                 }
             )
     return pd.DataFrame(lines)
+
+
+def _scores(whose: str, record: Record) -> dict[str, float]:
+    """The columns of a score: its mean over seeds where it has several."""
+    several = record.repeated
+    return {
+        f"{whose}score": several.mean if several else record.result.value,
+        f"{whose}score_ci95": several.half_width if several else math.nan,
+        f"{whose}seeds": len(several.by_seed) if several else 1,
+    }

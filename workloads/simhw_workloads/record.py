@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean, variance
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, FailFast, Field, Strict, TypeAdapter, ValidationError, WrapValidator
@@ -11,6 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, FailFast, Field, Strict, TypeA
 from simhw.errors import WorkloadError, quoted
 from simhw.files.reading import parse_json, read_text
 from simhw.files.writing import replacing
+from simhw.results.estimate import Estimate
 
 # 500,000 losses of 16 bytes.
 _LONGEST_BYTES = 8 << 20
@@ -90,6 +93,39 @@ class Score:
 
 
 @dataclass
+class Repeated:
+    """The result of runs that differ in nothing but their seed.
+
+    Attributes
+    ----------
+    mean : float
+        Of the runs' results.
+    half_width : float
+        Of the 95% confidence interval of the mean.
+    by_seed : dict
+        Each run's result.
+    """
+
+    __pydantic_config__ = _KNOWN_NAMES
+
+    mean: _Figure
+    half_width: _Figure
+    by_seed: Annotated[dict[_Text, _Figure], _Few]
+
+    @staticmethod
+    def of(results: Mapping[int, float]) -> "Repeated":
+        """The mean of at least two results, and its interval.
+
+        Parameters
+        ----------
+        results : mapping of seed to result
+        """
+        values, runs = list(results.values()), len(results)
+        mean = Estimate(fmean(values), variance(values) / runs, runs - 1)
+        return Repeated(mean.value, mean.half_width, {str(seed): value for seed, value in results.items()})
+
+
+@dataclass
 class Record:
     """A whole run, in the order in which it happened.
 
@@ -103,6 +139,8 @@ class Record:
         The options that shaped the run and its traces, and the command.
     traces : dict
         `simhw.trace.reader.trace_hash` of every trace of the run, by the name of its file.
+    repeated : Repeated, optional
+        The result over several seeds, this run's among them.
     """
 
     __pydantic_config__ = _KNOWN_NAMES
@@ -112,6 +150,7 @@ class Record:
     notes: Annotated[dict[_Text, _Integer | _Figure | _Text], _Few] = field(default_factory=dict)
     about: Annotated[dict[_Text, _Integer | _Figure | _Text | None], _Few] = field(default_factory=dict)
     traces: Annotated[dict[_Text, _Text], _Few] = field(default_factory=dict)
+    repeated: Repeated | None = None
 
     @property
     def result(self) -> Score:

@@ -63,6 +63,8 @@ class Workload:
         Models that answer together at inference.
     early : int
         A step early in the captured phase, for ``--steps early``.
+    seeds : int
+        Runs of which the cross table takes the mean score, a seed each.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Workload:
     work: Callable[[Record], float] | None = None
     members: int = 1
     early: int = 20
+    seeds: int = 1
 
     @property
     def captured(self) -> str:
