@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from math import log, prod
 
 import numpy as np
-import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import WorkloadError
@@ -230,18 +229,18 @@ class DrawnTensor:
 
     def _of_samples(self, values: BF16Array, channel_axis: int, shape: tuple[int, ...]) -> BF16Array:
         """Blocks of positions, each of one narrow sample; channels are repeated."""
-        index: list[npt.NDArray[np.int64]] = []
         tiles = [-(-full // own) for full, own in zip(shape, values.shape, strict=True)]
         tiles[0], tiles[channel_axis] = shape[0], 1
         chosen = np.random.default_rng(self.seed).integers(len(values), size=tiles)
         if shape[0] == len(values) and prod(tiles) == shape[0]:
             chosen = np.arange(shape[0]).reshape(tiles)
-        places: list[npt.NDArray[np.int64]] = []
-        for axis, (full, own) in enumerate(zip(shape, values.shape, strict=True)):
-            along = np.arange(full).reshape([-1 if each == axis else 1 for each in range(len(shape))])
-            index.append(along % own)
-            places.append(along if axis == 0 else along * 0 if axis == channel_axis else along // own)
-        return np.ascontiguousarray(values[(chosen[tuple(places)], *index[1:])])
+        places = np.ogrid[tuple(slice(full) for full in shape)]
+        blocks = [
+            place if axis == 0 else place * 0 if axis == channel_axis else place // values.shape[axis]
+            for axis, place in enumerate(places)
+        ]
+        within = [place % own for place, own in zip(places[1:], values.shape[1:], strict=True)]
+        return np.ascontiguousarray(values[(chosen[tuple(blocks)], *within)])
 
     def _of_weights(self, values: BF16Array) -> BF16Array:
         """Blocks of outputs and inputs, each with a sign."""
