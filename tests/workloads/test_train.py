@@ -364,6 +364,8 @@ NO_LARGER = {"autoencoder-linear", "autoencoder-linear-digits", "sign-autoencode
     "npc-lv",
     "tensor-factors",
     "tensor-factors-augmented",
+    "graph-regression",
+    "weak-regression",
 }
 """Techniques that have no published network of a larger size."""
 NO_SUCH_LAYER = {"lstm-structured-dropout-compacted"}

@@ -26,6 +26,7 @@ TECHNIQUES = (
     "sign_autoencoder",
     "npc_lv",
     "tensor_factors",
+    "weak_regression",
     "cnns",
     "pact",
     "sparse_resnet50",
