@@ -387,6 +387,7 @@ def test_every_row_says_what_it_is_and_fits_its_baseline():
             assert row.paper, row.name
             assert row.headline, row.name
             assert row.roofline_batch == workload(row.baseline).roofline_batch, row.name
+            assert row.seeds == workload(row.baseline).seeds, row.name
             # A row is its baseline's with what differs: these it must not have left as they were.
             for name in ("summary", "family", "technique", "train"):
                 assert getattr(row, name) != getattr(workload(row.baseline), name), (row.name, name)

