@@ -16,6 +16,8 @@ from simhw_workloads.constraints.masks import weight_of
 from simhw_workloads.count import mac_counter
 from simhw_workloads.lowrank.chain import paired
 from simhw_workloads.lowrank.collaborative import MOST, LayerState, compressed, fitted, global_shares, state_of
+from simhw_workloads.lowrank.components import pair_ranks
+from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
 from simhw_workloads.lowrank.surgery import replace_module
 from simhw_workloads.models.digit_cnn import DigitCNN
 from simhw_workloads.task import Task
@@ -54,8 +56,10 @@ def collaborative(run: Run, channels: bool = True, values: bool = True) -> nn.Mo
     for path, state in found.items():
         kept = f"{int(state.kept.sum())} of {len(state.kept)}"
         run.note(**{f"gone_{path}": round(state.share, 3)})
-        run.note(**{f"channels_{path}": kept, f"rank_{path}": str(state.rank or "whole")})
+        run.note(**{f"channels_{path}": kept})
+    full = full_ranks(model, LAYERS, pairs=True)
     apply(model, found)
+    note_ranks(run, pair_ranks(model), full)
     run.note_size(model)
     run.score("compressed", model, task)
     train_on(run, "finetune", model, task, 1.0, 1e-3)

@@ -12,7 +12,7 @@ from torch import nn
 
 from simhw.roofline.compression.decompose import decomposable
 from simhw.roofline.from_model import network_of
-from simhw_workloads.lowrank.ranks import energy_ranks
+from simhw_workloads.lowrank.ranks import energy_ranks, full_ranks, note_ranks
 from simhw_workloads.lowrank.surgery import factor, recompose
 from simhw_workloads.schedule import Schedule
 from simhw_workloads.techniques import lowrank
@@ -32,6 +32,7 @@ def decompose_train(run: Run) -> nn.Module:
     lowrank.train_densely(run, model, task, run.pick(3, EARLY))
     paths = [layer.name for layer in decomposable(network_of(model, torch.zeros(1, 1, 16, 16)))]
     ranks = energy_ranks(model, paths, ENERGY)
+    note_ranks(run, ranks, full_ranks(model, paths))
     factor(model, ranks)
     run.note(decomposed_layers=len(ranks), layers=len(paths))
     run.note_size(model)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from torch import nn
 
 from simhw_workloads.lowrank.components import Funnel, above, cut, pair_ranks, pair_up
+from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
 from simhw_workloads.techniques import resnet18
 from simhw_workloads.techniques.maestro import decomposed_paths
 from simhw_workloads.train import Run
@@ -29,12 +30,15 @@ def funnel(run: Run) -> nn.Module:
     model, task = resnet18.narrow(run)
     dense, under, rest = (round(share * run.pick(400, resnet18.STEPS)) for share in SHARES)
     resnet18.fitted(run, "dense", model, task, dense)
-    pair_up(model, decomposed_paths(model))
+    paths = decomposed_paths(model)
+    full = full_ranks(model, paths, pairs=True)
+    pair_up(model, paths)
     run.note(rank_before=sum(pair_ranks(model).values()))
     hook = Funnel(run.pick(0.08, STRENGTH), GAMMA, under)
     resnet18.fitted(run, "funnel", model, task, under, hooks=(hook,))
     cut(model, above(model, lambda sizes: LEAST * float(sizes.max())))
     run.note(rank_after=sum(pair_ranks(model).values()))
+    note_ranks(run, pair_ranks(model), full)
     run.note_size(model)
     resnet18.score(run, "cut", model, task)
     resnet18.fitted(run, "finetune", model, task, rest, rate=0.01)

@@ -14,6 +14,7 @@ from simhw.roofline.compression.decompose import decomposable
 from simhw.roofline.from_model import network_of
 from simhw_workloads.lowrank.components import above, cut, pair_ranks, pair_up
 from simhw_workloads.lowrank.ordered import OrderedDropout, order
+from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
 from simhw_workloads.techniques import resnet18
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
@@ -37,7 +38,9 @@ def decomposed_paths(model: nn.Module) -> list[str]:
 def maestro(run: Run) -> nn.Module:
     """Six phases at falling ranks."""
     model, task = resnet18.narrow(run)
-    order(pair_up(model, decomposed_paths(model)))
+    paths = decomposed_paths(model)
+    full = full_ranks(model, paths, pairs=True)
+    order(pair_up(model, paths))
     run.note(rank_before=sum(pair_ranks(model).values()))
     hook = OrderedDropout(run.pick(0.03, STRENGTH), run.seed)
     for number in range(1, PHASES + 1):
@@ -48,6 +51,7 @@ def maestro(run: Run) -> nn.Module:
         if number < PHASES:
             cut(model, above(model, lambda sizes: LEAST * float(sizes.max())))
             run.note(**{f"rank_after_{number}": sum(pair_ranks(model).values())})
+    note_ranks(run, pair_ranks(model), full)
     run.note_size(model)
     return model
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
 from simhw_workloads.lowrank.spectrum import split_model
 from simhw_workloads.models.bert import Bert
 from simhw_workloads.techniques import minilm
@@ -26,10 +27,12 @@ def welore(run: Run) -> nn.Module:
     """The pretrained model at half of its ranks, one threshold for all layers, fine-tuned where it is low-rank."""
     model, task = minilm.pretrained_task(run)
     assert isinstance(model, Bert)
-    low, whole = split_model(model, encoder_layers(model), REMOVED)
+    full = full_ranks(model, encoder_layers(model))
+    low, whole = split_model(model, list(full), REMOVED)
     # The classifier is new, and nothing that was pretrained: it has to learn.
     model.classifier.requires_grad_(True)
-    run.note(low_rank_layers=len(low), frozen_layers=len(whole), **{f"rank {path}": rank for path, rank in low.items()})
+    run.note(low_rank_layers=len(low), frozen_layers=len(whole))
+    note_ranks(run, low, full)
     run.note_size(model)
     return minilm.finetuned(run, model, task)
 
