@@ -1,13 +1,18 @@
 """Basis convolutions: filters that span the layer, others mixed from them, and only where a layer bears it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from simhw.errors import WorkloadError
+from simhw.roofline.from_model import network_of
 from simhw_workloads.lowrank.basis import BasisConv2d, sensitivities, spanning, with_bases
-from simhw_workloads.techniques.basis import SHARE, wide_paths
+from simhw_workloads.models.resnet import resnet18
+from simhw_workloads.techniques.basis import SHARE, noted_bases, wide_paths
+from tests.workloads import by_shape
 from tests.workloads.smoke_runs import smoke_run
 
 
@@ -82,3 +87,18 @@ def test_the_least_sensitive_half_is_replaced_and_the_trace_has_its_quarter_of_f
 def test_all_layers_can_be_replaced():
     model = with_bases(smoke_run("resnet18-dense").model, [], SHARE)
     assert len(wide_paths(model)) == 16
+
+
+def test_the_full_size_network_has_bases_where_training_put_them():
+    record = smoke_run("basis-convolutions").record
+    narrow = resnet18(10, 0.0625, 1, small_input=True)
+    with_bases(narrow, noted_bases(narrow, record), SHARE)
+    products = by_shape.products(network_of(narrow, torch.zeros(1, 1, 8, 8)))
+    assert products == by_shape.captured_products("basis-convolutions")
+    left = by_shape.share_left("basis-convolutions")
+    assert left == pytest.approx(by_shape.captured_share_left("basis-convolutions"), rel=0.05)
+    assert left < 0.9
+    by_shape.step_of("basis-convolutions")
+    for notes, problem in (({}, "no note 'bases'"), ({"bases": "layer1.0.conv1, fc"}, "'bases' names 'fc'")):
+        with pytest.raises(WorkloadError, match=problem):
+            by_shape.full_network("basis-convolutions", replace(record, notes=notes))

@@ -8,14 +8,16 @@ import torch
 from torch import nn
 
 from simhw.errors import WorkloadError
+from simhw.roofline.from_model import network_of
 from simhw_workloads.lowrank.chain import paired
 from simhw_workloads.lowrank.collaborative import LayerState, cheapest, compressed, fitted, global_shares, state_of
 from simhw_workloads.lowrank.surgery import chains
 from simhw_workloads.models.digit_cnn import DigitCNN
 from simhw_workloads.task import Task
-from simhw_workloads.techniques.collaborative import apply, macs_of, whole_states
+from simhw_workloads.techniques.collaborative import apply, as_noted, macs_of, whole_states
 from simhw_workloads.techniques.digits import trained
 from simhw_workloads.train import Run
+from tests.workloads import by_shape
 from tests.workloads.smoke_runs import smoke_run
 
 NAMES = ("collaborative", "collaborative-channels", "collaborative-ranks")
@@ -176,3 +178,13 @@ def test_fine_tuning_mends_what_compression_cost(name: str):
     scores = {score.phase: score.value for score in smoke_run(name).record.scores}
     assert scores["finetune"] >= scores["dense"] - 0.03
     assert scores["finetune"] >= scores["compressed"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_full_size_network_has_the_shares_of_channels_and_ranks_that_were_left(name: str):
+    record = smoke_run(name).record
+    narrow = as_noted(DigitCNN(8), record)
+    assert by_shape.products(network_of(narrow, torch.zeros(1, 1, 8, 8))) == by_shape.captured_products(name)
+    # At 28 pixels it is the same network but for the flattening, so that about as much is left.
+    assert by_shape.share_left(name) == pytest.approx(by_shape.captured_share_left(name), abs=0.05)
+    by_shape.step_of(name)

@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
+from simhw.roofline.from_model import network_of
 from simhw_workloads.lowrank.chain import factored, paired
 from simhw_workloads.lowrank.components import Funnel, above, cut, magnitudes, pair_ranks, pair_up
+from simhw_workloads.lowrank.noted import full_ranks
 from simhw_workloads.lowrank.ordered import OrderedChain, OrderedDropout, order, tails
 from simhw_workloads.lowrank.surgery import chains, recompose
+from simhw_workloads.models.resnet import resnet18
 from simhw_workloads.schedule import Schedule
 from simhw_workloads.task import Task, accuracy, cross_entropy
-from simhw_workloads.techniques.maestro import PHASES
+from simhw_workloads.techniques.maestro import PHASES, in_pairs
 from simhw_workloads.train import Run
+from tests.workloads import by_shape
 from tests.workloads.smoke_runs import smoke_run
 
 LAYERS = {
@@ -25,6 +29,11 @@ LAYERS = {
     "3x3": (lambda: nn.Conv2d(6, 10, 3, padding=1, bias=False), (2, 6, 7, 7)),
     "3x3 of stride 2": (lambda: nn.Conv2d(3, 20, 3, stride=2, padding=2, dilation=2), (2, 3, 9, 9)),
 }
+
+
+def full_pairs(model: nn.Sequential) -> nn.Module:
+    """Its first layer as a pair of full rank."""
+    return pair_up(model, full_ranks(model, ["0"], pairs=True))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +46,7 @@ def _one_thread_and_one_seed():
 def test_a_pair_of_full_rank_computes_what_the_layer_did(case: str):
     make, shape = LAYERS[case]
     layer, x = make(), torch.randn(shape)
-    model = pair_up(nn.Sequential(layer), ["0"])
+    model = full_pairs(nn.Sequential(layer))
     torch.testing.assert_close(model(x), layer(x), rtol=1e-4, atol=1e-5)
     whole = recompose(model)[0]
     assert type(whole) is type(layer)
@@ -55,7 +64,7 @@ def test_magnitudes_are_the_singular_values_of_a_fresh_pair(case: str):
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_cut_pair_computes_the_sum_of_what_stays(case: str, ordered: bool):
     make, shape = LAYERS[case]
-    model, x = pair_up(nn.Sequential(make()), ["0"]), torch.randn(shape)
+    model, x = full_pairs(nn.Sequential(make())), torch.randn(shape)
     if ordered:
         order(model)
     gone = torch.zeros(model[0].ranks[0], dtype=torch.bool)
@@ -70,7 +79,7 @@ def test_a_cut_pair_computes_the_sum_of_what_stays(case: str, ordered: bool):
 
 
 def test_the_largest_component_always_stays():
-    model = pair_up(nn.Sequential(nn.Linear(4, 4)), ["0"])
+    model = full_pairs(nn.Sequential(nn.Linear(4, 4)))
     cut(model, above(model, lambda _: math.inf))
     assert pair_ranks(model) == {"0": 1}
 
@@ -83,13 +92,13 @@ def test_a_triple_has_no_components():
 @pytest.mark.parametrize("case", LAYERS)
 def test_an_ordered_pair_runs_with_its_first_components_alone(case: str):
     make, shape = LAYERS[case]
-    model, x = order(pair_up(nn.Sequential(make()), ["0"])), torch.randn(shape)
+    model, x = order(full_pairs(nn.Sequential(make()))), torch.randn(shape)
     for width in (1, 3):
         model[0].width = width
         narrow = model(x)
         model[0].width = None
         kept = torch.arange(model[0].ranks[0]) < width
-        cut_model = cut(order(pair_up(nn.Sequential(make()), ["0"])), {"0": kept})
+        cut_model = cut(order(full_pairs(nn.Sequential(make()))), {"0": kept})
         cut_model[0].load_state_dict(
             {
                 name: value[:width] if name == "first.weight" else value[:, :width] if name == "last.weight" else value
@@ -100,7 +109,7 @@ def test_an_ordered_pair_runs_with_its_first_components_alone(case: str):
 
 
 def test_the_hierarchical_lasso_sums_the_norms_of_all_tails():
-    chain = pair_up(nn.Sequential(nn.Linear(3, 2)), ["0"])[0]
+    chain = full_pairs(nn.Sequential(nn.Linear(3, 2)))[0]
     with torch.no_grad():
         chain.first.weight.copy_(torch.tensor([[3.0, 0, 0], [0, 4.0, 0]]))
         chain.last.weight.copy_(torch.tensor([[0.0, 0], [5.0, 12.0]]))
@@ -109,7 +118,7 @@ def test_the_hierarchical_lasso_sums_the_norms_of_all_tails():
 
 
 def test_a_funnel_is_steep_at_nothing_and_flat_far_out():
-    model = pair_up(nn.Sequential(nn.Linear(2, 2, bias=False)), ["0"])
+    model = full_pairs(nn.Sequential(nn.Linear(2, 2, bias=False)))
     hook = Funnel(1.0, (0.5, 0.05), 10)
 
     def slope(size: float) -> float:
@@ -142,7 +151,7 @@ def planted(rank: int) -> Task:
 def test_ordered_dropout_finds_the_rank_that_the_task_has(rank: int, seed: int):
     """Classes by the signs of one or two of 12 coordinates: the first layer needs as many components and no more."""
     torch.manual_seed(seed)
-    model = order(pair_up(nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 2**rank)), ["0"]))
+    model = order(full_pairs(nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 2**rank))))
     hook = OrderedDropout(3e-2, seed)
     run = Run(seed=seed)
     run.fit("ordered", model, planted(rank), Schedule(600, 0.05), batch=64, hooks=[hook], gradient=hook.gradient)
@@ -182,6 +191,14 @@ def test_a_step_of_maestro_takes_a_second_pass_at_one_lower_rank():
     assert all(len(extents) == 2 for extents in by_path.values())
     assert sum(first != second for first, second in by_path.values()) <= 1
     assert all(isinstance(chain, OrderedChain) for chain in chains(smoke_run("maestro").model).values())
+
+
+@pytest.mark.parametrize("name", ["maestro", "funnel"])
+def test_the_full_size_network_has_the_shares_of_rank_that_training_left(name: str):
+    narrow = in_pairs(resnet18(10, 0.0625, 1, small_input=True), smoke_run(name).record)
+    assert by_shape.products(network_of(narrow, torch.zeros(1, 1, 8, 8))) == by_shape.captured_products(name)
+    assert by_shape.share_left(name) == pytest.approx(by_shape.captured_share_left(name), rel=0.03)
+    assert by_shape.step_of(name).metadata.extra["full_size"]["layer3.1.conv2.last"] == "layer3.1.conv2.last"
 
 
 def losses(name: str) -> dict[str, float]:

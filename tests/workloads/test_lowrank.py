@@ -21,11 +21,13 @@ from simhw_workloads.lowrank.branching import branch
 from simhw_workloads.lowrank.chain import Chain, factored
 from simhw_workloads.lowrank.freezing import SequentialFreezing, freeze, part_weights
 from simhw_workloads.lowrank.merging import merge
+from simhw_workloads.lowrank.noted import full_ranks, note_ranks, noted_ranks
 from simhw_workloads.lowrank.progressive import lower_ranks
 from simhw_workloads.lowrank.ranks import energy_ranks, optimised_ranks, scaled_ranks, vanilla_ranks
 from simhw_workloads.lowrank.surgery import chains, factor, recompose
 from simhw_workloads.models.resnet import Bottleneck, resnet50, resnet101, resnet152
 from simhw_workloads.techniques.lowrank import BRANCHES, branch_ranks
+from simhw_workloads.train import Run
 from tests.captured_steps import captured
 
 
@@ -270,6 +272,34 @@ def test_a_device_s_choice_for_the_full_size_network_is_scaled_to_a_narrow_one()
     assert scaled.keys() == chosen.keys()
     for name, rank in scaled.items():
         assert rank / narrow[name] == pytest.approx(chosen[name] / vanilla[name], abs=0.5 / narrow[name] + 1e-9)
+
+
+def test_noted_ranks_are_taken_as_shares_and_whole_layers_are_left_out():
+    run = Run()
+    note_ranks(run, {"a": 3, "b": 1}, {"a": 8, "b": 8, "c": 4})
+    assert run.record.notes == {"rank.a": "3 of 8", "rank.b": "1 of 8", "rank.c": "whole"}
+    # At ratio 1 as noted; 3 of 8 are 24 of 64, and 1 of 8 at least 1 of 2.
+    assert noted_ranks(run.record, {"a": 8, "b": 8, "c": 4}) == {"a": 3, "b": 1}
+    assert noted_ranks(run.record, {"a": 64, "b": 2, "c": 32}) == {"a": 24, "b": 1}
+    assert noted_ranks(run.record, {"deep": 16, "deeper": 4}, {"deep": "a", "deeper": "c"}) == {"deep": 6}
+
+
+def test_full_ranks_are_of_channels_or_of_the_kernel_s_pair():
+    model = nn.Sequential(nn.Conv2d(2, 12, 3), nn.Linear(5, 7))
+    assert full_ranks(model, ["0", "1"]) == {"0": 2, "1": 5}
+    assert full_ranks(model, ["0", "1"], pairs=True) == {"0": 12, "1": 5}
+
+
+@pytest.mark.parametrize(
+    "note", ["whole", "3 of 2", "0 of 4", "3 of 4 of 5", "3", "3.5 of 4", 7, 0.5, "9" * 10 + " of 4"]
+)
+def test_a_note_that_is_no_share_is_refused(note: object):
+    run = Run()
+    run.note(**{"rank.a": note})  # type: ignore[arg-type]  # some are none
+    with pytest.raises(WorkloadError, match=r"'rank\.a' is .*, not a share such as '3 of 8'"):
+        run.record.share("rank.a")
+    with pytest.raises(WorkloadError, match=r"no note 'rank\.b'.*train the workload anew"):
+        run.record.share("rank.b")
 
 
 def test_what_cannot_be_taken_apart_is_refused():

@@ -21,9 +21,11 @@ from simhw_workloads.lowrank.ranks import BATCH, optimised_ranks, scaled_ranks, 
 from simhw_workloads.lowrank.surgery import chains, factor
 from simhw_workloads.models.resnet import Bottleneck, resnet50
 from simhw_workloads.table import ROWS, workload
+from simhw_workloads.techniques.decompose_train import in_factors
 from simhw_workloads.techniques.lowrank import BRANCHES, narrow_model
 from simhw_workloads.techniques.transformers import COMPRESSIONS, small_vit
 from simhw_workloads.train import Nobody, Run
+from tests.workloads import by_shape
 from tests.workloads.smoke_runs import smoke_run
 
 IMAGES = torch.zeros(1, 3, 224, 224)
@@ -151,6 +153,22 @@ def test_a_decomposed_and_recomposed_network_is_dense_again_and_scores_the_same(
     scores = {score.phase: score for score in run.record.scores}
     assert scores["recomposed"].loss == pytest.approx(scores["factors"].loss, rel=1e-3)
     assert scores["recomposed"].value == pytest.approx(scores["factors"].value, abs=1 / 200)
+
+
+def test_decompose_train_at_full_size_has_the_shares_of_rank_that_energy_left():
+    record = smoke_run("decompose-train").record
+    narrow = network_of(narrow_model(Run(scale="smoke")), torch.zeros(1, 1, 8, 8))
+    assert by_shape.products(in_factors(narrow, record)) == by_shape.captured_products("decompose-train")
+    # Images of 8 pixels pass the stages at the same proportions as images of 224; stem and classifier differ.
+    left = by_shape.share_left("decompose-train")
+    assert left == pytest.approx(by_shape.captured_share_left("decompose-train"), rel=0.03)
+    assert left < 0.95
+    step = by_shape.step_of("decompose-train")
+    roles = step.metadata.extra["full_size"]
+    assert roles["layer3.2.conv2.core"] == "layer3.2.conv2.core"
+    # The narrow classifier has 10 outputs: 8 or more of 10 would make one of 1000 larger.
+    assert record.share("rank.fc")[0] >= 7
+    assert "fc" in {layer.name for layer in step.layers}
 
 
 def test_progressive_ranks_end_at_the_last_round_s_and_each_round_computes_less():

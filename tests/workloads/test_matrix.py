@@ -16,11 +16,12 @@ from simhw.report.matrix_plots import matrix_figure
 from simhw.report.matrix_tables import Headings, matrix_page
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
+from simhw.roofline.networks.catalogue import load_network
 from simhw.simulation.api import simulate
 from simhw.trace.reader import load_trace
 from simhw_workloads.devices import DEVICES, device_run
 from simhw_workloads.full_size import full_size_step
-from simhw_workloads.matrix import SIMULATED, StepCost, chosen_rows, needed, table
+from simhw_workloads.matrix import SIMULATED, StepCost, chosen_rows, needed, predicted_cost, table
 from simhw_workloads.record import Phase, Record, Score
 from simhw_workloads.table import workload
 from simhw_workloads.train import Run
@@ -103,6 +104,25 @@ def test_every_machine_is_given_the_full_size_network(written: Path):
     made = simulate(step, "tensordash", 1e-3, batch=row.roofline_batch, baseline_compression="same").total
     assert frame.loc["tensordash", "seconds"] == pytest.approx(made.overall.time_s)
     assert frame.loc["tensordash", "step"] == "full size, simulated"
+
+
+def test_a_step_of_two_passes_takes_twice_as_long_in_training_and_inference_is_one():
+    assert workload("maestro").passes == 2
+    network = load_network("resnet18")
+    row, run = replace(workload("maestro"), shapes=lambda _: network), record(0.5, 1)
+    for name, mode in DEVICES.items():
+        device = load_device(name)
+        once = estimate(network, device, device_run(device, row.roofline_batch))
+        cost = predicted_cost(row, name, run)
+        assert cost.seconds == pytest.approx((2 if mode == "training" else 1) * once.seconds)
+        assert cost.energy_j == pytest.approx((2 if mode == "training" else 1) * once.energy_j.mid)
+    doubled = StepCost(2.0, 3.0, 0.5, 1.0, 4.0, 5.0).times(2)
+    assert doubled == StepCost(4.0, 6.0, 1.0, 2.0, 4.0, 5.0)
+
+
+def test_a_network_whose_ranks_the_record_lacks_is_refused_with_the_workload_s_name():
+    with pytest.raises(WorkloadError, match=r"^decompose-train: the record has no note 'rank\.layer1\.0\.conv1'"):
+        predicted_cost(workload("decompose-train"), "v100", record(0.5, 1))
 
 
 def test_runs_that_lie_there_are_used_again_unless_made_otherwise(written: Path, tmp_path: Path):

@@ -27,6 +27,7 @@ from simhw_workloads.models.digit_cnn import DigitCNN
 from simhw_workloads.task import Batch, Task, cross_entropy
 from simhw_workloads.techniques.atmc import BUDGET, RANKS, atmc
 from simhw_workloads.train import Run
+from tests.workloads import by_shape
 from tests.workloads.smoke_runs import smoke_run
 
 
@@ -125,6 +126,17 @@ def test_weights_are_zero_in_their_structure():
     assert float((blocks < 1e-6).float().mean()) > 0.3
     narrow = smoke_run("reweighted-filter").model
     assert narrow.get_submodule("conv2").weight.shape[0] == narrow.get_submodule("conv3").weight.shape[1] < 32
+
+
+def test_filters_that_went_are_gone_at_full_size_and_zeros_in_place_leave_all_shapes():
+    model, network = smoke_run("reweighted-filter").model, by_shape.full_network("reweighted-filter")
+    narrow = {name: tuple(each.weight.shape) for name, each in model.named_modules() if name in DigitCNN.ORDER}
+    products = by_shape.products(network)
+    # At 28 pixels fc1 reads 9 places of each channel, at 8 pixels one.
+    assert products == narrow | {"fc1": (narrow["fc1"][0], 9 * narrow["fc1"][1])}
+    by_shape.step_of("reweighted-filter")
+    for name in ("irregular", "column", "block"):
+        assert by_shape.full_network(f"reweighted-{name}") == by_shape.full_network("digit-cnn")
 
 
 def digits() -> Task:

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.lowrank.spectrum import LOW_RANK, ranks_below, scaled_values, split_model, threshold
 from simhw_workloads.lowrank.surgery import chains
 from simhw_workloads.models.pretrained import PACKAGE, minilm
-from simhw_workloads.techniques.welore import REMOVED, encoder_layers
+from simhw_workloads.techniques.welore import REMOVED, by_depth, encoder_layers
+from tests.workloads import by_shape
 from tests.workloads.smoke_runs import smoke_run
 
 
@@ -67,6 +69,31 @@ def test_a_frozen_layer_has_no_weight_gradient_in_the_trace():
     for path in low:
         assert "weight_grad" in operations[f"{path}.first"] & operations[f"{path}.last"]
         assert path not in operations
+
+
+def test_the_full_size_network_has_the_shares_of_rank_at_the_same_depth_and_freezes_the_rest():
+    smoke = smoke_run("welore")
+    network = by_shape.full_network("welore")
+    roles = by_depth(load_network("bert-base", sequence=128), smoke.record)
+    # Twelve layers for two: the first six have the ranks of the first.
+    assert roles["encoder.layer.5.attention.self.key"] == "layers.0.attention.key"
+    assert roles["encoder.layer.6.output.dense"] == "layers.1.output"
+    assert len(roles) == 12 * 6
+    products = by_shape.products(network)
+    low = chains(smoke.model)
+    pairs = {name for name, path in roles.items() if path in low}
+    for name, path in roles.items():
+        if name in pairs:
+            assert products[f"{name}.first"][0] == round(768 * low[path].ranks[0] / 64)
+        else:
+            assert name in products
+    learning = {layer.name for layer in network.layers if getattr(layer, "trainable", False)}
+    assert learning == {f"{name}.{part}" for name in pairs for part in ("first", "last")}
+    # The products that run are those: a layer has the weight gradient of the narrow one that is most alike.
+    step = by_shape.step_of("welore")
+    assert {
+        layer.name for layer in step.layers if "weight_grad" in layer.operations and layer.kind == "linear"
+    } == learning
 
 
 def test_ranks_of_the_pretrained_model_differ_by_layer():

@@ -351,14 +351,14 @@ def test_an_interrupted_checkpoint_keeps_the_old_one(tmp_path: Path, monkeypatch
 # The table
 
 
-RANKS_OF_WEIGHTS = {"decompose-train", "maestro", "funnel", "basis-convolutions", "welore", "antman", "atmc"}
-"""Techniques whose ranks come from trained full-size weights."""
-CHANNELS_OF_WEIGHTS = {"collaborative", "collaborative-channels", "collaborative-ranks"}
-"""And whose channels do."""
-SHAPES_OF_DENSE = {"admm-nn", "admm-nn-levels", "admm-nn-powers", "reweighted-irregular"} | {
-    f"reweighted-{kind}" for kind in ("filter", "column", "block")
+NOTED = {"decompose-train", "maestro", "funnel", "basis-convolutions", "welore", "reweighted-filter"} | {
+    "collaborative",
+    "collaborative-channels",
+    "collaborative-ranks",
 }
-"""Techniques whose zeros and levels no roofline sees, or whose filters go by trained weights."""
+"""Techniques whose ranks or channels come from trained weights: the record of a run has them."""
+NO_SUCH_STEP = {"atmc"}
+"""Techniques whose step is not that of a network: passes of an attack on half of the samples."""
 NO_LARGER = {"autoencoder-linear", "autoencoder-linear-digits", "sign-autoencoder", "sign-autoencoder-digits"} | {
     "few-shot-latents",
     "npc-lv",
@@ -368,9 +368,11 @@ NO_LARGER = {"autoencoder-linear", "autoencoder-linear-digits", "sign-autoencode
     "weak-regression",
 }
 """Techniques that have no published network of a larger size."""
-NO_SUCH_LAYER = {"lstm-structured-dropout-compacted"}
-"""Techniques with a layer that the rooflines' networks do not have: a cell that reads half of its state."""
-WITHOUT_SHAPES = RANKS_OF_WEIGHTS | CHANNELS_OF_WEIGHTS | SHAPES_OF_DENSE | NO_LARGER | NO_SUCH_LAYER
+NO_SUCH_LAYER = {"lstm-structured-dropout-compacted", "antman"}
+"""Techniques with a layer that the rooflines' networks do not have: a cell that reads half of its state, or one of
+block products.
+"""
+WITHOUT_SHAPES = NO_SUCH_STEP | NO_LARGER | NO_SUCH_LAYER
 
 
 def test_every_row_says_what_it_is_and_fits_its_baseline():
@@ -393,6 +395,14 @@ def test_every_row_says_what_it_is_and_fits_its_baseline():
                 assert getattr(row, name) != getattr(workload(row.baseline), name), (row.name, name)
     with pytest.raises(WorkloadError, match="no workload 'gpt'; there are resnet50-fashion, small-cnn-digits"):
         workload("gpt")
+
+
+@pytest.mark.parametrize("name", sorted(NOTED))
+def test_what_training_finds_is_not_made_up_without_a_run(name: str):
+    shapes = workload(name).shapes
+    assert shapes is not None
+    with pytest.raises(WorkloadError, match=r"the record has no note '\S+': .* train the workload anew"):
+        shapes(Run())
 
 
 def test_every_module_of_techniques_stands_in_the_table():

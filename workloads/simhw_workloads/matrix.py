@@ -16,6 +16,7 @@ from simhw.errors import TraceError, WorkloadError, quoted
 from simhw.progress import tell
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
+from simhw.roofline.layers.network import Network
 from simhw.simulation.api import simulate
 from simhw.trace.reader import load_trace, trace_hash
 from simhw.trace.trace import Trace
@@ -64,6 +65,16 @@ class StepCost:
     compute_seconds: float = math.nan
     over_bf16: float = math.nan
     energy_over_bf16: float = math.nan
+
+    def times(self, passes: int) -> "StepCost":
+        """That of as many such steps."""
+        return replace(
+            self,
+            seconds=passes * self.seconds,
+            energy_j=passes * self.energy_j,
+            half_width=passes * self.half_width,
+            compute_seconds=passes * self.compute_seconds,
+        )
 
 
 def trace_path(folder: Path, name: str) -> Path:
@@ -209,12 +220,28 @@ def simulated_cost(trace: Trace, machine: str, batch: int, seed: int, share: flo
     )
 
 
-def predicted_cost(row: Workload, device_name: str) -> StepCost:
-    """A step of the full-size network on a device."""
+def full_network(row: Workload, device_name: str, record: Record) -> Network:
+    """The full-size network of a workload: with ranks for a device, or with those that a run's record notes.
+
+    Raises
+    ------
+    WorkloadError
+        The record does not note them.
+    """
     assert row.shapes is not None
+    try:
+        return row.shapes(Run(device=device_name, record=record))
+    except WorkloadError as error:
+        raise WorkloadError(f"{row.name}: {error}") from error
+
+
+def predicted_cost(row: Workload, device_name: str, record: Record) -> StepCost:
+    """A step of the full-size network on a device."""
     device = load_device(device_name)
-    made = estimate(row.shapes(Run(device=device_name)), device, device_run(device, row.roofline_batch))
-    return StepCost(made.seconds, made.energy_j.mid)
+    network = full_network(row, device_name, record)
+    made = estimate(network, device, device_run(device, row.roofline_batch))
+    # Inference is one pass, whatever training takes.
+    return StepCost(made.seconds, made.energy_j.mid).times(row.passes if DEVICES[device_name] == "training" else 1)
 
 
 def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:
@@ -223,7 +250,7 @@ def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:
     Raises
     ------
     WorkloadError
-        Another run has replaced the trace meanwhile.
+        Another run has replaced the trace meanwhile, or the record does not note the ranks of the full network.
     """
     path, batch = trace_path(folder, row.name), record.phase(row.captured).batch
     narrow = load_trace(path)
@@ -237,10 +264,11 @@ def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:
         tell(f"{path}: is a sample, which gives no values to a full-size step; raise --max-bytes for one")
     else:
         # Ranks that a device chose at full size were scaled for the narrow network: the device is that of the run.
-        step = full_size_step(narrow, row.shapes(Run(device=str(record.about["device"]))), SAMPLES, seed)
+        step = full_size_step(narrow, full_network(row, str(record.about["device"]), record), SAMPLES, seed)
         for machine in SIMULATED:
-            found["full", machine] = simulated_cost(step, machine, row.roofline_batch, seed, SIMULATED_SHARE)
-    return found | {("full", device): predicted_cost(row, device) for device in DEVICES}
+            cost = simulated_cost(step, machine, row.roofline_batch, seed, SIMULATED_SHARE)
+            found["full", machine] = cost.times(row.passes)
+    return found | {("full", device): predicted_cost(row, device, record) for device in DEVICES}
 
 
 def table(rows: Iterable[Workload], known: Mapping[str, Costs], records: Mapping[str, Record]) -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -196,6 +197,34 @@ class Record:
                 return phase
         had = ", ".join(phase.name for phase in self.phases[:5]) or "none"
         raise WorkloadError(f"the run had no phase {name!r}; it had {had}")
+
+    def noted(self, name: str) -> int | float | str:
+        """A note.
+
+        Raises
+        ------
+        WorkloadError
+            There is none.
+        """
+        if name not in self.notes:
+            raise WorkloadError(
+                f"the record has no note {quoted(name)}: its run was of another workload, or there was no run; train "
+                "the workload anew"
+            )
+        return self.notes[name]
+
+    def share(self, name: str) -> tuple[int, int]:
+        """A note of how many are left of how many, such as "3 of 8".
+
+        Raises
+        ------
+        WorkloadError
+            There is no such note, or it is no share.
+        """
+        told = re.fullmatch("([1-9][0-9]{0,8}) of ([1-9][0-9]{0,8})", str(value := self.noted(name)))
+        if told is None or int(told[1]) > int(told[2]):
+            raise WorkloadError(f"the run's note {quoted(name)} is {quoted(value)}, not a share such as '3 of 8'")
+        return int(told[1]), int(told[2])
 
     def count(self, name: str) -> int:
         """A note that counts something.

@@ -54,9 +54,12 @@ class Workload:
         What was published of the technique, and where.
     signature : Signature
     shapes : callable or None
-        The full-size network with the technique, by shape, for the rooflines.
+        The full-size network with the technique, by shape.  Where training finds ranks, it takes those that the run's
+        record notes, and raises `WorkloadError` where it has none.
     roofline_batch : int
         Samples of a step of the full-size network.
+    passes : int
+        Forward and backward passes of the full-size network in a training step.
     work : callable or None
         Training steps that the technique takes, as a share of the baseline's; all where not given.
     members : int
@@ -83,6 +86,7 @@ class Workload:
     signature: Signature = field(default_factory=Signature)
     shapes: Callable[[Run], Network] | None = None
     roofline_batch: int = 64
+    passes: int = 1
     work: Callable[[Record], float] | None = None
     members: int = 1
     early: int = 20

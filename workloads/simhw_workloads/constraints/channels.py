@@ -2,10 +2,13 @@
 reads them.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
+from simhw_workloads.constraints.masks import weight_of
 from simhw_workloads.lowrank.chain import Factored, convolution_like
 from simhw_workloads.lowrank.surgery import replace_module
 from simhw_workloads.models.digit_cnn import DigitCNN
@@ -54,6 +57,18 @@ def keep_outputs(model: DigitCNN, path: str, kept: Tensor) -> None:
     if isinstance(maker, nn.Conv2d):
         name = path.replace("conv", "bn")
         replace_module(model, name, _narrowed_norm(model.get_submodule(name), kept))
+
+
+def keep_counts(model: DigitCNN, counts: Mapping[str, int]) -> DigitCNN:
+    """Keep only so many outputs of layers, the first: of a model whose shapes matter and not its values."""
+    for path, count in counts.items():
+        keep_outputs(model, path, torch.arange(full_widths(model)[path]) < count)
+    return model
+
+
+def full_widths(model: DigitCNN) -> dict[str, int]:
+    """How many outputs each layer has that another reads."""
+    return {path: len(weight_of(model, path)) for path in model.ORDER[:-1]}
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ class BasisConv2d(nn.Module):
     Parameters
     ----------
     layer : Conv2d
-        That it stands for; without groups and without bias.
+        That it stands for; without groups and without bias.  Its weights may be on the meta device.
     count : int
         Basis filters; fewer than the layer's.
 
@@ -54,12 +54,15 @@ class BasisConv2d(nn.Module):
             raise WorkloadError(f"{outputs} filters of {layer.weight[0].numel()} weights have no basis of {count}")
         self.basis = convolution_like(layer, layer.in_channels, count)
         self.mix = nn.Conv2d(count, outputs - count, 1, bias=False, device=layer.weight.device)
+        self.register_buffer("places", torch.arange(outputs))
+        self.train(layer.training)
+        if layer.weight.is_meta:
+            return
         order, mix = spanning(as_matrix(layer.weight), count)
-        self.register_buffer("places", torch.from_numpy(np.argsort(order)))
+        self.places.copy_(torch.from_numpy(np.argsort(order)))
         with torch.no_grad():
             self.basis.weight.copy_(layer.weight[torch.from_numpy(order[:count].copy())])
             self.mix.weight.copy_(torch.from_numpy(mix)[:, :, None, None])
-        self.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """What the layer computed, of (N, inputs, H, W)."""

@@ -35,13 +35,20 @@ def magnitudes(chain: Chain) -> Tensor:
     return sizes
 
 
-def pair_up(model: nn.Module, paths: list[str]) -> nn.Module:
-    """Put pairs of full rank in the place of layers: they compute the same."""
-    for path in paths:
+def pair_up(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+    """Put pairs in the place of layers; those of full rank compute the same.
+
+    Parameters
+    ----------
+    model : Module
+        Changed in place.  Its parameters may be on the meta device.
+    ranks : mapping of path to rank
+    """
+    for path, rank in ranks.items():
         layer = model.get_submodule(path)
         if not isinstance(layer, nn.Linear | nn.Conv2d):
             raise WorkloadError(f"{type(model).__name__} has no linear layer or convolution {path!r} to decompose")
-        replace_module(model, path, paired(layer, min(layer.weight.flatten(1).shape)))
+        replace_module(model, path, paired(layer, rank))
     return model
 
 

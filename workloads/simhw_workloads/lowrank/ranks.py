@@ -2,17 +2,14 @@
 
 Published ranks come from a compression; others from a device's model, which knows full-size layers.  A narrow model
 that trains on a CPU takes the full-size network's choice: the same layers, and of each the same share of its vanilla
-rank.  Ranks that come from trained weights go the other way: the record notes them, and the full-size network takes the
-same share of each layer's full rank.
+rank.  Ranks that come from trained weights go the other way (`simhw_workloads.lowrank.noted`).
 """
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from torch import Tensor, nn
 
-from simhw.errors import WorkloadError, quoted
 from simhw.roofline.compression.choice import choose
 from simhw.roofline.compression.decompose import compression_ranks, decomposable
 from simhw.roofline.compression.ranks import LayerTimer, rank_choices
@@ -21,12 +18,9 @@ from simhw.roofline.from_model import network_of
 from simhw.roofline.layers.network import Network
 from simhw_workloads.devices import device_run
 from simhw_workloads.lowrank.chain import as_matrix
-from simhw_workloads.record import Record
-from simhw_workloads.train import Run
 
 BATCH = 64
 """Samples of the step that a device is asked about."""
-_NOTE, _WHOLE = "rank.", "whole"
 
 
 def vanilla_ranks(model: nn.Module, example: Tensor, compression: float = 2.0) -> dict[str, int]:
@@ -96,76 +90,6 @@ def scaled_ranks(chosen: Mapping[str, int], own: Mapping[str, int], other: Mappi
         The other network's, of the layers that were chosen at least.
     """
     return {name: max(1, round(other[name] * rank / own[name])) for name, rank in chosen.items()}
-
-
-def full_ranks(model: nn.Module, paths: Collection[str], *, pairs: bool = False) -> dict[str, int]:
-    """The rank at which a layer's factors can hold any weights.
-
-    Parameters
-    ----------
-    model : Module
-        Its parameters may be on the meta device.
-    paths : collection of str
-        Linear layers and convolutions.
-    pairs : bool
-        A convolution's first factor has its kernel (`simhw_workloads.lowrank.chain.paired`); otherwise all ranks are
-        counts of channels.
-    """
-    found = {}
-    for path in paths:
-        weight = model.get_submodule(path).weight
-        assert isinstance(weight, Tensor)
-        found[path] = min(weight.flatten(1).shape if pairs else weight.shape[:2])
-    return found
-
-
-def note_ranks(run: Run, ranks: Mapping[str, int], full: Mapping[str, int]) -> None:
-    """Note the rank of each layer, of which full one; "whole" where a layer has none.
-
-    Parameters
-    ----------
-    run : Run
-    ranks : mapping of path to rank
-    full : mapping of path to rank
-        Of all layers that might have been taken apart.
-    """
-    run.note(
-        **{f"{_NOTE}{path}": f"{ranks[path]} of {whole}" if path in ranks else _WHOLE for path, whole in full.items()}
-    )
-
-
-def noted_ranks(record: Record, full: Mapping[str, int], roles: Mapping[str, str] | None = None) -> dict[str, int]:
-    """The ranks that a run noted, as the same shares of another network's full ranks; whole layers are left out.
-
-    Parameters
-    ----------
-    record : Record
-    full : mapping of layer name to rank
-        Of all layers of the other network that may be taken apart.
-    roles : mapping of layer name to path, optional
-        The noted layer that each of them takes its share from, where names or depth differ; that of its name otherwise.
-
-    Raises
-    ------
-    WorkloadError
-        The record does not note the rank of such a layer.
-    """
-    chosen, own = {}, {}
-    for name in full:
-        path = roles[name] if roles else name
-        told = record.notes.get(_NOTE + path)
-        if told is None:
-            raise WorkloadError(
-                f"the record of the run does not note the rank of {quoted(path)}, which training finds: the full-size "
-                "network has the ranks of a run; train the technique, or train it anew"
-            )
-        if told == _WHOLE:
-            continue
-        counts = re.fullmatch(r"([1-9][0-9]{0,8}) of ([1-9][0-9]{0,8})", str(told))
-        if counts is None or int(counts[1]) > int(counts[2]):
-            raise WorkloadError(f"the run's note {quoted(_NOTE + path)} is {quoted(told)}, not a rank such as '3 of 8'")
-        chosen[name], own[name] = int(counts[1]), int(counts[2])
-    return scaled_ranks(chosen, own, full)
 
 
 def _timer(device: str) -> LayerTimer:

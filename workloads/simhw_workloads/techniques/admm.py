@@ -152,8 +152,7 @@ _NN = replace(
     headline="LeNet-5 with 85 times fewer weights, AlexNet with 24 times fewer, without loss of accuracy",
     # conv1, a hundredth of the weights, stays dense, for no machine that skips zeros gains on its nine inputs.
     signature=replace(SIGNATURE, zeros_w=Bounds(0.85, 0.97), terms_w=Bounds(0.1, 0.6), macs=Bounds(1, 1)),
-    # Zeros in no order leave all shapes as they are: a roofline would see nothing of it.
-    shapes=None,
+    # Zeros in no order leave all shapes as they are: a roofline sees nothing of them.
 )
 _TT = replace(
     DENSE,

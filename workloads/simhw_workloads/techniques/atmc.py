@@ -90,7 +90,7 @@ WORKLOADS = (
             input_grad=Bounds(0.95, 1.0),
             macs=Bounds(3, 8),
         ),
-        # Zeros in no order leave all shapes as they are: a roofline would see nothing of it.
+        # A step has passes of the attack, on half of the samples and without weight gradients: no step of a network.
         shapes=None,
     ),
 )

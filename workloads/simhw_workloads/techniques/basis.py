@@ -10,7 +10,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from simhw.errors import WorkloadError, quoted
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
 from simhw_workloads.lowrank.basis import sensitivities, with_bases
+from simhw_workloads.models.resnet import resnet18 as build_resnet18
+from simhw_workloads.record import Record
 from simhw_workloads.task import Task
 from simhw_workloads.techniques import resnet18
 from simhw_workloads.train import Run
@@ -62,6 +67,30 @@ def basis(run: Run, replaced: float = REPLACED) -> nn.Module:
     return model
 
 
+def noted_bases(model: nn.Module, record: Record) -> list[str]:
+    """The layers of a model that got a basis in a run.
+
+    Raises
+    ------
+    WorkloadError
+        The record does not name them, or a layer that the model does not have.
+    """
+    told, known = str(record.noted("bases")), wide_paths(model)
+    chosen = told.split(", ") if told else []
+    for path in chosen:
+        if path not in known:
+            raise WorkloadError(f"the run's note 'bases' names {quoted(path)}, no 3x3 convolution of the blocks")
+    return chosen
+
+
+def _full(run: Run) -> Network:
+    """The published ResNet-18 with bases in the layers of a run."""
+    with torch.device("meta"):
+        model = build_resnet18()
+    with_bases(model, noted_bases(model, run.record), SHARE)
+    return replace(network_of(model, torch.zeros(1, 3, 224, 224)), name="resnet18-bases")
+
+
 WORKLOADS = (
     replace(
         resnet18.DENSE,
@@ -76,7 +105,6 @@ WORKLOADS = (
         headline="ResNet-18 on CIFAR-10: forward and backward faster where layers are chosen, less accurate where all "
         "are replaced; figures not at hand",
         signature=replace(resnet18.SIGNATURE, zeros_a=Bounds(0.1, 0.7), macs=Bounds(0.4, 0.9)),
-        # Which layers it replaces is known after training: there is no network by shape.
-        shapes=None,
+        shapes=_full,
     ),
 )

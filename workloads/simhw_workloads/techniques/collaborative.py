@@ -11,17 +11,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from simhw_workloads.constraints.channels import keep_outputs
+from simhw.roofline.layers.network import Network
+from simhw_workloads.constraints.channels import full_widths, keep_counts, keep_outputs
 from simhw_workloads.constraints.masks import weight_of
 from simhw_workloads.count import mac_counter
-from simhw_workloads.lowrank.chain import paired
 from simhw_workloads.lowrank.collaborative import MOST, LayerState, compressed, fitted, global_shares, state_of
-from simhw_workloads.lowrank.components import pair_ranks
-from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
-from simhw_workloads.lowrank.surgery import replace_module
+from simhw_workloads.lowrank.components import pair_ranks, pair_up
+from simhw_workloads.lowrank.noted import full_ranks, note_ranks, noted_counts, noted_ranks
 from simhw_workloads.models.digit_cnn import DigitCNN
+from simhw_workloads.record import Record
 from simhw_workloads.task import Task
-from simhw_workloads.techniques.digits import DENSE, SIGNATURE, train_on, trained
+from simhw_workloads.techniques.digits import DENSE, SIGNATURE, by_shape, train_on, trained
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
@@ -104,13 +104,28 @@ def apply(model: DigitCNN, states: Mapping[str, LayerState]) -> DigitCNN:
     """
     for path, state in states.items():
         keep_outputs(model, LAYERS[path], torch.from_numpy(state.kept))
-    for path, state in states.items():
-        if state.rank is not None:
-            layer = model.get_submodule(path)
-            assert isinstance(layer, nn.Linear | nn.Conv2d)
-            # A reader may have lost outputs besides: the rank is at most what is left.
-            replace_module(model, path, paired(layer, min(state.rank, *layer.weight.flatten(1).shape)))
+    return _in_pairs(model, {path: state.rank for path, state in states.items() if state.rank is not None})
+
+
+def _in_pairs(model: DigitCNN, ranks: Mapping[str, int]) -> DigitCNN:
+    """Put pairs in the place of layers; one that has lost outputs has at most the rank that is left."""
+    left = full_ranks(model, ranks, pairs=True)
+    pair_up(model, {path: min(rank, left[path]) for path, rank in ranks.items()})
     return model
+
+
+def as_noted(model: DigitCNN, record: Record) -> DigitCNN:
+    """Leave a model the shares of channels and ranks that a run noted; its parameters may be on the meta device."""
+    full = full_ranks(model, LAYERS, pairs=True)
+    notes = {maker: f"channels_{path}" for path, maker in LAYERS.items()}
+    keep_counts(model, noted_counts(record, notes, full_widths(model)))
+    return _in_pairs(model, noted_ranks(record, full))
+
+
+def _full(run: Run) -> Network:
+    with torch.device("meta"):
+        model = DigitCNN()
+    return by_shape(as_noted(model, run.record))
 
 
 _BOTH = replace(
@@ -126,8 +141,7 @@ _BOTH = replace(
     headline="ResNet-50 on ImageNet: 52.9% fewer FLOPs and 48.4% fewer weights, top-1 0.56 points lower",
     # Between factors nothing makes zeros.
     signature=replace(SIGNATURE, zeros_a=Bounds(0.02, 0.6), macs=Bounds(0.4, 0.55)),
-    # Which channels and ranks go is what trained weights ask for: there is no network by shape.
-    shapes=None,
+    shapes=_full,
 )
 
 WORKLOADS = (

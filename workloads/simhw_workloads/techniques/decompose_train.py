@@ -10,10 +10,15 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from simhw.roofline.compression.decompose import decomposable
+from simhw.roofline.compression.choice import parameters_left
+from simhw.roofline.compression.decompose import decomposable, decomposed, full_rank
 from simhw.roofline.from_model import network_of
-from simhw_workloads.lowrank.ranks import energy_ranks, full_ranks, note_ranks
+from simhw.roofline.layers.network import Network
+from simhw.roofline.networks.catalogue import load_network
+from simhw_workloads.lowrank.noted import full_ranks, note_ranks, noted_ranks
+from simhw_workloads.lowrank.ranks import energy_ranks
 from simhw_workloads.lowrank.surgery import factor, recompose
+from simhw_workloads.record import Record
 from simhw_workloads.schedule import Schedule
 from simhw_workloads.techniques import lowrank
 from simhw_workloads.train import Run
@@ -46,6 +51,20 @@ def decompose_train(run: Run) -> nn.Module:
     return model
 
 
+def in_factors(network: Network, record: Record) -> Network:
+    """A network of the same depth with the shares of full ranks that a run noted.
+
+    As in training, a layer stays whole that its factors would not make smaller: the classifier, which has 1000 outputs
+    at full size and 10 in training.
+    """
+    layers = {layer.name: layer for layer in decomposable(network)}
+    ranks = noted_ranks(record, {name: full_rank(layer) for name, layer in layers.items()})
+    smaller = {
+        name: rank for name, rank in ranks.items() if parameters_left(layers[name], rank) < layers[name].parameters
+    }
+    return decomposed(network, smaller, f"{network.name}-by-energy")
+
+
 WORKLOADS = (
     replace(
         lowrank.DENSE,
@@ -60,7 +79,6 @@ WORKLOADS = (
         paper="arXiv 1909.05675",
         headline="training up to 2 times as fast, accuracy at most 1.5 points lower (CIFAR-10, ImageNet)",
         signature=replace(lowrank.DENSE.signature, zeros_a=Bounds(0.1, 0.6), macs=Bounds(0.4, 1.0)),
-        # Its ranks are those of trained full-size weights, which no one has trained here: there is no network by shape.
-        shapes=None,
+        shapes=lambda run: in_factors(load_network("resnet50"), run.record),
     ),
 )

@@ -10,9 +10,9 @@ from dataclasses import replace
 from torch import nn
 
 from simhw_workloads.lowrank.components import Funnel, above, cut, pair_ranks, pair_up
-from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
+from simhw_workloads.lowrank.noted import note_ranks
 from simhw_workloads.techniques import resnet18
-from simhw_workloads.techniques.maestro import decomposed_paths
+from simhw_workloads.techniques.maestro import full_in_pairs, pair_full_ranks
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
@@ -30,9 +30,8 @@ def funnel(run: Run) -> nn.Module:
     model, task = resnet18.narrow(run)
     dense, under, rest = (round(share * run.pick(400, resnet18.STEPS)) for share in SHARES)
     resnet18.fitted(run, "dense", model, task, dense)
-    paths = decomposed_paths(model)
-    full = full_ranks(model, paths, pairs=True)
-    pair_up(model, paths)
+    full = pair_full_ranks(model)
+    pair_up(model, full)
     run.note(rank_before=sum(pair_ranks(model).values()))
     hook = Funnel(run.pick(0.08, STRENGTH), GAMMA, under)
     resnet18.fitted(run, "funnel", model, task, under, hooks=(hook,))
@@ -58,7 +57,6 @@ WORKLOADS = (
         paper="arXiv 2112.03690",
         headline="ResNet-18 on ImageNet: less than half the multiply-accumulates, top-1 0.7 points lower",
         signature=replace(resnet18.SIGNATURE, zeros_a=Bounds(0.1, 0.7), macs=Bounds(0.2, 1.1)),
-        # Its ranks are those that training finds: there is no network by shape.
-        shapes=None,
+        shapes=full_in_pairs,
     ),
 )

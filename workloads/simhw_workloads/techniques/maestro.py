@@ -12,9 +12,12 @@ from torch import nn
 
 from simhw.roofline.compression.decompose import decomposable
 from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Network
 from simhw_workloads.lowrank.components import above, cut, pair_ranks, pair_up
+from simhw_workloads.lowrank.noted import full_ranks, note_ranks, noted_ranks
 from simhw_workloads.lowrank.ordered import OrderedDropout, order
-from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
+from simhw_workloads.models.resnet import resnet18 as build_resnet18
+from simhw_workloads.record import Record
 from simhw_workloads.techniques import resnet18
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
@@ -29,18 +32,18 @@ Batch norm stands behind every pair, so that only shares mean anything.
 """
 
 
-def decomposed_paths(model: nn.Module) -> list[str]:
-    """The layers that are taken apart: all but the first and the shortcuts."""
+def pair_full_ranks(model: nn.Module) -> dict[str, int]:
+    """The layers that are taken apart, all but the first and the shortcuts, and the full ranks of their pairs."""
     channels = next(module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
-    return [layer.name for layer in decomposable(network_of(model, torch.zeros(1, channels, 16, 16)))]
+    layers = decomposable(network_of(model, torch.zeros(1, channels, 16, 16)))
+    return full_ranks(model, [layer.name for layer in layers], pairs=True)
 
 
 def maestro(run: Run) -> nn.Module:
     """Six phases at falling ranks."""
     model, task = resnet18.narrow(run)
-    paths = decomposed_paths(model)
-    full = full_ranks(model, paths, pairs=True)
-    order(pair_up(model, paths))
+    full = pair_full_ranks(model)
+    order(pair_up(model, full))
     run.note(rank_before=sum(pair_ranks(model).values()))
     hook = OrderedDropout(run.pick(0.03, STRENGTH), run.seed)
     for number in range(1, PHASES + 1):
@@ -54,6 +57,21 @@ def maestro(run: Run) -> nn.Module:
     note_ranks(run, pair_ranks(model), full)
     run.note_size(model)
     return model
+
+
+def in_pairs(model: nn.Module, record: Record) -> nn.Module:
+    """Put pairs in the place of layers, with the shares of full ranks that a run noted.
+
+    The model has the depth of the one that was trained, and any width; its parameters may be on the meta device.
+    """
+    return pair_up(model, noted_ranks(record, pair_full_ranks(model)))
+
+
+def full_in_pairs(run: Run) -> Network:
+    """The published ResNet-18 with the ranks of a run."""
+    with torch.device("meta"):
+        model = build_resnet18()
+    return replace(network_of(in_pairs(model, run.record), torch.zeros(1, 3, 224, 224)), name="resnet18-pairs")
 
 
 WORKLOADS = (
@@ -70,7 +88,8 @@ WORKLOADS = (
         headline="VGG19 on CIFAR-10: 93.10% with 2.20 M parameters",
         signature=replace(resnet18.SIGNATURE, zeros_a=Bounds(0.1, 0.7), macs=Bounds(0.2, 2.3)),
         budget_s=400,
-        # Its ranks are those that training finds: there is no network by shape.
-        shapes=None,
+        shapes=full_in_pairs,
+        # The second is at a random rank in one pair of 17, and whole in all others.
+        passes=2,
     ),
 )

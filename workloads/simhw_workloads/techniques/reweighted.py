@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import nn
 
-from simhw_workloads.constraints.channels import keep_outputs
+from simhw.roofline.layers.network import Network
+from simhw_workloads.constraints.channels import full_widths, keep_counts, keep_outputs
 from simhw_workloads.constraints.masks import Held, Masks, clear, weight_of
 from simhw_workloads.constraints.reweighted import (
     BLOCK,
@@ -25,8 +27,9 @@ from simhw_workloads.constraints.reweighted import (
     group_sizes,
     threshold_masks,
 )
+from simhw_workloads.lowrank.noted import noted_counts
 from simhw_workloads.models.digit_cnn import DigitCNN
-from simhw_workloads.techniques.digits import DENSE, SIGNATURE, steps_of, train_on, trained
+from simhw_workloads.techniques.digits import DENSE, SIGNATURE, by_shape, steps_of, train_on, trained
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
@@ -97,6 +100,14 @@ def narrow(model: DigitCNN, masks: Masks) -> None:
         keep_outputs(model, maker, masks[reader].reshape(-1, made, masks[reader][0].numel() // made).any(2).any(0))
 
 
+def _without_filters(run: Run) -> Network:
+    """The CNN with as many filters as a run left."""
+    with torch.device("meta"):
+        model = DigitCNN()
+    notes = dict(zip(model.ORDER[:-1], (f"groups_left_{reader}" for reader in model.ORDER[1:]), strict=True))
+    return by_shape(keep_counts(model, noted_counts(run.record, notes, full_widths(model))))
+
+
 def _groups_left(masks: Masks, groups: Mapping[str, Group]) -> dict[str, str]:
     found = {}
     for path, mask in masks.items():
@@ -117,8 +128,7 @@ _IRREGULAR = replace(
     paper="arXiv 2004.05531",
     headline="LeNet-5 with 630 times fewer weights, AlexNet 45, MobileNet 7.2, ResNet-50 3.2, without loss of accuracy",
     signature=replace(SIGNATURE, zeros_w=Bounds(0.7, 0.97), terms_w=Bounds(0.1, 1.1), macs=Bounds(1, 1)),
-    # Zeros leave all shapes as they are: a roofline would see nothing of it.
-    shapes=None,
+    # Zeros in place leave all shapes as they are: a roofline sees nothing of them.
 )
 
 WORKLOADS = (
@@ -130,6 +140,7 @@ WORKLOADS = (
         technique="reweighted regularisation, filters",
         train=partial(reweighted, structure="filter"),
         signature=replace(SIGNATURE, macs=Bounds(0.1, 0.8)),
+        shapes=_without_filters,
     ),
     replace(
         _IRREGULAR,

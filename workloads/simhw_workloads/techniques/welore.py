@@ -3,19 +3,36 @@
 Source: arXiv 2407.11239; spec page techniques.md, 2.13.
 """
 
+import re
 from dataclasses import replace
 
 from torch import nn
 
-from simhw_workloads.lowrank.ranks import full_ranks, note_ranks
+from simhw.roofline.compression.decompose import FIRST, LAST, decomposed, full_rank
+from simhw.roofline.layers.network import Embedding, Linear, Network, Normalization, Weight
+from simhw.roofline.networks.catalogue import load_network
+from simhw_workloads.lowrank.noted import full_ranks, note_ranks, noted_ranks
 from simhw_workloads.lowrank.spectrum import split_model
 from simhw_workloads.models.bert import Bert
+from simhw_workloads.record import Record
 from simhw_workloads.techniques import minilm
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
 REMOVED = 0.5
 """Of the ranks of all matrices, as in the published tables."""
+_PARTS = {
+    "attention.self.query": "attention.query",
+    "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value",
+    "attention.output.dense": "attention.output",
+    "intermediate.dense": "intermediate",
+    "output.dense": "output",
+}
+"""Of a layer of the encoder: names in the published network, and in ours."""
+_LEARNING = Linear | Normalization | Embedding | Weight
+_NOTED = re.compile(r"rank\.layers\.([0-9]{1,4})\.")
+_NAMED = re.compile(r"encoder\.layer\.([0-9]+)\.(.+)")
 
 
 def encoder_layers(model: nn.Module) -> list[str]:
@@ -37,6 +54,28 @@ def welore(run: Run) -> nn.Module:
     return minilm.finetuned(run, model, task)
 
 
+def by_depth(network: Network, record: Record) -> dict[str, str]:
+    """For each linear layer of a BERT's encoder the noted one that does its work at the same share of the depth."""
+    depth = 1 + max((int(found[1]) for note in record.notes if (found := _NOTED.match(note))), default=0)
+    names = [found for layer in network.layers if (found := _NAMED.fullmatch(layer.name)) and found[2] in _PARTS]
+    layers = 1 + max(int(found[1]) for found in names)
+    return {found[0]: f"layers.{int(found[1]) * depth // layers}.{_PARTS[found[2]]}" for found in names}
+
+
+def split_network(network: Network, record: Record) -> Network:
+    """A BERT with the shares of full ranks that a run noted; nothing but the pairs learns."""
+    roles = by_depth(network, record)
+    layers = [layer for layer in network.layers if isinstance(layer, Linear) and layer.name in roles]
+    ranks = noted_ranks(record, {layer.name: full_rank(layer) for layer in layers}, roles)
+    apart = decomposed(network, ranks, f"{network.name}-welore")
+    pairs = {f"{name}{part}" for name in ranks for part in (FIRST, LAST)}
+    held = [
+        replace(layer, trainable=False) if isinstance(layer, _LEARNING) and layer.name not in pairs else layer
+        for layer in apart.layers
+    ]
+    return replace(apart, layers=tuple(held))
+
+
 WORKLOADS = (
     replace(
         minilm.FINETUNE,
@@ -53,7 +92,6 @@ WORKLOADS = (
         signature=replace(
             minilm.FINETUNE.signature, macs=Bounds(0.4, 0.95), weight_grad=Bounds(0.05, 0.9), input_grad=Bounds(0.8, 1)
         ),
-        # Its ranks are those of trained weights: there is no network by shape.
-        shapes=None,
+        shapes=lambda run: split_network(load_network("bert-base", sequence=128), run.record),
     ),
 )
