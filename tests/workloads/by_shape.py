@@ -1,22 +1,23 @@
 """Networks by shape beside captured steps."""
 
+from functools import cache
 from math import prod
 
 from simhw.lowering import multiply_accumulates
 from simhw.roofline.layers.network import Conv, Linear, Network
 from simhw.trace.trace import Trace
 from simhw_workloads.full_size import full_size_step
-from simhw_workloads.record import Record
 from simhw_workloads.table import workload
 from simhw_workloads.train import Run
 from tests.workloads.smoke_runs import smoke_run
 
 
-def full_network(name: str, record: Record | None = None) -> Network:
-    """The full-size network of a workload, with the ranks of its smoke run or of another record."""
+@cache
+def full_network(name: str) -> Network:
+    """The full-size network of a workload, with the ranks of its smoke run."""
     shapes = workload(name).shapes
     assert shapes is not None
-    return shapes(Run(record=record or smoke_run(name).record))
+    return shapes(Run(record=smoke_run(name).record))
 
 
 def step_of(name: str) -> Trace:

@@ -208,8 +208,8 @@ class Record:
         """
         if name not in self.notes:
             raise WorkloadError(
-                f"the record has no note {quoted(name)}: its run was of another workload, or there was no run; train "
-                "the workload anew"
+                f"the record has no note {quoted(name)}: its run was of another workload or of an earlier version, or "
+                "there was none; train the workload anew"
             )
         return self.notes[name]
 
