@@ -40,6 +40,7 @@ def test_a_block_cell_is_an_lstm_cell_with_the_dense_weights_of_its_products():
 def test_the_penalty_is_nothing_for_the_teacher_itself_and_the_published_sum_for_others():
     teacher, student = LstmModel(11, 8, 12), LstmModel(11, 8, 12)
     hook = StateDistillation(teacher, 2.0, 3.0)
+    hook.batch(student, BATCH)
     assert float(hook.loss(teacher, teacher(BATCH.inputs), BATCH).detach()) == pytest.approx(0, abs=1e-6)
     output = student(BATCH.inputs)
     wanted = teacher(BATCH.inputs)
@@ -54,6 +55,7 @@ def test_the_penalty_is_nothing_for_the_teacher_itself_and_the_published_sum_for
 def test_only_the_student_learns():
     teacher, student = LstmModel(11, 8, 12), in_blocks(LstmModel(11, 8, 12), 2, 2)
     hook = StateDistillation(teacher, 1.0, 1.0)
+    hook.batch(student, BATCH)
     hook.loss(student, student(BATCH.inputs), BATCH).backward()
     assert all(parameter.grad is None for parameter in (*teacher.parameters(), *hook.teacher.parameters()))
     assert all(parameter.grad is not None for parameter in student.parameters())

@@ -8,9 +8,13 @@ from torch import nn
 
 from simhw.errors import WorkloadError
 from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.step.step import Run as DeviceRun
+from simhw.roofline.step.step import step
 from simhw_workloads.distillation import StateDistillation
 from simhw_workloads.lowrank.blocks import block_products, expand
+from simhw_workloads.matrix import full_network
 from simhw_workloads.models.bert import Bert, SelfAttention
+from simhw_workloads.record import Record
 from simhw_workloads.table import WORKLOADS
 from simhw_workloads.task import Batch
 from simhw_workloads.techniques.minilm_antman import in_blocks
@@ -114,6 +118,7 @@ def test_the_student_is_taught_all_layers_and_the_answers():
     teacher, student = small(), small()
     batch = Batch(TOKENS, torch.randint(3, (4,)), torch.arange(4))
     hook = StateDistillation(teacher, 2.0, 3.0)
+    batch = hook.batch(student, batch)
     output, wanted = student(TOKENS), teacher(TOKENS)
     apart = sum((a - b).square().mean() for a, b in zip(student.states, teacher.states, strict=True)) / 2
     right = wanted.softmax(1)
@@ -148,3 +153,17 @@ def test_the_network_by_shape_has_the_weights_of_the_block_products():
     lost = 12 * 128 * (4 * 768 * 768 // 2 + 2 * (768 * 3072 - 192 * (768 + 3072)))
     # Two blocks of ranks of 96: 2 x 96 x (inputs + outputs) weights.
     assert row.shapes(Run()).macs == load_network("bert-base", sequence=128).macs - lost
+
+
+def test_the_full_size_teacher_runs_forward_before_the_student_and_only_in_training():
+    row = WORKLOADS["minilm-antman"]
+    assert row.shapes is not None
+    student, base = row.shapes(Run()), load_network("bert-base", sequence=128)
+    network = full_network(row, "v100", Record())
+    assert network.macs == student.macs + base.macs
+    operators = step(network, DeviceRun(1))
+    assert {each.phase for each in operators if each.layer.startswith("teacher.")} == {"forward"}
+    assert [each for each in operators if each.layer == "optimizer"] == [
+        each for each in step(student, DeviceRun(1)) if each.layer == "optimizer"
+    ]
+    assert full_network(row, "ascend310", Record(), training=False) == student

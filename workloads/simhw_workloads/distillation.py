@@ -22,8 +22,8 @@ class StateDistillation(Hook):
     """Adds to the loss how far states and answers are from the teacher's.
 
     L = L_task + a MSE(states, teacher's) + b KL(teacher's answers, answers); states are the outputs of all cells at
-    every time step, or of all layers of a transformer at every token.  The teacher runs forward only.  Source: AntMan,
-    arXiv 1910.01740; the weights are ours.
+    every time step, or of all layers of a transformer at every token.  The teacher runs forward only, before the model
+    that learns.  Source: AntMan, arXiv 1910.01740; the weights are ours.
 
     Parameters
     ----------
@@ -36,15 +36,20 @@ class StateDistillation(Hook):
     def __init__(self, teacher: nn.Module, states: float, answers: float) -> None:
         self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
         self.states, self.answers = states, answers
+        self._wanted = torch.empty(0)
+
+    @torch.no_grad()
+    def batch(self, model: nn.Module, batch: Batch) -> Batch:
+        """Ask the teacher."""
+        self._wanted = self.teacher(batch.inputs)
+        return batch
 
     def loss(self, model: nn.Module, output: Tensor, batch: Batch) -> Tensor:
         """Both distances, weighted; both are means: over values, and over predicted tokens."""
         assert isinstance(model, Stateful)
         assert isinstance(self.teacher, Stateful)
-        with torch.no_grad():
-            wanted = self.teacher(batch.inputs)
         apart = functional.mse_loss(torch.stack(model.states), torch.stack(self.teacher.states))
-        return self.states * apart + self.answers * answers_apart(output, wanted)
+        return self.states * apart + self.answers * answers_apart(output, self._wanted)
 
 
 def answers_apart(output: Tensor, wanted: Tensor) -> Tensor:

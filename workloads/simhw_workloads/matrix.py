@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from simhw.errors import TraceError, WorkloadError, quoted
 from simhw.progress import tell
+from simhw.roofline.compression.variants import frozen_but
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.network import Network
@@ -220,8 +221,10 @@ def simulated_cost(trace: Trace, machine: str, batch: int, seed: int, share: flo
     )
 
 
-def full_network(row: Workload, device_name: str, record: Record) -> Network:
+def full_network(row: Workload, device_name: str, record: Record, training: bool = True) -> Network:
     """The full-size network of a workload: with ranks for a device, or with those that a run's record notes.
+
+    In training its teacher stands before it, if it has one: nothing there learns, so it runs forward only.
 
     Raises
     ------
@@ -230,18 +233,22 @@ def full_network(row: Workload, device_name: str, record: Record) -> Network:
     """
     assert row.shapes is not None
     try:
-        return row.shapes(Run(device=device_name, record=record))
+        network = row.shapes(Run(device=device_name, record=record))
     except WorkloadError as error:
         raise WorkloadError(f"{row.name}: {error}") from error
+    if row.teacher is None or not training:
+        return network
+    teacher = (replace(layer, name=f"teacher.{layer.name}") for layer in frozen_but(row.teacher(), ()).layers)
+    return replace(network, layers=(*teacher, *network.layers))
 
 
 def predicted_cost(row: Workload, device_name: str, record: Record) -> StepCost:
     """A step of the full-size network on a device."""
-    device = load_device(device_name)
-    network = full_network(row, device_name, record)
+    device, training = load_device(device_name), DEVICES[device_name] == "training"
+    network = full_network(row, device_name, record, training)
     made = estimate(network, device, device_run(device, row.roofline_batch))
     # Inference is one pass, whatever training takes.
-    return StepCost(made.seconds, made.energy_j.mid).times(row.passes if DEVICES[device_name] == "training" else 1)
+    return StepCost(made.seconds, made.energy_j.mid).times(row.passes if training else 1)
 
 
 def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:

@@ -58,6 +58,8 @@ class Workload:
         record notes, and raises `WorkloadError` where it has none.
     roofline_batch : int
         Samples of a step of the full-size network.
+    teacher : callable or None
+        The full-size network that answers before each training step of the other, forward only.
     passes : int
         Forward and backward passes of the full-size network in a training step.
     work : callable or None
@@ -86,6 +88,7 @@ class Workload:
     signature: Signature = field(default_factory=Signature)
     shapes: Callable[[Run], Network] | None = None
     roofline_batch: int = 64
+    teacher: Callable[[], Network] | None = None
     passes: int = 1
     work: Callable[[Record], float] | None = None
     members: int = 1

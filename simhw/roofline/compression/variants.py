@@ -6,15 +6,26 @@ convolutions before and behind it, so the block is as deep as it was and narrowe
 merging) and 2309.03824 (sequential freezing); spec page techniques.md, 5.1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from math import prod
 from typing import Literal, TypeGuard
 
 from simhw.errors import ShapeError
 from simhw.roofline.compression.decompose import CORE, FIRST, LAST, compression_ranks, decomposable, decomposed
-from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer, Normalization, Pointwise
+from simhw.roofline.layers.network import (
+    Conv,
+    Embedding,
+    Linear,
+    Network,
+    NetworkLayer,
+    Normalization,
+    Pointwise,
+    RecurrentLayer,
+    Weight,
+)
 
+_LEARNING = Conv | Linear | RecurrentLayer | Normalization | Embedding | Weight
 FactorPart = Literal["outer", "core"]
 """Which factors are frozen: the first of a pair and both 1x1 of a triple, or the others.  Sequential freezing takes
 turns.
@@ -45,6 +56,15 @@ def frozen(network: Network, part: FactorPart = "outer") -> Network:
     if layers == network.layers:
         raise ShapeError(f"{network.name}: no factors of decomposed layers to freeze")
     return replace(network, name=f"{network.name}-frozen-{part}", layers=layers)
+
+
+def frozen_but(network: Network, names: Collection[str]) -> Network:
+    """A network in which nothing learns but the layers of those names."""
+    layers = tuple(
+        replace(layer, trainable=False) if isinstance(layer, _LEARNING) and layer.name not in names else layer
+        for layer in network.layers
+    )
+    return replace(network, layers=layers)
 
 
 def merged(network: Network, share: float = 0.5) -> Network:

@@ -8,13 +8,16 @@ A block-diagonal product is a grouped 1x1 convolution: as such it runs, and as s
 arXiv 2204.00595 (ranks of more than 1: its code); AntMan, arXiv 1910.01740; spec page techniques.md, 2.4 and 2.17.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
 from simhw.errors import WorkloadError
+from simhw.roofline.from_model import network_of
+from simhw.roofline.layers.network import Linear, Network, NetworkLayer
 from simhw_workloads.lowrank.surgery import replace_module
 
 
@@ -154,3 +157,27 @@ def expand(model: nn.Module) -> nn.Module:
     for path, product in block_products(model).items():
         replace_module(model, path, product.to_linear())
     return model
+
+
+def with_block_products(network: Network, below: str, blocks: int, rank: Callable[[int, int], int]) -> Network:
+    """A network by shape with block products in the place of the linear layers whose names begin so.
+
+    Parameters
+    ----------
+    network : Network
+    below : str
+    blocks : int
+    rank : callable
+        Of a layer's inputs and outputs.
+    """
+    layers: list[NetworkLayer] = []
+    for layer in network.layers:
+        if isinstance(layer, Linear) and layer.name.startswith(below):
+            sizes = layer.in_features, layer.out_features
+            with torch.device("meta"):
+                product = BlockProduct(*sizes, blocks, rank(*sizes), layer.bias)
+            parts = network_of(product, torch.zeros(1, layer.rows, layer.in_features)).layers
+            layers += [replace(part, name=f"{layer.name}.{part.name}") for part in parts]
+        else:
+            layers.append(layer)
+    return replace(network, name=f"{network.name}-blocks{blocks}", layers=tuple(layers))

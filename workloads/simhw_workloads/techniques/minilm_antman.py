@@ -8,15 +8,14 @@ spec page techniques.md, 2.4.
 import copy
 from dataclasses import replace
 
-import torch
 from torch import nn
 
-from simhw.roofline.from_model import network_of
 from simhw.roofline.layers.network import Network
+from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.distillation import StateDistillation
-from simhw_workloads.lowrank.blocks import drawn, linear_layers, projected
+from simhw_workloads.lowrank.blocks import drawn, linear_layers, projected, with_block_products
 from simhw_workloads.lowrank.surgery import replace_module
-from simhw_workloads.models.bert import Bert, bert_base
+from simhw_workloads.models.bert import Bert
 from simhw_workloads.techniques import minilm
 from simhw_workloads.techniques.antman import ANSWERS, STATES
 from simhw_workloads.train import Run
@@ -25,12 +24,16 @@ from simhw_workloads.workload import Bounds
 BLOCKS, REDUCTION = 2, 2
 
 
+def middle_rank(inputs: int, outputs: int) -> int:
+    """The rank at which the bottleneck has a share of the values of the smaller of inputs and outputs."""
+    return min(inputs, outputs) // REDUCTION // BLOCKS**2
+
+
 def in_blocks(model: nn.Module, pretrained: bool = True) -> nn.Module:
     """Put block products in the place of the encoder's linear layers: the closest ones, or random ones."""
     make = projected if pretrained else drawn
     for path, layer in linear_layers(model, ["layers"]).items():
-        rank = min(layer.in_features, layer.out_features) // REDUCTION // BLOCKS**2
-        replace_module(model, path, make(layer, BLOCKS, rank))
+        replace_module(model, path, make(layer, BLOCKS, middle_rank(layer.in_features, layer.out_features)))
     return model
 
 
@@ -50,10 +53,8 @@ def antman(run: Run, pretrained: bool = True, taught: bool = True) -> nn.Module:
     return minilm.finetuned(run, student, task, "student", hooks)
 
 
-def _full() -> Network:
-    with torch.device("meta"):
-        model = in_blocks(bert_base(), pretrained=False)
-    return replace(network_of(model, torch.ones(1, 128, dtype=torch.int64)), name="bert-base-blocks")
+def _whole() -> Network:
+    return load_network("bert-base", sequence=128)
 
 
 WORKLOADS = (
@@ -80,6 +81,7 @@ WORKLOADS = (
             weight_grad=Bounds(0.2, 0.35),
             kinds=frozenset({"conv1d", "linear", "matmul"}),
         ),
-        shapes=lambda _: _full(),
+        shapes=lambda _: with_block_products(_whole(), "encoder.", BLOCKS, middle_rank),
+        teacher=_whole,
     ),
 )

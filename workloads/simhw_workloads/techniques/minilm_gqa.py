@@ -6,13 +6,13 @@ GQKVA's grouped queries (arXiv 2311.03426; spec page techniques.md, 5.2).
 
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from simhw.roofline.compression.published import GROUPED_MS
-from simhw.roofline.from_model import network_of
-from simhw.roofline.layers.network import Network
-from simhw_workloads.models.bert import Bert, bert_base
+from simhw.roofline.layers.network import Linear, Network
+from simhw.roofline.networks.catalogue import load_network
+from simhw_workloads.models.bert import Bert
+from simhw_workloads.models.pretrained import HEADS
 from simhw_workloads.techniques import minilm
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
@@ -35,10 +35,14 @@ def gqa(run: Run, pretrained: bool = True) -> nn.Module:
 
 
 def _full() -> Network:
-    with torch.device("meta"):
-        model = bert_base()
-        model.pool_heads(GROUPS)
-    return replace(network_of(model, torch.ones(1, 128, dtype=torch.int64)), name=f"bert-base-kv{GROUPS}")
+    base = load_network("bert-base", sequence=128)
+    layers = tuple(
+        replace(layer, out_features=layer.out_features * GROUPS // HEADS)
+        if isinstance(layer, Linear) and layer.name.endswith((".key", ".value"))
+        else layer
+        for layer in base.layers
+    )
+    return replace(base, name=f"{base.name}-kv{GROUPS}", layers=layers)
 
 
 WORKLOADS = (

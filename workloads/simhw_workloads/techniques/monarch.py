@@ -7,14 +7,18 @@ then fine-tuned from the closest block products.  Source: arXiv 2204.00595; spec
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import nn
 
-from simhw.roofline.from_model import network_of
-from simhw.roofline.layers.network import Network
-from simhw_workloads.lowrank.blocks import BlockProduct, drawn, expand, linear_layers, projected
+from simhw.roofline.networks.catalogue import load_network
+from simhw_workloads.lowrank.blocks import (
+    BlockProduct,
+    drawn,
+    expand,
+    linear_layers,
+    projected,
+    with_block_products,
+)
 from simhw_workloads.lowrank.surgery import replace_module
-from simhw_workloads.models.vit import vit_small
 from simhw_workloads.techniques import transformers
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
@@ -29,13 +33,15 @@ DENSE_SHARE = 0.5
 Maker = Callable[[nn.Linear, int, int], BlockProduct]
 
 
+def middle_rank(inputs: int, outputs: int) -> int:
+    """The rank at which as many values stand between the factors as the smaller of inputs and outputs has."""
+    return min(inputs, outputs) // BLOCKS**2
+
+
 def in_blocks(model: nn.Module, make: Maker) -> nn.Module:
-    """Put block products in the place of the linear layers of all blocks; between their factors as many values as the
-    smaller of inputs and outputs.
-    """
+    """Put block products in the place of the linear layers of all blocks."""
     for path, layer in linear_layers(model, ["blocks"]).items():
-        rank = min(layer.in_features, layer.out_features) // BLOCKS**2
-        replace_module(model, path, make(layer, BLOCKS, rank))
+        replace_module(model, path, make(layer, BLOCKS, middle_rank(layer.in_features, layer.out_features)))
     return model
 
 
@@ -68,12 +74,6 @@ def monarch_finetune(run: Run) -> nn.Module:
     return transformers.fitted(run, "blocks", model, task, run.pick(6, transformers.STEPS) - steps)
 
 
-def _full() -> Network:
-    with torch.device("meta"):
-        model = vit_small()
-    return replace(network_of(in_blocks(model, drawn), torch.zeros(1, 3, 224, 224)), name="vit-s-monarch")
-
-
 MONARCH = replace(
     transformers.DENSE,
     name="monarch",
@@ -92,7 +92,7 @@ MONARCH = replace(
         macs=Bounds(0.33, 0.42),
         kinds=frozenset({"conv1d", "conv2d", "linear", "matmul"}),
     ),
-    shapes=lambda _: _full(),
+    shapes=lambda _: with_block_products(load_network("vit-s"), "blocks.", BLOCKS, middle_rank),
 )
 
 WORKLOADS = (

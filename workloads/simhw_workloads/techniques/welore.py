@@ -9,7 +9,8 @@ from dataclasses import replace
 from torch import nn
 
 from simhw.roofline.compression.decompose import FIRST, LAST, decomposed, full_rank
-from simhw.roofline.layers.network import Embedding, Linear, Network, Normalization, Weight
+from simhw.roofline.compression.variants import frozen_but
+from simhw.roofline.layers.network import Linear, Network
 from simhw.roofline.networks.catalogue import load_network
 from simhw_workloads.lowrank.noted import full_ranks, note_ranks, noted_ranks
 from simhw_workloads.lowrank.spectrum import split_model
@@ -30,7 +31,6 @@ _PARTS = {
     "output.dense": "output",
 }
 """Of a layer of the encoder: names in the published network, and in ours."""
-_LEARNING = Linear | Normalization | Embedding | Weight
 _NOTED = re.compile(r"rank\.layers\.([0-9]{1,4})\.")
 _NAMED = re.compile(r"encoder\.layer\.([0-9]+)\.(.+)")
 
@@ -69,11 +69,7 @@ def split_network(network: Network, record: Record) -> Network:
     ranks = noted_ranks(record, {layer.name: full_rank(layer) for layer in layers}, roles)
     apart = decomposed(network, ranks, f"{network.name}-welore")
     pairs = {f"{name}{part}" for name in ranks for part in (FIRST, LAST)}
-    held = [
-        replace(layer, trainable=False) if isinstance(layer, _LEARNING) and layer.name not in pairs else layer
-        for layer in apart.layers
-    ]
-    return replace(apart, layers=tuple(held))
+    return frozen_but(apart, pairs)
 
 
 WORKLOADS = (
