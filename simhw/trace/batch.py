@@ -4,6 +4,7 @@ The trace records its batch.  Which axis of a layer carries it is told by the ki
 docs/memory.md has the rules.  Where sizes leave a doubt, `BatchAxes.doubt` says what was taken.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from math import prod
 
@@ -78,7 +79,11 @@ def batch_axes(trace: Trace) -> list[BatchAxes]:
         As of `captured_batch`.
     """
     batch = captured_batch(trace)
-    certain = [None if _two_matrices(layer) else _axes(layer, batch) for layer in trace.layers]
+    parts = _parts(trace, batch)
+    certain = [
+        None if _two_matrices(layer) else BatchAxes(_on(layer, 0)) if layer.name in parts else _axes(layer, batch)
+        for layer in trace.layers
+    ]
     rows, features, weights = {batch}, set[int](), set[frozenset[int]]()
     for layer, found in zip(trace.layers, certain, strict=True):
         if found is not None and found.axes:
@@ -138,6 +143,20 @@ def _extents(layer: Layer) -> tuple[int, ...]:
     if layer.kind in RECURRENT:
         return samples[1:2]  # (time, batch, features)
     return samples[:-2] if layer.kind == "matmul" else samples[:-1]
+
+
+def _parts(trace: Trace, batch: int) -> set[str]:
+    """Layers that are passes of one module, each for a part of the images: their leading axes add up to the batch."""
+    passes = defaultdict[str, list[Layer]](list)
+    for layer in trace.layers:
+        if layer.kind not in (*RECURRENT, "matmul") and _extents(layer):
+            passes[layer.name.partition("#")[0]].append(layer)
+    return {
+        layer.name
+        for module in passes.values()
+        if len(module) > 1 and sum(_extents(layer)[0] for layer in module) == batch
+        for layer in module
+    }
 
 
 def _axes(layer: Layer, batch: int) -> BatchAxes:

@@ -139,6 +139,25 @@ def position_table(times: int) -> Step:
     return model, lambda: (model["tokens"](x) + model["table"](places)).sum().backward()
 
 
+class Routed(nn.Module):
+    """A layer runs twice: one image of four at its own size, the others at half of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.shared, self.head = nn.Conv2d(1, 3, 1), nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        large = torch.arange(len(x)) % 4 == 1
+        images = self.first(x)
+        halves = [images[large], images[~large, :, ::2, ::2]]
+        return torch.cat([self.head(self.shared(each).mean((2, 3))) for each in halves])
+
+
+def routed(times: int) -> Step:
+    model, x = Routed(), twice(torch.randn(4, 1, 8, 8), times)
+    return model, lambda: model(x).sum().backward()
+
+
 STEPS = {
     make.__name__: make
     for make in (
@@ -152,6 +171,7 @@ STEPS = {
         recurrent,
         frames,
         position_table,
+        routed,
     )
 }
 
@@ -192,7 +212,7 @@ def test_layers_unlike_the_others_are_named(name: str, words: str, tmp_path: Pat
     assert any(words in line for line in results.compute_cautions)
 
 
-@pytest.mark.parametrize("name", ["recurrent", "frames"])
+@pytest.mark.parametrize("name", ["recurrent", "frames", "routed"])
 def test_layers_that_tell_their_batch_are_in_no_doubt(name: str, tmp_path: Path) -> None:
     assert growth(step_of(name, 1, tmp_path / "one"), 8).doubts == ()
 
