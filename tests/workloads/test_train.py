@@ -372,7 +372,9 @@ NO_SUCH_LAYER = {"lstm-structured-dropout-compacted", "antman"}
 """Techniques with a layer that the rooflines' networks do not have: a cell that reads half of its state, or one of
 block products.
 """
-WITHOUT_SHAPES = NO_SUCH_STEP | NO_LARGER | NO_SUCH_LAYER
+SHARES_OF_IMAGES = {"dynamic-resolution"}
+"""Techniques in which images decide how much of a batch is seen at which size: those of the full-size network."""
+WITHOUT_SHAPES = NO_SUCH_STEP | NO_LARGER | NO_SUCH_LAYER | SHARES_OF_IMAGES
 
 
 def test_every_row_says_what_it_is_and_fits_its_baseline():
