@@ -157,6 +157,7 @@ DENSE = Workload(
     train=fixed,
     phases=("fixed",),
     budget_s=200,
+    seeds=3,
     # ReLU makes zeros in A, and max pools keep fewer of them.  Batch norm keeps G of convolutions dense.
     signature=Signature(
         zeros_a=Bounds(0.05, 0.7), zeros_w=Bounds(0, 0.001), zeros_g=Bounds(0, 0.1), weight_grad=Bounds(1, 1)
