@@ -50,6 +50,7 @@ TECHNIQUES = (
     "scratch",
     "wire",
     "error_prune",
+    "early_filter",
     "dynamic_resolution",
 )
 """Modules of `simhw_workloads.techniques`.  Each has its rows in ``WORKLOADS``."""
