@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "roofline": {"trace", "capture", "machine"},
     "report": {"trace", "pe", "memory", "machine", "results", "simulation", "roofline"},
     "reproduce": {"trace", "lowering", "machine", "results", "simulation", "report"},
-    "simhw_workloads": {"trace", "capture", "simulation", "roofline", "report"},
+    "simhw_workloads": {"trace", "capture", "results", "simulation", "roofline", "report"},
 }
 """Rooms that each room may import; the command line may import all."""
 Graph = dict[str, set[str]]
