@@ -85,8 +85,8 @@ def add_parser(actions: Any) -> None:
         "--seeds",
         metavar="N",
         type=int,
-        help="train each from N seeds, --seed the first, and give the mean of the scores (default: at full scale 3 where "
-        "the score decides what a row says, otherwise 1)",
+        help="train each from N seeds, --seed the first, and give the mean of the scores (default: 3 at full scale "
+        "where the score decides what a row says, otherwise 1)",
     )
     parser.set_defaults(execute=execute)
 
