@@ -336,7 +336,7 @@ def _facts(settings: _Settings) -> list[tuple[str, str]]:
         (
             "captured steps",
             "simulated machines run the last step of the phase that stands for the technique, captured on "
-            f"{settings.samples} samples and grown to the batch "
+            f"{settings.samples} samples and grown by whole ones to the batch "
             f"that trained; a trace is whole where that fits {settings.max_bytes / 1e6:g} MB, otherwise a sample, "
             "and ± its 95% interval; "
             "memories included, baselines compressing off chip as their machines do",

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from torch import nn
 from simhw.cli import main
 from simhw.cli.matrix import longest_first
 from simhw.trace.reader import trace_hash
+from simhw_workloads import matrix
 from simhw_workloads.matrix import seeds_of
 from simhw_workloads.record import read_record
 from simhw_workloads.schedule import Schedule
@@ -291,6 +293,22 @@ def test_an_uncompressed_model_has_the_seeds_of_its_techniques_and_the_longest_t
     assert seeds_of([WORKLOADS["narrow"]], 0, 1) == {"wide": [0], "narrow": [0]}
     runs = [("wide", 0), ("wide", 1), ("narrow", 0), ("narrow", 1)]
     assert longest_first(runs, runs[1:]) == [("narrow", 0), ("narrow", 1), ("wide", 1), ("wide", 0)]
+
+
+def test_a_captured_step_grows_by_whole_ones_to_a_batch_that_is_no_multiple(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    grown: list[int] = []
+    real = matrix.simulate
+
+    def simulate(*arguments: Any, batch: int, **options: Any) -> Any:
+        grown.append(batch)
+        return real(*arguments, batch=batch, **options)
+
+    monkeypatch.setattr(matrix, "simulate", simulate)
+    table(runs, tmp_path / "threes", "--capture-batch", "3")
+    # Three captured samples of a batch of eight: three such steps, for the technique and for its model.
+    assert set(grown) == {9}
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\x00b", "some.txt/runs", "none/runs"])

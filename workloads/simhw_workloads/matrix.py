@@ -264,7 +264,10 @@ def costs(row: Workload, folder: Path, record: Record, seed: int) -> Costs:
     # Behind the opening: a trace that is replaced later cannot be read from.
     if trace_hash(path) != record.traces[path.name]:
         raise WorkloadError(f"{path}: was replaced while it was used; give each table a folder of its own with --runs")
-    found: Costs = {("narrow", machine): simulated_cost(narrow, machine, batch, seed) for machine in SIMULATED}
+    # A captured step grows by whole ones: up to the batch that was trained with, or what lies next above it.
+    captured = narrow.metadata.batch or batch
+    grown = math.ceil(batch / captured) * captured
+    found: Costs = {("narrow", machine): simulated_cost(narrow, machine, grown, seed) for machine in SIMULATED}
     if row.shapes is None:
         return found
     if narrow.sampled:
