@@ -38,7 +38,7 @@ def asked(folder: Path) -> None:
     """All that the table asks of a record, and its writing."""
     path = folder / f"{SELECTS.name}.json"
     found = read_record(path)
-    assert why_unfit(folder, SELECTS.name, OPTIONS) is not None  # there is no trace
+    assert why_unfit(path, folder / f"{SELECTS.name}.npz", OPTIONS) is not None  # there is none
     assert found.phase(SELECTS.captured).batch >= 1
     assert SELECTS.baseline is not None
     frame = table(
