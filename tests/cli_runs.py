@@ -37,6 +37,11 @@ def output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) ->
     return capsys.readouterr().out
 
 
+def details(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> str:
+    """Every table, not the first screen alone."""
+    return output(capsys, command, "--details", *arguments)
+
+
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line that a command leaves on standard error with exit code 2."""
     assert main(list(arguments)) == 2

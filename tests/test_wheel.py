@@ -32,7 +32,7 @@ def test_an_installed_wheel_runs_a_bundled_trace_outside_the_checkout(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [sys.executable, "-m", "simhw", "run", "--trace", "small_cnn.npz", "--pe", "tensordash"]
+    command = [sys.executable, "-m", "simhw", "run", "--trace", "small_cnn.npz", "--pe", "tensordash", "--details"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=elsewhere, env=environment)
     assert run.returncode == 0, run.stderr
     assert str(installed / "simhw" / "bundled_traces" / "small_cnn.npz") in run.stdout

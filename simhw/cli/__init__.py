@@ -3,12 +3,13 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 from simhw.cli import capture, compare, machine, reproduce, roofline, run, trace, workloads
 from simhw.cli.encoding import spell_out_what_cannot_be_encoded
 from simhw.cli.parser import Parser
-from simhw.cli.terminal import printable
+from simhw.cli.terminal import as_json, printable
 from simhw.errors import SimhwError
 from simhw.version import __version__
 
@@ -26,7 +27,25 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
+    for each in _executing(top):
+        # No default of its own: a subcommand's would undo what was given before its name.
+        each.add_argument(
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print facts, tables and lines as one JSON document, with numbers as numbers",
+        )
     return top
+
+
+def _executing(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of all commands that do something, in this one and below it."""
+    if parser.get_default("execute") is not None:
+        yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _executing(each)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,8 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     spell_out_what_cannot_be_encoded()
     try:
-        arguments = parser().parse_args(given, argparse.Namespace(command_line=shlex.join(["simhw", *given])))
-        result: int = arguments.execute(arguments)
+        command_line = shlex.join(["simhw", *given])
+        arguments = parser().parse_args(given, argparse.Namespace(command_line=command_line, json=False))
+        with as_json(command_line) if arguments.json else nullcontext():
+            result: int = arguments.execute(arguments)
     except SimhwError as error:
         print(f"simhw: {printable(str(error))}", file=sys.stderr)
         return 2

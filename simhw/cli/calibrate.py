@@ -66,7 +66,9 @@ def _constants(constants: "list[Fitted]") -> "Sheet":
     for each in constants:
         difference = f"{each.fitted / each.stated - 1:+.2%}" if each.stated else "-"
         rows.append([each.name, f"{each.fitted:.5g}", f"{each.stated:.5g}", difference])
-    return Sheet([("constant", False), ("fitted", True), ("in the file", True), ("difference", True)], rows)
+    return Sheet(
+        [("constant", False), ("fitted", True), ("in the file", True), ("difference", True)], rows, name="constants"
+    )
 
 
 def _scores(scores: "list[Score]") -> "Sheet":
@@ -78,4 +80,4 @@ def _scores(scores: "list[Score]") -> "Sheet":
     for each in scores:
         errors = [f"{error:.1f}" for error in (each.mape, each.median_ape, each.textbook_mape)]
         rows.append([each.name, each.fitted_on, each.scored_on, f"{each.rows:,}", *errors])
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="scores")

@@ -1,11 +1,15 @@
 """`simhw compare`: variants of machines side by side on one training step."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simhw.cli.options import add_options, checked, simulated
+from simhw.cli.options import add_options, checked, more, simulated
 from simhw.report.outputs import every as outputs
 from simhw.report.outputs.output import Finished
+
+if TYPE_CHECKING:
+    from simhw.results.step import Results
+    from simhw.trace.trace import Trace
 
 
 def add_parser(commands: Any) -> None:
@@ -24,6 +28,25 @@ def add_parser(commands: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
+    from simhw.cli.terminal import SCREEN_WIDTH, show
+    from simhw.report.result_tables import layer_comparison_sheet
+    from simhw.report.screen import screen
+
+    results = simulated(arguments, request)
+    written = outputs.write(Finished(arguments, request.trace, results))
+    if arguments.details:
+        _show_details(request.trace, results, arguments.per_layer)
+    else:
+        show(*screen(results), widest=SCREEN_WIDTH)
+        if arguments.per_layer:
+            show(layer_comparison_sheet(results))
+        show(more(arguments), widest=SCREEN_WIDTH)
+    show(*written)
+    return 0
+
+
+def _show_details(trace: "Trace", results: "list[Results]", per_layer: bool) -> None:
+    """Every table of machines side by side, and what their columns mean."""
     from simhw.cli.terminal import facts, show
     from simhw.report.memory_reasons import memory_legend
     from simhw.report.memory_tables import breakdown_sheet, overall_comparison_sheet
@@ -37,10 +60,8 @@ def execute(arguments: argparse.Namespace) -> int:
         trace_facts,
     )
 
-    results = simulated(arguments, request)
-    written = outputs.write(Finished(arguments, request.trace, results))
     named = list(zip(labels(results), results, strict=True))
-    show(*facts(trace_facts(request.trace, results[0])))
+    show(*facts(trace_facts(trace, results[0])))
     for label, each in named:
         show("", *facts(machine_facts(each, label)), sampling_error(each), *each.cautions)
     show("", "Compute only, that is with ideal memories:", comparison_sheet(results))
@@ -51,12 +72,10 @@ def execute(arguments: argparse.Namespace) -> int:
         show("Where their time and energy go:", breakdown_sheet(with_memories, names))
     if len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1:
         show("The machines have different baselines: each speed-up and efficiency is against the baseline of its row.")
-    if arguments.per_layer:
+    if per_layer:
         show(layer_comparison_sheet(results))
     show(
         "forward, input_grad, weight_grad, total: speed-up over the baseline.  useful: share of the lane-cycles.",
         *legend(results),
     )
     show(*(memory_legend() if modelled else []))
-    show(*written)
-    return 0

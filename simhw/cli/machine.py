@@ -68,7 +68,7 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every comman
         ]
         rows.append([name, *numbers, f"{_power_w(machine):.3f}", values.baseline or "-", values.description])
     show(
-        Sheet(columns, rows),
+        Sheet(columns, rows, name="machines"),
         "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  "
         "mm^2, W: compute only.",
         "",
@@ -93,7 +93,7 @@ def _devices() -> "Sheet":
         device = load_device(name)
         peaks = [f"{ceilings(device, number)[0].per_s / 1e12:.4g}" for number in EVERY_DEVICE]
         rows.append([name, *peaks, f"{ceilings(device, 'fp32')[-1].per_s / 1e9:,.4g}", device.values.description])
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="devices")
 
 
 def _power_w(machine: "Machine") -> float:
@@ -114,6 +114,8 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.yaml:
         if overrides:
             raise SimhwError(f"--yaml prints the file of {name} as it is; leave the overrides out")
+        if arguments.json:
+            raise SimhwError("--yaml prints a file, --json a document: give one of them")
         print(machine_text(device_source(name) if device else name), end="")
         return 0
     if device:
@@ -175,7 +177,11 @@ def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet
                 source.source if source else "-",
             ]
         )
-    return Sheet([("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)], rows)
+    return Sheet(
+        [("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)],
+        rows,
+        name="constants",
+    )
 
 
 def _text(value: object) -> str:

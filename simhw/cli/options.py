@@ -99,6 +99,9 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
         "--check", action="store_true", help="replay every pass step by step, compare cycles, counters, outputs (slow)"
     )
     parser.add_argument("--workers", metavar="N", type=int, help="threads (default: one per processor core)")
+    parser.add_argument(
+        "--details", action="store_true", help="print every table and what its words mean, not the first screen alone"
+    )
     parser.add_argument("--per-layer", action="store_true", help="add a table of every layer and operation")
     outputs.add_options(parser, command)
 
@@ -162,6 +165,14 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
         )
         for machine, baseline in request.pairs
     ]
+
+
+def more(arguments: argparse.Namespace) -> str:
+    """The line that says how to see more than the first screen."""
+    options = ["--details (every table, and what the words mean)"]
+    if not arguments.per_layer:
+        options.append("--per-layer (every layer)")
+    return f"More: {', '.join(options)}."
 
 
 def _machines(

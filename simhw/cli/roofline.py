@@ -146,5 +146,5 @@ def _list() -> int:
     for name in network_names():
         network = load_network(name)
         rows.append([name, count(network.parameters), count(network.macs), f"{len(network.layers):,}", network.source])
-    show(Sheet(columns, rows))
+    show(Sheet(columns, rows, name="networks"))
     return 0

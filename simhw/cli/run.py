@@ -1,11 +1,15 @@
 """`simhw run`: a training step on one or more machines, each beside its baseline, with the reasons for the result."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simhw.cli.options import add_options, checked, simulated
+from simhw.cli.options import add_options, checked, more, simulated
 from simhw.report.outputs import every as outputs
 from simhw.report.outputs.output import Finished
+
+if TYPE_CHECKING:
+    from simhw.results.step import Results
+    from simhw.trace.trace import Trace
 
 
 def add_parser(commands: Any) -> None:
@@ -23,6 +27,25 @@ def add_parser(commands: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
+    from simhw.cli.terminal import SCREEN_WIDTH, show
+    from simhw.report.result_tables import layer_sheet
+    from simhw.report.screen import screen
+
+    results = simulated(arguments, request)
+    written = outputs.write(Finished(arguments, request.trace, results))
+    if arguments.details:
+        _show_details(request.trace, results, arguments.per_layer)
+    else:
+        show(*screen(results), widest=SCREEN_WIDTH)
+        if arguments.per_layer:
+            show(*map(layer_sheet, results))
+        show(more(arguments), widest=SCREEN_WIDTH)
+    show(*written)
+    return 0
+
+
+def _show_details(trace: "Trace", results: "list[Results]", per_layer: bool) -> None:
+    """Every table of every machine, and what their columns mean."""
     from simhw.cli.terminal import facts, show
     from simhw.report.memory_reasons import memory_explanation, memory_legend
     from simhw.report.memory_tables import energy_sheet, time_sheet
@@ -37,9 +60,7 @@ def execute(arguments: argparse.Namespace) -> int:
         trace_facts,
     )
 
-    results = simulated(arguments, request)
-    written = outputs.write(Finished(arguments, request.trace, results))
-    show(*facts(trace_facts(request.trace, results[0])))
+    show(*facts(trace_facts(trace, results[0])))
     for label, each in zip(labels(results), results, strict=True):
         show(
             "", *facts(machine_facts(each, label)), performance_sheet(each), lane_cycle_sheet(each), *explanation(each)
@@ -47,8 +68,6 @@ def execute(arguments: argparse.Namespace) -> int:
         show(*each.compute_cautions)
         if has_memories(each):
             show(time_sheet(each), energy_sheet(each), *memory_explanation(each), *each.memory_cautions)
-        if arguments.per_layer:
+        if per_layer:
             show(layer_sheet(each))
     show("", *legend(results), *(memory_legend() if any(map(has_memories, results)) else []))
-    show(*written)
-    return 0

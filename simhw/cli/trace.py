@@ -133,7 +133,7 @@ def _info(arguments: argparse.Namespace) -> int:
             row.append(", ".join(f"{tensor.upper()} {scale:.4g}" for tensor, scale in layer.scales.items()))
     show(
         *facts([(name, str(value)) for name, value in told.items()]),
-        Sheet([(heading, False) for heading in headings], rows),
+        Sheet([(heading, False) for heading in headings], rows, name="layers"),
     )
     return 0
 
@@ -229,7 +229,7 @@ def _statistics_sheet(frame: "pd.DataFrame") -> "Sheet":
         rows.append([row["layer"], row["tensor"], row["shape"], *numbers])
     columns = [("layer", False), ("", True), ("shape", False)]
     columns += [(heading, True) for heading in ("zeros", "terms", *compressed, *exponents, "NaN/Inf")]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="statistics")
 
 
 def _sample(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "off_chip": ("dram_activate", "dram_read", "dram_write", "dram_refresh", "dram_background"),
 }
 """The components of each part of the machine."""
+STEADY = ("leakage", "dram_refresh", "dram_background")
+"""Components that grow with the time alone, whatever is done in it."""
 COMPONENTS = tuple(component for components in GROUPS.values() for component in components)
 
 

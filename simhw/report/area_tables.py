@@ -34,7 +34,7 @@ def chip_sheet(area: ChipArea, cells: str) -> Sheet:
         ("share", True),
         ("from", False),
     ]
-    return Sheet(columns, rows, total_last=True)
+    return Sheet(columns, rows, total_last=True, name="chip")
 
 
 def _chip_row(name: str, number: int, each_mm2: float, total_mm2: float, source: str) -> list[str]:
@@ -96,7 +96,7 @@ def iso_area_sheet(result: IsoArea, filed_tiles: int) -> Sheet:
         (f"within {result.tolerance * 100:.4g}%", False),
         ("", False),
     ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="tile counts")
 
 
 def iso_area_speed(machine: Machine, baseline: Machine, tiles: int) -> list[tuple[str, str]]:

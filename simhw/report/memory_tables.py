@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from simhw.machine.energy import GROUPS
 from simhw.memory.model import SHARES
-from simhw.quantities import percent, ratio, short
+from simhw.quantities import Shown, figure, percent, ratio, short
 from simhw.report.result_tables import BOUND_NAMES
 from simhw.report.sheet import Sheet
 from simhw.results.step import Results
@@ -28,9 +28,9 @@ def component_name(component: str) -> str:
     return component.replace("dram_", "DRAM ").replace("_", " ")
 
 
-def megabytes(number: float) -> str:
+def megabytes(number: float) -> Shown:
     """Bytes as MB."""
-    return f"{number / 1e6:,.1f}"
+    return figure(number / 1e6, ",.1f")
 
 
 def share(part: float, whole: float) -> float:
@@ -58,11 +58,14 @@ def time_sheet(results: Results) -> Sheet:
         if summary.baseline_overall is not None and results.baseline is not None:
             base = summary.baseline_overall
             rows.append(["", results.baseline.name, *_time_cells(base), *_traffic_cells(base)])
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name=f"time of {results.machine.label}")
 
 
 def _time_cells(overall: Overall) -> list[str]:
-    return [f"{overall.time_s * 1e3:.4g}", *(percent(share(overall.shares[name], overall.cycles)) for name in SHARES)]
+    return [
+        figure(overall.time_s * 1e3, ".4g"),
+        *(percent(share(overall.shares[name], overall.cycles)) for name in SHARES),
+    ]
 
 
 def _traffic_cells(overall: Overall) -> list[str]:
@@ -81,7 +84,7 @@ def energy_sheet(results: Results) -> Sheet:
             cells = [cell for _, overall in sides(results) for cell in _energy_cells(overall, component)]
             rows.append([GROUP_NAMES[group] if number == 0 else "", component_name(component), *cells])
     rows.append(["total", "", *(cell for _, overall in sides(results) for cell in _energy_cells(overall, None))])
-    return Sheet(columns, rows, total_last=True)
+    return Sheet(columns, rows, total_last=True, name=f"energy of {results.machine.label}")
 
 
 def _energy_cells(overall: Overall, component: str | None) -> list[str]:
@@ -106,7 +109,7 @@ def overall_comparison_sheet(results: Sequence[Results], names: Sequence[str]) -
         rows.append(
             [name, *cells, ratio(total.overall_energy_efficiency), bound, megabytes(total.overall.off_chip_bytes)]
         )
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="comparison with memories")
 
 
 def breakdown_sheet(results: Sequence[Results], names: Sequence[str]) -> Sheet:
@@ -118,5 +121,5 @@ def breakdown_sheet(results: Sequence[Results], names: Sequence[str]) -> Sheet:
         overall = each.total.overall
         energy = overall.energy_j.mid
         groups = [percent(share(part.mid, energy)) for part in overall.groups.values()]
-        rows.append([name, *_time_cells(overall), f"{energy * 1e3:.4g}", *groups])
-    return Sheet(columns, rows)
+        rows.append([name, *_time_cells(overall), figure(energy * 1e3, ".4g"), *groups])
+    return Sheet(columns, rows, name="breakdown")

@@ -43,7 +43,7 @@ def staircase_sheet(frame: "pd.DataFrame") -> Sheet:
         ]
         for _, row in largest.iterrows()
     ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="staircase")
 
 
 def rank_sheet(frame: "pd.DataFrame") -> Sheet:
@@ -68,7 +68,7 @@ def rank_sheet(frame: "pd.DataFrame") -> Sheet:
             else ["none", "-"]
         )
         rows.append([*cells, *vanilla, kept, f"{row['seconds'] * 1e3:,.4g}"])
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="ranks")
 
 
 def whole_line(frame: "pd.DataFrame", compression: float) -> str:
@@ -91,7 +91,7 @@ def choice_sheet(choice: Choice) -> Sheet:
         ]
         for row in choice_frame(choice).to_dict("records")
     ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="choice")
 
 
 def variant_sheet(variants: Mapping[str, Network], device: Device, run: Run) -> Sheet:
@@ -117,4 +117,4 @@ def variant_sheet(variants: Mapping[str, Network], device: Device, run: Run) -> 
         ]
         for name, each in found.items()
     ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="variants")

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from math import isfinite
 
 from simhw.machine.machine import Machine
+from simhw.quantities import percent
 from simhw.report.result_tables import operand_counts
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
+
+SMALLEST_TOLD = 0.005
+"""A factor that is closer to 1 than this explains nothing."""
 
 
 def lane_count(machine: Machine) -> int:
@@ -84,6 +88,42 @@ def sampling_error(results: Results) -> str:
         f"Sampling error of the total: ±{relative:.2%} of its cycles at 95% confidence; ± in the tables is the "
         "same kind of half-width."
     )
+
+
+def reason(results: Results) -> str:
+    """Why the tiles alone are as fast as they are, in one sentence."""
+    total, base = results.total, results.baseline
+    useful, loss = total.class_shares.get("useful", 0.0), largest_loss(results)
+    lanes = f"{percent(useful)} of the lane-cycles are useful{f', {loss}' if loss else ''}"
+    made_of = factors(results)
+    if made_of is None or base is None:
+        return (
+            f"A set takes {total.cycles_per_set:.3f} cycles, and {lanes}; there is no baseline (--baseline names one)."
+        )
+    speed = made_of.lanes * made_of.clock
+    parts = [
+        f"{made_of.lanes:.3g} times the lanes of {base.name}" if made_of.lanes != 1 else f"as many lanes as {base.name}"
+    ]
+    if made_of.clock != 1:
+        parts.append(f"{made_of.clock:.3g} times its clock")
+    if base.tile.fixed_time:
+        parts.append(f"{made_of.cycles_per_set:.3f} cycles a set (even at {speed:.3g})")
+    else:
+        parts.append(f"{made_of.cycles_per_set:.3f} times its cycles a set")
+    for share, what in ((made_of.busy, "tiles {} as busy"), (made_of.occupancy, "lanes {} as full")):
+        if abs(share - 1) >= SMALLEST_TOLD:
+            parts.append(what.format(percent(share)))
+    return f"Why {total.speedup:.3f}: {', '.join(parts)}; {lanes}."
+
+
+def largest_loss(results: Results) -> str:
+    """The class of lane-cycles that takes most of those that are not useful; empty where all are useful."""
+    shares = {name: share for name, share in results.total.class_shares.items() if name != "useful" and share > 0}
+    if not shares:
+        return ""
+    worst = max(shares, key=lambda name: shares[name])
+    (meaning,) = [each.meaning for each in results.machine.pe.lane_classes if each.name == worst]
+    return f"{percent(shares[worst])} {worst} ({meaning.partition(' (')[0]})"
 
 
 def explanation(results: Results) -> list[str]:

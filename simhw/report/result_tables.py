@@ -160,7 +160,7 @@ def performance_sheet(results: Results) -> Sheet:
             row.append(ratio(summary.overall_energy_efficiency))
         row += [ratio(summary.cycles_per_set), percent(summary.busy), percent(summary.occupancy)]
         rows.append([*row, BOUND_NAMES[summary.overall.bound_by]] if modelled else row)
-    return Sheet(columns, rows, total_last=True)
+    return Sheet(columns, rows, total_last=True, name=f"performance of {results.machine.label}")
 
 
 def lane_cycle_sheet(results: Results) -> Sheet:
@@ -170,7 +170,7 @@ def lane_cycle_sheet(results: Results) -> Sheet:
     for name, summary in _groups(results).items():
         cycles = sum(summary.counters[each].value for each in results.classes)
         rows.append([name, count(cycles), *(percent(share) for share in summary.class_shares.values())])
-    return Sheet(columns, rows, total_last=True)
+    return Sheet(columns, rows, total_last=True, name=f"lane-cycles of {results.machine.label}")
 
 
 def layer_sheet(results: Results) -> Sheet:
@@ -203,7 +203,7 @@ def layer_sheet(results: Results) -> Sheet:
         rows.append([*row, operand_counts([item]).rpartition(" ")[0]] if role else row)
     if role:
         columns.append((role, False))
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name=f"layers of {results.machine.label}")
 
 
 def comparison_sheet(results: Sequence[Results]) -> Sheet:
@@ -225,7 +225,7 @@ def comparison_sheet(results: Sequence[Results]) -> Sheet:
         rows.append(
             [label, each.baseline.label if each.baseline else "-", *cells, percent(total.class_shares["useful"])]
         )
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="comparison")
 
 
 def layer_comparison_sheet(results: Sequence[Results]) -> Sheet:
@@ -241,7 +241,7 @@ def layer_comparison_sheet(results: Sequence[Results]) -> Sheet:
         ]
         for items in zip(*(each.operations for each in results), strict=True)
     ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="comparison of layers")
 
 
 def title(trace: Trace, grown_to: int | None = None) -> str:

@@ -93,7 +93,7 @@ def _grouped(frame: "pd.DataFrame", by: str, names: list[str], most_first: bool 
     if most_first:
         groups = dict(sorted(groups.items(), key=lambda item: -float(item[1]["seconds"].sum())))
     rows = [_group_row(name, group, whole) for name, group in groups.items()]
-    return Sheet(columns, [*rows, _group_row("total", frame, whole)], total_last=True)
+    return Sheet(columns, [*rows, _group_row("total", frame, whole)], total_last=True, name=f"time by {by}")
 
 
 def _group_row(name: str, group: "pd.DataFrame", whole: float) -> list[str]:
@@ -151,7 +151,7 @@ def layer_sheet(estimate: StepEstimate, most: int | None = None) -> Sheet:
             percent(layer["ideal_s"] / layer["seconds"]),
         ]
         rows.append([*cells, LIMIT_NAMES[str(layer["limit"])], _cut(str(layer["mapping"]))])
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="layers")
 
 
 def _cut(mapping: str) -> str:
@@ -185,7 +185,7 @@ def comparison_sheet(first: StepEstimate, second: StepEstimate) -> Sheet:
             for name in names
             if any(name in each for each in sums)
         ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, name="comparison")
 
 
 def _compared(name: str, first: float, second: float) -> list[str]:
@@ -201,4 +201,8 @@ def layer_comparison_sheet(first: StepEstimate, second: StepEstimate, most: int 
         _compared(short(str(name), LONGEST_LAYER), *(float(value) * 1e3 for value in row))
         for name, row in both.iterrows()
     ]
-    return Sheet([("layer, ms", False), ("first", True), ("second", True), ("first / second", True)], rows)
+    return Sheet(
+        [("layer, ms", False), ("first", True), ("second", True), ("first / second", True)],
+        rows,
+        name="comparison of layers",
+    )

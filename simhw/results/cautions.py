@@ -10,9 +10,27 @@ SMALL_BATCH_SHARE = 0.5
 """Where weights make more of the off-chip traffic than this, the batch decides what the run says."""
 
 
+class Caution(str):
+    """A sentence with what a reader must know.
+
+    Attributes
+    ----------
+    short : str
+        The same in a few words, for where there is little room; empty for what is assumed of every machine of its kind,
+        and so does not change how a figure is read.
+    """
+
+    short: str
+
+    def __new__(cls, sentence: str, short: str) -> "Caution":
+        caution = super().__new__(cls, f"Caution: {sentence}")
+        caution.short = short
+        return caution
+
+
 def compute_cautions(
     machine: Machine, baseline: Machine | None, doubts: Sequence[str], grown_to: int | str
-) -> list[str]:
+) -> list[Caution]:
     """What makes figures less than certain, or the comparison with the baseline less than fair, memories aside.
 
     Parameters
@@ -24,14 +42,16 @@ def compute_cautions(
     grown_to : int or ""
         Images of the grown step.
     """
-    lines = [f"Caution: grown to a batch of {grown_to}: {doubt}." for doubt in doubts]
+    lines = [Caution(f"grown to a batch of {grown_to}: {doubt}.", f"grown: {doubt}") for doubt in doubts]
     for each in (machine, baseline):
         if each is not None and (stale := stale_tile(each, "tile_power_mw")):
             lines.append(
-                f"Caution: area and power of a tile of {each.name} are those of the file; they do not follow "
-                f"{', '.join(stale)}, so energy "
-                "and equal area hold only as far as that costs nothing (give tile_area_um2, tile_power_mw too; in a "
-                "file, tile_costs_of)."
+                Caution(
+                    f"area and power of a tile of {each.name} are those of the file; they do not follow "
+                    f"{', '.join(stale)}, so energy and equal area hold only as far as that costs nothing (give "
+                    "tile_area_um2, tile_power_mw too; in a file, tile_costs_of).",
+                    f"tile costs of {each.name} do not follow {', '.join(stale)}",
+                )
             )
     if baseline is not None:
         ours, theirs = machine.values.lowering.streams, baseline.values.lowering.streams
@@ -39,15 +59,18 @@ def compute_cautions(
         if differing:
             what = ", ".join(differing)
             lines.append(
-                f"Caution: machine and baseline lower layers differently ({what}); overrides of --baseline can make "
-                "them alike."
+                Caution(
+                    f"machine and baseline lower layers differently ({what}); overrides of --baseline can make them "
+                    "alike.",
+                    f"its baseline lowers layers differently ({what})",
+                )
             )
     return lines
 
 
 def memory_cautions(
     machine: Machine, baseline: Machine | None, operations: Sequence[OperationResult], batch: int | str | None
-) -> list[str]:
+) -> list[Caution]:
     """What must be known of figures with memories; nothing where there are none.
 
     Parameters
@@ -58,33 +81,48 @@ def memory_cautions(
     batch : int, "" or None
         Images of the step, where they are known.
     """
-    lines = []
+    lines: list[Caution] = []
     weights = weight_share(operations)
     if weights > SMALL_BATCH_SHARE:
         lines.append(
-            f"Caution: {weights:.0%} of the off-chip bytes are weights and their gradients, which all images of a "
-            "batch share, and the "
-            f"batch{f' of {batch}' if batch else ''} is small; --batch N grows the step to N images."
+            Caution(
+                f"{weights:.0%} of the off-chip bytes are weights and their gradients, which all images of a batch "
+                f"share, and the batch{f' of {batch}' if batch else ''} is small; --batch N grows the step to N "
+                "images.",
+                f"{weights:.0%} of the off-chip bytes are weights, as the batch is small (--batch)",
+            )
         )
     memory = machine.modelled_memory
     if memory is not None and memory.compression != "none":
         lines.append(
-            f"Caution: outputs are taken to compress ({memory.compression}) as the operand of their shape; their "
-            "values are not in a trace."
+            Caution(
+                f"outputs are taken to compress ({memory.compression}) as the operand of their shape; their values are "
+                "not in a trace.",
+                "",
+            )
         )
     if memory is not None:
-        lines += memory_cost_cautions(machine)
+        of_costs = memory_cost_cautions(machine)
         if baseline is not None and baseline.modelled_memory is not None:
-            lines += memory_cost_cautions(baseline)
+            of_costs += memory_cost_cautions(baseline)
+        lines += [
+            Caution(line.removeprefix("Caution: "), "costs of its memories are of other sizes") for line in of_costs
+        ]
     if baseline is not None and (differing := _differing_memories(machine, baseline)):
         lines.append(
-            f"Caution: machine and baseline have different memories ({differing}); overall figures compare those too."
+            Caution(
+                f"machine and baseline have different memories ({differing}); overall figures compare those too.",
+                f"its baseline has other memories ({differing})",
+            )
         )
     theirs = baseline.modelled_memory if baseline is not None else None
     if memory is not None and theirs is not None and memory.compression != theirs.compression:
         lines.append(
-            f"Caution: off-chip compression is {memory.compression} on the machine and {theirs.compression} on its "
-            "baseline; overall figures hold the difference."
+            Caution(
+                f"off-chip compression is {memory.compression} on the machine and {theirs.compression} on its "
+                "baseline; overall figures hold the difference.",
+                f"off-chip compression is {memory.compression}, of its baseline {theirs.compression}",
+            )
         )
     return lines
 

@@ -6,6 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from simhw.files.writing import write_frame
+from simhw.results.cautions import Caution
 from simhw.results.step import Results
 from simhw.results.table import totals_row
 
@@ -20,7 +21,7 @@ class Comparison:
     results: list[Results]
 
     @property
-    def cautions(self) -> list[str]:
+    def cautions(self) -> list[Caution]:
         """Those of all results, each once."""
         return list(dict.fromkeys(line for result in self.results for line in result.cautions))
 

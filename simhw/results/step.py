@@ -6,7 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from simhw.files.writing import write_frame
-from simhw.results.cautions import compute_cautions, memory_cautions
+from simhw.results.cautions import Caution, compute_cautions, memory_cautions
 from simhw.results.operation import OperationResult
 from simhw.results.table import operation_row
 from simhw.results.totals import Totals
@@ -60,17 +60,17 @@ class Results:
         return self.operations[0].classes if self.operations else ()
 
     @property
-    def cautions(self) -> list[str]:
+    def cautions(self) -> list[Caution]:
         """What a reader must know before quoting the figures, a sentence each; what `simhw run` prints."""
         return [*self.compute_cautions, *self.memory_cautions]
 
     @property
-    def compute_cautions(self) -> list[str]:
+    def compute_cautions(self) -> list[Caution]:
         """Those of the figures without memories."""
         return compute_cautions(self.machine, self.baseline, self.doubts, self.provenance["grown_to"])
 
     @property
-    def memory_cautions(self) -> list[str]:
+    def memory_cautions(self) -> list[Caution]:
         """Those of the figures with memories."""
         batch = self.provenance["grown_to"] or self.provenance["batch"]
         return memory_cautions(self.machine, self.baseline, self.operations, batch)

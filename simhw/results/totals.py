@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import hypot, nan
 
 from simhw.machine.costs import Range
-from simhw.machine.energy import COMPONENTS, by_group
+from simhw.machine.energy import COMPONENTS, STEADY, by_group
 from simhw.memory.model import SHARES, bound_by
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationCost, OperationResult, quotient
@@ -79,6 +79,8 @@ class MachineTotals:
     cycles : Estimate
         On all tiles, memories aside; so are `time_s` [s], `energy_j` [J] and `busy`, the share of that time in which
         tiles run a pass.
+    energy_half_width_j : float
+        Of the 95% confidence interval of `energy_j`, from that of the cycles [J].
     overall : Overall
         The same with memories.
     """
@@ -86,8 +88,20 @@ class MachineTotals:
     cycles: Estimate
     time_s: float
     energy_j: float
+    energy_half_width_j: float
     busy: float
     overall: Overall
+
+    @property
+    def overall_half_width(self) -> float:
+        """Bounds that of the 95% confidence interval of the time with memories, as a share of it."""
+        return quotient(self.cycles.half_width, self.overall.cycles) if self.overall.cycles else 0.0
+
+    @property
+    def overall_energy_half_width_j(self) -> float:
+        """Bounds that of the 95% confidence interval of the energy with memories [J]."""
+        steady = sum(self.overall.energy[name].mid for name in STEADY)
+        return self.energy_half_width_j + steady * self.overall_half_width
 
     @staticmethod
     def of(costs: Sequence[OperationCost]) -> "MachineTotals":
@@ -97,6 +111,9 @@ class MachineTotals:
             cycles=Estimate.total([cost.cycles for cost in costs]),
             time_s=time_s,
             energy_j=sum(cost.energy_j for cost in costs),
+            energy_half_width_j=Estimate.total(
+                [cost.cycles.times(cost.power_w / cost.clock_hz) for cost in costs]
+            ).half_width,
             busy=quotient(sum(cost.busy * cost.time_s for cost in costs), time_s),
             overall=Overall.of(costs),
         )
@@ -213,6 +230,14 @@ class Totals:
         return quotient(self.baseline_energy_j, self.energy_j)
 
     @property
+    def energy_efficiency_half_width(self) -> float:
+        """Half-width of the 95% confidence interval, from those of the compute energy on both machines."""
+        if self.baseline is None:
+            return nan
+        own, other = (quotient(each.energy_half_width_j, each.energy_j) for each in (self.machine, self.baseline))
+        return self.energy_efficiency * hypot(own, other)
+
+    @property
     def overall_speedup(self) -> float:
         """`speedup` with both machines' memories."""
         return quotient(self.baseline.overall.time_s, self.overall.time_s) if self.baseline else nan
@@ -222,16 +247,25 @@ class Totals:
         """Bounds that of the 95% confidence interval: memories never add to what an error of the tiles' time does."""
         if self.baseline is None or not self.overall.time_s:
             return nan
-        own, other = (
-            each.cycles.half_width / each.overall.cycles if each.overall.cycles else 0.0
-            for each in (self.machine, self.baseline)
-        )
-        return self.overall_speedup * hypot(own, other)
+        return self.overall_speedup * hypot(self.machine.overall_half_width, self.baseline.overall_half_width)
 
     @property
     def overall_energy_efficiency(self) -> float:
         """`energy_efficiency` with both machines' memories."""
         return quotient(self.baseline.overall.energy_j.mid, self.overall.energy_j.mid) if self.baseline else nan
+
+    @property
+    def overall_energy_efficiency_half_width(self) -> float:
+        """Bounds that of the 95% confidence interval: bytes and accesses are exact, and an error of the tiles' time
+        adds no more than the tiles' power and what memories draw at all times.
+        """
+        if self.baseline is None or not self.overall.energy_j.mid:
+            return nan
+        own, other = (
+            quotient(each.overall_energy_half_width_j, each.overall.energy_j.mid)
+            for each in (self.machine, self.baseline)
+        )
+        return self.overall_energy_efficiency * hypot(own, other)
 
     @property
     def class_shares(self) -> dict[str, float]:

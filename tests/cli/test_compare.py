@@ -8,13 +8,13 @@ import pytest
 from simhw import load_machine, simulate
 from simhw.quantities import percent, ratio
 from simhw.report.result_tables import BOUND_NAMES, labels
-from tests.cli_runs import output, result, rows, some_trace
+from tests.cli_runs import details, result, rows, some_trace
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(
+    text = details(
         capsys,
         "compare",
         "--pe",
@@ -54,14 +54,14 @@ def test_compare_has_a_row_per_variant(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_compare_with_one_baseline_does_not_warn_of_several(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "different baselines" not in output(
+    assert "different baselines" not in details(
         capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--baseline", "bitparallel"
     )
 
 
 def test_machines_of_the_same_name_are_told_apart_by_hash(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.yaml").write_text("extends: fpraker\nname: fpraker\ntiles: 18\n")
-    text = output(capsys, "compare", "--pe", "fpraker", "--pe", "mine.yaml")
+    text = details(capsys, "compare", "--pe", "fpraker", "--pe", "mine.yaml")
     results = [result(), simulate(some_trace(), load_machine("mine.yaml"), progress=False)]
     assert len(set(labels(results))) == 2
     for label, each in zip(labels(results), results, strict=True):
@@ -70,10 +70,10 @@ def test_machines_of_the_same_name_are_told_apart_by_hash(folder: Path, capsys: 
 
 
 def test_compare_leaves_memories_out_where_they_are_ideal(capsys: pytest.CaptureFixture[str]) -> None:
-    ideal = output(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--memory", "ideal")
+    ideal = details(capsys, "compare", "--pe", "fpraker", "--pe", "tensordash", "--memory", "ideal")
     assert "With memories:" not in ideal
     assert "DRAM" not in ideal
     # Of several machines those are listed that have them.
-    text = output(capsys, "compare", "--pe", "tensordash", "--pe", "fpraker:memory.model=ideal")
+    text = details(capsys, "compare", "--pe", "tensordash", "--pe", "fpraker:memory.model=ideal")
     assert len(rows(text, "tensordash")) == 3
     assert len(rows(text, "fpraker:memory.model=ideal")) == 1

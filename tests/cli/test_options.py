@@ -15,13 +15,13 @@ from simhw import load_machine
 from simhw.cli import main
 from simhw.machine.files import read_machine
 from simhw.trace.reader import trace_hash
-from tests.cli_runs import SUBCOMMANDS, fails, output, result
+from tests.cli_runs import SUBCOMMANDS, details, fails, output, result
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(
+    text = details(
         capsys,
         "run",
         "--pe",
@@ -45,7 +45,7 @@ def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("command", SUBCOMMANDS)
 def test_baselines_compress_as_they_are_told(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = ["--pe", "fpraker", "--pe", "tensordash", "--baseline-compression", "same", "--out", "o.csv"]
-    text = output(capsys, command, *told)
+    text = details(capsys, command, *told)
     frame = pd.read_csv("o.csv")
     assert set(frame.baseline) == {"bitparallel", "tensordash-dense"}
     assert set(zip(frame.compression, frame.baseline_compression, strict=True)) == {("bdc", "bdc"), ("zero", "zero")}
@@ -81,7 +81,7 @@ def test_a_machines_own_override_prevails_over_set(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("command", SUBCOMMANDS)
 def test_memory_is_an_override_of_machines_and_baselines(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     machines = ("--pe", "fpraker", "--pe", "tensordash", "--out", "o.csv")
-    text = output(capsys, command, *machines, "--memory", "ideal")
+    text = details(capsys, command, *machines, "--memory", "ideal")
     frame = pd.read_csv("o.csv")
     assert set(frame.machine) == {"fpraker:memory.model=ideal", "tensordash:memory.model=ideal"}
     assert set(frame.baseline) == {"bitparallel:memory.model=ideal", "tensordash-dense:memory.model=ideal"}

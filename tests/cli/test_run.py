@@ -17,7 +17,7 @@ from simhw.quantities import percent, ratio
 from simhw.report.memory_tables import component_name
 from simhw.report.result_tables import BOUND_NAMES
 from simhw.trace.reader import trace_hash
-from tests.cli_runs import LONG_NAME, fails, output, result, rows, some_trace
+from tests.cli_runs import LONG_NAME, details, fails, result, rows, some_trace
 from tests.places import ROOT
 from tests.trace_files import sampled_trace
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_header_tells_trace_machine_baseline_and_hashes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "run", "--pe", "fpraker:pe.oob_threshold=9")
+    text = details(capsys, "run", "--pe", "fpraker:pe.oob_threshold=9")
     machine = load_machine("fpraker", **{"pe.oob_threshold": 9})
     plain = load_machine("bitparallel", **{"memory.compression": "none"})
     for word in (
@@ -44,7 +44,7 @@ def test_header_tells_trace_machine_baseline_and_hashes(folder: Path, capsys: py
 
 @pytest.mark.parametrize("machine", ["fpraker", "tensordash", "bitparallel"])
 def test_tables_hold_the_numbers_of_the_results(machine: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "run", "--pe", machine)
+    text = details(capsys, "run", "--pe", machine)
     expected = result(machine)
     for name, summary in {**expected.by_operation(), "total": expected.total}.items():
         performance, lane_cycles, time, *energy = rows(text, name)
@@ -70,7 +70,7 @@ def test_tables_hold_the_numbers_of_the_results(machine: str, capsys: pytest.Cap
 
 
 def test_energy_has_a_row_per_component_that_add_up(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "run", "--pe", "fpraker")
+    text = details(capsys, "run", "--pe", "fpraker")
     energy = result().total.overall.energy
     for component, part in energy.items():
         (row,) = [line for line in text.splitlines() if f" {component_name(component)} " in line and " to " in line]
@@ -79,14 +79,14 @@ def test_energy_has_a_row_per_component_that_add_up(capsys: pytest.CaptureFixtur
 
 
 def test_ideal_memories_leave_their_tables_out(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "run", "--pe", "fpraker", "--memory", "ideal")
+    text = details(capsys, "run", "--pe", "fpraker", "--memory", "ideal")
     assert "fpraker:memory.model=ideal" in text
     assert "bitparallel:memory.model=ideal" in text
     assert "overall" not in text
     assert "DRAM" not in text
     total = result().total
     assert rows(text, "total")[0][2] == ratio(total.speedup)
-    named = output(capsys, "run", "--pe", "fpraker", "--baseline", "tensordash-dense", "--memory", "ideal")
+    named = details(capsys, "run", "--pe", "fpraker", "--baseline", "tensordash-dense", "--memory", "ideal")
     assert "tensordash-dense:memory.model=ideal" in named
 
 
@@ -95,13 +95,13 @@ def test_memories_that_a_file_does_not_have_cannot_be_modelled(
 ) -> None:
     values = load_machine("bitparallel").values.model_dump(exclude={"memory", "energy", "sram", "memory_area_mm2"})
     (folder / "bare.yaml").write_text(yaml.safe_dump(values | {"name": "bare"}))
-    assert "overall" not in output(capsys, "run", "--pe", "bare.yaml")
+    assert "overall" not in details(capsys, "run", "--pe", "bare.yaml")
     line = fails(capsys, "run", "--trace", "some", "--pe", "bare.yaml", "--memory", "modelled")
     assert "the file of bare.yaml has no memory section" in line
 
 
 def test_a_grown_step_says_so_and_does_more_work(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "run", "--pe", "fpraker", "--batch", "8")
+    text = details(capsys, "run", "--pe", "fpraker", "--batch", "8")
     assert "8 images, whose values are those of the captured ones again and again" in text
     plain, grown = result().total, result(batch=8).total
     assert grown.macs == 4 * plain.macs
@@ -115,7 +115,7 @@ def test_a_dense_machine_has_the_figures_of_its_shapes(capsys: pytest.CaptureFix
     # forward: conv 2 images x 36 positions x 12 channels x 72, linear 24 x 16 x 40 MACs; in tiles of 8 x 8 and sets of
     # 8 conv 2 x ceil(36/8) x ceil(12/8) x 9 = 180 sets, linear 3 x 2 x 5 = 30.
     macs, sets = 2 * 36 * 12 * 72 + 24 * 16 * 40, 180 + 30
-    performance, lane_cycles, _ = rows(output(capsys, "run", "--pe", "bitparallel"), "forward")
+    performance, lane_cycles, _ = rows(details(capsys, "run", "--pe", "bitparallel"), "forward")
     assert performance[1] == f"{macs / 1e3:.4g}K"
     assert performance[2:7] == ["-", "-", "-", "-", "1.000"]
     assert performance[8] == percent(macs / (sets * 512))
@@ -123,7 +123,7 @@ def test_a_dense_machine_has_the_figures_of_its_shapes(capsys: pytest.CaptureFix
 
 
 def test_every_class_of_every_machine_has_a_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "run", "--pe", "fpraker", "--pe", "tensordash")
+    text = details(capsys, "run", "--pe", "fpraker", "--pe", "tensordash")
     for machine in ("fpraker", "tensordash"):
         for lane in load_machine(machine).pe.lane_classes:
             assert f"{lane.name}: {lane.meaning}" in text
@@ -131,7 +131,7 @@ def test_every_class_of_every_machine_has_a_meaning(capsys: pytest.CaptureFixtur
 
 def test_explanation_says_the_arithmetic_of_this_run(capsys: pytest.CaptureFixture[str]) -> None:
     each = result()
-    text = output(capsys, "run", "--pe", "fpraker")
+    text = details(capsys, "run", "--pe", "fpraker")
     assert (
         f"Why {each.total.speedup:.3f}x: 18,432 lanes / 4,096 of bitparallel = 4.500, / "
         f"{each.total.cycles_per_set:.3f} cycles/set" in text
@@ -141,12 +141,12 @@ def test_explanation_says_the_arithmetic_of_this_run(capsys: pytest.CaptureFixtu
     assert ("SLOWER" in text) == (each.total.speedup < 1)
     # At most 20 passes an operation cannot keep 36 tiles busy; TensorDash is never slower than its dense machine.
     assert each.total.speedup < 1
-    assert "SLOWER" not in output(capsys, "run", "--pe", "tensordash")
+    assert "SLOWER" not in details(capsys, "run", "--pe", "tensordash")
 
 
 def test_without_a_baseline_ratios_are_dashes_and_one_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "none; --baseline names one" in output(capsys, "run", "--pe", "bitparallel")
-    text = output(capsys, "run", "--pe", "bitparallel", "--baseline", "bitparallel:tiles=4")
+    assert "none; --baseline names one" in details(capsys, "run", "--pe", "bitparallel")
+    text = details(capsys, "run", "--pe", "bitparallel", "--baseline", "bitparallel:tiles=4")
     assert rows(text, "total")[0][2] == ratio(
         result("bitparallel", baseline=load_machine("bitparallel", tiles=4)).total.speedup
     )
@@ -154,10 +154,10 @@ def test_without_a_baseline_ratios_are_dashes_and_one_can_be_named(capsys: pytes
 
 
 def test_exact_runs_have_no_interval_and_samples_have_theirs(capsys: pytest.CaptureFixture[str]) -> None:
-    exact = output(capsys, "run", "--pe", "fpraker", "--exact")
+    exact = details(capsys, "run", "--pe", "fpraker", "--exact")
     assert "±" not in exact
     assert "Sampling error of the total: none" in exact
-    sampled = output(capsys, "run", "--pe", "fpraker", "--sample", "0.05", "--seed", "3")
+    sampled = details(capsys, "run", "--pe", "fpraker", "--sample", "0.05", "--seed", "3")
     total = result(sample=0.05, seed=3).total
     assert total.speedup_half_width > 0
     assert rows(sampled, "total")[0][2] == f"{total.speedup:.3f} ± {total.speedup_half_width:.3f}"
@@ -174,7 +174,7 @@ def test_a_sampled_baseline_widens_the_interval() -> None:
 
 def test_a_sampled_trace_says_what_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
     sampled_trace().save("blocks.npz")
-    assert main(["run", "--trace", "blocks", "--pe", "fpraker"]) == 0
+    assert main(["run", "--trace", "blocks", "--pe", "fpraker", "--details"]) == 0
     text = capsys.readouterr().out
     assert "a sample of random blocks" in text
     # Of 5 x 3 tiles of 8 x 8 in a product of 40 x 20 the blocks of 8 x 4 and of 16 x 16 hold 1 and 4.
@@ -184,21 +184,21 @@ def test_a_sampled_trace_says_what_it_holds(capsys: pytest.CaptureFixture[str]) 
 
 def test_per_layer_has_a_row_per_layer_and_operation(capsys: pytest.CaptureFixture[str]) -> None:
     each = result()
-    table = rows(output(capsys, "run", "--pe", "fpraker", "--per-layer"), "conv")
+    table = rows(details(capsys, "run", "--pe", "fpraker", "--per-layer"), "conv")
     expected = [item for item in each.operations if item.layer == "conv"]
     assert [row[4] for row in table] == [ratio(item.speedup) for item in expected]
     assert [row[6] for row in table] == [ratio(item.cycles_per_set) for item in expected]
     assert [row[-1] for row in table] == [item.operand.upper() for item in expected]
     times = [
         float(row[3].rstrip("%"))
-        for row in table + rows(output(capsys, "run", "--pe", "fpraker", "--per-layer"), LONG_NAME)
+        for row in table + rows(details(capsys, "run", "--pe", "fpraker", "--per-layer"), LONG_NAME)
     ]
     assert sum(times) == pytest.approx(100, abs=0.3)
 
 
 def test_check_replays_every_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "every tile pass was replayed" in output(capsys, "run", "--pe", "tensordash", "--check")
-    assert "every tile pass was replayed" not in output(capsys, "run", "--pe", "tensordash")
+    assert "every tile pass was replayed" in details(capsys, "run", "--pe", "tensordash", "--check")
+    assert "every tile pass was replayed" not in details(capsys, "run", "--pe", "tensordash")
 
 
 def test_nonfinite_values_are_an_error_or_zeros(capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,13 +246,13 @@ def test_the_page_of_the_command_line_knows_every_option_and_class(capsys: pytes
 
 def test_timeline_shows_the_operation_that_takes_longest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     longest = max(result().operations, key=lambda item: item.cost.overall_cycles)
-    text = output(capsys, "run", "--pe", "fpraker", "--timeline", "t.json")
+    text = details(capsys, "run", "--pe", "fpraker", "--timeline", "t.json")
     assert f"timeline of {longest.operation} of {longest.layer}" in text
     events = json.loads((folder / "t.json").read_text())["traceEvents"]
     assert max(event["ts"] + event["dur"] for event in events if event["ph"] == "X") == pytest.approx(
         longest.cost.overall_time_s * 1e6, rel=1e-3
     )
-    named = output(
+    named = details(
         capsys,
         "run",
         "--pe",

@@ -82,7 +82,7 @@ def test_a_processing_element_is_a_folder_a_machine_file_and_a_line(copy: Copy) 
     folder = [f"simhw/pe/mine/{path.name}" for path in sorted((ROOT / "simhw" / "pe" / "bitparallel").glob("*.py"))]
     assert copy.touched() == ["simhw/machine/library/mine.yaml", *folder, "simhw/pe/registry.py"]
     trace = str(ROOT / "traces" / "small_cnn.npz")
-    printed = copy.simhw("run", "--trace", trace, "--pe", "mine", "--check", "--timeline", "mine.vcd")
+    printed = copy.simhw("run", "--trace", trace, "--pe", "mine", "--details", "--check", "--timeline", "mine.vcd")
     assert "cycles, counters and output bits agree" in printed
     assert re.search(r"^ total +3\.203 M +1\.000 +1\.000 ", printed, re.MULTILINE)  # what it was copied from
     assert (copy.folder / "mine.vcd").exists()

@@ -82,7 +82,7 @@ def test_cycles_are_those_of_the_sets_that_are_not_empty():
 
 def test_run_checks_draws_and_writes_with_it(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     picture, table, wave = tmp_path / "a.png", tmp_path / "a.csv", tmp_path / "a.vcd"
-    options = ["--check", "--plot", str(picture), "--out", str(table), "--per-layer"]
+    options = ["--details", "--check", "--plot", str(picture), "--out", str(table), "--per-layer"]
     assert main(["run", "--trace", str(trace), "--pe", "toy", *options]) == 0
     text = capsys.readouterr().out
     assert "every tile pass was replayed" in text

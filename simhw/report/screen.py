@@ -1,0 +1,143 @@
+"""The first screen of a result: what was asked, the answer with its intervals, what binds it, and why.
+
+About twenty lines, from which a reader can tell whether the details are worth a look.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from simhw.quantities import ratio
+from simhw.report.memory_reasons import memory_reason
+from simhw.report.result_reasons import reason
+from simhw.report.result_tables import BOUND_NAMES, has_memories, labels
+from simhw.report.sheet import Item, Sheet, facts
+from simhw.results.step import Results
+from simhw.results.totals import Totals
+
+MOST_IN_FULL = 2
+"""Machines of which every operation and the reason are shown; of more the totals, and the fastest one's reason."""
+
+
+def screen(results: Sequence[Results]) -> list[Item]:
+    """The lines and the table of one trace on one or more machines.
+
+    Parameters
+    ----------
+    results : sequence of Results
+        At least one, all of one trace.
+    """
+    names = labels(results)
+    shown: list[Item] = [*facts(_facts(results, names)), answer_sheet(results), *_reasons(results, names)]
+    return [*shown, *_cautions(results, names)]
+
+
+def trace_title(provenance: dict[str, Any]) -> str:
+    """A trace in a line: its file, and the training step that it is of."""
+    parts = [provenance["model"], provenance["dataset"], provenance["technique"]]
+    parts += [f"{name} {provenance[name]}" for name in ("step", "batch") if provenance[name] is not None]
+    if provenance["grown_to"]:
+        parts.append(f"grown to {provenance['grown_to']}")
+    known = ", ".join(str(part) for part in parts if part)
+    return f"{Path(provenance['trace']).name or 'in memory'}{': ' if known else ''}{known}"
+
+
+def amount(results: Results) -> str:
+    """How much of the step was simulated, in a few words."""
+    told = {"exact": "simulated exactly", "of the trace": "a sample"}
+    replayed = ", every pass replayed" if results.provenance["checked"] else ""
+    return told.get(results.provenance["sampling"], "simulated by sample") + replayed
+
+
+def _facts(results: Sequence[Results], names: Sequence[str]) -> list[tuple[str, str]]:
+    first = results[0]
+    told = [("trace", f"{trace_title(first.provenance)}; {amount(first)}")]
+    if len(results) == 1:
+        return [
+            *told,
+            ("machine", f"{names[0]}: {first.machine.values.description}"),
+            ("baseline", first.baseline.label if first.baseline else "none; --baseline names one"),
+        ]
+    against: dict[str, list[str]] = {}
+    for name, each in zip(names, results, strict=True):
+        against.setdefault(each.baseline.label if each.baseline else "nothing", []).append(name)
+    return told + [
+        ("machines" if number == 0 else "", f"{', '.join(compared)} against {baseline}")
+        for number, (baseline, compared) in enumerate(against.items())
+    ]
+
+
+def answer_sheet(results: Sequence[Results]) -> Sheet:
+    """Speed-up and energy efficiency, of the tiles alone and with memories; and what binds.
+
+    A row per operation and total, of each machine where there are few; else a row per machine.
+    """
+    modelled = any(map(has_memories, results))
+    few = len(results) <= MOST_IN_FULL
+    columns = [("machine", False)] if len(results) > 1 else []
+    columns += [("operation", False)] if few else []
+    columns += [("speed-up", True), ("energy eff.", True)]
+    if modelled:
+        columns += [("overall speed-up", True), ("overall eff.", True), ("bound by", False)]
+    rows = []
+    for name, each in zip(labels(results), results, strict=True):
+        groups = {**each.by_operation(), "total": each.total} if few else {"total": each.total}
+        for number, (operation, totals) in enumerate(groups.items()):
+            row = [name if number == 0 else ""] if len(results) > 1 else []
+            row += [operation] if few else []
+            rows.append([*row, *_cells(totals, modelled)])
+    return Sheet(columns, rows, total_last=len(results) == 1, name="answer")
+
+
+def _cells(totals: Totals, modelled: bool) -> list[str]:
+    cells: list[str] = [
+        ratio(totals.speedup, totals.speedup_half_width),
+        ratio(totals.energy_efficiency, totals.energy_efficiency_half_width),
+    ]
+    if modelled:
+        cells += [
+            ratio(totals.overall_speedup, totals.overall_speedup_half_width),
+            ratio(totals.overall_energy_efficiency, totals.overall_energy_efficiency_half_width),
+            BOUND_NAMES[totals.overall.bound_by],
+        ]
+    return cells
+
+
+def _reasons(results: Sequence[Results], names: Sequence[str]) -> list[str]:
+    if len(results) == 1:
+        (only,) = results
+        return [reason(only), *([memory_reason(only)] if has_memories(only) else [])]
+    if len(results) <= MOST_IN_FULL:
+        return [_of(name, reason(each)) for name, each in zip(names, results, strict=True)]
+    fastest = min(range(len(results)), key=lambda index: results[index].total.overall.time_s)
+    leanest = min(range(len(results)), key=lambda index: results[index].total.overall.energy_j.mid)
+    return [
+        f"Shortest time: {names[fastest]}; least energy: {names[leanest]}.",
+        _of(names[fastest], reason(results[fastest])),
+    ]
+
+
+def _of(name: str, sentence: str) -> str:
+    """A sentence on one of several machines."""
+    return f"{name}, {sentence[0].lower()}{sentence[1:]}"
+
+
+def _cautions(results: Sequence[Results], names: Sequence[str]) -> list[str]:
+    """Those that change how the figures are read: sentences where there is one machine, else a few words on each."""
+    if len(results) == 1:
+        return [caution for caution in results[0].cautions if caution.short]
+    told: dict[str, list[str]] = {}
+    for name, each in zip(names, results, strict=True):
+        for short in dict.fromkeys(caution.short for caution in each.cautions if caution.short):
+            told.setdefault(short, []).append(name)
+    whose = {short: "all" if len(of) == len(results) else ", ".join(of) for short, of in told.items()}
+    grouped: dict[str, list[str]] = {}
+    for short, of in whose.items():
+        grouped.setdefault(of, []).append(short)
+    own = "Caution: each machine is against its own baseline; --baseline names one for all."
+    return [own] * _apart(results) + [f"Caution, {of}: {'; '.join(shorts)}." for of, shorts in grouped.items()]
+
+
+def _apart(results: Sequence[Results]) -> bool:
+    """True where the machines are not compared with the same one."""
+    return len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1
