@@ -18,12 +18,23 @@ _PUBLIC = {
     "simulate_layer": "simhw.simulation.api",
     "simulate": "simhw.simulation.api",
     "compare": "simhw.simulation.api",
+    "compare_traces": "simhw.simulation.api",
 }
-__all__ = ["Layer", "Trace", "compare", "load_machine", "load_trace", "simulate", "simulate_gemm", "simulate_layer"]
+__all__ = [
+    "Layer",
+    "Trace",
+    "compare",
+    "compare_traces",
+    "load_machine",
+    "load_trace",
+    "simulate",
+    "simulate_gemm",
+    "simulate_layer",
+]
 
 if TYPE_CHECKING:
     from simhw.machine.machine import load_machine
-    from simhw.simulation.api import compare, simulate, simulate_layer
+    from simhw.simulation.api import compare, compare_traces, simulate, simulate_layer
     from simhw.simulation.gemm import simulate_gemm
     from simhw.trace.layer import Layer
     from simhw.trace.reader import load_trace

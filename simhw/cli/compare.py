@@ -1,9 +1,11 @@
-"""`simhw compare`: variants of machines side by side on one training step."""
+"""`simhw compare`: machines and variants of them side by side on a training step, or training steps beside each
+other.
+"""
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from simhw.cli.options import add_options, checked, more, simulated
+from simhw.cli.options import Request, add_options, checked, more, simulated
 from simhw.report.outputs import every as outputs
 from simhw.report.outputs.output import Finished
 
@@ -16,8 +18,9 @@ def add_parser(commands: Any) -> None:
     """Add this command to the top parser."""
     parser = commands.add_parser(
         "compare",
-        help="put machines and variants of them side by side",
-        description="Simulate a training step on machines and variants of them, and put them side by side.",
+        help="put machines, variants of them, or traces side by side",
+        description="Simulate a training step on machines and variants of them, and put them side by side; or several "
+        "training steps on the same machines, beside the first of them.",
         epilog="Example: simhw compare --trace resnet50.npz --pe fpraker --pe tensordash --pe "
         "fpraker:pe.oob_threshold=9",
     )
@@ -27,19 +30,49 @@ def add_parser(commands: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    request = checked(arguments)
-    from simhw.cli.terminal import SCREEN_WIDTH, show
+    requests = [checked(argparse.Namespace(**{**vars(arguments), "trace": text})) for text in arguments.trace]
+    if len(requests) > 1:
+        return _compare_traces(arguments, requests)
+    (request,) = requests
+    from simhw.cli.terminal import show
     from simhw.report.result_tables import layer_comparison_sheet
-    from simhw.report.screen import screen
+    from simhw.report.screen import SCREEN_WIDTH, screen
+    from simhw.results.comparison import Comparison
 
     results = simulated(arguments, request)
-    written = outputs.write(Finished(arguments, request.trace, results))
+    written = outputs.write(Finished(arguments, request.trace, results, Comparison(results)))
     if arguments.details:
         _show_details(request.trace, results, arguments.per_layer)
     else:
         show(*screen(results), widest=SCREEN_WIDTH)
         if arguments.per_layer:
             show(layer_comparison_sheet(results))
+        show(more(arguments), widest=SCREEN_WIDTH)
+    show(*written)
+    return 0
+
+
+def _compare_traces(arguments: argparse.Namespace, requests: "list[Request]") -> int:
+    """Training steps beside each other on the same machines."""
+    from simhw.results.traces import check_names
+
+    check_names([request.name for request in requests])
+    from simhw.cli.terminal import show
+    from simhw.report.screen import SCREEN_WIDTH
+    from simhw.report.trace_screen import MOST_LAYERS, trace_screen
+    from simhw.results.comparison import Comparison
+    from simhw.results.traces import TraceComparison
+
+    found = {request.name: Comparison(simulated(arguments, request)) for request in requests}
+    comparison = TraceComparison(found)
+    written = outputs.write(Finished(arguments, requests[0].trace, comparison.results, comparison))
+    whole = arguments.per_layer or arguments.details
+    show(*trace_screen(comparison, None if whole else MOST_LAYERS), widest=None if whole else SCREEN_WIDTH)
+    if arguments.details:
+        for request, each in zip(requests, found.values(), strict=True):
+            show("", f"{request.name}:")
+            _show_details(request.trace, each.results, False)
+    else:
         show(more(arguments), widest=SCREEN_WIDTH)
     show(*written)
     return 0

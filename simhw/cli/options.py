@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simhw.errors import SimhwError, quoted
@@ -19,6 +20,8 @@ class Request:
 
     Attributes
     ----------
+    name : str
+        What the user calls the trace, else its file's name.
     trace : Trace
     pairs : list of (Machine, Machine or None)
         Machines and their baselines.
@@ -27,6 +30,7 @@ class Request:
         Images that the step is grown to.
     """
 
+    name: str
     trace: "Trace"
     pairs: "list[tuple[Machine, Machine | None]]"
     sample: float | None
@@ -35,11 +39,14 @@ class Request:
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Add the options that both commands take, and those of the files that this one writes."""
+    several = command == "compare"
     parser.add_argument(
         "--trace",
         metavar="TRACE",
+        action="append" if several else "store",
         required=True,
-        help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces",
+        help="path or name; looked up here, in $SIMHW_TRACES, then among the bundled traces"
+        + ("; with a name of yours: dense=resnet50.npz; repeatable" if several else ""),
     )
     parser.add_argument(
         "--pe",
@@ -47,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
         action="append",
         required=True,
         help="a name of `simhw machine list` or a .yaml file, maybe with overrides: "
-        "fpraker:pe.oob_threshold=9,tile.rows=4; repeatable",
+        "fpraker:pe.oob_threshold=9,tile.rows=4; with a name of yours: small=fpraker:tile.rows=4; repeatable",
     )
     parser.add_argument(
         "--set",
@@ -114,6 +121,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     SimhwError
         An option cannot be used.
     """
+    from simhw.files.named import split_name
     from simhw.simulation.engine import MOST_WORKERS
     from simhw.simulation.growth import growth
     from simhw.trace.reader import load_trace
@@ -132,7 +140,8 @@ def checked(arguments: argparse.Namespace) -> Request:
             "taken as it is; override its value: --baseline NAME:memory.compression=none"
         )
     pairs = _machines(arguments.pe, arguments.set, arguments.baseline, arguments.memory, arguments.baseline_compression)
-    trace = load_trace(arguments.trace, nonfinite=arguments.nonfinite)
+    name, place = split_name(arguments.trace)
+    trace = load_trace(place, nonfinite=arguments.nonfinite)
     if not any(layer.operations for layer in trace.layers):
         raise SimhwError(f"{trace.path}: training ran no operation that could be simulated")
     amount = "--exact" if arguments.exact else "--sample" if arguments.sample is not None else None
@@ -145,7 +154,7 @@ def checked(arguments: argparse.Namespace) -> Request:
     if arguments.batch is not None:
         growth(trace, arguments.batch)
     outputs.check(arguments, trace, [machine for machine, _ in pairs])
-    return Request(trace, pairs, sample, arguments.batch)
+    return Request(name or Path(trace.path).stem, trace, pairs, sample, arguments.batch)
 
 
 def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]":
@@ -178,6 +187,7 @@ def more(arguments: argparse.Namespace) -> str:
 def _machines(
     texts: list[str], settings: list[str], baseline: str | None, memory: str | None, compression: str | None
 ) -> "list[tuple[Machine, Machine | None]]":
+    from simhw.files.named import split_name
     from simhw.machine.machine import MachineFile, baseline_of
     from simhw.machine.overrides import meant, parse_overrides, resolve, resolved, split_machine
 
@@ -190,14 +200,17 @@ def _machines(
     files: list[MachineFile] = []
     pairs: dict[str, tuple[Machine, Machine | None]] = {}
     for text in texts:
-        name, own = split_machine(text)
+        given, plain = split_name(text)
+        name, own = split_machine(plain)
         file = MachineFile(name)
         files.append(file)
         fitting = {key: value for key, value in common.items() if meant(key, file.names)}
         # A machine's own overrides come last and so prevail, whichever way they are named.
         chosen = resolved(fitting, file.names, name) | resolved(own, file.names, name)
-        machine = file.machine(_memory_model(file, memory) | chosen)
+        machine = file.machine(_memory_model(file, memory) | chosen).called(given)
         against = reference or baseline_of(machine, compression)
+        if given and given in (each.given_name for each, _ in pairs.values()):
+            raise SimhwError(f"--pe {text}: another machine is called {given} already; give each a name of its own")
         if f"{machine.label} {machine.content_hash}" in pairs:
             raise SimhwError(f"--pe {text}: the same machine is given twice")
         pairs[f"{machine.label} {machine.content_hash}"] = (machine, against)

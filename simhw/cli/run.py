@@ -27,12 +27,14 @@ def add_parser(commands: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     request = checked(arguments)
-    from simhw.cli.terminal import SCREEN_WIDTH, show
+    from simhw.cli.terminal import show
     from simhw.report.result_tables import layer_sheet
-    from simhw.report.screen import screen
+    from simhw.report.screen import SCREEN_WIDTH, screen
+    from simhw.results.comparison import Comparison
 
     results = simulated(arguments, request)
-    written = outputs.write(Finished(arguments, request.trace, results))
+    shown = results[0] if len(results) == 1 else Comparison(results)
+    written = outputs.write(Finished(arguments, request.trace, results, shown))
     if arguments.details:
         _show_details(request.trace, results, arguments.per_layer)
     else:

@@ -11,9 +11,6 @@ from simhw.quantities import printable as printable
 from simhw.report.sheet import Item
 from simhw.report.sheet import facts as facts
 
-SCREEN_WIDTH = 100
-"""Columns of a first screen, in a pipe too."""
-
 _document: ContextVar[Document | None] = ContextVar("document", default=None)
 
 

@@ -6,18 +6,19 @@ An override replaces a value and its provenance.  The content hash covers the va
 import os
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
 from simhw.errors import MachineError, quoted
+from simhw.files.named import split_name
 from simhw.machine.costs import Range
 from simhw.machine.described import Described
 from simhw.machine.dotted import leaf_names
 from simhw.machine.files import read_machine, validated
-from simhw.machine.overrides import override, split_machine
+from simhw.machine.overrides import label, override, split_machine
 from simhw.machine.values import MachineValues
 from simhw.memory.parameters import BaselineCompression, Memory
 from simhw.pe.passes import Tile
@@ -36,7 +37,20 @@ class Machine(Described[MachineValues]):
     provenance : dict of dotted name to Provenance
     overrides : dict of dotted name to value
         What differs from the file.
+    given_name : str
+        What the user calls it; empty where that is its file's name with the overrides.
     """
+
+    given_name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the user calls it, else name and overrides as the command line takes them."""
+        return self.given_name or label(self.name, self.overrides)
+
+    def called(self, name: str) -> "Machine":
+        """The same machine under a name of the user's."""
+        return replace(self, given_name=name)
 
     @property
     def tile_area_um2(self) -> float:
@@ -211,15 +225,17 @@ def _check_compression(machine: Machine, compression: str) -> None:
 
 
 def parse_machine(text: str) -> Machine:
-    """A machine as the command line names it: ``NAME`` or ``NAME:key=value,key=value``.
+    """A machine as the command line names it: ``NAME`` or ``NAME:key=value,key=value``, maybe with a name of the
+    user's before it: ``small=fpraker:tile.rows=4``.
 
     Raises
     ------
     MachineError
         As `load_machine`, or an override without ``=``.
     """
+    given, text = split_name(text)
     name, overrides = split_machine(text)
-    return load_machine(name, **overrides)
+    return load_machine(name, **overrides).called(given)
 
 
 def machine_of(machine: Machine | str | PathLike[str]) -> Machine:

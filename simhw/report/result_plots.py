@@ -1,6 +1,5 @@
 """Pictures of results: where the lane-cycles went, and speed-ups with their intervals, in total and layer by layer."""
 
-import os
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -8,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from simhw.files.writing import write_figure
 from simhw.quantities import ratio, short
 from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows, named, plain
 from simhw.report.memory_plots import draw_energy, draw_time
@@ -17,7 +15,6 @@ from simhw.report.result_tables import has_memories, labels, title
 from simhw.results.step import Results
 from simhw.results.totals import Totals
 from simhw.trace.layer import OPERATIONS
-from simhw.trace.trace import Trace
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 OPERATION_STYLE: dict[str, tuple[str, str]] = {
@@ -36,31 +33,7 @@ WIDEST_DRAWN = 0.5
 MOST_LABELLED_VARIANTS = 6
 
 
-def plot_results(trace: Trace, results: Sequence[Results], path: str | os.PathLike[str]) -> None:
-    """Draw each machine's result to a file; see `results_figure`.
-
-    Parameters
-    ----------
-    trace : Trace
-    results : sequence of Results
-        Of that trace.
-    path : str or path
-        Ends in ``.png``, ``.svg`` or ``.pdf``.
-
-    Raises
-    ------
-    SimhwError
-        Another suffix, or a place that cannot be written.
-    """
-    write_figure(results_figure(trace, results), path)
-
-
-def plot_comparison(trace: Trace, results: Sequence[Results], path: str | os.PathLike[str]) -> None:
-    """Draw machines side by side to a file; see `comparison_figure` and `plot_results`."""
-    write_figure(comparison_figure(trace, results), path)
-
-
-def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
+def results_figure(results: Sequence[Results]) -> Figure:
     """A block per machine: lane-cycles by class, speed-ups, time and energy with memories, and the speed-up of every
     layer.
 
@@ -77,7 +50,7 @@ def results_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     ]
     totals = [sum(each) + 0.4 for each in heights]
     figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
-    figure.suptitle(plain(title(trace, results[0].provenance["grown_to"] or None)), fontsize=11)
+    figure.suptitle(plain(title(results[0].provenance)), fontsize=11)
     blocks = figure.subfigures(len(results), 1, squeeze=False, height_ratios=totals)[:, 0]
     for block, name, each, parts in zip(blocks, labels(results), results, heights, strict=True):
         _draw_machine(block, name, each, layers, parts)
@@ -173,7 +146,7 @@ def _draw_layers(axes: Axes, results: Results, layers: list[str]) -> None:
     axes.set_title(f"marker area: share of the machine's time{note}", fontsize=7, loc="right")
 
 
-def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
+def comparison_figure(results: Sequence[Results]) -> Figure:
     """Machines side by side: speed-ups per operation and total, lane-cycles, energy efficiency, and where time and
     energy go.
 
@@ -193,7 +166,7 @@ def comparison_figure(trace: Trace, results: Sequence[Results]) -> Figure:
     ]
     width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
     figure = Figure(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
-    figure.suptitle(plain(title(trace, results[0].provenance["grown_to"] or None)), fontsize=11)
+    figure.suptitle(plain(title(results[0].provenance)), fontsize=11)
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[2, 1])
     first = figure.add_subplot(grid[0, :])
     _draw_groups(first, names, variants, summaries, [_against(each) if several else "" for each in results])

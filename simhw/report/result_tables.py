@@ -4,12 +4,14 @@ Nothing here knows a terminal: a `Sheet` is headings and cells, facts are names 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from simhw.memory.parameters import Compression
 from simhw.quantities import count, percent, ratio
 from simhw.report.sheet import Sheet
+from simhw.results.comparison import labels as labels
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
 from simhw.results.totals import Totals
@@ -25,17 +27,6 @@ COMPRESSION_NAMES: dict[Compression, str] = {
     "zero": "zero compression",
 }
 """How what goes off chip is packed, as facts say it."""
-
-
-def labels(results: Sequence[Results]) -> list[str]:
-    """A name for each machine; two files may give the same one, so hashes tell those apart."""
-    names = Counter(each.machine.label for each in results)
-    return [
-        each.machine.label
-        if names[each.machine.label] == 1
-        else f"{each.machine.label} ({each.machine.content_hash[:8]})"
-        for each in results
-    ]
 
 
 def simulated_share(results: Results) -> float:
@@ -244,12 +235,11 @@ def layer_comparison_sheet(results: Sequence[Results]) -> Sheet:
     return Sheet(columns, rows, name="comparison of layers")
 
 
-def title(trace: Trace, grown_to: int | None = None) -> str:
-    """A trace in a line, for a figure; with the images that its step was grown to."""
-    metadata = trace.metadata
-    parts = [metadata.model, metadata.dataset, metadata.technique]
-    parts += [
-        f"{name} {value}" for name, value in (("step", metadata.step), ("batch", metadata.batch)) if value is not None
-    ]
-    known = ", ".join([part for part in parts if part] + ([f"grown to {grown_to} images"] if grown_to else []))
-    return f"{Path(trace.path).name or 'trace'}{': ' if known else ''}{known}"
+def title(provenance: Mapping[str, Any]) -> str:
+    """A trace in a line, as results tell of it: its file, and the training step that it is of."""
+    parts = [provenance["model"], provenance["dataset"], provenance["technique"]]
+    parts += [f"{name} {provenance[name]}" for name in ("step", "batch") if provenance[name] is not None]
+    if provenance["grown_to"]:
+        parts.append(f"grown to {provenance['grown_to']} images")
+    known = ", ".join(str(part) for part in parts if part)
+    return f"{Path(provenance['trace']).name or 'in memory'}{': ' if known else ''}{known}"

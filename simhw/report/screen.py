@@ -4,17 +4,17 @@ About twenty lines, from which a reader can tell whether the details are worth a
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from simhw.quantities import ratio
 from simhw.report.memory_reasons import memory_reason
 from simhw.report.result_reasons import reason
-from simhw.report.result_tables import BOUND_NAMES, has_memories, labels
+from simhw.report.result_tables import BOUND_NAMES, has_memories, labels, title
 from simhw.report.sheet import Item, Sheet, facts
 from simhw.results.step import Results
 from simhw.results.totals import Totals
 
+SCREEN_WIDTH = 100
+"""Columns of a first screen, in a pipe too."""
 MOST_IN_FULL = 2
 """Machines of which every operation and the reason are shown; of more the totals, and the fastest one's reason."""
 
@@ -29,17 +29,7 @@ def screen(results: Sequence[Results]) -> list[Item]:
     """
     names = labels(results)
     shown: list[Item] = [*facts(_facts(results, names)), answer_sheet(results), *_reasons(results, names)]
-    return [*shown, *_cautions(results, names)]
-
-
-def trace_title(provenance: dict[str, Any]) -> str:
-    """A trace in a line: its file, and the training step that it is of."""
-    parts = [provenance["model"], provenance["dataset"], provenance["technique"]]
-    parts += [f"{name} {provenance[name]}" for name in ("step", "batch") if provenance[name] is not None]
-    if provenance["grown_to"]:
-        parts.append(f"grown to {provenance['grown_to']}")
-    known = ", ".join(str(part) for part in parts if part)
-    return f"{Path(provenance['trace']).name or 'in memory'}{': ' if known else ''}{known}"
+    return [*shown, *_apart(results), *caution_lines(results, names)]
 
 
 def amount(results: Results) -> str:
@@ -51,7 +41,7 @@ def amount(results: Results) -> str:
 
 def _facts(results: Sequence[Results], names: Sequence[str]) -> list[tuple[str, str]]:
     first = results[0]
-    told = [("trace", f"{trace_title(first.provenance)}; {amount(first)}")]
+    told = [("trace", f"{title(first.provenance)}; {amount(first)}")]
     if len(results) == 1:
         return [
             *told,
@@ -122,22 +112,21 @@ def _of(name: str, sentence: str) -> str:
     return f"{name}, {sentence[0].lower()}{sentence[1:]}"
 
 
-def _cautions(results: Sequence[Results], names: Sequence[str]) -> list[str]:
-    """Those that change how the figures are read: sentences where there is one machine, else a few words on each."""
+def _apart(results: Sequence[Results]) -> list[str]:
+    """A caution where the machines are not compared with the same one."""
+    one = len({each.baseline.content_hash if each.baseline else "" for each in results}) == 1
+    return [] if one else ["Caution: each machine is against its own baseline; --baseline names one for all."]
+
+
+def caution_lines(results: Sequence[Results], names: Sequence[str]) -> list[str]:
+    """Those that change how the figures are read: sentences where there is one result, else a few words on each."""
     if len(results) == 1:
         return [caution for caution in results[0].cautions if caution.short]
     told: dict[str, list[str]] = {}
     for name, each in zip(names, results, strict=True):
         for short in dict.fromkeys(caution.short for caution in each.cautions if caution.short):
             told.setdefault(short, []).append(name)
-    whose = {short: "all" if len(of) == len(results) else ", ".join(of) for short, of in told.items()}
     grouped: dict[str, list[str]] = {}
-    for short, of in whose.items():
-        grouped.setdefault(of, []).append(short)
-    own = "Caution: each machine is against its own baseline; --baseline names one for all."
-    return [own] * _apart(results) + [f"Caution, {of}: {'; '.join(shorts)}." for of, shorts in grouped.items()]
-
-
-def _apart(results: Sequence[Results]) -> bool:
-    """True where the machines are not compared with the same one."""
-    return len({each.baseline.content_hash if each.baseline else "" for each in results}) > 1
+    for short, of in told.items():
+        grouped.setdefault("all" if len(of) == len(results) else ", ".join(of), []).append(short)
+    return [f"Caution, {of}: {'; '.join(shorts)}." for of, shorts in grouped.items()]

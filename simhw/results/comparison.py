@@ -1,22 +1,39 @@
 """A training step on several machines, beside each other."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from simhw.files.writing import write_frame
+from simhw.quantities import printable
 from simhw.results.cautions import Caution
+from simhw.results.shown import as_figure, as_html, as_text
 from simhw.results.step import Results
-from simhw.results.table import totals_row
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, eq=False)
+def labels(results: Sequence[Results]) -> list[str]:
+    """A name for each machine; two files may give the same one, so hashes tell those apart."""
+    names = Counter(each.machine.label for each in results)
+    return [
+        each.machine.label
+        if names[each.machine.label] == 1
+        else f"{each.machine.label} ({each.machine.content_hash[:8]})"
+        for each in results
+    ]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """A trace on several machines."""
+    """A trace on several machines; printed, or at the end of a notebook's cell, it shows what `simhw compare` prints
+    first.
+    """
 
     results: list[Results]
 
@@ -37,14 +54,38 @@ class Comparison:
         """A row per machine and operation, and one for the total."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                {"machine": result.provenance["machine"], "operation": name, **totals_row(totals)}
-                for result in self.results
-                for name, totals in {**result.by_operation(), "total": result.total}.items()
-            ]
-        )
+        named = [(result.provenance["machine"], result.summary) for result in self.results]
+        return pd.concat([frame.assign(machine=name) for name, frame in named], ignore_index=True)[
+            ["machine", *named[0][1].columns]
+        ]
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
         write_frame(self.frame, path)
+
+    def __repr__(self) -> str:
+        return printable(
+            f"<Comparison of {', '.join(result.provenance['machine'] for result in self.results)} on "
+            f"{self.results[0].provenance['trace'] or 'a trace in memory'}; print it to see more>"
+        )
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def plot(self, path: str | PathLike[str] | None = None) -> "Figure":
+        """Draw speed-ups, lane-cycles, time and energy of the machines side by side.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it; ends in ``.png``, ``.svg`` or ``.pdf``.
+
+        Raises
+        ------
+        SimhwError
+            Another suffix, or a place that cannot be written.
+        """
+        return as_figure(self, path)

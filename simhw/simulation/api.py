@@ -1,17 +1,21 @@
 """Simulating layers and whole traces on machines: the public calls behind ``simhw run`` and ``simhw compare``."""
 
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
 from simhw.bfloat16 import is_nonfinite
 from simhw.errors import MachineError, SimhwError, TraceError, quoted
+from simhw.files.named import split_name
 from simhw.machine.machine import Machine, baseline_of, machine_of
 from simhw.results.comparison import Comparison
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
+from simhw.results.traces import TraceComparison, check_names
 from simhw.simulation.growth import growth
 from simhw.simulation.options import SimulationOptions
 from simhw.simulation.run import Simulation, baseline_for
@@ -165,6 +169,64 @@ def compare(
             for machine in machines
         ]
     )
+
+
+def compare_traces(
+    traces: Mapping[str, Trace | str | PathLike[str]] | Sequence[Trace | str | PathLike[str]],
+    machines: Sequence[Machine | str],
+    baseline: Machine | str | None = None,
+    *,
+    baseline_compression: str | None = None,
+    sample: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    check: bool = False,
+    workers: int | None = None,
+    batch: int | None = None,
+) -> TraceComparison:
+    """Simulate several training steps on the same machines, and set them beside the first one.
+
+    Parameters
+    ----------
+    traces : mapping of name to trace, or sequence of traces
+        At least two.  Without a mapping a trace is called as its file is, or as ``NAME=PATH`` says.
+    machines
+        As of `compare`; for this and all others see `simulate`.
+
+    Raises
+    ------
+    SimhwError
+        As of `compare`; or there are fewer than two traces, or two of one name.
+    """
+    if isinstance(traces, str | Trace | PathLike) or not isinstance(traces, Iterable):
+        raise SimhwError(f"traces {quoted(traces)}: give a list of at least two traces, or a mapping of names to them")
+    named = list(traces.items()) if isinstance(traces, Mapping) else [_named(trace) for trace in traces]
+    names = [name for name, _ in named]
+    check_names(names)
+    comparisons = [
+        compare(
+            trace,
+            machines,
+            baseline,
+            baseline_compression=baseline_compression,
+            sample=sample,
+            seed=seed,
+            progress=progress,
+            check=check,
+            workers=workers,
+            batch=batch,
+        )
+        for _, trace in named
+    ]
+    return TraceComparison(dict(zip(names, comparisons, strict=True)))
+
+
+def _named(trace: Trace | str | PathLike[str]) -> tuple[str, Trace | str]:
+    """A trace and what it is called."""
+    if isinstance(trace, Trace):
+        return Path(trace.path).stem or "in memory", trace
+    name, place = split_name(os.fspath(trace))
+    return name or Path(place).stem, place
 
 
 def _baseline(machine: Machine, baseline: Machine | str | None, compression: str | None) -> Machine | None:

@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from simhw import load_machine, simulate
+from simhw import Layer, Trace, compare_traces, load_machine, simulate
+from simhw.cli import main
+from simhw.errors import SimhwError
 from simhw.quantities import percent, ratio
 from simhw.report.result_tables import BOUND_NAMES, labels
-from tests.cli_runs import details, result, rows, some_trace
+from simhw.results.traces import matched
+from simhw.trace.metadata import Metadata
+from tests.cli_runs import details, fails, output, result, rows, some_trace
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -77,3 +82,97 @@ def test_compare_leaves_memories_out_where_they_are_ideal(capsys: pytest.Capture
     text = details(capsys, "compare", "--pe", "tensordash", "--pe", "fpraker:memory.model=ideal")
     assert len(rows(text, "tensordash")) == 3
     assert len(rows(text, "fpraker:memory.model=ideal")) == 1
+
+
+def factorised() -> Trace:
+    """The step with the linear layer as two factors of rank 4, of which the first ran forward alone."""
+    rng = np.random.default_rng(6)
+    conv, linear = some_trace().layers
+    w1, a2, w2 = (rng.standard_normal(shape, dtype=np.float32) for shape in ((4, 40), (24, 4), (16, 4)))
+    first = Layer(f"{linear.name}.0", "linear", a=linear.a, w=w1, operations=["forward"])
+    second = Layer(f"{linear.name}.1", "linear", a=a2, w=w2, g=linear.g, operations=["forward", "weight_grad"])
+    return Trace([conv, first, second], Metadata("net", "digits", "low rank", step=7, batch=2))
+
+
+def test_two_traces_stand_beside_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    factorised().save(folder / "lrd.npz")
+    given = ("--trace", "lowrank=lrd", "--pe", "small=fpraker:tiles=4", "--out", "o.csv", "--plot", "p.svg")
+    text = output(capsys, "compare", *given)
+    machine = load_machine("fpraker", tiles=4)
+    first, other = (simulate(trace, machine, progress=False) for trace in (some_trace(), factorised()))
+    before, after = (each.total.overall for each in (first, other))
+    # The factors have 24 x (40 x 4 + 4 x 16) products forward, and the second 24 x 4 x 16 for its weights.
+    saved = 2 * 24 * 40 * 16 - 24 * (40 * 4 + 4 * 16) - 24 * 4 * 16
+    assert first.total.macs - other.total.macs == saved
+    # The machine's row; the baseline's follows it.
+    row = next(row for row in rows(text, "lowrank") if row[1].endswith("K"))
+    assert row[2:4] == [f"{after.time_s * 1e3:.4g}", f"{after.energy_j.mid * 1e3:.4g}"]
+    assert row[5:7] == [ratio(before.time_s / after.time_s), ratio(before.energy_j.mid / after.energy_j.mid)]
+    # Where it comes from: the convolution is the same layer, and the factors belong to the layer that they make up.
+    assert rows(text, "conv")[0][1:3] == ["0", "0"]
+    total = rows(text, "total")[-1]
+    assert total[1:4] == [
+        f"{saved / 1e3:.4g}K",
+        f"{(before.time_s - after.time_s) * 1e3:.4g}",
+        percent(1 - after.time_s / before.time_s),
+    ]
+    frame = pd.read_csv("o.csv")
+    assert set(zip(frame.trace_name, frame.machine, strict=True)) == {("some", "small"), ("lowrank", "small")}
+    assert Path("p.svg").read_text().startswith("<?xml")
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_traces_in_python_have_the_figures_and_the_differences() -> None:
+    traces = {"dense": some_trace(), "lowrank": factorised()}
+    both = compare_traces(traces, ["tensordash", "fpraker:tiles=4"], progress=False)
+    summary = both.summary.set_index(["trace_name", "hardware"])
+    # Baselines are hardware as well.
+    hardware = ["tensordash", "fpraker:tiles=4", "tensordash-dense", "bitparallel:memory.compression=none"]
+    assert list(dict.fromkeys(both.summary.hardware)) == hardware
+    saved = both.differences.groupby("hardware")
+    for name in hardware:
+        before, after = summary.loc[("dense", name)], summary.loc[("lowrank", name)]
+        assert after.times_as_fast == pytest.approx(before.overall_time_s / after.overall_time_s)
+        assert after.times_less_energy == pytest.approx(before.overall_energy_j / after.overall_energy_j)
+        parts = saved.get_group(name)
+        assert parts.saved_time_s.sum() == pytest.approx(before.overall_time_s - after.overall_time_s)
+        assert parts.saved_energy_j.sum() == pytest.approx(before.overall_energy_j - after.overall_energy_j)
+        assert parts.saved_macs.sum() == before.macs - after.macs
+        assert set(parts.layer) == {layer.name for layer in some_trace().layers}
+    assert "dense, lowrank" in repr(both)
+    assert "times as fast on tensordash" in str(both)
+
+
+def test_traces_and_machines_that_cannot_be_told_apart_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    twice = ("compare", "--trace", "some", "--trace", "some.npz", "--pe", "fpraker")
+    assert "two traces are called some" in fails(capsys, *twice)
+    named = ("compare", "--trace", "some", "--pe", "mine=fpraker", "--pe", "mine=tensordash")
+    assert "another machine is called mine already" in fails(capsys, *named)
+    with pytest.raises(SimhwError, match="at least two"):
+        compare_traces([some_trace()], ["fpraker"])
+    with pytest.raises(SimhwError, match="give a list"):
+        compare_traces("some", ["fpraker"])
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "some.npz").rename(folder / "seed=3.npz")
+    assert main(["compare", "--trace", "seed=3.npz", "--pe", "tensordash", "--memory", "ideal"]) == 0
+    assert "seed=3.npz: net" in capsys.readouterr().out
+
+
+def test_layers_are_matched_by_name_and_by_the_layer_that_they_are_part_of() -> None:
+    first = ["stem", "block.conv", "block.attn.q", "block.attn.k", "head"]
+    other = ["stem", "block.conv.0", "block.conv.1", "block.attn", "tail"]
+    assert matched(first, other) == {
+        "stem": "stem",
+        "block.conv": "block.conv",
+        "block.conv.0": "block.conv",
+        "block.conv.1": "block.conv",
+        "block.attn": "block.attn",
+        "block.attn.q": "block.attn",
+        "block.attn.k": "block.attn",
+        "head": "head",
+        "tail": "tail",
+    }
+    # A name that merely begins alike is another layer.
+    assert matched(["conv1"], ["conv10"]) == {"conv1": "conv1", "conv10": "conv10"}

@@ -36,7 +36,7 @@ OPTIONS = single_valued()
 def test_all_commands_are_looked_through() -> None:
     found = {(*path, option) for path, option, _ in OPTIONS}
     assert {
-        ("compare", "--trace"),
+        ("run", "--trace"),
         ("run", "--batch"),
         ("roofline", "--device"),
         ("trace", "info", "--nonfinite"),
@@ -53,7 +53,7 @@ def test_option_given_twice_is_refused_by_name(
 
 
 def test_value_given_twice_in_short_is_refused_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--trace: given twice" in fails(capsys, "compare", "--trace", "a", "--tra", "b", "--pe", "fpraker")
+    assert "--trace: given twice" in fails(capsys, "run", "--trace", "a", "--tra", "b", "--pe", "fpraker")
 
 
 def test_repeatable_options_and_each_option_once_are_taken(capsys: pytest.CaptureFixture[str]) -> None:

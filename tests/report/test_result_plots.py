@@ -61,8 +61,8 @@ def bars(axes: Axes) -> list[BarContainer]:
     return [container for container in axes.containers if isinstance(container, BarContainer)]
 
 
-def test_lane_cycles_are_stacked_to_one(trace: Trace, exact: list[Results]) -> None:
-    classes = panels(results_figure(trace, exact[:1]))[0]
+def test_lane_cycles_are_stacked_to_one(exact: list[Results]) -> None:
+    classes = panels(results_figure(exact[:1]))[0]
     stacked = np.array([widths(container) for container in bars(classes)])
     assert [container.get_label() for container in bars(classes)] == list(exact[0].classes)
     np.testing.assert_allclose(stacked.sum(axis=0), 1)
@@ -75,8 +75,8 @@ def test_lane_cycles_are_stacked_to_one(trace: Trace, exact: list[Results]) -> N
     ]
 
 
-def test_speedups_have_their_lengths_and_a_line_at_the_baseline(trace: Trace, exact: list[Results]) -> None:
-    speedups = panels(results_figure(trace, exact[:1]))[1]
+def test_speedups_have_their_lengths_and_a_line_at_the_baseline(exact: list[Results]) -> None:
+    speedups = panels(results_figure(exact[:1]))[1]
     container, overall = bars(speedups)
     summaries = [*exact[0].by_operation().values(), exact[0].total]
     assert widths(container) == [summary.speedup for summary in summaries]
@@ -94,8 +94,8 @@ def test_speedups_have_their_lengths_and_a_line_at_the_baseline(trace: Trace, ex
     assert overall.errorbar is None
 
 
-def test_samples_have_error_bars(trace: Trace, sampled: Results) -> None:
-    _, speedups, _, _, layers = panels(results_figure(trace, [sampled]))
+def test_samples_have_error_bars(sampled: Results) -> None:
+    _, speedups, _, _, layers = panels(results_figure([sampled]))
     total = sampled.total
     intervals = [(total.speedup, total.speedup_half_width), (total.overall_speedup, total.overall_speedup_half_width)]
     for container, (value, half_width) in zip(bars(speedups), intervals, strict=True):
@@ -105,8 +105,8 @@ def test_samples_have_error_bars(trace: Trace, sampled: Results) -> None:
     assert any(isinstance(each, ErrorbarContainer) for each in layers.containers)
 
 
-def test_every_layer_and_operation_has_a_marker_and_every_layer_a_name(trace: Trace, exact: list[Results]) -> None:
-    layers = panels(results_figure(trace, exact[:1]))[-1]
+def test_every_layer_and_operation_has_a_marker_and_every_layer_a_name(exact: list[Results]) -> None:
+    layers = panels(results_figure(exact[:1]))[-1]
     points = np.concatenate([each.get_offsets() for each in layers.collections])
     assert len(points) == 3 * LAYERS
     assert sorted(points[:, 1]) == sorted(item.speedup for item in exact[0].operations)
@@ -118,16 +118,16 @@ def test_every_layer_and_operation_has_a_marker_and_every_layer_a_name(trace: Tr
     assert high > max(points[:, 1])
 
 
-def test_intervals_too_wide_to_draw_leave_a_hollow_marker(trace: Trace, exact: list[Results]) -> None:
+def test_intervals_too_wide_to_draw_leave_a_hollow_marker(exact: list[Results]) -> None:
     def uncertain(item: OperationResult, relative: float) -> OperationResult:
         cycles = replace(item.cost.cycles, variance=(relative / 1.96 * item.cycles) ** 2)
         return replace(item, cost=replace(item.cost, cycles=cycles))
 
     forward = [item for item in exact[0].operations if item.operation == "forward"]
     some = replace(exact[0], operations=[uncertain(forward[0], 0.1), uncertain(forward[1], 0.9), *forward[2:]])
-    layers = panels(results_figure(trace, [some]))[-1]
+    layers = panels(results_figure([some]))[-1]
     assert "hollow" in layers.get_title(loc="right")
-    assert "hollow" not in panels(results_figure(trace, exact[:1]))[-1].get_title(loc="right")
+    assert "hollow" not in panels(results_figure(exact[:1]))[-1].get_title(loc="right")
     (markers,) = [each for each in layers.collections if len(each.get_offsets()) == LAYERS]
     assert [face[3] for face in markers.get_facecolors()] == [1, 0, 1, 1, 1]
     (container,) = [each for each in layers.containers if isinstance(each, ErrorbarContainer)]
@@ -136,8 +136,8 @@ def test_intervals_too_wide_to_draw_leave_a_hollow_marker(trace: Trace, exact: l
     assert max(lengths) == pytest.approx(2 * 0.1 * forward[0].speedup, rel=1e-3)
 
 
-def test_a_block_per_machine(trace: Trace, exact: list[Results]) -> None:
-    figure = results_figure(trace, exact)
+def test_a_block_per_machine(exact: list[Results]) -> None:
+    figure = results_figure(exact)
     assert len(panels(figure)) == 10
     titles = [block.get_suptitle() for block in figure.subfigs]
     assert titles == ["fpraker, against bitparallel:memory.compression=none", "tensordash, against tensordash-dense"]
@@ -146,22 +146,22 @@ def test_a_block_per_machine(trace: Trace, exact: list[Results]) -> None:
 def test_a_grown_step_is_named_as_such(trace: Trace) -> None:
     grown = [simulate(trace, load_machine("tensordash"), progress=False, batch=320)]
     for draw in (results_figure, comparison_figure):
-        assert draw(trace, grown).get_suptitle().endswith("net, step 3, grown to 320 images")
+        assert draw(grown).get_suptitle().endswith("net, step 3, grown to 320 images")
 
 
 def test_a_single_layer_needs_no_strip(trace: Trace) -> None:
     alone = Trace(trace.layers[:1])
-    assert len(panels(results_figure(alone, [simulate(alone, "tensordash", progress=False)]))) == 4
+    assert len(panels(results_figure([simulate(alone, "tensordash", progress=False)]))) == 4
 
 
 def test_machines_without_a_baseline_are_drawn_without_speedups(trace: Trace) -> None:
-    _, speedups, *_ = panels(results_figure(trace, [simulate(trace, "bitparallel", progress=False)]))
+    _, speedups, *_ = panels(results_figure([simulate(trace, "bitparallel", progress=False)]))
     assert speedups.get_xlabel() == "no baseline to compare with"
     assert [text.get_text() for text in speedups.texts] == ["-"] * 8
 
 
-def test_comparison_groups_bars_by_operation(trace: Trace, exact: list[Results]) -> None:
-    groups, classes, energy, overall, *_ = panels(comparison_figure(trace, exact))
+def test_comparison_groups_bars_by_operation(exact: list[Results]) -> None:
+    groups, classes, energy, overall, *_ = panels(comparison_figure(exact))
     assert [label.get_text() for label in groups.get_xticklabels()] == ["forward", "input_grad", "weight_grad", "total"]
     for container, each in zip(bars(groups), exact, strict=True):
         assert [bar.get_height() for bar in container] == [
@@ -185,10 +185,8 @@ def test_comparison_groups_bars_by_operation(trace: Trace, exact: list[Results])
     ]
 
 
-def test_time_and_energy_bars_are_the_causes_and_components_of_machine_and_baseline(
-    trace: Trace, exact: list[Results]
-) -> None:
-    time, energy = panels(results_figure(trace, exact[:1]))[2:4]
+def test_time_and_energy_bars_are_the_causes_and_components_of_machine_and_baseline(exact: list[Results]) -> None:
+    time, energy = panels(results_figure(exact[:1]))[2:4]
     total = exact[0].total
     sides = (total.overall, total.baseline_overall)
     stacked = np.array([widths(container) for container in bars(time)])
@@ -208,7 +206,7 @@ def test_time_and_energy_bars_are_the_causes_and_components_of_machine_and_basel
 
 def test_comparison_has_bars_with_memories_of_machines_that_have_them(trace: Trace, exact: list[Results]) -> None:
     ideal = simulate(trace, load_machine("fpraker", **{"memory.model": "ideal"}), progress=False)
-    groups, _, efficiency, overall, time, energy = panels(comparison_figure(trace, [ideal, exact[1]]))
+    groups, _, efficiency, overall, time, energy = panels(comparison_figure([ideal, exact[1]]))
     np.testing.assert_equal(widths(bars(efficiency)[1]), [np.nan, exact[1].total.overall_energy_efficiency])
     assert len(bars(groups)) == 2
     (container,) = bars(overall)
@@ -223,8 +221,8 @@ def test_comparison_has_bars_with_memories_of_machines_that_have_them(trace: Tra
 
 def test_ideal_memories_have_no_bars(trace: Trace) -> None:
     ideal = simulate(trace, load_machine("fpraker", **{"memory.model": "ideal"}), progress=False)
-    assert len(panels(results_figure(trace, [ideal]))) == 3
-    assert len(panels(comparison_figure(trace, [ideal]))) == 3
+    assert len(panels(results_figure([ideal]))) == 3
+    assert len(panels(comparison_figure([ideal]))) == 3
 
 
 def test_every_cause_and_component_has_a_colour() -> None:

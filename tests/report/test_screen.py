@@ -5,11 +5,10 @@ from math import hypot
 import pytest
 
 from simhw import load_machine
-from simhw.cli.terminal import SCREEN_WIDTH
 from simhw.quantities import ratio
 from simhw.report.printing import plain_text
 from simhw.report.result_tables import BOUND_NAMES
-from simhw.report.screen import answer_sheet, screen
+from simhw.report.screen import SCREEN_WIDTH, answer_sheet, screen
 from simhw.results.estimate import Estimate
 from simhw.results.step import Results
 from simhw.results.totals import Totals

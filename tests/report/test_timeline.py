@@ -329,7 +329,8 @@ def run(*arguments: str) -> list[str]:
     options.add_options(parser, "run")
     parsed = parser.parse_args(["--trace", "some", *arguments])
     request = options.checked(parsed)
-    return outputs.write(Finished(parsed, request.trace, options.simulated(parsed, request)))
+    results = options.simulated(parsed, request)
+    return outputs.write(Finished(parsed, request.trace, results, results[0]))
 
 
 def test_without_the_option_nothing_is_written(folder: Path) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
+    from simhw.results.comparison import Comparison
     from simhw.results.step import Results
+    from simhw.results.traces import TraceComparison
     from simhw.trace.trace import Trace
 
 
@@ -24,12 +26,15 @@ class Finished:
         The options, as the command's parser gave them; ``command`` is its name.
     trace : Trace
     results : list of Results
-        One per machine.
+        One per machine; where there are several traces, one per trace and machine.
+    whole : Results, Comparison or TraceComparison
+        All of them together.
     """
 
     arguments: argparse.Namespace
     trace: "Trace"
     results: "list[Results]"
+    whole: "Results | Comparison | TraceComparison"
 
 
 def no_options(_: argparse.ArgumentParser) -> None:

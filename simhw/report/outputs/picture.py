@@ -5,10 +5,14 @@ from simhw.report.outputs.output import Finished, Output
 
 
 def _write(path: str, finished: Finished) -> str:
-    from simhw.report.result_plots import plot_comparison, plot_results
+    # A run shows its machines one below the other, each in full.
+    if finished.arguments.command == "run":
+        from simhw.files.writing import write_figure
+        from simhw.report.result_plots import results_figure
 
-    plot = plot_comparison if finished.arguments.command == "compare" else plot_results
-    plot(finished.trace, finished.results, path)
+        write_figure(results_figure(finished.results), path)
+    else:
+        finished.whole.plot(path)
     return f"plot written to {path}"
 
 

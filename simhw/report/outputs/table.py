@@ -5,10 +5,7 @@ from simhw.report.outputs.output import Finished, Output
 
 
 def _write(path: str, finished: Finished) -> str:
-    from simhw.results.comparison import Comparison
-
-    results = finished.results
-    (results[0] if len(results) == 1 else Comparison(results)).write(path)
+    finished.whole.write(path)
     return f"table written to {path}"
 
 
