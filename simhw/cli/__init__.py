@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
-from simhw.cli import capture, compare, machine, reproduce, roofline, run, trace, workloads
+from simhw.cli import capture, compare, completion, machine, reproduce, roofline, run, trace, workloads
 from simhw.cli.encoding import spell_out_what_cannot_be_encoded
 from simhw.cli.parser import Parser
 from simhw.cli.terminal import as_json, printable
 from simhw.errors import SimhwError
 from simhw.version import __version__
 
-COMMANDS = (run, compare, roofline, workloads, reproduce, capture, trace, machine)
+COMMANDS = (run, compare, roofline, workloads, reproduce, capture, trace, machine, completion)
 
 
 def parser() -> Parser:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     spell_out_what_cannot_be_encoded()
     try:
         command_line = shlex.join(["simhw", *given])
-        arguments = parser().parse_args(given, argparse.Namespace(command_line=command_line, json=False))
+        arguments = parser().parse_args(given, argparse.Namespace(command_line=command_line, json=False, parser=parser))
         with as_json(command_line) if arguments.json else nullcontext():
             result: int = arguments.execute(arguments)
     except SimhwError as error:

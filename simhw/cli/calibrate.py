@@ -23,7 +23,7 @@ def add_parser(actions: Any) -> None:
     )
     parser.add_argument("--device", metavar="DEVICE", default="v100", help="v100 (default) or ascend310")
     parser.add_argument(
-        "--data", metavar="FOLDER", required=True, help="folder of the measurements; which files: docs/rooflines.md"
+        "--data", metavar="FOLDER", required=True, help="folder of the measurements; which files: docs/calibration.md"
     )
     parser.add_argument("--out", metavar="FILE", help="write the scores to a .csv, .json or .parquet file")
     parser.set_defaults(execute=execute)

@@ -130,3 +130,10 @@ def test_commands_are_understood(path: str) -> None:
             if line.startswith("simhw "):
                 command = line.partition(" > ")[0]
                 parser().parse_args(shlex.split(command, comments=True)[1:])
+
+
+def test_the_first_example_of_the_trace_file_runs_as_printed() -> None:
+    example = next(code for language, code in FENCED.findall(read("docs/trace-format.md")) if language == "python")
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert set(names) >= {"trace", "layer", "sample", "block"}

@@ -1,5 +1,6 @@
 """Readers of measured kernels: the columns' meaning, checked by what was measured, and files that cannot be read."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -13,7 +14,7 @@ from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
 from simhw.roofline.calibration.measurements import READERS, read_measurements
 from simhw.roofline.device import load_device
 from simhw.roofline.operators import Convolution, Gemm, Streaming
-from tests.places import SHARED
+from tests.places import ROOT, SHARED
 
 DATA = SHARED / "data"
 measured = pytest.mark.skipif(not DATA.is_dir(), reason="the measurements are not beside the checkout")
@@ -220,3 +221,21 @@ def test_networks_to_leave_out_are_needed_and_others_are_not(tmp_path: Path) -> 
     constants, scores = ascend.calibrate(tmp_path, "ascend310")
     assert set(constants) == {"achieved.operator_s", "achieved.exposed"}
     assert [(score.name, score.rows) for score in scores] == [("plain networks", 2), ("ResNet18", 1), ("ResNet34", 1)]
+
+
+def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    files = ["deepbench_v100_gemm_fp32", "deepbench_v100_conv_fp16mix", "deepbench_v100_rnn_fp32", "neusight_v100_gelu"]
+    for name, text in zip([*files, "ascend310_fps"], examples, strict=True):
+        (tmp_path / f"{name}.csv").write_text(text)
+    # The convolution's gradient of the weights was not measured; a recurrent layer has all three.
+    assert [len(read_measurements(tmp_path, name)) for name in files] == [1, 2, 3, 1]
+    assert ascend.read_rows(tmp_path, "ascend310") == [("ResNet18", 16, 2100.0)]
+
+
+def test_the_page_names_every_file() -> None:
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    files = [BENCHMARKS.file(kernels) for kernels in (*READERS, power.FILE)]
+    assert len(files) == 14
+    assert [name for name in files if f"`{name}.csv`" not in page] == []
