@@ -40,12 +40,12 @@ def memory_reason(results: Results) -> str:
     """What memories make of it, in one sentence."""
     total, overall = results.total, results.total.overall
     base = total.baseline_overall
-    waits = f"tiles wait {percent(share(_waiting(overall), overall.cycles))} of the time"
+    waits = f"tiles wait {percent(share(_waiting(overall), overall.cycles))}"
     moved = f"{megabytes(overall.off_chip_bytes)} MB off chip"
     if base is None:
-        return f"With memories {BOUND_NAMES[overall.bound_by]} binds: {waits}; {moved}."
+        return f"With memories: {BOUND_NAMES[overall.bound_by]} binds, {waits} of the time; {moved}."
     return (
-        f"With memories {total.overall_speedup:.3f}: {BOUND_NAMES[overall.bound_by]} binds; {waits} (baseline "
+        f"Overall {total.overall_speedup:.3f}: {BOUND_NAMES[overall.bound_by]} binds, {waits} (baseline "
         f"{percent(share(_waiting(base), base.cycles))}); {moved} (baseline {megabytes(base.off_chip_bytes)})."
     )
 

@@ -2,6 +2,7 @@
 own figures.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -123,7 +124,8 @@ def largest_loss(results: Results) -> str:
         return ""
     worst = max(shares, key=lambda name: shares[name])
     (meaning,) = [each.meaning for each in results.machine.pe.lane_classes if each.name == worst]
-    return f"{percent(shares[worst])} {worst} ({meaning.partition(' (')[0]})"
+    # What comes after is a finer point of the class: see the legend.
+    return f"{percent(shares[worst])} {worst} ({re.split(r' [(]|, or ', meaning)[0]})"
 
 
 def explanation(results: Results) -> list[str]:

@@ -34,14 +34,14 @@ def screen(results: Sequence[Results]) -> list[Item]:
 
 def amount(results: Results) -> str:
     """How much of the step was simulated, in a few words."""
-    told = {"exact": "simulated exactly", "of the trace": "a sample"}
+    told = {"exact": "simulated exactly", "of the trace": "sampled"}
     replayed = ", every pass replayed" if results.provenance["checked"] else ""
     return told.get(results.provenance["sampling"], "simulated by sample") + replayed
 
 
 def _facts(results: Sequence[Results], names: Sequence[str]) -> list[tuple[str, str]]:
     first = results[0]
-    told = [("trace", f"{title(first.provenance)}; {amount(first)}")]
+    told = [("trace", f"{title(first.provenance)}, {amount(first)}")]
     if len(results) == 1:
         return [
             *told,

@@ -38,7 +38,7 @@ def _facts(comparison: TraceComparison) -> list[tuple[str, str]]:
     told = []
     for name, each in comparison.comparisons.items():
         first = each.results[0]
-        told.append((name, f"{title(first.provenance)}; {amount(first)}"))
+        told.append((name, f"{title(first.provenance)}, {amount(first)}"))
     return told
 
 
