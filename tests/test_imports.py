@@ -16,7 +16,7 @@ from tests.places import ROOT
 
 PACKAGES = (ROOT / "simhw", ROOT / "workloads" / "simhw_workloads")
 
-FOUNDATION = {"bfloat16", "errors", "files", "jit", "kernel_cache", "progress", "quantities", "version"}
+FOUNDATION = {"bfloat16", "errors", "files", "jit", "kernel_cache", "plugins", "progress", "quantities", "version"}
 """What every room may import; these import each other alone."""
 MAY_IMPORT: dict[str, set[str]] = {
     "trace": set(),
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "roofline": {"trace", "capture", "machine"},
     "report": {"trace", "pe", "memory", "machine", "results", "simulation", "roofline"},
     "reproduce": {"trace", "lowering", "machine", "results", "simulation", "report"},
+    "installation": {"trace", "pe", "machine", "simulation"},
     "simhw_workloads": {"trace", "capture", "results", "simulation", "roofline", "report"},
 }
 """Rooms that each room may import; the command line may import all."""

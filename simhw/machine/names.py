@@ -4,13 +4,13 @@ A package brings machines by an entry point of the group ``simhw.machines``.  It
 as ``toy_pe.machines``; every ``.yaml`` file in it is a machine of that name.
 """
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from simhw.errors import MachineError
+from simhw.plugins import MACHINES, entries
 
-GROUP = "simhw.machines"
 SHARED = ("parts", "devices")
 """Folders beside simhw's machines: sections that machines share, and devices."""
 
@@ -58,7 +58,7 @@ def _library() -> Traversable:
 
 
 def _packages() -> list[EntryPoint]:
-    return sorted(entry_points(group=GROUP), key=lambda entry: entry.value)
+    return entries(MACHINES)
 
 
 def _folder(entry: EntryPoint) -> Traversable:
@@ -66,7 +66,9 @@ def _folder(entry: EntryPoint) -> Traversable:
     try:
         return files(entry.value)
     except ImportError as error:
-        raise MachineError(f"the entry point {GROUP} {entry.name} = {entry.value!r}: no such folder: {error}") from None
+        raise MachineError(
+            f"the entry point {MACHINES} {entry.name} = {entry.value!r}: no such folder: {error}"
+        ) from None
 
 
 def _yaml_names(folder: Traversable) -> list[str]:

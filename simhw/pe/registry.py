@@ -7,13 +7,13 @@ what a process did before, so worker processes know the same kinds.
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from simhw.errors import MachineError, quoted
 from simhw.pe.protocol import ProcessingElement
+from simhw.plugins import PE, entries, place
 
-GROUP = "simhw.pe"
 OWN = {
     "bitparallel": "simhw.pe.bitparallel.element:BitParallel",
     "fpraker": "simhw.pe.fpraker.element:FPRaker",
@@ -23,7 +23,7 @@ OWN = {
 
 def kinds() -> list[str]:
     """Names of all kinds, simhw's own first."""
-    return [*OWN, *sorted(set(entry_points(group=GROUP).names) - set(OWN))]
+    return [*OWN, *sorted({entry.name for entry in entries(PE)} - set(OWN))]
 
 
 @cache
@@ -39,11 +39,11 @@ def processing_element(kind: str) -> type[ProcessingElement[Any]]:
         module, _, name = OWN[kind].partition(":")
         own: type[ProcessingElement[Any]] = getattr(import_module(module), name)
         return own
-    found = list(entry_points(group=GROUP, name=kind))
+    found = entries(PE, kind)
     if not found:
         raise MachineError(f"pe.kind is {quoted(kind)}; known are {', '.join(kinds())}")
     if len(found) > 1:
-        both = f"{_place(found[0])} and {_place(found[1])}"
+        both = f"{place(found[0])} and {place(found[1])}"
         raise MachineError(f"pe.kind {kind}: {both} both bring it; remove one package")
     return _loaded(found[0])
 
@@ -53,15 +53,11 @@ def _loaded(entry: EntryPoint) -> type[ProcessingElement[Any]]:
     try:
         brought = entry.load()
     except (ImportError, AttributeError) as error:
-        raise MachineError(f"pe.kind {entry.name}: {_place(entry)} cannot be loaded: {error}") from None
+        raise MachineError(f"pe.kind {entry.name}: {place(entry)} cannot be loaded: {error}") from None
     if not (isinstance(brought, type) and issubclass(brought, ProcessingElement)):
-        raise MachineError(f"pe.kind {entry.name}: {_place(entry)} is no class derived from ProcessingElement")
+        raise MachineError(f"pe.kind {entry.name}: {place(entry)} is no class derived from ProcessingElement")
     if missing := sorted(getattr(brought, "__abstractmethods__", ())):
-        raise MachineError(f"pe.kind {entry.name}: {_place(entry)} does not define {', '.join(missing)}")
+        raise MachineError(f"pe.kind {entry.name}: {place(entry)} does not define {', '.join(missing)}")
     if brought.kind != entry.name:
-        raise MachineError(f"pe.kind {entry.name}: {_place(entry)} is of the kind {quoted(brought.kind)}")
+        raise MachineError(f"pe.kind {entry.name}: {place(entry)} is of the kind {quoted(brought.kind)}")
     return brought
-
-
-def _place(entry: EntryPoint) -> str:
-    return f"{entry.value} of the package {entry.dist.name if entry.dist else 'unknown'}"

@@ -22,16 +22,17 @@ def bundled_folder() -> Path | None:
     return None
 
 
-def _folders() -> list[Path]:
+def trace_folders() -> list[Path]:
+    """Where traces are looked up by name: the folders of ``$SIMHW_TRACES``, then that of the bundled ones."""
     given = [Path(folder) for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder]
     bundled = bundled_folder()
     return given + ([bundled] if bundled else [])
 
 
-def _traces_in(folder: Path) -> list[str]:
+def traces_in(folder: Path) -> list[str]:
     """Names of the traces in a folder, none where it cannot be read."""
     try:
-        return [file.stem for file in folder.iterdir() if file.suffix == SUFFIX]
+        return sorted(file.stem for file in folder.iterdir() if file.suffix == SUFFIX)
     except OSError:
         return []
 
@@ -58,7 +59,7 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
     names = (
         [wanted] if wanted.suffix == SUFFIX else [wanted, wanted.with_name(wanted.name + SUFFIX)] if wanted.name else []
     )
-    folders = _folders()
+    folders = trace_folders()
     problem: OSError | None = None
     for place in [Path(), *folders]:
         for candidate in names:
@@ -78,6 +79,6 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
     if wanted.is_absolute():
         raise TraceError(f"{shown}: no such file")
     looked = ", ".join(["the current folder", *map(str, folders)])
-    known = sorted({name for folder in [Path(), *folders] for name in _traces_in(folder)})
+    known = sorted({name for folder in [Path(), *folders] for name in traces_in(folder)})
     hint = "" if os.environ.get(ENVIRONMENT) else f"; ${ENVIRONMENT} may name more folders"
     raise TraceError(f"{shown}: no such trace; looked in {looked}; traces found: {listed(known, 20) or 'none'}{hint}")

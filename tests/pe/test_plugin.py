@@ -21,6 +21,7 @@ from simhw.pe.passes import TilePasses
 from simhw.pe.registry import OWN, kinds, processing_element
 from tests.cli_runs import fails
 from tests.places import ROOT
+from tests.plugged import plug
 
 TOY = Path(__file__).parent / "toy"
 
@@ -31,15 +32,6 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(TOY)
     yield
     processing_element.cache_clear()
-
-
-def package(folder: Path, entry: str, group: str = "simhw.pe", name: str = "other") -> Path:
-    """The folder of another installed package that has one entry point."""
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
-    return folder
 
 
 @pytest.fixture
@@ -158,14 +150,14 @@ def test_a_new_process_knows_it_and_caches_its_kernel_apart(trace: Path, tmp_pat
     ],
 )
 def test_a_package_that_does_not_keep_its_word_is_named(entry, problem, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(package(tmp_path, entry))
+    monkeypatch.syspath_prepend(plug(tmp_path, entry))
     with pytest.raises(MachineError) as raised:
         processing_element("odd")
     assert problem in str(raised.value)
 
 
 def test_two_packages_of_one_kind_are_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(package(tmp_path, "toy = toy_pe.element:Toy"))
+    monkeypatch.syspath_prepend(plug(tmp_path, "toy = toy_pe.element:Toy"))
     line = fails(capsys, "machine", "show", "toy")
     assert "toy: pe.kind toy: " in line
     assert "of the package other" in line
@@ -174,7 +166,7 @@ def test_two_packages_of_one_kind_are_refused(tmp_path, monkeypatch, capsys):
 
 
 def test_simhws_own_kinds_cannot_be_replaced(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(package(tmp_path, "fpraker = toy_pe.element:Toy"))
+    monkeypatch.syspath_prepend(plug(tmp_path, "fpraker = toy_pe.element:Toy"))
     assert processing_element("fpraker").__module__ == "simhw.pe.fpraker.element"
     assert kinds() == [*OWN, "toy"]
 
@@ -187,14 +179,14 @@ def test_an_unknown_kind_is_an_error_that_lists_all(tmp_path):
 
 
 def test_a_missing_folder_of_machines_is_named_and_harms_no_other(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(package(tmp_path, "mine = nowhere.machines", "simhw.machines"))
+    monkeypatch.syspath_prepend(plug(tmp_path, "mine = nowhere.machines", "simhw.machines"))
     assert load_machine("fpraker").name == "fpraker"
     with pytest.raises(MachineError, match=r"the entry point simhw.machines mine = 'nowhere.machines': no such folder"):
         load_machine("toy")
 
 
 def test_two_packages_with_machines_of_one_name_are_refused(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(package(tmp_path, "mine = mine_pe.machines", "simhw.machines", "mine"))
+    monkeypatch.syspath_prepend(plug(tmp_path, "mine = mine_pe.machines", "simhw.machines", "mine"))
     (tmp_path / "mine_pe" / "machines").mkdir(parents=True)
     (tmp_path / "mine_pe" / "__init__.py").touch()
     (tmp_path / "mine_pe" / "machines" / "toy.yaml").write_text("extends: bitparallel\n")

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
+from simhw_workloads.available import DEBIAN_FASHION_MNIST
 from simhw_workloads.task import Task, accuracy, cross_entropy
 
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 _IDX_UNSIGNED_BYTE = 8
 # MNIST, its relatives and Fashion-MNIST unpack to two to six times their size; 60,000 images of 28 x 28 may be as empty
 # as they like.

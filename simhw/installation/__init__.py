@@ -1,0 +1,1 @@
+"""What simhw finds where it is installed: libraries, processor, kernel cache, traces and plug-ins."""
