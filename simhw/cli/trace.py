@@ -1,9 +1,10 @@
-"""`simhw trace`: look into a trace file, check it, measure its values, take a sample of it."""
+"""`simhw trace`: look into a trace file, check it, measure its values, take a sample of it, import one."""
 
 import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from simhw.cli import trace_import
 from simhw.cli.parser import Parser
 from simhw.errors import SimhwError
 
@@ -38,7 +39,9 @@ def size_in_bytes(text: str) -> int:
 
 def add_parser(commands: Any) -> None:
     """Add this command to the top parser."""
-    parser = commands.add_parser("trace", help="look into, check, measure or sample a trace file", description=__doc__)
+    parser = commands.add_parser(
+        "trace", help="look into, check, measure, sample or import a trace", description=__doc__
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     common = Parser(add_help=False)
@@ -78,6 +81,8 @@ def add_parser(commands: Any) -> None:
     )
     sample.add_argument("--seed", type=int, default=0, help="which random sample (default: 0)")
     sample.set_defaults(execute=_sample)
+
+    trace_import.add_parser(actions)
 
 
 def _load(arguments: argparse.Namespace) -> "Trace":
