@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 
 from simhw.memory.dram import PS_PER_NS, Dram
+from simhw.memory.steps import Job
 
 Facts = dict[str, str | int | float]
 
@@ -19,6 +20,8 @@ class Activity:
         "tile 3", "DMA", "channel 0" or "refresh".
     facts : dict
         What more there is to say of it: its step, its tensor, its bytes ...
+    job : Job or None
+        What a DMA engine moved.
     """
 
     unit: str
@@ -26,6 +29,7 @@ class Activity:
     start_ns: float
     end_ns: float
     facts: Facts = field(default_factory=dict)
+    job: Job | None = None
 
 
 def dram_activities(transfers: Iterable[Activity], dram: Dram, end_ns: float) -> Iterator[Activity]:

@@ -285,4 +285,4 @@ def _transfer(job: Job, index: int, payload_bytes: int, start_ns: float, end_ns:
         "containers": job.runs * job.run,
         "values": "partial sums" if job.partial else "values",
     }
-    return Activity("DMA", f"step {index}: {way} {job.tensor.upper()}", start_ns, end_ns, facts)
+    return Activity("DMA", f"step {index}: {way} {job.tensor.upper()}", start_ns, end_ns, facts, job)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from simhw.files.writing import check_target
 from simhw.report.outputs.output import Finished, Output
 from simhw.report.outputs.picture import PICTURE
+from simhw.report.outputs.requests import REQUESTS
 from simhw.report.outputs.table import TABLE
 from simhw.report.outputs.timeline import TIMELINE
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from simhw.machine.machine import Machine
     from simhw.trace.trace import Trace
 
-OUTPUTS: tuple[Output, ...] = (TABLE, PICTURE, TIMELINE)
+OUTPUTS: tuple[Output, ...] = (TABLE, PICTURE, TIMELINE, REQUESTS)
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:

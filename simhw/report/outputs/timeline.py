@@ -3,12 +3,12 @@
 """
 
 import argparse
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from simhw.errors import MachineError, SimhwError, TraceError, listed
+from simhw.errors import MachineError, SimhwError
+from simhw.report.outputs.operations import add_choice, check_choice, choice, chosen
 from simhw.report.outputs.output import Finished, Output
-from simhw.trace.operation import OPERATIONS, Operation
+from simhw.trace.operation import Operation
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
@@ -16,14 +16,11 @@ if TYPE_CHECKING:
     from simhw.results.step import Results
     from simhw.trace.trace import Trace
 
+OPTION = "--timeline"
+
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--timeline-layer", metavar="NAME", help="which layer (default: with the operation that takes longest)"
-    )
-    parser.add_argument(
-        "--timeline-operation", choices=OPERATIONS, help="which operation (default: the one that takes longest)"
-    )
+    add_choice(parser, OPTION, "with the operation that takes longest", "the one that takes longest")
     parser.add_argument(
         "--timeline-pass", metavar="N", type=int, help="which tile pass the .vcd shows, numbered from 0 (default: 0)"
     )
@@ -39,8 +36,7 @@ def _check(arguments: argparse.Namespace, trace: "Trace", machines: "list[Machin
     if len(machines) > 1:
         raise SimhwError(f"--timeline: shows one machine, and {len(machines)} are given; give one --pe")
     (machine,) = machines
-    layer, operation = arguments.timeline_layer, arguments.timeline_operation
-    _check_operation(trace, layer, operation)
+    check_choice(arguments, OPTION, trace)
     if _waveform(path):
         _check_pass(arguments, trace, machine)
     elif "pass" in given:
@@ -52,30 +48,11 @@ def _check(arguments: argparse.Namespace, trace: "Trace", machines: "list[Machin
         )
 
 
-def _check_operation(trace: "Trace", layer: str | None, operation: str | None) -> None:
-    """Raise where training ran no such operation of such a layer."""
-    where = trace.path or "the trace"
-    layers = [each for each in trace.layers if layer in (None, each.name)]
-    if not layers:
-        names = list(dict.fromkeys(each.name for each in trace.layers))
-        near = get_close_matches(str(layer), names)
-        hint = f"near names are {', '.join(near)}" if near else f"there are {listed(names)}"
-        raise TraceError(f"--timeline-layer: {where} has no layer {layer!r}; {hint}")
-    of_layer = f" of layer {layer!r}" if layer is not None else ""
-    ran = [name for name in OPERATIONS if any(name in each.operations for each in layers)]
-    if not ran:
-        raise TraceError(f"--timeline-layer: {where}: training ran no operation{of_layer}")
-    if operation not in (None, *ran):
-        raise TraceError(
-            f"--timeline-operation: {where}: training ran no {operation}{of_layer}; it ran {', '.join(ran)}"
-        )
-
-
 def _check_pass(arguments: argparse.Namespace, trace: "Trace", machine: "Machine") -> None:
     """Raise where there is no such tile pass."""
     if arguments.timeline_pass is None:
         return
-    layer, operation = arguments.timeline_layer, arguments.timeline_operation
+    layer, operation = choice(arguments, OPTION)
     if layer is None or operation is None:
         raise SimhwError(
             "--timeline-pass: numbers the tile passes of one operation; give --timeline-layer and "
@@ -121,11 +98,7 @@ def _write_waveform(path: str, finished: Finished, results: "Results", shown: "O
 
 def _shown(arguments: argparse.Namespace, results: "Results") -> "OperationResult":
     """The operation that takes longest, of those that the options leave."""
-    layer, operation = arguments.timeline_layer, arguments.timeline_operation
-    fitting = [
-        each for each in results.operations if layer in (None, each.layer) and operation in (None, each.operation)
-    ]
-    return max(fitting, key=lambda each: each.cost.overall_cycles)
+    return max(chosen(arguments, OPTION, results), key=lambda each: each.cost.overall_cycles)
 
 
 def _waveform(path: str) -> bool:
@@ -133,7 +106,7 @@ def _waveform(path: str) -> bool:
 
 
 TIMELINE = Output(
-    "--timeline",
+    OPTION,
     (".json", ".vcd"),
     "of one layer and operation: what tiles, DMA and DRAM channels did as a Perfetto trace (.json), "
     "or the lanes of one tile pass as a waveform (.vcd)",
