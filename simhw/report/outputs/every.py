@@ -9,13 +9,14 @@ from simhw.report.outputs.output import Finished, Output
 from simhw.report.outputs.picture import PICTURE
 from simhw.report.outputs.requests import REQUESTS
 from simhw.report.outputs.table import TABLE
+from simhw.report.outputs.tidy import TIDY
 from simhw.report.outputs.timeline import TIMELINE
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
     from simhw.trace.trace import Trace
 
-OUTPUTS: tuple[Output, ...] = (TABLE, PICTURE, TIMELINE, REQUESTS)
+OUTPUTS: tuple[Output, ...] = (TABLE, TIDY, PICTURE, TIMELINE, REQUESTS)
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
