@@ -1,11 +1,13 @@
 """Fixtures that several test modules share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.cli_runs import some_trace
+from tests.plugged import BITSERIAL
 
 # The same examples in every run: a test that fails fails for everyone.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -18,3 +20,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     some_trace().save("some.npz")
     return tmp_path
+
+
+@pytest.fixture
+def bitserial(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The package of the bit-serial PE as pip would have installed it: it and its entry points are on the path."""
+    from simhw.pe.registry import processing_element
+
+    monkeypatch.syspath_prepend(BITSERIAL)
+    yield
+    processing_element.cache_clear()

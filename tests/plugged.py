@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+from tests.places import ROOT
+
+BITSERIAL = ROOT / "tests" / "pe" / "bitserial"
+"""A package with a processing element, its machine, a device and a technique; docs/plugins.md explains it."""
+
 
 def plug(folder: Path, entry: str, group: str = "simhw.pe", name: str = "other") -> Path:
     """The folder of an installed package that has one entry point; it goes on the path."""

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"trace", "pe", "memory", "machine", "results", "simulation", "roofline"},
     "reproduce": {"trace", "lowering", "machine", "results", "simulation", "report"},
     "installation": {"trace", "pe", "machine", "simulation"},
-    "simhw_workloads": {"trace", "capture", "results", "simulation", "roofline", "report"},
+    "simhw_workloads": {"trace", "capture", "results", "simulation", "roofline", "report", "installation"},
 }
 """Rooms that each room may import; the command line may import all."""
 Graph = dict[str, set[str]]

@@ -37,13 +37,13 @@ def findings() -> dict[str, Any]:
     import platform
     from dataclasses import asdict
 
+    from simhw.installation.data_sets import data_sets
     from simhw.installation.kernels import kernel_cache
     from simhw.installation.libraries import asked_for, installed_version
     from simhw.installation.processor import processor
-    from simhw.plugins import GROUPS, entries, missing, package
+    from simhw.plugins import GROUPS, entries, package, problem, problems
     from simhw.trace.find import ENVIRONMENT, bundled_folder, trace_folders, traces_in
     from simhw.version import __version__
-    from simhw_workloads.available import data_sets
 
     asked = asked_for()
     bundled = bundled_folder()
@@ -68,12 +68,13 @@ def findings() -> dict[str, Any]:
         "trace_folders": {str(folder): len(traces_in(folder)) for folder in trace_folders() if folder != bundled},
         "data_sets": data_sets(),
         "plugins": [
-            {"group": group, "name": entry.name, "package": package(entry), "problem": missing(entry)}
+            {"group": group, "name": entry.name, "package": package(entry), "problem": problem(entry)}
             for group in GROUPS
             for entry in entries(group)
         ],
     }
-    return found | {"problems": _problems(found, [library.name for library in asked.get("", [])], ENVIRONMENT)}
+    needed = [library.name for library in asked.get("", [])]
+    return found | {"problems": _problems(found, needed, ENVIRONMENT) + problems(*GROUPS)}
 
 
 def _problems(found: dict[str, Any], needed: list[str], traces: str) -> list[str]:
@@ -95,12 +96,6 @@ def _problems(found: dict[str, Any], needed: list[str], traces: str) -> list[str
     if not found["bundled_traces"]:
         problems.append("no bundled traces: install simhw anew")
     problems += [f"${traces}: {folder} has no traces" for folder, count in found["trace_folders"].items() if not count]
-    for plugin in found["plugins"]:
-        if plugin["problem"]:
-            problems.append(
-                f"plug-in {plugin['group']} {plugin['name']} of the package {plugin['package']}: {plugin['problem']}; "
-                f"pip uninstall {plugin['package']}, or mend it"
-            )
     return problems
 
 

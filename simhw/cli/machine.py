@@ -1,7 +1,8 @@
 """`simhw machine`: which machines there are, every constant of one with its source, and tile counts of equal area."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simhw.cli import iso_area
 from simhw.errors import MachineError, SimhwError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from simhw.report.sheet import Sheet
     from simhw.roofline.device import Device
 
+Loaded = TypeVar("Loaded")
 UNITS = {
     "_hz": "Hz",
     "_um2": "um^2",
@@ -51,14 +53,15 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every comman
     from simhw.cli.terminal import show
     from simhw.machine.machine import load_machine
     from simhw.machine.names import machine_names
+    from simhw.plugins import FOLDERS, problems
+    from simhw.progress import tell
     from simhw.report.result_reasons import lane_count
     from simhw.report.sheet import Sheet
 
     headings = ["tiles", "lanes", "MHz", "mm^2", "W"]
     columns = [("name", False), *((heading, True) for heading in headings), ("baseline", False), ("description", False)]
     rows = []
-    for name in machine_names():
-        machine = load_machine(name)
+    for name, machine in _loaded(machine_names(), load_machine):
         values = machine.values
         numbers = [
             str(values.tiles),
@@ -67,6 +70,8 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every comman
             f"{machine.compute_area_mm2:.2f}",
         ]
         rows.append([name, *numbers, f"{_power_w(machine):.3f}", values.baseline or "-", values.description])
+    for line in problems(*FOLDERS):
+        tell(line)
     show(
         Sheet(columns, rows, name="machines"),
         "lanes: of all tiles; a bit-parallel lane takes a multiply-accumulate a cycle, a term-serial one a term.  "
@@ -79,18 +84,29 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001  # every comman
     return 0
 
 
+def _loaded(names: list[str], load: Callable[[str], Loaded]) -> Iterator[tuple[str, Loaded]]:
+    """What is loaded by each name; one whose file or package cannot be used is told of, and left out."""
+    from simhw.progress import tell
+
+    for name in names:
+        try:
+            yield name, load(name)
+        except MachineError as error:
+            tell(str(error))
+
+
 def _devices() -> "Sheet":
     """A row per device of `simhw roofline`."""
+    from simhw.machine.names import device_names
     from simhw.report.sheet import Sheet
     from simhw.roofline.ceilings import ceilings
-    from simhw.roofline.device import device_names, load_device
+    from simhw.roofline.device import load_device
     from simhw.roofline.numbers import EVERY_DEVICE
 
     headings = ["fp32 TFLOP/s", "fp16 TFLOP/s", "int8 TOP/s", "GB/s"]
     columns = [("name", False), *((heading, True) for heading in headings), ("description", False)]
     rows = []
-    for name in device_names():
-        device = load_device(name)
+    for name, device in _loaded(device_names(), load_device):
         peaks = [f"{ceilings(device, number)[0].per_s / 1e12:.4g}" for number in EVERY_DEVICE]
         rows.append([name, *peaks, f"{ceilings(device, 'fp32')[-1].per_s / 1e9:,.4g}", device.values.description])
     return Sheet(columns, rows, name="devices")

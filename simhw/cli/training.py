@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from simhw.cli.terminal import show
 from simhw.cli.trace import size_in_bytes
 from simhw.errors import CaptureError, WorkloadError
-from simhw.progress import Pace, announce
+from simhw.progress import Pace, announce, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,11 +132,17 @@ def _share(text: str) -> str | None:
 
 def list_workloads() -> int:
     """Print a line on every workload."""
-    from simhw_workloads.table import ROWS
+    from simhw_workloads.table import FAMILIES, ROWS, brought_names, workload
 
-    width = max(len(row.name) for row in ROWS)
+    rows = list(ROWS)
+    for name in brought_names():
+        try:
+            rows.append(workload(name))
+        except WorkloadError as error:  # of one package; the list has all others
+            tell(str(error))
+    width = max(len(row.name) for row in rows)
     family = ""
-    for row in ROWS:
+    for row in sorted(rows, key=lambda row: FAMILIES.index(row.family)):
         if row.family != family:
             family = row.family
             show(f"{family}:")

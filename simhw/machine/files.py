@@ -21,8 +21,9 @@ from simhw.errors import MachineError, quoted
 from simhw.files.plain_yaml import parse_yaml
 from simhw.files.reading import read_text
 from simhw.machine.dotted import assign, leaf, leaf_names
-from simhw.machine.names import machine_names, named_file, shared_names
+from simhw.machine.names import device_names, machine_names, named_file
 from simhw.machine.provenance import Provenance
+from simhw.plugins import MACHINES, problems
 
 MAX_FILE_BYTES = 1_000_000
 MAX_VALUES = 4096
@@ -98,9 +99,10 @@ def machine_text(machine: str | Path) -> str:
         return named.read_text(encoding="utf-8")
     # Whatever else has the suffix, a folder or a pipe, is none; a name too long for a file is none either.
     if Path(machine).suffix not in (".yaml", ".yml") or not os.path.isfile(machine):
-        device = f" ({where} is a device of `simhw roofline`)" if f"devices/{where}" in shared_names() else ""
+        device = f" ({where} is a device of `simhw roofline`)" if where in device_names() else ""
         raise MachineError(
             f"no machine {quoted(where)}{device}: give the path of a .yaml file or one of {', '.join(machine_names())}"
+            f"{''.join(f'; {line}' for line in problems(MACHINES))}"
         )
     return read_text(machine, MAX_FILE_BYTES, MachineError, "a machine file")
 

@@ -1,18 +1,16 @@
 """Which kinds of processing elements there are: simhw's own, and those of installed packages.
 
 simhw's own stand in a table here and are imported when one is asked for.  A package brings its own by an entry point of
-the group ``simhw.pe``, whose name is the kind and whose value is the class, ``toy = "toy_pe:Toy"``.  Neither depends on
-what a process did before, so worker processes know the same kinds.
+the group ``simhw.pe``, whose name is the kind and whose value is the class: ``serial = "serial_pe.element:Serial"``.
 """
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint
 from typing import Any
 
 from simhw.errors import MachineError, quoted
 from simhw.pe.protocol import ProcessingElement
-from simhw.plugins import PE, entries, place
+from simhw.plugins import PE, brought, entries
 
 OWN = {
     "bitparallel": "simhw.pe.bitparallel.element:BitParallel",
@@ -39,25 +37,18 @@ def processing_element(kind: str) -> type[ProcessingElement[Any]]:
         module, _, name = OWN[kind].partition(":")
         own: type[ProcessingElement[Any]] = getattr(import_module(module), name)
         return own
-    found = entries(PE, kind)
-    if not found:
+    found = brought(PE, kind, f"pe.kind {kind}", MachineError)
+    if found is None:
         raise MachineError(f"pe.kind is {quoted(kind)}; known are {', '.join(kinds())}")
-    if len(found) > 1:
-        both = f"{place(found[0])} and {place(found[1])}"
-        raise MachineError(f"pe.kind {kind}: {both} both bring it; remove one package")
-    return _loaded(found[0])
+    return _checked(kind, *found)
 
 
-def _loaded(entry: EntryPoint) -> type[ProcessingElement[Any]]:
-    """The class that an entry point names."""
-    try:
-        brought = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise MachineError(f"pe.kind {entry.name}: {place(entry)} cannot be loaded: {error}") from None
-    if not (isinstance(brought, type) and issubclass(brought, ProcessingElement)):
-        raise MachineError(f"pe.kind {entry.name}: {place(entry)} is no class derived from ProcessingElement")
-    if missing := sorted(getattr(brought, "__abstractmethods__", ())):
-        raise MachineError(f"pe.kind {entry.name}: {place(entry)} does not define {', '.join(missing)}")
-    if brought.kind != entry.name:
-        raise MachineError(f"pe.kind {entry.name}: {place(entry)} is of the kind {quoted(brought.kind)}")
-    return brought
+def _checked(kind: str, element: Any, place: str) -> type[ProcessingElement[Any]]:
+    """What a package brings, once it is a class of this kind."""
+    if not (isinstance(element, type) and issubclass(element, ProcessingElement)):
+        raise MachineError(f"pe.kind {kind}: {place} is no class derived from ProcessingElement")
+    if missing := sorted(getattr(element, "__abstractmethods__", ())):
+        raise MachineError(f"pe.kind {kind}: {place} does not define {', '.join(missing)}")
+    if element.kind != kind:
+        raise MachineError(f"pe.kind {kind}: {place} is of the kind {quoted(element.kind)}")
+    return element

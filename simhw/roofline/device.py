@@ -10,8 +10,9 @@ from typing import Any
 from simhw.errors import MachineError, quoted
 from simhw.machine.described import Described
 from simhw.machine.files import read_machine, validated
-from simhw.machine.names import shared_names
+from simhw.machine.names import DEVICE, device_names
 from simhw.machine.overrides import override, split_machine
+from simhw.plugins import DEVICES, problems
 from simhw.roofline.ascend.values import AscendValues
 from simhw.roofline.gpu.values import GpuValues
 
@@ -23,11 +24,6 @@ class Device(Described[GpuValues | AscendValues]):
     """A device: validated values, where each comes from, and what was overridden."""
 
 
-def device_names() -> list[str]:
-    """Names of the devices that come with simhw."""
-    return [name.removeprefix("devices/") for name in shared_names() if name.startswith("devices/")]
-
-
 def device_source(where: str) -> str:
     """The machine file of a device, by its name or path.
 
@@ -37,12 +33,13 @@ def device_source(where: str) -> str:
         Neither.
     """
     if where in device_names():
-        return f"devices/{where}"
+        return f"{DEVICE}{where}"
     if Path(where).suffix not in (".yaml", ".yml") or not os.path.isfile(
         where
     ):  # false for a name too long, where Path raises
         raise MachineError(
             f"no device {quoted(where)}: give the path of a .yaml file or one of {', '.join(device_names())}"
+            f"{''.join(f'; {line}' for line in problems(DEVICES))}"
         )
     return where
 

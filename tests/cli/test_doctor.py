@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from simhw.cli import main
-from simhw.installation import libraries, processor
+from simhw.installation import data_sets, libraries, processor
 from simhw.installation.kernels import kernel_cache
 from simhw.kernel_cache import cache_folder
-from simhw_workloads import available
 from tests.plugged import plug
 
 
 @pytest.fixture(autouse=True)
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever imports PyTorch fails."""
+    """Whoever imports PyTorch fails, and so does who imports the workloads, which need it."""
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "simhw_workloads", None)
 
 
 def found(capsys: pytest.CaptureFixture[str]) -> dict:
@@ -82,7 +82,7 @@ def test_a_cache_that_cannot_be_written_is_a_problem(monkeypatch, capsys) -> Non
 
 
 def test_a_data_set_that_is_not_there_says_how_to_get_it(monkeypatch, capsys) -> None:
-    monkeypatch.setitem(available._SETS, "digits", (lambda: False, "pip install 'simhw[workloads]'"))
+    monkeypatch.setitem(data_sets._SETS, "digits", (lambda: False, "pip install 'simhw[workloads]'"))
     assert main(["doctor"]) == 0
     assert "no digits: pip install 'simhw[workloads]'" in capsys.readouterr().out
 
@@ -94,4 +94,7 @@ def test_plugins_are_listed_and_a_broken_one_is_a_problem_that_names_its_package
     listed = {each["name"]: each for each in told["plugins"]}
     assert listed["fine"] == {"group": "simhw.pe", "name": "fine", "package": "good", "problem": None}
     (problem,) = told["problems"]
-    assert problem.startswith("plug-in simhw.pe odd of the package bad: no module no_such_module")
+    assert (
+        problem
+        == "plug-in simhw.pe odd: no_such_module:Odd of the package bad cannot be found: no module no_such_module"
+    )

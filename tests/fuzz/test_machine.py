@@ -19,9 +19,9 @@ from simhw.cli import main
 from simhw.errors import SimhwError
 from simhw.machine.dotted import leaf, leaf_names
 from simhw.machine.files import machine_text
-from simhw.machine.names import machine_names
+from simhw.machine.names import device_names, machine_names
 from simhw.machine.overrides import parse_overrides
-from simhw.roofline.device import device_names, device_source, load_device
+from simhw.roofline.device import device_source, load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.lists import parse_layer_list
 from simhw.roofline.step.step import Run

@@ -9,8 +9,9 @@ import pytest
 from simhw.errors import MachineError
 from simhw.machine.dotted import leaf_names
 from simhw.machine.files import validated
+from simhw.machine.names import device_names
 from simhw.roofline.ascend.values import AscendValues
-from simhw.roofline.device import Device, device_names, load_device, parse_device
+from simhw.roofline.device import Device, load_device, parse_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.networks.catalogue import load_network

@@ -1,12 +1,15 @@
 """The table of workloads: every technique and every uncompressed model, by name.
 
-A new technique is one file in `simhw_workloads.techniques` and one word in `TECHNIQUES`.
+A new technique is one file in `simhw_workloads.techniques` and one word in `TECHNIQUES`.  A package brings one by an
+entry point of the group ``simhw.workloads``, whose name is the workload's and whose value is its row.
 """
 
 from collections.abc import Iterator
 from importlib import import_module
 
 from simhw.errors import WorkloadError
+from simhw.plugins import WORKLOADS as GROUP
+from simhw.plugins import brought, entries
 from simhw_workloads.workload import FAMILIES, Workload
 
 TECHNIQUES = (
@@ -72,8 +75,21 @@ def workload(name: str) -> Workload:
     Raises
     ------
     WorkloadError
-        There is none; the message lists those there are.
+        There is none (the message lists those there are), or its package does not give what it says.
     """
-    if name not in WORKLOADS:
-        raise WorkloadError(f"no workload {name!r}; there are {', '.join(WORKLOADS)}")
-    return WORKLOADS[name]
+    if name in WORKLOADS:
+        return WORKLOADS[name]
+    found = brought(GROUP, name, f"workload {name}", WorkloadError)
+    if found is None:
+        raise WorkloadError(f"no workload {name!r}; there are {', '.join([*WORKLOADS, *brought_names()])}")
+    row, place = found
+    if not isinstance(row, Workload) or row.name != name or row.family not in FAMILIES:
+        raise WorkloadError(
+            f"workload {name}: {place} is no Workload of this name, of one of the families {', '.join(FAMILIES)}"
+        )
+    return row
+
+
+def brought_names() -> list[str]:
+    """Names of the workloads that installed packages bring; none of them is loaded."""
+    return sorted({entry.name for entry in entries(GROUP)} - set(WORKLOADS))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from simhw.errors import WorkloadError
-from simhw_workloads.available import DEBIAN_FASHION_MNIST
+from simhw.installation.data_sets import DEBIAN_FASHION_MNIST
 from simhw_workloads.task import Task, accuracy, cross_entropy
 
 _IDX_UNSIGNED_BYTE = 8

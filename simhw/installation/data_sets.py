@@ -1,4 +1,4 @@
-"""Which data sets a machine has, found without PyTorch: nothing is ever downloaded."""
+"""Which data sets of the workloads a machine has, found without PyTorch: nothing is ever downloaded."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
