@@ -221,6 +221,7 @@ def test_its_technique_has_a_name_and_one_that_cannot_be_loaded_harms_no_other(t
     assert "short-weights" in fails(capsys, "workloads", "show", "nothing")
 
 
+@pytest.mark.slow
 def test_its_technique_pays_on_its_machine(tmp_path, capsys):
     files = {name: str(tmp_path / f"{name}.npz") for name in ("small-cnn-digits", "short-weights")}
     for name, file in files.items():

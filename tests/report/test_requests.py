@@ -1,17 +1,19 @@
 """DRAM requests: a file has every burst that the memory model counted and timed, in two simulators' formats."""
 
 import re
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from simhw.cli import main
 from simhw.memory.activity import Activity
 from simhw.memory.parameters import Memory
 from simhw.memory.requests import CONTAINERS_AT_ONCE, Requests, requests
 from simhw.memory.steps import Job
+from simhw.report.outputs.output import Finished
+from simhw.report.outputs.requests import REQUESTS
 from simhw.report.requests import write_requests
 from simhw.results.step import Results
 from simhw.simulation.timeline import timeline
@@ -91,17 +93,15 @@ def test_cycles_count_the_dram_clock_and_none_comes_early(tmp_path: Path) -> Non
     assert (tmp_path / "a.trace").read_text() == "LD 0x0\nLD 0x40\nST 0x10000000000\n"
 
 
-def run(*options: str) -> list[str]:
-    assert main(["run", "--trace", "some", "--pe", "fpraker", "--requests", "r.trace", *options]) == 0
-    return Path("r.trace").read_text().splitlines()
+def written(path: Path, results: Results, layer=None, operation=None, form=None) -> tuple[list[str], str]:
+    """The lines of a file, and what is said of it."""
+    options = Namespace(requests_layer=layer, requests_operation=operation, requests_format=form)
+    said = REQUESTS.write(str(path), Finished(options, some_trace(), [results]))
+    return path.read_text().splitlines(), said
 
 
-@pytest.mark.usefixtures("folder")
-def test_the_command_writes_the_step_one_operation_after_the_other(
-    capsys: pytest.CaptureFixture[str], results: Results
-) -> None:
-    lines = run()
-    said = capsys.readouterr().out
+def test_a_file_has_the_step_one_operation_after_the_other(results: Results, tmp_path: Path) -> None:
+    lines, said = written(tmp_path / "r.trace", results)
     assert all(DRAMSIM3.fullmatch(line) for line in lines)
     reads, writes = (sum(f" {way} " in line for line in lines) for way in ("READ", "WRITE"))
     assert f"(dramsim3): {reads:,} reads and {writes:,} writes of 32 bytes" in said
@@ -112,7 +112,7 @@ def test_the_command_writes_the_step_one_operation_after_the_other(
     assert cycles == sorted(cycles)
     # 1.6 GHz: LPDDR4-3200 moves twice in a cycle.
     assert cycles[-1] / 1.6e9 < sum(item.cost.overall_time_s for item in results.operations)
-    forward = run("--requests-layer", "conv", "--requests-operation", "forward", "--requests-format", "ramulator2")
+    forward, _ = written(tmp_path / "r.trace", results, "conv", "forward", "ramulator2")
     assert all(RAMULATOR2.fullmatch(line) for line in forward)
     first = [line.replace("READ", "LD").replace("WRITE", "ST").split()[:2] for line in lines[: len(forward)]]
     assert [line.split()[::-1] for line in forward] == first

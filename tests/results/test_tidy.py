@@ -4,6 +4,7 @@ describes.
 
 import json
 import re
+from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from simhw.cli import main
 from simhw.machine.energy import COMPONENTS
+from simhw.report.outputs.output import Finished
+from simhw.report.outputs.tidy import TIDY
 from simhw.results.step import Results
 from simhw.results.tidy import LANE_CYCLES, UNITS, VERSION, tidy_table, unit, write_tidy
-from tests.cli_runs import result
+from tests.cli_runs import result, some_trace
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "results-schema.md").read_text(encoding="utf-8")
@@ -24,7 +26,7 @@ PAGE = (ROOT / "docs" / "results-schema.md").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def results() -> list[Results]:
     # A sample has intervals; a machine without a baseline lacks figures.
-    return [result(sample=0.5), result("tensordash"), result("bitparallel")]
+    return [result(sample=0.5), result("bitparallel")]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_every_figure_of_the_wide_table_is_there_once_with_its_value_and_bounds(
     assert seen == len(rows)
     assert (rows["low"].dropna() < rows["value"][rows["low"].notna()]).any()
     # The machine without a baseline has no row of a speed-up.
-    assert set(rows[rows["quantity"] == "speedup"]["machine"]) == {"fpraker", "tensordash"}
+    assert set(rows[rows["quantity"] == "speedup"]["machine"]) == {"fpraker"}
 
 
 def test_bounds_of_the_energy_add_up_to_those_of_the_whole(path: Path) -> None:
@@ -123,8 +125,8 @@ def test_files_can_be_laid_one_below_the_other(results: list[Results]) -> None:
     assert together.num_rows == tidy_table(results).num_rows
 
 
-@pytest.mark.usefixtures("folder")
-def test_the_command_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--trace", "some", "--pe", "tensordash", "--tidy", "t.parquet"]) == 0
-    assert "tidy table written to t.parquet" in capsys.readouterr().out
-    assert set(pd.read_parquet("t.parquet")["trace"]) == {"some.npz"}
+def test_the_option_of_run_and_compare_writes_it(results: list[Results], tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    said = TIDY.write(str(path), Finished(Namespace(), some_trace(), results))
+    assert said == f"tidy table written to {path}"
+    assert pq.read_table(path).equals(tidy_table(results))
