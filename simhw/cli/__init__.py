@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     spell_out_what_cannot_be_encoded()
     try:
         command_line = shlex.join(["simhw", *given])
-        arguments = parser().parse_args(given, argparse.Namespace(command_line=command_line, json=False, parser=parser))
-        with as_json(command_line) if arguments.json else nullcontext():
+        known = argparse.Namespace(command_line=command_line, json=False, own_document=False, parser=parser)
+        arguments = parser().parse_args(given, known)
+        with as_json(command_line) if arguments.json and not arguments.own_document else nullcontext():
             result: int = arguments.execute(arguments)
     except SimhwError as error:
         print(f"simhw: {printable(str(error))}", file=sys.stderr)

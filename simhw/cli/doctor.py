@@ -15,8 +15,8 @@ def add_parser(commands: Any) -> None:
         description="Say what simhw finds on this machine, what is missing, and how to get it.",
         epilog="Example: simhw doctor --json > machine.json",
     )
-    parser.add_argument("--json", action="store_true", help="print it as JSON, for a script or a report of a problem")
-    parser.set_defaults(execute=execute)
+    # What it finds is a document of its own, more than the lines that it prints.
+    parser.set_defaults(execute=execute, own_document=True)
 
 
 def execute(arguments: argparse.Namespace) -> int:
