@@ -8,7 +8,7 @@ Source: spec page fpraker.md, sections 1-3 and 6. Where the page leaves a counte
 - `inter_pe` is a PE waiting with nothing of its own to do: for the column's slowest PE, for other columns through
   run-ahead, and at the end of the tile pass; under sync: term also for the other PEs of its column in the middle of a
   set.
-- Under oob: column a slot that fires as a zero is `no_term` (the lane does no useful work) and its term is counted
+- Under oob: column and off a slot that fires as a zero is `no_term` (the lane does no useful work); its term counts
   `skipped_oob`; while it waits outside the window it is `shift_range` like any pending term. A lane whose B is zero in
   a PE is empty there and needs no slots.
 - Term counters cover the PEs that have both a real row of `a` and of `b`, with all their sets, padding of K included:
@@ -55,7 +55,7 @@ class Config:
     buffers: tuple[int, int] = (1, 1)
     empty_sets: Literal["floor", "skip"] = "floor"
     window_on: Literal["offset", "position"] = "offset"
-    oob: Literal["pe", "column"] = "pe"
+    oob: Literal["pe", "column", "off"] = "pe"
     run_ahead: int = 1
     rows: int = 8
     cols: int = 8
@@ -145,7 +145,7 @@ def make_lanes(
                 lane.addends.append((-y.significand if negative else y.significand, -7 - shift))
             # K grows along the lane, so what is in bounds is a prefix.
             lane.in_bounds = sum(shift <= config.threshold for shift in lane.shifts)
-            lane.slots = lane.in_bounds
+            lane.slots = len(lane.shifts) if config.oob == "off" else lane.in_bounds
         lanes.append(lane)
     return lanes
 

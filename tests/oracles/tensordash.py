@@ -6,6 +6,7 @@ Source: spec page tensordash.md, sections 1-2. Where the page leaves something o
   never limits AS, and it is neither idle nor out of step with its neighbours.
 - A window may reach past the end of the reduction; those steps are empty, so in the last cycles a_r and AS may exceed
   what is left.
+- Under order: any a multiplier has wires to every pair of the window; lanes decide one after another.
 - An output is the exact sum of its products, rounded once to bfloat16 (read-out as in FPRaker's page: too small is +0).
 """
 
@@ -23,10 +24,11 @@ from tests.oracles.accumulator import decode_rows, to_bfloat16
 
 LANES = 16
 LEVELS = ((0, 5, 10), (1, 6, 11), (2, 7, 12), (3, 8, 13), (4, 9, 14), (15,))
-Order = Literal["paper", "dnnsim"]
+Order = Literal["paper", "dnnsim", "any"]
 OPTIONS: dict[str, tuple[tuple[int, int], ...]] = {  # (step, lane offset), highest priority first
     "paper": ((0, 0), (1, 0), (2, 0), (1, -1), (1, 1), (2, -2), (2, 2), (1, -3)),
     "dnnsim": ((0, 0), (1, -1), (1, 0), (1, 1), (1, 3), (2, -2), (2, 0), (2, 2)),
+    "any": ((0, 0), *((step, lane) for step in (1, 2) for lane in range(LANES))),
 }
 
 
@@ -63,7 +65,8 @@ def schedule_window(window: list[set[int]], order: Order) -> list[int | None]:
     depth = len(window)
     options = [option for option in OPTIONS[order] if option[0] < depth]
     choice: list[int | None] = [None] * LANES
-    for level in LEVELS:
+    levels = [(lane,) for lane in range(LANES)] if order == "any" else LEVELS
+    for level in levels:
         taken = []
         for lane in level:
             for index, (step, offset) in enumerate(options):

@@ -26,7 +26,7 @@ SWITCHES: dict[str, list[Any]] = {
     "pe.accumulator_fraction_bits": [4, 6, 7, 8, 12, 13, 14, 20, 23, 29],
     "pe.rounding": ["set", "cycle"],
     "pe.chunk": ["off", 64],
-    "pe.oob": ["pe", "column"],
+    "pe.oob": ["pe", "column", "off"],
     "tile.sync": ["set", "term", "pe"],
     "tile.exponent_sharing": [1, 2],
     "tile.empty_sets": ["floor", "skip"],
@@ -64,7 +64,7 @@ def test_kernel_equals_oracle_at_every_value_of_every_switch(switch, value):
         draw_case(rng, draw_machine(rng, **{switch: value}), 500)
 
 
-COUPLING = list(itertools.product(("set", "term", "pe"), ("pe", "column"), ("set", "cycle")))
+COUPLING = list(itertools.product(("set", "term", "pe"), ("pe", "column", "off"), ("set", "cycle")))
 
 
 @pytest.mark.parametrize(("sync", "oob", "rounding"), COUPLING)

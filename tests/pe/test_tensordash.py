@@ -14,7 +14,7 @@ from tests.kernel_runs import assert_equals_oracle, draw, draw_blocks, draw_inpu
 from tests.oracles.inputs import all_ones, gaussian, sparse
 
 SWITCHES: dict[str, list[Any]] = {
-    "pe.order": ["paper", "dnnsim"],
+    "pe.order": ["paper", "dnnsim", "any"],
     "pe.depth": [1, 2, 3],
     "pe.sides": ["one", "two"],
     "pe.gate": ["on", "off"],
@@ -56,7 +56,7 @@ def test_kernel_equals_oracle_at_every_value_of_every_switch(switch, value):
         draw_case(rng, draw_machine(rng, **{switch: value}), 400)
 
 
-@pytest.mark.parametrize("order", ["paper", "dnnsim"])
+@pytest.mark.parametrize("order", ["paper", "dnnsim", "any"])
 @pytest.mark.parametrize("depth", [2, 3])
 def test_kernel_equals_oracle_at_every_sparsity(order, depth):
     rng = np.random.default_rng(2)
@@ -141,6 +141,16 @@ def test_without_zeros_every_step_takes_a_cycle_and_of_nothing_but_zeros_a_third
     machine = load_machine("tensordash")
     assert kernel_runs.run(machine, dense, [dense], outputs=False).durations.tolist() == [30]
     assert kernel_runs.run(machine, zero, [dense], outputs=False).durations.tolist() == [10]
+
+
+def test_wires_to_everywhere_fill_every_multiplier_while_the_buffer_has_a_pair():
+    # 8 pairs a step for 6 steps, 48 in all, on the same 8 lanes: two steps fit into a cycle of 16 multipliers, and the
+    # third step of the buffer is left whole. With the paper's wires fewer pairs reach a free lane.
+    half = masks_of([[0x00FF] * 6])
+    (cycles,), _ = schedule(load_machine("tensordash", rows=1, order="any"), half, 1)
+    assert cycles == 3
+    (wired,), _ = schedule(load_machine("tensordash", rows=1), half, 1)
+    assert wired > 3
 
 
 def test_gating_costs_no_cycles():

@@ -33,7 +33,7 @@ def _tile_columns(x, exponents, significands, tables, setup, waiting, s, exponen
     slowest = np.empty((waiting.b_depth + 1) * WIDTH, sum_kind)
     slowest_of_column = np.empty(columns * (waiting.a_depth + 1) * WIDTH, sum_kind)
     # The general kernel; the other one is faster, and holds no distances of lanes, which rounding cycles need.
-    coupled = setup.shared_pointers or setup.column_bounds
+    coupled = setup.shared_pointers or setup.column_bounds or setup.no_bounds
     if setup.on_position:
         coupled = coupled or setup.per_cycle
     step = setup.chunk_sets if setup.chunk_sets else SETS_PER_ROUND

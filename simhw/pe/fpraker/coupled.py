@@ -1,6 +1,7 @@
 """FPRaker PEs whose schedules depend on their column: shared lane pointers (sync: term) or shared bounds (oob: column).
 
-It is the general kernel: it also takes PEs that share nothing, whose window is on positions while every cycle rounds.
+It is the general kernel: it also takes PEs that share nothing, which have no bounds (oob: off), or whose window is on
+positions while every cycle rounds.
 Out-of-bounds terms may need slots here, so offsets K have no small limit and do not fit a word of bits.  A lane is
 instead the set of terms that the PE still has to fire, a bit per position p with the most significant lowest, and K
 is computed for its first one.  Source: spec page fpraker.md, sections 3 and 6.
@@ -85,7 +86,12 @@ def coupled_sets(x, first, last, exponents, significands, tables, setup, s, expo
             in_bounds = terms & ((one << inside) - one)
             useful += total(popcount(in_bounds))
             store(scratch, bounds + lane * WIDTH, in_bounds)
-            store(scratch, lane * WIDTH, terms & column_or(in_bounds, column) if setup.column_bounds else in_bounds)
+            pending = in_bounds
+            if setup.no_bounds:
+                pending = terms
+            elif setup.column_bounds:
+                pending = terms & column_or(in_bounds, column)
+            store(scratch, lane * WIDTH, pending)
             store(scratch, distances + lane * WIDTH, distance)
             store(scratch, negatives + lane * WIDTH, negative)
         if not setup.per_cycle:

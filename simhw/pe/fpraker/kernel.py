@@ -85,7 +85,7 @@ class Setup(NamedTuple):
 
     `reach` is 2**(W + 1) - 1 cut to the word; `on_position` is window_on: position; `chunk_sets` is 0 where chunking is
     off; `column` is the PEs that share a serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets:
-    skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds` oob: column.
+    skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds` oob: column, `no_bounds` oob: off.
 
     `on_position` and `skip_empty` are None where both are off.  Numba compiles anew for that type and leaves their code
     out, which would cost 14% of the speed.
@@ -104,6 +104,7 @@ class Setup(NamedTuple):
     shared_pointers: bool
     own_pace: bool
     column_bounds: bool
+    no_bounds: bool
 
 
 class Counts(NamedTuple):

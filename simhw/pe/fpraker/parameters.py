@@ -19,7 +19,8 @@ BIT_SLOTS = 8
 class FPRakerPE(PEParameters):
     """Parameters of an FPRaker PE; the machine file gives every one with its source.
 
-    `oob_threshold` None follows `accumulator_fraction_bits`.
+    `oob_threshold` None follows `accumulator_fraction_bits`.  With ``oob: off`` every term takes its cycle, and those
+    beyond the threshold fire as zeros: no hardware, but what a machine would take that left none out.
     """
 
     kind: Literal["fpraker"]
@@ -28,7 +29,7 @@ class FPRakerPE(PEParameters):
     shift_window: int = Field(ge=0, le=65536)
     window_on: Literal["offset", "position"]
     oob_threshold: int | None = Field(ge=0, le=29)
-    oob: Literal["pe", "column"]
+    oob: Literal["pe", "column", "off"]
     accumulator_fraction_bits: int = Field(ge=4, le=29)
     rounding: Literal["set", "cycle"]
     chunk: Literal["off", 64]

@@ -87,9 +87,10 @@ def _latch(x, y, pe, column, terms, switches, register_exponent):
             column.least[pe] = switches.floor
             emax = max(emax, field_of(x[lane]) + field_of(y[lane]))
     for lane in range(LANES):
-        bounds = 0
+        bounds = needed = 0
         if field_of(x[lane]) and field_of(y[lane]):
             fraction = column.fractions[lane]
+            needed = terms.counts[fraction]
             distance = emax - field_of(x[lane]) - field_of(y[lane])
             significand = signed_significand(y[lane])
             column.distances[pe, lane] = distance
@@ -99,7 +100,7 @@ def _latch(x, y, pe, column, terms, switches, register_exponent):
             ):
                 bounds += 1
         column.bounds[pe, lane] = bounds
-        column.slots[pe, lane] = bounds
+        column.slots[pe, lane] = needed if switches.no_bounds else bounds
         column.fired[pe, lane] = 0
     return emax
 
@@ -169,7 +170,7 @@ def _cycle(pe, column, terms, switches, counts, record, c, at):
                     state = SHIFT_RANGE
                 else:
                     column.fired[pe, lane] += 1
-                    if term < column.bounds[pe, lane]:  # else oob: column; the slot fires as a zero
+                    if term < column.bounds[pe, lane]:  # else oob: column or off; the slot fires as a zero
                         state = USEFUL
                         added += terms.signs[fraction, term] * column.multipliers[pe, lane] << (
                             switches.threshold - offset

@@ -28,6 +28,7 @@ class Switches(NamedTuple):
     shared_pointers: bool
     own_pace: bool
     column_bounds: bool
+    no_bounds: bool
 
 
 def switches_of(pe: FPRakerPE, tile: FPRakerTileParameters) -> Switches:
@@ -47,4 +48,5 @@ def switches_of(pe: FPRakerPE, tile: FPRakerTileParameters) -> Switches:
         shared_pointers=tile.sync == "term",
         own_pace=tile.sync == "pe",
         column_bounds=pe.oob == "column",
+        no_bounds=pe.oob == "off",
     )

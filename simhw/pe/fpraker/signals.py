@@ -136,7 +136,7 @@ def _term_codes(
     values: BF16Array, fired: npt.NDArray[np.int8], state: npt.NDArray[np.int8], terms: replay_terms.Terms
 ) -> npt.NDArray[np.int8]:
     """Index into TERM_TEXTS of what each lane fires: its serial value's signed power of two, or a zero
-    (oob: column).
+    (oob: column, off).
     """
     fraction = (values & 0x7F).astype(np.int64)
     which = np.maximum(fired, 0)

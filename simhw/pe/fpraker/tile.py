@@ -65,6 +65,7 @@ class FPRakerTile:
             shared_pointers=tile.sync == "term",
             own_pace=tile.sync == "pe",
             column_bounds=pe.oob == "column",
+            no_bounds=pe.oob == "off",
         )
         own_pace = self._setup.own_pace
         self._waiting = Waiting(

@@ -27,6 +27,9 @@ LEVELS = np.array(
 OPTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "paper": ((0, 0), (1, 0), (2, 0), (1, -1), (1, 1), (2, -2), (2, 2), (1, -3)),
     "dnnsim": ((0, 0), (1, -1), (1, 0), (1, 1), (1, 3), (2, -2), (2, 0), (2, 2)),
+    # Lanes of a level may want the same pair here, and are served one by one.  Which of them gets it does not matter:
+    # as many pairs of the earliest steps are taken as multipliers are free, and any may take any pair that is left.
+    "any": ((0, 0), *((step, lane) for step in range(1, MAX_DEPTH) for lane in range(LANES))),
 }
 """(step, lane relative to the multiplier's own), first choice first."""
 

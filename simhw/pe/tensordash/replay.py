@@ -27,10 +27,15 @@ WIRES = {
 """What a multiplier can reach: a text a step, its own lane in the middle; the digits are priorities, 0 comes first."""
 LEVEL_OF_LANE = np.array([lane % 5 for lane in range(15)] + [5])
 """Lanes whose wires cannot meet decide together: every fifth one, and the last lane alone."""
+ONE_BY_ONE = np.arange(LANES)
+"""Lanes with wires to everywhere decide one after another."""
 
 
 def wired(order: str, depth: int) -> npt.NDArray[np.int64]:
     """A multiplier's options (n, 2) of (step, relative lane), in order of priority."""
+    if order == "any":
+        everywhere = [(step, lane) for step in range(1, depth) for lane in range(LANES)]
+        return np.array([(0, 0), *everywhere], np.int64)
     places = [
         (digit, step, lane - 3)
         for step, row in enumerate(WIRES[order][:depth])
@@ -170,6 +175,7 @@ class TensorDashReplay:
     def __init__(self, pe: TensorDashPE, tile: TileParameters) -> None:
         self.pe, self.tile = pe, tile
         self._options = wired(pe.order, pe.depth)
+        self._levels = ONE_BY_ONE if pe.order == "any" else LEVEL_OF_LANE
 
     def tile_pass(
         self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_], record: TensorDashRecord | None = None
@@ -197,7 +203,7 @@ class TensorDashReplay:
             real,
             self.pe.depth,
             self._options,
-            LEVEL_OF_LANE,
+            self._levels,
             multiplied,
             order,
             record,
