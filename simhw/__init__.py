@@ -19,12 +19,14 @@ _PUBLIC = {
     "simulate": "simhw.simulation.api",
     "compare": "simhw.simulation.api",
     "compare_traces": "simhw.simulation.api",
+    "explain": "simhw.simulation.explain",
 }
 __all__ = [
     "Layer",
     "Trace",
     "compare",
     "compare_traces",
+    "explain",
     "load_machine",
     "load_trace",
     "simulate",
@@ -35,6 +37,7 @@ __all__ = [
 if TYPE_CHECKING:
     from simhw.machine.machine import load_machine
     from simhw.simulation.api import compare, compare_traces, simulate, simulate_layer
+    from simhw.simulation.explain import explain
     from simhw.simulation.gemm import simulate_gemm
     from simhw.trace.layer import Layer
     from simhw.trace.reader import load_trace

@@ -37,10 +37,13 @@ class Machine(Described[MachineValues]):
     provenance : dict of dotted name to Provenance
     overrides : dict of dotted name to value
         What differs from the file.
+    element : type of ProcessingElement, optional
+        In place of the one that ``pe.kind`` names.
     given_name : str
         What the user calls it; empty where that is its file's name with the overrides.
     """
 
+    element: type[ProcessingElement[Any]] | None = None
     given_name: str = ""
 
     @property
@@ -99,12 +102,38 @@ class Machine(Described[MachineValues]):
     @cached_property
     def pe(self) -> ProcessingElement[Any]:
         """The machine's processing element, which all that depends on its kind is asked of."""
-        return processing_element(self.values.pe.kind)(self.values)
+        return (self.element or processing_element(self.values.pe.kind))(self.values)
 
     @property
     def tile(self) -> Tile:
         """A tile that runs passes."""
         return self.pe.tile
+
+
+def variant_of(
+    machine: Machine, overrides: Mapping[str, Any], element: type[ProcessingElement[Any]] | None = None
+) -> Machine:
+    """A loaded machine with some more of its values replaced, and maybe with another processing element.
+
+    Parameters
+    ----------
+    machine : Machine
+    overrides : mapping of dotted name to value
+        By whole names.
+    element : type of ProcessingElement, optional
+        As `Machine` has it; by default the machine's own.
+
+    Raises
+    ------
+    MachineError
+        No such value, or one that cannot be used.
+    """
+    values, provenance = machine.values.model_dump(), dict(machine.provenance)
+    changing = {name: value for name, value in overrides.items() if machine.value(name) != value}
+    changed = override(values, provenance, changing, machine.label)
+    return Machine(
+        _validate(values, machine.label), provenance, {**machine.overrides, **changed}, element or machine.element
+    )
 
 
 def load_machine(machine: str | Path, /, **overrides: Any) -> Machine:

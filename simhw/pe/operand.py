@@ -1,7 +1,7 @@
 """Which tensor of an operation takes a machine's X side: the operand that its PE treats apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,11 @@ class OperandChoice:
     def label(self) -> str:
         """The tensor, or "mixed" where images differ."""
         return self.tensor if self.per_image is None else "mixed"
+
+    def flipped(self, operation: Operation) -> "OperandChoice":
+        """The other operand in the place of X."""
+        other = both_choices(operation)[not self.swapped]
+        return other if self.per_image is None else replace(other, per_image=~self.per_image)
 
     def grown(self, family: Family, larger: Family) -> list[tuple[bool, int]]:
         """How many products of a family choose what, as (swapped, products), in a step that repeats the images that

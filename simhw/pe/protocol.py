@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.machine.values import MachineValues
+from simhw.pe.ladder import Rung
 from simhw.pe.operand import OperandChoice, both_choices
 from simhw.pe.passes import ParallelRows, Tile
 from simhw.pe.signals import Signals
@@ -137,6 +138,12 @@ class ProcessingElement(ABC, Generic[Values]):
         """True where the parts that ``gated_power`` names have nothing to do in an operation and draw no power."""
         del layer, operation, choice
         return False
+
+    def ladder(self) -> list[Rung]:
+        """The limits of the PE and its tile, from what values alone allow to the machine itself; empty for a PE without
+        any that could be switched off.
+        """
+        return []
 
     def counter_lines(self, counters: Mapping[str, float]) -> list[str]:
         """What the PE's own counters say of a run, a sentence each."""

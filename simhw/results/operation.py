@@ -120,6 +120,8 @@ class OperationResult:
     fed_macs, padding_macs : int
         Products that the machine is fed, and those of them that multiply a zero around a convolution's input or
         gradient (none where its ``lowering.padding`` is skip).
+    filled_sets : int
+        Sets that the PEs execute which have both rows.
     """
 
     layer: str
@@ -136,6 +138,7 @@ class OperationResult:
     dense_sets: int
     fed_macs: int = 0
     padding_macs: int = 0
+    filled_sets: int = 0
 
     @property
     def cycles(self) -> float:

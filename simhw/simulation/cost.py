@@ -41,6 +41,11 @@ class TileWork:
         return sum(self.sets_by_plan)
 
     @property
+    def filled_sets(self) -> int:
+        """Sets that the PEs with both rows execute."""
+        return sum(plan.filled_sets for plan in self.plans)
+
+    @property
     def occupancy(self) -> float:
         """Share of the lane slots of dense passes that hold a multiply-accumulate."""
         tile = self.machine.tile

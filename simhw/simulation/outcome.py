@@ -113,6 +113,7 @@ class Outcome:
             dense_sets=self.work.sets,
             fed_macs=lowered.fed_macs,
             padding_macs=lowered.padding_macs,
+            filled_sets=self.work.filled_sets,
         )
         return PendingResult(result, own, baseline if isinstance(baseline, ComputeCost) else None)
 

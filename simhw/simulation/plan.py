@@ -111,6 +111,20 @@ class PassPlan:
         return sum(sets * number for sets, number in self.passes_by_sets.items())
 
     @property
+    def filled_sets(self) -> int:
+        """Sets that the PEs execute which have both a row of X and one of Y, over all passes."""
+        x_rows, y_rows = self.rows
+        border, number = self.family.border, len(self.products)
+        if border is None:
+            return number * x_rows * y_rows * (self.reduction // self.tile.lanes)
+        size, rows, others = (self.tile.tile_y, y_rows, x_rows) if self.swapped else (self.tile.tile_x, x_rows, y_rows)
+        sets = sum(
+            int(border.live_sets(start, start + size, self.family.reduction).sum()) * (min(start + size, rows) - start)
+            for start in range(0, rows, size)
+        )
+        return number * sets * others
+
+    @property
     def simulator_work(self) -> float:
         """Work of simulating all passes: value pairs that meet in the kernel, or values of X where Y does not
         matter.

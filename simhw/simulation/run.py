@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from simhw.machine.machine import Machine
 from simhw.pe.check import check_passes
+from simhw.pe.operand import OperandChoice
 from simhw.progress import announce, track
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationResult, useful_share
@@ -58,7 +59,9 @@ class Draw:
         assert stratum.cells is not None
         cells = stratum.cells.cells
         number = self.wanted[stratum.key] if self.fraction is None else cells_for_fraction(cells, self.fraction)
-        return np.sort(np.random.default_rng([seed, self.round, *stratum.key]).choice(cells, number, replace=False))
+        # The number of the candidate has no part in it: a choice draws the same cells wherever it stands in a list.
+        place, rest = stratum.key[:2], stratum.key[3:]
+        return np.sort(np.random.default_rng([seed, self.round, *place, 0, *rest]).choice(cells, number, replace=False))
 
 
 @dataclass
@@ -71,6 +74,8 @@ class Simulation:
     baseline : Baseline or None
     growth : Growth or None
         How the step is grown to more images; None for those of the trace.
+    choices : mapping of place to OperandChoice
+        The X operand of operations for which the machine's PE is not to choose it.
     """
 
     trace: Trace
@@ -78,6 +83,7 @@ class Simulation:
     options: SimulationOptions
     baseline: Baseline | None = None
     growth: Growth | None = None
+    choices: Mapping[Place, OperandChoice] = field(default_factory=dict)
     _announced: bool = False
 
     @cached_property
@@ -142,7 +148,8 @@ class Simulation:
     def _plans(self, exact: bool) -> Iterator[OperationRun]:
         for index, layer in enumerate(self.trace.layers):
             for operation in layer.operations:
-                yield plan_operation(layer, operation, self.machine, exact, index)
+                choice = self.choices.get((index, operation))
+                yield plan_operation(layer, operation, self.machine, exact, index, choice)
 
     def _runs(self, draw: Draw) -> Iterator[OperationRun]:
         """Simulate every operation and give it once it is complete."""

@@ -76,15 +76,23 @@ class OperationRun:
             yield from candidate.strata
 
 
-def plan_operation(layer: Layer, operation: Operation, machine: Machine, exact: bool, layer_index: int) -> OperationRun:
+def plan_operation(
+    layer: Layer,
+    operation: Operation,
+    machine: Machine,
+    exact: bool,
+    layer_index: int,
+    choice: OperandChoice | None = None,
+) -> OperationRun:
     """Lay out an operation's strata: whole plans where they are simulated exactly, else their cells.
 
-    Only shapes and statistics are read.
+    Only shapes and statistics are read.  The machine's PE chooses the X operand unless a `choice` is given.
     """
     lowered = lower_for(layer, operation, machine)
     check_runnable(layer, operation, lowered.families)
     run = OperationRun(layer_index, lowered)
-    for number, choice in enumerate(machine.pe.choose(layer, operation)):
+    candidates = machine.pe.choose(layer, operation) if choice is None else [choice]
+    for number, choice in enumerate(candidates):
         strata: list[PassStratum] = []
         for family in lowered.families:
             plans = [PassPlan(family, swapped, products, machine.tile) for swapped, products in choice.split(family)]

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from simhw.bfloat16 import BF16Array
+from simhw.pe.fpraker.ladder import ladder
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerValues
 from simhw.pe.fpraker.replay import FPRakerReplay
 from simhw.pe.fpraker.signals import pass_signals
 from simhw.pe.fpraker.tile import FPRakerTile
+from simhw.pe.ladder import Rung
 from simhw.pe.operand import OperandChoice, both_choices, requested_choices
 from simhw.pe.passes import ParallelRows
 from simhw.pe.protocol import LaneClass, ProcessingElement
@@ -65,6 +67,9 @@ class FPRaker(ProcessingElement[FPRakerValues]):
             statistics_of(layer, choice.tensor).terms_per_value(self.values.pe.encoder) for choice in (canonical, other)
         ]
         return [other if terms[1] < terms[0] else canonical]
+
+    def ladder(self) -> list[Rung]:
+        return list(ladder(self.values))
 
     def counter_lines(self, counters: Mapping[str, float]) -> list[str]:
         """What became of the bits of the serial values."""

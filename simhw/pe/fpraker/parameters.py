@@ -12,6 +12,8 @@ from simhw.pe.operand import XOperand
 
 NARROW_LIMIT = 13
 """Largest threshold and accumulator width for which 16-bit words hold a lane's terms; beyond, words have 32 bits."""
+WIDEST_WINDOW, DEEPEST_BUFFER, FARTHEST_AHEAD = 65536, 16, 64
+"""The most that a file may state: positions of the window, sets in a buffer, and sets that a column is ahead."""
 BIT_SLOTS = 8
 """Bits of a significand: what a bit-serial PE would step through, against which skipped terms are counted."""
 
@@ -26,7 +28,7 @@ class FPRakerPE(PEParameters):
     kind: Literal["fpraker"]
     lanes: Literal[8]
     encoder: Encoder
-    shift_window: int = Field(ge=0, le=65536)
+    shift_window: int = Field(ge=0, le=WIDEST_WINDOW)
     window_on: Literal["offset", "position"]
     oob_threshold: int | None = Field(ge=0, le=29)
     oob: Literal["pe", "column", "off"]
@@ -53,8 +55,8 @@ class FPRakerPE(PEParameters):
 class SetBuffers(Section):
     """Sets that wait for the slowest PE before a tile with ``sync: pe`` stalls: of A at a column, of B at a row."""
 
-    a: int = Field(ge=1, le=16)
-    b: int = Field(ge=1, le=16)
+    a: int = Field(ge=1, le=DEEPEST_BUFFER)
+    b: int = Field(ge=1, le=DEEPEST_BUFFER)
 
 
 class FPRakerTileParameters(TileParameters):
@@ -66,7 +68,7 @@ class FPRakerTileParameters(TileParameters):
 
     rows: Literal[1, 2, 4, 8, 16, 32]
     sync: Literal["set", "term", "pe"]
-    run_ahead: int = Field(ge=0, le=64)
+    run_ahead: int = Field(ge=0, le=FARTHEST_AHEAD)
     buffers: SetBuffers
     exponent_sharing: Literal[1, 2]
     empty_sets: Literal["floor", "skip"]

@@ -1,10 +1,9 @@
 """Options that choose a layer and an operation of the step for a file, and their check before anything is simulated."""
 
 import argparse
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from simhw.errors import TraceError, listed
+from simhw.errors import TraceError
 from simhw.trace.operation import OPERATIONS
 
 if TYPE_CHECKING:
@@ -31,12 +30,14 @@ def check_choice(arguments: argparse.Namespace, option: str, trace: "Trace") -> 
     """Raise `TraceError` where training ran no such operation of such a layer."""
     layer, operation = choice(arguments, option)
     where = trace.path or "the trace"
-    layers = [each for each in trace.layers if layer in (None, each.name)]
-    if not layers:
-        names = list(dict.fromkeys(each.name for each in trace.layers))
-        near = get_close_matches(str(layer), names)
-        hint = f"near names are {', '.join(near)}" if near else f"there are {listed(names)}"
-        raise TraceError(f"{option}-layer: {where} has no layer {layer!r}; {hint}")
+    layers = trace.layers
+    if layer is not None:
+        from simhw.trace.named import layers_named
+
+        try:
+            layers = layers_named(trace, layer)
+        except TraceError as error:
+            raise TraceError(f"{option}-layer: {error}") from None
     of_layer = f" of layer {layer!r}" if layer is not None else ""
     ran = [name for name in OPERATIONS if any(name in each.operations for each in layers)]
     if not ran:
