@@ -1,4 +1,4 @@
-"""What `simhw run` and `simhw compare` have in common: their options, every check of them, and the simulations."""
+"""What `simhw run`, `compare` and `explain` have in common: their options, every check of them, and the simulations."""
 
 import argparse
 from dataclasses import dataclass
@@ -38,8 +38,17 @@ class Request:
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """Add the options that both commands take, and those of the files that this one writes."""
-    several = command == "compare"
+    """Add the options that `run` and `compare` take, and those of the files that this one writes."""
+    add_simulation_options(parser, several=command == "compare")
+    parser.add_argument(
+        "--details", action="store_true", help="print every table and what its words mean, not the first screen alone"
+    )
+    parser.add_argument("--per-layer", action="store_true", help="add a table of every layer and operation")
+    outputs.add_options(parser, command)
+
+
+def add_simulation_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add what is to be simulated on what, and how; with `several`, of more than one trace."""
     parser.add_argument(
         "--trace",
         metavar="TRACE",
@@ -106,11 +115,6 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
         "--check", action="store_true", help="replay every pass step by step, compare cycles, counters, outputs (slow)"
     )
     parser.add_argument("--workers", metavar="N", type=int, help="threads (default: one per processor core)")
-    parser.add_argument(
-        "--details", action="store_true", help="print every table and what its words mean, not the first screen alone"
-    )
-    parser.add_argument("--per-layer", action="store_true", help="add a table of every layer and operation")
-    outputs.add_options(parser, command)
 
 
 def checked(arguments: argparse.Namespace) -> Request:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import nan
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ class Attribution:
         Their product, times the ideal time, is the measured time.
         """
         times = self.times_s[scope].tolist()
-        return [nan, *(quotient(now, before) for before, now in zip(times, times[1:], strict=False))]
+        return [nan, *(quotient(now, before) for before, now in pairwise(times))]
 
     def shares(self, scope: str = TOTAL) -> list[float]:
         """What each step adds, as a share of the measured time; they add up to 1."""
@@ -115,16 +116,18 @@ class Explanation:
 
     @property
     def limits(self) -> list[str]:
-        """The limits of all machines, each once, in the order of the machines that have them."""
+        """The limits of all machines, each once; what a later machine alone has stands before the next shared one."""
         found: list[str] = []
         for each in self.attributions:
-            place = 0
+            own: list[str] = []
             for step in each.steps:
                 if step.limit in found:
-                    place = found.index(step.limit) + 1
+                    place = found.index(step.limit)
+                    found[place:place] = own
+                    own = []
                 else:
-                    found.insert(place, step.limit)
-                    place += 1
+                    own.append(step.limit)
+            found += own
         return found
 
     @cached_property

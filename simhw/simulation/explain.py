@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simhw.errors import SimhwError, quoted
+from simhw.errors import SimhwError, TraceError, quoted
 from simhw.machine.machine import Machine, machine_of, variant_of
 from simhw.pe.ladder import PassTotals, Rung, tile_pace
 from simhw.pe.operand import OperandChoice
@@ -76,6 +76,8 @@ def explain(
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     if layer is not None:
         trace = Trace(layers_named(trace, layer), trace.metadata, trace.path)
+    if not any(each.operations for each in trace.layers):
+        raise TraceError(f"{trace.path or 'the trace'}: training ran no operation that could be simulated")
     if isinstance(machines, str | Machine):
         machines = [machines]
     if not isinstance(machines, Iterable) or not (machines := list(machines)):
@@ -127,8 +129,7 @@ def _attribution(trace: Trace, results: Results, options: SimulationOptions) -> 
         if same == last:
             continue  # the machine has not that limit
         last = same
-        overrides = {name: value for name, value in rung.overrides.items() if results.machine.value(name) != value}
-        steps.append(Step(rung.limit, rung.meaning, overrides))
+        steps.append(Step(rung.limit, rung.meaning, variants.overrides(rung)))
         columns.append([_full_cycles(machine, rung, item) for item in variants.run(machine, rung.best_operand)])
     steps += [LANE_PADDING, *AROUND]
     columns += zip(*(_outer_cycles(results.machine, item) for item in results.operations), strict=True)
@@ -174,12 +175,15 @@ class _Variants:
         self._done: dict[tuple[str, object], dict[tuple[Place, bool], OperationResult]] = {}
         self._better: dict[Place, OperandChoice] | None = None
 
+    def overrides(self, rung: Rung) -> dict[str, Any]:
+        """What differs from the machine on a rung.  Lanes that stay empty are switched on after all rungs."""
+        wanted = {"lowering.lane_padding": "pack", **rung.overrides}
+        return {name: value for name, value in wanted.items() if self.own.value(name) != value}
+
     def machine(self, rung: Rung) -> Machine:
-        """The variant of a rung.  Memories, and lanes that stay empty, are switched on after all rungs."""
-        off: dict[str, Any] = {"lowering.lane_padding": "pack"}
-        if self.own.values.memory is not None:
-            off["memory.model"] = "ideal"
-        return variant_of(self.own, {**off, **rung.overrides}, rung.element)
+        """The variant of a rung, without memories."""
+        ideal = {} if self.own.values.memory is None else {"memory.model": "ideal"}
+        return variant_of(self.own, {**self.overrides(rung), **ideal}, rung.element)
 
     def run(self, machine: Machine, better: bool) -> list[OperationResult]:
         """The operations of a variant, with the operands that the machine chose or with the better ones."""

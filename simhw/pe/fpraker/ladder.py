@@ -49,7 +49,7 @@ def _with_the_better_operand(values: FPRakerValues) -> Iterator[Rung]:
     }
     yield Rung(
         "terms alone",
-        f"the ideal: every lane always has a term, and only those that exist (of {BIT_SLOTS} bits of a value) take time",
+        f"the ideal: every lane always has a term, and of {BIT_SLOTS} bits of a value only its terms take time",
         dict(off),
         _terms,
     )

@@ -1,0 +1,88 @@
+"""`simhw explain`: what each limit of a machine costs on a training step."""
+
+import argparse
+from typing import Any
+
+from simhw.cli.options import add_simulation_options, checked
+from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to the top parser."""
+    parser = commands.add_parser(
+        "explain",
+        help="tell what each limit of a machine costs, from the ideal down to what is measured",
+        description="Switch the limits of machines off, and on again one after another: from an ideal in which values "
+        "alone count, down to the time that is measured.",
+        epilog="Example: simhw explain --trace resnet50.npz --pe fpraker --pe tensordash --plot limits.png",
+    )
+    add_simulation_options(parser)
+    parser.add_argument("--layer", metavar="NAME", help="one layer (default: all of the step)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write a row per machine, layer, operation and limit to a .csv, .json or .parquet"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="draw the limits as a waterfall to a .png, .svg or .pdf file")
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
+        if path is not None:
+            check_target(path, suffixes)
+    request = checked(arguments)
+    from simhw.cli.terminal import facts, show
+    from simhw.errors import SimhwError, TraceError
+    from simhw.report.limit_tables import largest_limits, limit_sheet, limits_sheet, meanings
+    from simhw.report.result_reasons import sampling_error
+    from simhw.report.result_tables import labels, machine_facts, trace_facts
+    from simhw.results.attribution import Explanation
+    from simhw.simulation.explain import explain
+    from simhw.trace.named import layers_named
+
+    if arguments.layer is not None:
+        try:
+            layers = layers_named(request.trace, arguments.layer)
+        except TraceError as error:
+            raise SimhwError(f"--layer: {error}") from None
+        if not any(layer.operations for layer in layers):
+            raise SimhwError(f"--layer: {request.trace.path}: training ran no operation of layer {arguments.layer!r}")
+    explanation = Explanation(
+        [
+            attribution
+            for machine, baseline in request.pairs
+            for attribution in explain(
+                request.trace,
+                machine,
+                layer=arguments.layer,
+                sample=request.sample,
+                seed=arguments.seed,
+                baseline=baseline,
+                check=arguments.check,
+                workers=arguments.workers,
+                batch=request.batch,
+            ).attributions
+        ]
+    )
+    written = []
+    if arguments.out is not None:
+        explanation.write(arguments.out)
+        written.append(f"table written to {arguments.out}")
+    if arguments.plot is not None:
+        from simhw.report.limit_plots import plot_limits
+
+        plot_limits(request.trace, explanation, arguments.plot, arguments.layer)
+        written.append(f"plot written to {arguments.plot}")
+    results = [each.results for each in explanation.attributions]
+    names = labels(results)
+    show(*facts(trace_facts(request.trace, results[0])))
+    if arguments.layer is not None:
+        show(*facts([("layer", arguments.layer)]))
+    for name, each in zip(names, explanation.attributions, strict=True):
+        show("", *facts(machine_facts(each.results, name)), limit_sheet(each))
+        show(*largest_limits(each), sampling_error(each.results), *each.results.cautions)
+    if len(results) > 1:
+        show("", "Side by side: how many times longer each limit makes the step.", limits_sheet(explanation, names))
+    show("", *meanings(explanation))
+    show(*written)
+    return 0
