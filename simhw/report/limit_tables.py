@@ -69,9 +69,7 @@ def largest_limits(attribution: Attribution) -> list[str]:
     lines = []
     if costly:
         named = ", ".join(f"{limit} ({factor(value)})" for limit, value in costly)
-        lines.append(
-            f"The measured time is {_overall(attribution, TOTAL):.3f} times the ideal one.  Most of it: {named}."
-        )
+        lines.append(f"The measured time is {_overall(attribution, TOTAL):.3f} times the ideal one.  Most by {named}.")
     if helpful:
         named = ", ".join(f"{limit} ({factor(value)})" for limit, value in helpful)
         lines.append(f"Below 1 it saves time: {named}.")
