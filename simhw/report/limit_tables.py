@@ -69,7 +69,9 @@ def largest_limits(attribution: Attribution) -> list[str]:
     lines = []
     if costly:
         named = ", ".join(f"{limit} ({factor(value)})" for limit, value in costly)
-        lines.append(f"The measured time is {_overall(attribution, TOTAL):.3f} times the ideal one.  Most by {named}.")
+        lines.append(
+            f"The measured time is {_overall(attribution, TOTAL):.3f} times the ideal one.  The largest limits: {named}."
+        )
     if helpful:
         named = ", ".join(f"{limit} ({factor(value)})" for limit, value in helpful)
         lines.append(f"Below 1 it saves time: {named}.")
