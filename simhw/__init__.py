@@ -20,6 +20,7 @@ _PUBLIC = {
     "compare": "simhw.simulation.api",
     "compare_traces": "simhw.simulation.api",
     "explain": "simhw.simulation.explain",
+    "sweep": "simhw.sweeps.sweep",
 }
 __all__ = [
     "Layer",
@@ -32,6 +33,7 @@ __all__ = [
     "simulate",
     "simulate_gemm",
     "simulate_layer",
+    "sweep",
 ]
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from simhw.simulation.api import compare, compare_traces, simulate, simulate_layer
     from simhw.simulation.explain import explain
     from simhw.simulation.gemm import simulate_gemm
+    from simhw.sweeps.sweep import sweep
     from simhw.trace.layer import Layer
     from simhw.trace.reader import load_trace
     from simhw.trace.trace import Trace

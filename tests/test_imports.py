@@ -16,7 +16,18 @@ from tests.places import ROOT
 
 PACKAGES = (ROOT / "simhw", ROOT / "workloads" / "simhw_workloads")
 
-FOUNDATION = {"bfloat16", "errors", "files", "jit", "kernel_cache", "plugins", "progress", "quantities", "version"}
+FOUNDATION = {
+    "bfloat16",
+    "errors",
+    "files",
+    "jit",
+    "kernel_cache",
+    "plugins",
+    "progress",
+    "quantities",
+    "sources",
+    "version",
+}
 """What every room may import; these import each other alone."""
 MAY_IMPORT: dict[str, set[str]] = {
     "trace": set(),
@@ -29,6 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"trace", "machine", "memory"},
     "simulation": {"trace", "lowering", "pe", "memory", "machine", "results"},
     "roofline": {"trace", "capture", "machine"},
+    # A point is a simulation; how it is shown is for reports, which know sweeps by their tables alone.
+    "sweeps": {"trace", "machine", "results", "simulation"},
     "report": {"trace", "pe", "memory", "machine", "results", "simulation", "roofline"},
     "reproduce": {"trace", "lowering", "machine", "results", "simulation", "report"},
     "installation": {"trace", "pe", "machine", "simulation"},

@@ -6,14 +6,27 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
-from simhw.cli import capture, compare, completion, doctor, explain, machine, reproduce, roofline, run, trace, workloads
+from simhw.cli import (
+    capture,
+    compare,
+    completion,
+    doctor,
+    explain,
+    machine,
+    reproduce,
+    roofline,
+    run,
+    sweep,
+    trace,
+    workloads,
+)
 from simhw.cli.encoding import spell_out_what_cannot_be_encoded
 from simhw.cli.parser import Parser
 from simhw.cli.terminal import as_json, printable
 from simhw.errors import SimhwError
 from simhw.version import __version__
 
-COMMANDS = (run, compare, explain, roofline, workloads, reproduce, capture, trace, machine, doctor, completion)
+COMMANDS = (run, compare, explain, sweep, roofline, workloads, reproduce, capture, trace, machine, doctor, completion)
 
 
 def parser() -> Parser:

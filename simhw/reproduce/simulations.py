@@ -21,12 +21,12 @@ from simhw.progress import track
 from simhw.reproduce.networks import Step
 from simhw.reproduce.readings import what_counts
 from simhw.reproduce.sums import Measured
+from simhw.sources import code_hash
 from simhw.version import __version__
 
 MAX_KEPT_BYTES = 64 << 20
 AT_A_TIME = 6
 """Machines that a process runs on a trace that it has read."""
-NO_PART_IN_RESULTS = ("cli", "report", "reproduce", "roofline", "capture")
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,3 @@ def _machine_hashes(machine: str, baseline: str | None, memories: bool) -> tuple
 
 def _hash(machine: Machine) -> str:
     return hashlib.sha256(json.dumps(what_counts(machine), sort_keys=True).encode()).hexdigest()[:16]
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """Hash of all of simhw's sources that have a part in what a simulation gives."""
-    package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] not in NO_PART_IN_RESULTS:
-            digest.update(f"\n{name.as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -5,11 +5,12 @@ from math import isclose, nan
 
 import pytest
 
-from simhw import load_machine, simulate
+from simhw import load_machine, simulate, sources
 from simhw.errors import SimhwError
 from simhw.reproduce import simulations
-from simhw.reproduce.simulations import Simulation, Store, code_hash
+from simhw.reproduce.simulations import Simulation, Store
 from simhw.reproduce.sums import Measured, Sums
+from simhw.sources import code_hash
 from tests.cli_runs import some_trace
 from tests.reproduce.benches import small_bench
 
@@ -117,7 +118,7 @@ def test_the_hash_of_the_sources_leaves_reports_out(monkeypatch, tmp_path):
     for name in ("pe/kernel.py", "report/tables.py", "reproduce/simulations.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text("x = 1\n")
-    monkeypatch.setattr(simulations, "__file__", str(package / "reproduce" / "simulations.py"))
+    monkeypatch.setattr(sources, "__file__", str(package / "sources.py"))
 
     def fresh():
         code_hash.cache_clear()
