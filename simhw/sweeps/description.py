@@ -121,6 +121,11 @@ class Range(_Section):
         return self
 
     @property
+    def stated(self) -> list[Scalar]:
+        """The choices, or both ends."""
+        return self.choices if self.choices is not None else [*self.bounds]
+
+    @property
     def bounds(self) -> tuple[int | float, int | float]:
         """Both ends."""
         assert isinstance(self.start, int | float)
@@ -153,7 +158,7 @@ class Draws(_Section):
     @classmethod
     def _check(cls, ranges: dict[str, Range]) -> dict[str, Range]:
         for name, each in ranges.items():
-            for value in each.choices if each.choices is not None else each.bounds:
+            for value in each.stated:
                 check_switch(name, value)
         return ranges
 
@@ -213,6 +218,14 @@ class SweepDescription(_Section):
         """All axes, those of the grid first."""
         drawn = [each.ranges for each in (self.random, self.latin_hypercube) if each is not None]
         return list(dict.fromkeys(name for each in (self.grid, *self.listed, *drawn) for name in each))
+
+    def values(self, axis: str) -> list[Scalar]:
+        """All values that the file states for an axis; of a range without choices its ends."""
+        found = [*self.grid.get(axis, []), *(each[axis] for each in self.listed if axis in each)]
+        for drawn in (self.random, self.latin_hypercube):
+            if drawn is not None and axis in drawn.ranges:
+                found += drawn.ranges[axis].stated
+        return found
 
     @property
     def number(self) -> int:

@@ -144,11 +144,11 @@ class Points:
         return Point(digest, trace, variant, settings, row, side.error)
 
     def _side(self, variant: Variant) -> _Side:
-        own: dict[str, Scalar] = dict.fromkeys(self.parameters) | dict(variant.overrides)
+        own: dict[str, Scalar] = dict.fromkeys(self.parameters) | variant.values
         try:
             machine, baseline = built(variant)
         except MachineError as error:
-            name = label(variant.machine, dict(variant.overrides))
+            name = label(variant.machine, variant.values)
             row: dict[str, Scalar] = {"machine": name, **own, "memory": variant.memory}
             # Nothing of it is known but what was asked for.
             return _Side((json.dumps(asdict(variant)), str(error)), row, str(error))
@@ -187,6 +187,8 @@ def _found(name: str, where: str) -> FoundTrace:
 def _settings(axes: Mapping[str, Scalar]) -> Settings:
     """The switches of a point, whose values the description has checked; null is the default."""
     given = {name: axes[name] for name in ("batch", "sample", "seed", "nonfinite") if axes.get(name) is not None}
+    if "sample" in given:
+        given["sample"] = float(cast(float, given["sample"]))  # 1 and 1.0 are the same share
     return Settings(**cast(dict[str, Any], given))
 
 

@@ -40,6 +40,7 @@ def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[Outcome]:
     """
     context = multiprocessing.get_context("spawn")
     workers: dict[Connection, _Worker] = {}
+    finished: list[BaseProcess] = []
     again: deque[Task] = deque()
     begun: dict[str, int] = {}
 
@@ -56,7 +57,9 @@ def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[Outcome]:
         worker.task = again.popleft() if again else next(tasks, None)
         if worker.task is None:
             del workers[connection]
+            # It reads the end of the pipe, and ends.
             connection.close()
+            finished.append(worker.process)
             return
         begun[worker.task.hash] = begun.get(worker.task.hash, 0) + 1
         try:
@@ -100,11 +103,12 @@ def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[Outcome]:
                 if outcome is not None:
                     yield outcome
     finally:
-        for worker in workers.values():
-            worker.process.terminate()
         for connection, worker in workers.items():
-            worker.process.join()
+            worker.process.terminate()
             connection.close()
+            finished.append(worker.process)
+        for process in finished:
+            process.join()
 
 
 def _ending(code: int) -> str:

@@ -1,5 +1,6 @@
 """Variants of machines: what a sweep overrides of one, and the pair of machine and baseline that comes of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,16 +21,21 @@ class Variant:
     machine : str
         As the command line names it.
     overrides : tuple of (name, value)
-        By whole dotted names, in the order of the sweep's axes.
+        By whole dotted names, in the order of the sweep's axes; values as JSON, in which 1, 1.0 and true differ.
     baseline, baseline_compression, memory : str or None
         As the options of `simhw run` take them; None for what the machine's file says.
     """
 
     machine: str
-    overrides: tuple[tuple[str, Scalar], ...] = ()
+    overrides: tuple[tuple[str, str], ...] = ()
     baseline: str | None = None
     baseline_compression: str | None = None
     memory: str | None = None
+
+    @property
+    def values(self) -> dict[str, Scalar]:
+        """What is overridden."""
+        return {name: json.loads(value) for name, value in self.overrides}
 
 
 @lru_cache(maxsize=64)
@@ -41,7 +47,7 @@ def built(variant: Variant) -> tuple[Machine, Machine | None]:
     MachineError
         A value that cannot be used, or a combination of them.
     """
-    machine = _loaded(variant.machine, dict(variant.overrides), variant.memory)
+    machine = _loaded(variant.machine, variant.values, variant.memory)
     if variant.baseline is None:
         return machine, baseline_of(machine, variant.baseline_compression)
     if variant.baseline_compression is not None:
@@ -73,8 +79,8 @@ class Variants:
     Raises
     ------
     SimhwError
-        A machine cannot be read; or an axis is no switch and no value of any machine, or sets what a machine's own
-        overrides do.
+        A machine or a baseline cannot be read; or an axis is no switch and no value of any machine, or sets what a
+        machine's own overrides do.
     """
 
     def __init__(self, description: SweepDescription, where: str) -> None:
@@ -93,9 +99,20 @@ class Variants:
             except MachineError as error:
                 raise SimhwError(f"{where}: machines: {error}") from None
             self._names[text] = swept
+        for baseline in description.values("baseline"):
+            if baseline is not None:
+                self._check_baseline(str(baseline), where)
         for axis in axes:
             if not any(axis in swept for swept in self._names.values()):
                 self._refuse(axis, description.machines[0], where)
+
+    @staticmethod
+    def _check_baseline(text: str, where: str) -> None:
+        try:
+            name, own = split_machine(text)
+            resolved(own, MachineFile(name).names, name)
+        except MachineError as error:
+            raise SimhwError(f"{where}: baseline: {error}") from None
 
     @staticmethod
     def _refuse(axis: str, machine: str, where: str) -> None:
@@ -115,7 +132,7 @@ class Variants:
     def variant(self, machine: str, axes: Mapping[str, Scalar]) -> Variant:
         """A machine with the axes' values that it has; the others are not its own, and change nothing of it."""
         swept = self._names[machine]
-        overrides = tuple((swept[axis], value) for axis, value in axes.items() if axis in swept)
+        overrides = tuple((swept[axis], json.dumps(value)) for axis, value in axes.items() if axis in swept)
         baseline, compression, memory = (axes.get(name) for name in ("baseline", "baseline_compression", "memory"))
         return Variant(machine, overrides, _text(baseline), _text(compression), _text(memory))
 

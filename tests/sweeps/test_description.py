@@ -8,6 +8,7 @@ import pytest
 from simhw.errors import SimhwError
 from simhw.sweeps.description import MOST_POINTS, Range, read_description
 from simhw.sweeps.draws import placed, varied_points
+from simhw.sweeps.points import Points
 from tests.cli_runs import fails
 from tests.sweeps.runs import written
 
@@ -37,6 +38,7 @@ HEAD = "traces: some\nmachines: fpraker\n"
         (HEAD + "grid: {tile.row: 4}\n", "'tile.row' is no switch (batch, sample, seed"),
         (HEAD + "grid: {rows: 4, tile.rows: 8}\n", "tile.rows is overridden twice"),
         ("traces: some\nmachines: 'fpraker:tile.rows=4'\ngrid: {tile.rows: 8}\n", "which the sweep varies; leave one"),
+        (HEAD + "grid: {baseline: [null, bf61]}\n", "baseline: no machine 'bf61'"),
         ("traces: nowhere\nmachines: fpraker\n", "traces: nowhere: no such trace"),
         ("traces: some\nmachines: fpracker\n", "machines: no machine 'fpracker'"),
     ],
@@ -73,6 +75,16 @@ def test_every_slice_of_a_latin_hypercube_has_a_point_of_it() -> None:
     assert points == list(varied_points(read_description(described)))
     described["latin_hypercube"] = {"points": 10, "seed": 4, "ranges": ranges}
     assert points != list(varied_points(read_description(described)))
+
+
+def test_equal_numbers_of_other_types_are_other_values() -> None:
+    described = {"traces": "some", "machines": "fpraker", "grid": {"tiles": [4, 4.0], "sample": [1, 1.0]}}
+    points = Points(read_description(described), "sweep").found
+    # A count of tiles is an integer; a share of 1 is one of 1.0.
+    assert [(point.row["machine"], point.error is None) for point in points] == [
+        ("fpraker:tiles=4", True),
+        ("fpraker:tiles=4.0", False),
+    ]
 
 
 def test_ranges_hold_both_ends() -> None:
