@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,7 @@ def _draw_parallel(axes: Axes, done: pd.DataFrame, front: "pd.Series[bool]", nam
     """A line per point, its colour the speed-up; those beside the front are thin and pale."""
     places, labels = [], []
     for name in names:
-        place, told = _axis(done[name], EngFormatter("J") if name == "overall_energy_j" else "{:.4g}".format)
+        place, told = _axis(done[name], EngFormatter("J", 1) if name == "overall_energy_j" else "{:.4g}".format)
         places.append(place)
         labels.append(told)
     lines = np.array(places).T
@@ -141,8 +142,16 @@ def _axis(
         span = (high - low) or 1.0
         return (numbers - low) / span, [((each - low) / span, written(float(each))) for each in shown]
     texts = [cell(value) for value in values]
-    order = sorted(set(texts), key=lambda text: (text != "-", text))
+    order = sorted(set(texts), key=_rank)
     place = {text: number / max(1, len(order) - 1) for number, text in enumerate(order)}
     return np.array([place[text] for text in texts]), [
         (place[text], text) for text in (order if len(order) <= MOST_NAMED else [order[0], order[-1]])
     ]
+
+
+def _rank(text: str) -> tuple[bool, float, str]:
+    """Where a value stands among others: the default, then numbers by their size, then names."""
+    try:
+        return text != "-", float(text), ""
+    except ValueError:
+        return text != "-", inf, text

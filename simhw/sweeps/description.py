@@ -210,14 +210,18 @@ class SweepDescription(_Section):
     @property
     def varied(self) -> set[str]:
         """Axes of the list and of drawn points."""
-        drawn = [each.ranges for each in (self.random, self.latin_hypercube) if each is not None]
-        return {name for each in (*self.listed, *drawn) for name in each}
+        return set().union(*self._others)
 
     @property
     def axes(self) -> list[str]:
         """All axes, those of the grid first."""
+        return list(dict.fromkeys([*self.grid, *(name for each in self._others for name in each)]))
+
+    @property
+    def _others(self) -> list[Mapping[str, object]]:
+        """What the grid is combined with, by axis."""
         drawn = [each.ranges for each in (self.random, self.latin_hypercube) if each is not None]
-        return list(dict.fromkeys(name for each in (self.grid, *self.listed, *drawn) for name in each))
+        return [*self.listed, *drawn]
 
     def values(self, axis: str) -> list[Scalar]:
         """All values that the file states for an axis; of a range without choices its ends."""

@@ -94,6 +94,14 @@ def test_errors_and_cautions_are_told_once() -> None:
     assert caution_lines(points) == ["Caution: one.", "Caution: two. (1 of 2 points)"]
 
 
+def test_values_of_an_axis_lie_by_size_and_the_default_lowest() -> None:
+    points = frame(**{"tile.rows": [16.0, 4.0, None, 8.0]})
+    axis = sweep_figure(points, pareto_front(points)).axes[2]
+    assert axis.get_xticklabels()[0].get_text() == "tile.rows"
+    heights = {text.get_text(): text.xy[1] for text in axis.texts if text.xy[0] == 0}
+    assert heights == {"-": 0.0, "4": pytest.approx(1 / 3), "8": pytest.approx(2 / 3), "16": 1.0}
+
+
 @pytest.mark.parametrize("number", [1, 5])
 def test_a_sweep_is_drawn_with_names_of_any_kind(tmp_path: Path, number: int) -> None:
     columns = {"overall_speedup": [1.0 + index for index in range(number)], "trace": ["$a", "b$", "c"][:1] * number}
