@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from simhw.errors import SimhwError
 from simhw.files.writing import write_figure
 from simhw.quantities import short
 from simhw.report.bars import plain
@@ -37,7 +39,7 @@ def plot_sweep(frame: pd.DataFrame, front: "pd.Series[bool]", path: str | os.Pat
     Raises
     ------
     SimhwError
-        Another suffix, or a place that cannot be written.
+        No point has a speed-up; another suffix, or a place that cannot be written.
     """
     write_figure(sweep_figure(frame, front), path)
 
@@ -51,12 +53,19 @@ def sweep_figure(frame: pd.DataFrame, front: "pd.Series[bool]") -> Figure:
         As `simhw.sweep` gives it; points without a result are left out.
     front : Series of bool
         As `simhw.sweeps.front.pareto_front` gives it.
+
+    Raises
+    ------
+    SimhwError
+        No point has a speed-up.
     """
     done = frame[frame["status"] == "done"].dropna(subset=["overall_speedup"])
+    if done.empty:
+        raise SimhwError("no point has a speed-up over a baseline, so there is nothing to draw; leave --plot out")
     done = done.assign(machine=machine_names(done))
     axes = [*differing(done, swept_axes(done)), *FIGURES]
     figure = Figure(figsize=(max(11.0, 1.3 * len(axes)), 8.5), layout="constrained")
-    top, bottom = figure.subfigures(2, 1)
+    top, bottom = figure.subfigures(2, 1, squeeze=False)[:, 0]
     left, right = top.subplots(1, 2, sharey=True)
     _draw_scatter(left, done, front, "compute_area_mm2")
     _draw_scatter(right, done, front, "overall_energy_j")
@@ -128,7 +137,7 @@ def _draw_parallel(axes: Axes, done: pd.DataFrame, front: "pd.Series[bool]", nam
 
 
 def _axis(
-    values: "pd.Series[object]", written: Callable[[float], str]
+    values: "pd.Series[Any]", written: Callable[[float], str]
 ) -> tuple[npt.NDArray[np.float64], list[tuple[float, str]]]:
     """Where values lie on an axis from 0 to 1, and what is written beside it.
 

@@ -1,16 +1,13 @@
 """A sweep as a table: its points with speed-up, energy and area, and the Pareto front among them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from simhw.quantities import ratio, short
 from simhw.report.result_tables import BOUND_NAMES
 from simhw.report.sheet import Sheet
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 MOST_ERRORS = 5
 LONGEST_MACHINE = 60
@@ -60,21 +57,20 @@ def sweep_sheet(frame: pd.DataFrame, front: "pd.Series[bool]", only_front: bool 
         ("area, mm^2", True),
         ("bound by", False),
     ]
-    shown = done[front[done.index]] if only_front else done
+    shown = done.assign(front=front[done.index]).sort_values("overall_speedup", ascending=False, kind="stable")
     rows = [
         [
-            "*" if front[index] else "",
+            "*" if row["front"] else "",
             f"{row['number']}",
             short(str(row["machine"]), LONGEST_MACHINE),
             *(cell(row[name]) for name in settings),
-            _ratio(row["speedup"]),
-            _ratio(row["overall_speedup"]),
-            _ratio(row["overall_energy_efficiency"]),
+            *(ratio(row[name]) for name in ("speedup", "overall_speedup", "overall_energy_efficiency")),
             f"{row['overall_energy_j'] * 1e3:,.4g}",
             f"{row['compute_area_mm2']:,.3f}",
             BOUND_NAMES.get(row["bound_by"], str(row["bound_by"])),
         ]
-        for index, row in shown.sort_values("overall_speedup", ascending=False, kind="stable").iterrows()
+        for row in shown.to_dict("records")
+        if row["front"] or not only_front
     ]
     return Sheet(columns, rows)
 
@@ -127,7 +123,3 @@ def cell(value: Any) -> str:
     if value is None or value is pd.NA or value != value:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _ratio(value: "Hashable") -> str:
-    return ratio(float(value)) if isinstance(value, float | int) else "-"

@@ -54,9 +54,9 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[Outcome]:
             hashes[f"simhw-{task.hash}"] = task.hash
             running.add(submit(task))
         for future in running:
-            if (task := next(tasks, None)) is not None:
-                hashes[f"simhw-{task.hash}"] = task.hash
-                running.add(submit(task))
+            if (more := next(tasks, None)) is not None:
+                hashes[f"simhw-{more.hash}"] = more.hash
+                running.add(submit(more))
             yield _outcome(future, hashes.pop(future.key), address)
 
 

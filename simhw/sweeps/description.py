@@ -210,7 +210,7 @@ class SweepDescription(_Section):
     @property
     def varied(self) -> set[str]:
         """Axes of the list and of drawn points."""
-        return set().union(*self._others)
+        return set[str]().union(*self._others)
 
     @property
     def axes(self) -> list[str]:

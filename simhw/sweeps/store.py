@@ -194,7 +194,10 @@ def _frame(connection: sqlite3.Connection) -> "pd.DataFrame":
 
     cursor = connection.execute("SELECT * FROM sweep ORDER BY number")
     names = [column[0] for column in cursor.description]
-    return pd.DataFrame(cursor.fetchall(), columns=names)
+    frame = pd.DataFrame(cursor.fetchall(), columns=names)
+    # A figure that no point has is a number still.
+    figures = [name for name in (*columns(), "compute_area_mm2") if name != "bound_by"]
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in figures})
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

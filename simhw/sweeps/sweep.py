@@ -1,7 +1,7 @@
 """Running a sweep: what is known already is kept, the rest runs, and every outcome is written as it comes."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,7 @@ def run_sweep(
         return Finished(kept.path, kept.frame(), len(points.found), points.equal, there, len(to_run))
 
 
-def _outcomes(points: list[Point], jobs: int | None, scheduler: str | None) -> Iterator[Outcome]:
+def _outcomes(points: list[Point], jobs: int | None, scheduler: str | None) -> Generator[Outcome, None, None]:
     """Run points wherever they are to be run."""
     tasks: Iterator[Task] = (point.task() for point in points)
     if not points:

@@ -64,7 +64,7 @@ def _loaded(text: str, overrides: Mapping[str, Any], memory: str | None) -> Mach
     if memory == "modelled" and "memory.model" not in file.names:
         raise MachineError(f"memory modelled: the file of {name} has no memory section; extend a machine that has one")
     model = {"memory.model": memory} if memory is not None and "memory.model" in file.names else {}
-    return file.machine(model | resolved(own, file.names, name) | overrides)
+    return file.machine(model | resolved(own, file.names, name) | dict(overrides))
 
 
 class Variants:

@@ -1,5 +1,6 @@
 """Sweeps run: points equal single simulations, failures are kept, and a store goes on where it was."""
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_a_failing_point_is_kept_and_the_rest_goes_on(
     monkeypatch.setattr(sweeps, "run_task", lambda task: tried.append(task.hash) or work.run_task(task))
     assert sweep("sweep.yaml", "--jobs", "0") == 1
     assert tried == [frame["hash"][3]]
+
+
+@pytest.mark.usefixtures("folder")
+def test_machines_without_a_baseline_have_no_speed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    written("traces: some\nmachines: bitparallel\ngrid: {memory: ideal, tiles: [4, 8]}\n")
+    assert sweep("sweep.yaml", "--jobs", "0") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^ +1 bitparallel:memory.model=ideal,tiles=4 +- +- +- ", out, re.MULTILINE)
+    assert "no point has a speed-up over a baseline" in fails(capsys, "sweep", "show", "sweep.db", "--plot", "s.png")
 
 
 @pytest.mark.usefixtures("folder")
