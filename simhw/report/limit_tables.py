@@ -70,7 +70,8 @@ def largest_limits(attribution: Attribution) -> list[str]:
     if costly:
         named = ", ".join(f"{limit} ({factor(value)})" for limit, value in costly)
         lines.append(
-            f"The measured time is {_overall(attribution, TOTAL):.3f} times the ideal one.  The largest limits: {named}."
+            f"The measured time is {_overall(attribution, TOTAL):.3f} times the ideal one.  "
+            f"The largest limits: {named}."
         )
     if helpful:
         named = ", ".join(f"{limit} ({factor(value)})" for limit, value in helpful)
