@@ -4,6 +4,7 @@ import os
 from math import isfinite
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -74,9 +75,9 @@ def limits_figure(trace: Trace, explanation: Explanation, layer: str | None = No
     return figure
 
 
-def _over_ideal(attribution: Attribution) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _over_ideal(attribution: Attribution) -> npt.NDArray[np.float64]:
     times = attribution.times_s[TOTAL]
-    over: np.ndarray[tuple[int], np.dtype[np.float64]] = times / times[0] if times[0] else np.ones_like(times)
+    over: npt.NDArray[np.float64] = times / times[0] if times[0] else np.ones_like(times)
     return over
 
 

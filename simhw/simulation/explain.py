@@ -121,7 +121,7 @@ def _share(results: Results, sample: float | None) -> float:
 def _attribution(trace: Trace, results: Results, options: SimulationOptions) -> Attribution:
     variants = _Variants(trace, results, options)
     steps: list[Step] = []
-    columns: list[list[float]] = []
+    columns: list[Sequence[float]] = []
     last: tuple[object, ...] = ()
     for rung in results.machine.pe.ladder() or [FULL]:
         machine = variants.machine(rung)
