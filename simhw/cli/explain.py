@@ -71,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         from simhw.report.limit_plots import plot_limits
 
-        plot_limits(request.trace, explanation, arguments.plot, arguments.layer)
+        plot_limits(explanation, arguments.plot, arguments.layer)
         written.append(f"plot written to {arguments.plot}")
     results = [each.results for each in explanation.attributions]
     names = labels(results)

@@ -132,7 +132,8 @@ def _share(text: str) -> str | None:
 
 def list_workloads() -> int:
     """Print a line on every workload."""
-    from simhw_workloads.table import FAMILIES, ROWS, brought_names, workload
+    from simhw_workloads.table import ROWS, brought_names, workload
+    from simhw_workloads.workload import FAMILIES
 
     rows = list(ROWS)
     for name in brought_names():

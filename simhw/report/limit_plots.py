@@ -15,7 +15,6 @@ from simhw.report.bars import label, name_rows, plain
 from simhw.report.limit_tables import MEASURED, duration
 from simhw.report.result_tables import labels, title
 from simhw.results.attribution import TOTAL, Attribution, Explanation
-from simhw.trace.trace import Trace
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 WHOLE, COSTS, SAVES = "#444444", "#0072B2", "#009E73"
@@ -26,14 +25,12 @@ LEAST_ROOM, ROOM_SHARE = 2.2, 0.75
 """How far beyond the longest bar its label may reach: at least times so much, else so large a share of the bar."""
 
 
-def plot_limits(trace: Trace, explanation: Explanation, path: str | os.PathLike[str], layer: str | None = None) -> None:
+def plot_limits(explanation: Explanation, path: str | os.PathLike[str], layer: str | None = None) -> None:
     """Draw the limits of machines to a file; see `limits_figure`.
 
     Parameters
     ----------
-    trace : Trace
     explanation : Explanation
-        Of that trace.
     path : str or path
         Ends in ``.png``, ``.svg`` or ``.pdf``.
     layer : str, optional
@@ -44,10 +41,10 @@ def plot_limits(trace: Trace, explanation: Explanation, path: str | os.PathLike[
     SimhwError
         Another suffix, or a place that cannot be written.
     """
-    write_figure(limits_figure(trace, explanation, layer), path)
+    write_figure(limits_figure(explanation, layer), path)
 
 
-def limits_figure(trace: Trace, explanation: Explanation, layer: str | None = None) -> Figure:
+def limits_figure(explanation: Explanation, layer: str | None = None) -> Figure:
     """A panel per machine: times over the ideal one on a logarithmic axis, so that equal factors are equally long."""
     found = explanation.attributions
     columns = min(len(found), MOST_ABREAST)
@@ -55,8 +52,7 @@ def limits_figure(trace: Trace, explanation: Explanation, layer: str | None = No
     height = 1.3 + ROW_INCHES * (max(len(each.steps) for each in found) + 1)
     figure = Figure(figsize=(max(PANEL_INCHES * columns, 7.5), 0.5 + height * lines), layout="constrained")
     of = f", layer {layer}" if layer is not None else ""
-    grown = found[0].results.provenance["grown_to"] or None
-    figure.suptitle(plain(f"{title(trace, grown)}{of}"), fontsize=11)
+    figure.suptitle(plain(f"{title(found[0].results.provenance)}{of}"), fontsize=11)
     panels = figure.subplots(lines, columns, squeeze=False)
     for axes in panels.flat[len(found) :]:
         axes.set_axis_off()

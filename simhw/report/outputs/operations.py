@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from simhw.errors import TraceError
-from simhw.trace.operation import OPERATIONS
+from simhw.trace.operation import OPERATIONS, Operation
 
 if TYPE_CHECKING:
     from simhw.results.operation import OperationResult
@@ -20,7 +20,7 @@ def add_choice(parser: argparse.ArgumentParser, option: str, layer_default: str,
     )
 
 
-def choice(arguments: argparse.Namespace, option: str) -> tuple[str | None, str | None]:
+def choice(arguments: argparse.Namespace, option: str) -> tuple[str | None, Operation | None]:
     """The layer and the operation that were given, None for either that was not."""
     name = option.removeprefix("--").replace("-", "_")
     return getattr(arguments, f"{name}_layer"), getattr(arguments, f"{name}_operation")
