@@ -56,6 +56,10 @@ class MachineError(SimhwError):
     """A machine file, an override or a combination of switches cannot be used."""
 
 
+class ResultsError(SimhwError):
+    """A saved result cannot be used."""
+
+
 class CaptureError(SimhwError):
     """A training step cannot be captured faithfully."""
 

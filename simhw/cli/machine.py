@@ -13,21 +13,6 @@ if TYPE_CHECKING:
     from simhw.roofline.device import Device
 
 Loaded = TypeVar("Loaded")
-UNITS = {
-    "_hz": "Hz",
-    "_um2": "um^2",
-    "_mm2": "mm^2",
-    "_mw": "mW",
-    "_pj": "pJ",
-    "_pj_per_byte": "pJ/B",
-    "_pj_per_bit": "pJ/bit",
-    "_bytes": "B",
-    "_bits": "bit",
-    "_per_s": "1/s",
-    "_ns": "ns",
-    "_latency": "ns",
-}
-"""Units by the end of a constant's or its section's name."""
 
 
 def add_parser(commands: Any) -> None:
@@ -163,50 +148,26 @@ def _show_device(name: str, text: str) -> int:
     return 0
 
 
-def unit_of(name: str) -> str:
-    """The unit that a constant's dotted name tells; empty where it is a number or a word."""
-    if name.startswith("memory.dram.t_"):
-        return "ns"  # JEDEC's names, which say nothing of units
-    return next((unit for part in name.split(".") for end, unit in UNITS.items() if part.endswith(end)), "")
-
-
 def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet":
     """Every constant; `plain` is the machine without overrides."""
-    from simhw.machine.dotted import leaf, leaf_names
+    from simhw.machine.constants import constants, value_text
+    from simhw.machine.dotted import leaf
     from simhw.report.sheet import Sheet
 
-    values, original = machine.values.model_dump(), plain.values.model_dump()
+    original = plain.values.model_dump()
     rows = []
-    for name in leaf_names(values):
-        if name in ("name", "description", "baseline", "kind"):
-            continue
-        value = _text(leaf(values, name))
-        if name in machine.overrides:
-            value += f" (file: {_text(leaf(original, name))})"
-        source = machine.provenance.get(name)
-        rows.append(
-            [
-                name,
-                value,
-                unit_of(name),
-                f"{source.confidence:.0%}" if source else "-",
-                source.source if source else "-",
-            ]
-        )
+    for each in constants(machine):
+        value = each.text
+        if each.overridden:
+            value += f" (file: {value_text(leaf(original, each.name))})"
+        source = each.source
+        confidence = [f"{source.confidence:.0%}", source.source] if source else ["-", "-"]
+        rows.append([each.name, value, each.unit, *confidence])
     return Sheet(
         [("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)],
         rows,
         name="constants",
     )
-
-
-def _text(value: object) -> str:
-    """A value as a machine file writes it; numbers with separators."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}" if isinstance(value, float) else str(value)
 
 
 def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from simhw.machine.described import Described
 from simhw.machine.dotted import leaf_names
 from simhw.machine.files import read_machine, validated
 from simhw.machine.overrides import label, override, split_machine
+from simhw.machine.provenance import Provenance
 from simhw.machine.values import MachineValues
 from simhw.memory.parameters import BaselineCompression, Memory
 from simhw.pe.passes import Tile
@@ -282,6 +283,19 @@ def machine_of(machine: Machine | str | PathLike[str]) -> Machine:
             f"{quoted(machine)} is no machine; give one that load_machine gave, a name, or the path of a .yaml file"
         )
     return parse_machine(os.fspath(machine))
+
+
+def described_machine(
+    values: dict[str, Any], provenance: Mapping[str, Provenance], overrides: Mapping[str, Any], where: str
+) -> Machine:
+    """A machine of its constants, as a saved result has them; `where` is that file, for errors.
+
+    Raises
+    ------
+    MachineError
+        A value is missing, unknown or of the wrong type, or the kind of PE is unknown.
+    """
+    return Machine(_validate(values, where), provenance, overrides)
 
 
 def _validate(values: dict[str, Any], where: str) -> MachineValues:

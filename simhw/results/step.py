@@ -12,6 +12,7 @@ from simhw.results.operation import OperationResult
 from simhw.results.shown import as_figure, as_html, as_text
 from simhw.results.table import operation_row, totals_row
 from simhw.results.totals import Totals
+from simhw.results.values import LayerValues
 from simhw.trace.layer import OPERATIONS
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Results:
     baseline : Machine or None
     doubts : tuple of str
         Where the step was grown: layers of which shapes alone do not tell how they grow, and what was taken.
+    values : tuple of LayerValues
+        Zeros and terms of the trace's tensors, in its order; a grown step repeats them.
     """
 
     operations: list[OperationResult]
@@ -42,6 +45,7 @@ class Results:
     machine: "Machine"
     baseline: "Machine | None"
     doubts: tuple[str, ...] = ()
+    values: tuple[LayerValues, ...] = ()
 
     @cached_property
     def total(self) -> Totals:

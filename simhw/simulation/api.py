@@ -16,6 +16,7 @@ from simhw.results.comparison import Comparison
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
 from simhw.results.traces import TraceComparison, check_names
+from simhw.results.values import known_values
 from simhw.simulation.growth import growth
 from simhw.simulation.options import SimulationOptions
 from simhw.simulation.run import Simulation, baseline_for
@@ -126,7 +127,8 @@ def simulate(
     simulation = Simulation(trace, machine, options, baseline_for(trace, chosen, options, grown), grown)
     operations = list(simulation.run().values())
     provenance = _provenance(trace, simulation, chosen, started)
-    return Results(operations, provenance, machine, chosen, grown.doubts if grown else ())
+    values = tuple(map(known_values, trace.layers))
+    return Results(operations, provenance, machine, chosen, grown.doubts if grown else (), values)
 
 
 def compare(

@@ -29,7 +29,7 @@ def timeline(trace: Trace, results: Results, layer: str, operation: Operation, r
     TraceError
         There is no such layer, or training did not run the operation.
     SimhwError
-        Memories are ideal.
+        Memories are ideal, or the results come from a file.
     """
     item = next((each for each in results.operations if (each.layer, each.operation) == (layer, operation)), None)
     if item is None:
@@ -37,6 +37,8 @@ def timeline(trace: Trace, results: Results, layer: str, operation: Operation, r
     cost = item.cost.memory
     if cost is None:
         raise SimhwError(f"{results.machine.label}: memories are ideal, so there is no timeline of them")
+    if not cost.shapes:
+        raise SimhwError(f"{results.machine.label}: a saved result does not keep tile passes; simulate the trace again")
     # Layers may share a name, and not all ran every operation.
     index, found = next(
         (i, each) for i, each in enumerate(trace.layers) if each.name == layer and operation in each.operations

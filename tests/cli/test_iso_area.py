@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from simhw.cli import main
-from simhw.cli.machine import unit_of
+from simhw.machine.constants import unit_of
 from simhw.machine.machine import load_machine, parse_machine
 from tests.cli_runs import fails
 from tests.machine_files import write

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from simhw.cli import main
-from simhw.cli.machine import unit_of
+from simhw.machine.constants import unit_of
 from simhw.machine.dotted import leaf_names
 from simhw.machine.machine import load_machine
 from simhw.machine.names import machine_names
