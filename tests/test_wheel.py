@@ -33,10 +33,13 @@ def test_an_installed_wheel_runs_a_bundled_trace_outside_the_checkout(tmp_path):
     elsewhere.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-m", "simhw", "run", "--trace", "small_cnn.npz", "--pe", "tensordash", "--details"]
+    command += ["--html", "page.html"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=elsewhere, env=environment)
     assert run.returncode == 0, run.stderr
     assert str(installed / "simhw" / "bundled_traces" / "small_cnn.npz") in run.stdout
     assert "tensordash-dense" in run.stdout
+    # Its templates, style and script are no Python files.
+    assert "<script>" in (elsewhere / "page.html").read_text(encoding="utf-8")
     # What the wheel brings of the checkout: the simulator, the workloads and the traces, and no tests.
     assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {
         "simhw",

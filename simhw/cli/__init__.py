@@ -13,6 +13,7 @@ from simhw.cli import (
     doctor,
     explain,
     machine,
+    report,
     reproduce,
     roofline,
     run,
@@ -26,7 +27,21 @@ from simhw.cli.terminal import as_json, printable
 from simhw.errors import SimhwError
 from simhw.version import __version__
 
-COMMANDS = (run, compare, explain, sweep, roofline, workloads, reproduce, capture, trace, machine, doctor, completion)
+COMMANDS = (
+    run,
+    compare,
+    explain,
+    sweep,
+    report,
+    roofline,
+    workloads,
+    reproduce,
+    capture,
+    trace,
+    machine,
+    doctor,
+    completion,
+)
 
 
 def parser() -> Parser:

@@ -110,7 +110,7 @@ def test_a_technique_is_one_file_and_its_name_in_the_table(copy: Copy) -> None:
 def test_a_report_is_one_file_and_its_name_in_a_list(copy: Copy) -> None:
     copy.write_example("simhw/report/outputs/page.py")
     every = "simhw/report/outputs/every.py"
-    copy.edit(every, "= (TABLE, PICTURE, TIMELINE)", "= (TABLE, PICTURE, TIMELINE, PAGE)")
+    copy.edit(every, "WEB_PAGE)", "WEB_PAGE, PAGE)")
     copy.edit(
         every,
         "from simhw.report.outputs.picture import PICTURE\n",

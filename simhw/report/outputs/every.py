@@ -8,15 +8,17 @@ from simhw.files.writing import check_target
 from simhw.report.outputs.output import Finished, Output
 from simhw.report.outputs.picture import PICTURE
 from simhw.report.outputs.requests import REQUESTS
+from simhw.report.outputs.saved import SAVED
 from simhw.report.outputs.table import TABLE
 from simhw.report.outputs.tidy import TIDY
 from simhw.report.outputs.timeline import TIMELINE
+from simhw.report.outputs.web_page import WEB_PAGE
 
 if TYPE_CHECKING:
     from simhw.machine.machine import Machine
     from simhw.trace.trace import Trace
 
-OUTPUTS: tuple[Output, ...] = (TABLE, TIDY, PICTURE, TIMELINE, REQUESTS)
+OUTPUTS: tuple[Output, ...] = (TABLE, TIDY, PICTURE, TIMELINE, REQUESTS, SAVED, WEB_PAGE)
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:

@@ -1,0 +1,34 @@
+"""`simhw report`: the page of results that `simhw run --save` and `simhw compare --save` wrote."""
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to the top parser."""
+    parser = commands.add_parser(
+        "report",
+        help="make a web page of saved results",
+        description="Make one self-contained web page of results that `simhw run --save` or `simhw compare --save` "
+        "wrote.",
+        epilog="Example: simhw report run.json --html run.html",
+    )
+    parser.add_argument("results", metavar="RESULT", nargs="+", help="what --save wrote; several go side by side")
+    parser.add_argument("--html", metavar="FILE", required=True, help="the page to write")
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from simhw.cli.terminal import show
+    from simhw.files.writing import check_target
+
+    check_target(arguments.html, (".html",))
+    from simhw.report.page.results import page_of
+    from simhw.report.page.write import write_page
+    from simhw.results.saved import load_results
+
+    saved = [load_results(path) for path in arguments.results]
+    write_page(page_of([each for one in saved for each in one.results], [one.command for one in saved]), arguments.html)
+    show(f"page written to {arguments.html}")
+    return 0

@@ -1,0 +1,149 @@
+"""What the page shows: headlines, sections, tables and charts, as plain data without any HTML."""
+
+from dataclasses import dataclass
+
+from simhw.report.page.charts import Bars, Intervals, Roofline
+from simhw.report.page.layers import LayerTable
+from simhw.report.page.values import ValuesPart
+from simhw.report.sheet import Sheet
+
+Facts = tuple[tuple[str, str], ...]
+"""Names and what is said of each."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A figure in large print.
+
+    Attributes
+    ----------
+    figure, meaning : str
+        "1.222 ± 0.004" and "times as fast, tiles alone".
+    """
+
+    figure: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a machine comes to.
+
+    Attributes
+    ----------
+    anchor : str
+        Of the machine's part of the page.
+    machine, against : str
+        Labels of the machine and of its baseline.
+    answers : tuple of Answer
+    bound_by : str
+        What takes most of the time, in a sentence.
+    """
+
+    anchor: str
+    machine: str
+    against: str
+    answers: tuple[Answer, ...]
+    bound_by: str
+
+
+@dataclass(frozen=True)
+class MachinePart:
+    """All about one machine.
+
+    Attributes
+    ----------
+    anchor, label, description : str
+    reasons, cautions : tuple of str
+        Sentences.
+    meanings : facts
+        What its lane-cycle classes mean.
+    performance : Sheet
+    speedups, lanes : Bars
+    time, energy : Bars or None
+        With memories; None where they are ideal.
+    energy_sheet, time_sheet : Sheet or None
+    roofline : Roofline or None
+        None where nothing goes off chip.
+    layers : LayerTable
+    sampling : str
+    sampling_sheet : Sheet
+    intervals : Intervals or None
+        None where everything was simulated, or nothing to compare with.
+    area : Bars or None
+    area_sheet : Sheet or None
+    area_text : str
+    """
+
+    anchor: str
+    label: str
+    description: str
+    reasons: tuple[str, ...]
+    cautions: tuple[str, ...]
+    meanings: Facts
+    performance: Sheet
+    speedups: Bars
+    lanes: Bars
+    time: Bars | None
+    time_sheet: Sheet | None
+    energy: Bars
+    energy_sheet: Sheet
+    roofline: Roofline | None
+    layers: LayerTable
+    sampling: str
+    sampling_sheet: Sheet
+    intervals: Intervals | None
+    area: Bars | None
+    area_sheet: Sheet | None
+    area_text: str
+
+
+@dataclass(frozen=True)
+class ConstantsPart:
+    """Every constant of a machine.
+
+    Attributes
+    ----------
+    anchor, label, description : str
+    role : str
+        Whose machine or baseline it is.
+    sheet : Sheet
+    """
+
+    anchor: str
+    label: str
+    description: str
+    role: str
+    sheet: Sheet
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page.
+
+    Attributes
+    ----------
+    title, subtitle : str
+    headlines : tuple of Headline
+        One per machine.
+    overview : tuple of Bars
+        Machines side by side.
+    machines : tuple of MachinePart
+    values : tuple of ValuesPart
+        Zeros and terms, one per trace.
+    constants : tuple of ConstantsPart
+        Of every machine and baseline, each once.
+    origins : tuple of (label, facts)
+        Where each machine's figures come from.
+    commands : tuple of str
+    """
+
+    title: str
+    subtitle: str
+    headlines: tuple[Headline, ...]
+    overview: tuple[Bars, ...]
+    machines: tuple[MachinePart, ...]
+    values: tuple[ValuesPart, ...]
+    constants: tuple[ConstantsPart, ...]
+    origins: tuple[tuple[str, Facts], ...]
+    commands: tuple[str, ...]

@@ -1,0 +1,214 @@
+"""The page in a browser: sorted, filtered and drilled into by mouse and keyboard, and safe from what a trace is called.
+
+With `$AXE_CORE`, the path of axe-core's `axe.min.js` (npm pack axe-core), its rules on accessibility are asked too.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simhw.report.page.results import page_of
+from simhw.report.page.write import write_page
+from simhw.results.step import Results
+from tests.cli_runs import result
+from tests.report.browser import browser, complaints, opened, prefer, resize
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = (
+    "</title></style><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&amp;"
+)
+
+
+def hostile(results: Results) -> Results:
+    """The results of a trace and of a machine's file whose author means harm: every text of theirs is script."""
+    operations = [replace(item, layer=HOSTILE + item.layer, kind=HOSTILE) for item in results.operations]
+    values = tuple(replace(each, layer=HOSTILE + each.layer, kind=HOSTILE) for each in results.values)
+    provenance = results.provenance | dict.fromkeys(("trace", "model", "dataset", "technique"), HOSTILE)
+    described = results.machine.values.model_copy(update={"name": HOSTILE, "description": HOSTILE})
+    sources = {name: replace(each, source=HOSTILE) for name, each in results.machine.provenance.items()}
+    machine = replace(results.machine, values=described, provenance=sources)
+    return replace(results, operations=operations, values=values, provenance=provenance, machine=machine)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Results]:
+    return [result("fpraker", sample=0.5), result("tensordash")]
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(results: list[Results], driver: Any, tmp_path: Path) -> Any:
+    """The page of both machines, freshly opened."""
+    write_page(page_of(results, ["simhw run"]), tmp_path / "page.html")
+    opened(driver, tmp_path / "page.html")
+    return driver
+
+
+def find(driver: Any, selector: str) -> Any:
+    return driver.find_element("css selector", selector)
+
+
+def shown(driver: Any, selector: str) -> list[str]:
+    """Texts of the elements that can be seen."""
+    return [each.text for each in driver.find_elements("css selector", selector) if each.is_displayed()]
+
+
+TABLE = "#machine-1-layers"
+NAMES = f"{TABLE} tbody.layer > tr:first-child th"
+
+
+def test_nothing_is_left_on_the_console(page: Any) -> None:
+    assert complaints(page) == []
+    assert page.execute_script("return document.documentElement.classList.contains('js')")
+
+
+def test_a_click_on_a_heading_sorts(page: Any) -> None:
+    original = shown(page, NAMES)
+    heading = find(page, f"{TABLE} thead th:nth-child(2)")
+    button = heading.find_element("css selector", "button")
+
+    def macs() -> list[float]:
+        cells = page.find_elements("css selector", f"{TABLE} tbody.layer > tr:first-child td:nth-child(2)")
+        return [float(cell.get_attribute("data-v")) for cell in cells]
+
+    button.click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert macs() == sorted(macs(), reverse=True)
+    button.click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert macs() == sorted(macs())
+    button.click()
+    assert heading.get_attribute("aria-sort") is None
+    assert shown(page, NAMES) == original
+
+
+def test_a_filter_leaves_the_layers_that_fit(page: Any) -> None:
+    assert len(shown(page, NAMES)) == 2
+    field = find(page, '[data-filters="machine-1-layers"]')
+    field.send_keys("CONV")
+    assert shown(page, NAMES) == ["conv"]
+    assert find(page, '[data-counts="machine-1-layers"]').text == "1 of 2 shown"
+    field.clear()
+    field.send_keys("no such layer")
+    assert shown(page, NAMES) == []
+
+
+def test_an_operation_is_chosen(page: Any) -> None:
+    find(page, '[data-opens="machine-1-layers"]').click()
+    assert set(shown(page, f"{TABLE} tr.op th")) == {"forward", "input_grad", "weight_grad"}
+    find(page, 'select[data-operation="machine-1-layers"]').send_keys("input_grad")
+    assert shown(page, f"{TABLE} tr.op th") == ["input_grad"]
+    assert shown(page, NAMES) == ["conv"]  # training ran none of the other layer
+
+
+def test_the_keyboard_drills_from_the_total_to_an_operation(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    assert shown(page, f"{TABLE} tr.op th") == shown(page, f"{TABLE} tr.detail dt") == []
+    layer = find(page, f"{TABLE} tbody.layer button")
+    layer.send_keys(Keys.ENTER)
+    assert layer.get_attribute("aria-expanded") == "true"
+    assert shown(page, f"{TABLE} tr.op th") == ["forward", "input_grad", "weight_grad"]
+    layer.send_keys(Keys.TAB)
+    operation = page.switch_to.active_element
+    assert operation.text == "forward"
+    operation.send_keys(Keys.SPACE)
+    assert "tile passes" in shown(page, f"{TABLE} tr.detail dt")
+    layer.send_keys(Keys.ENTER)
+    assert shown(page, f"{TABLE} tr.op th") == shown(page, f"{TABLE} tr.detail dt") == []
+
+
+def test_arrow_keys_read_a_chart_and_enter_leads_to_the_row(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    chart = find(page, "svg.chart:has([data-row])")
+    chart.send_keys(Keys.ARROW_RIGHT)
+    said, tip = find(page, "#said"), find(page, "#tip")
+    assert "MAC/byte" in tip.text == said.text
+    row = find(page, ".mark.here").get_attribute("data-row")
+    chart.send_keys(Keys.ENTER)
+    assert page.switch_to.active_element.find_element("xpath", "ancestor::tr").get_attribute("id") == row
+    assert find(page, f"#{row} + tr.detail").is_displayed()
+
+
+def test_a_tooltip_follows_the_mouse(page: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    mark = find(page, "section:nth-of-type(2) svg.chart .mark")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(page).move_to_element(mark).perform()
+    assert find(page, "#tip").text.startswith("fpraker, tiles alone")
+
+
+def test_colours_follow_the_system_and_the_button(page: Any) -> None:
+    def background() -> str:
+        return str(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
+
+    seen = []
+    for preferred in ("light", "dark"):
+        prefer(page, preferred)
+        seen.append(background())
+    assert seen[0] == "rgb(255, 255, 255)" != seen[1]
+    find(page, "#theme").click()
+    assert (find(page, "#theme").text, background()) == ("Colours: light", seen[0])
+    find(page, "#theme").click()
+    assert background() == seen[1]
+    prefer(page, "light")
+
+
+def test_a_phone_scrolls_in_one_direction(page: Any) -> None:
+    resize(page, 390, 844)
+    assert page.execute_script("return document.documentElement.scrollWidth") == 390
+    resize(page, 1280, 900)
+
+
+def test_script_in_a_name_does_not_run(results: list[Results], driver: Any, tmp_path: Path) -> None:
+    made = page_of([hostile(each) for each in results], [HOSTILE])
+    write_page(made, tmp_path / "hostile.html")
+    opened(driver, tmp_path / "hostile.html")
+    assert complaints(driver) == []  # the policy had nothing to refuse: no text has become a script
+    assert driver.title.endswith("on 2 machines - simhw")
+    assert len(driver.find_elements("css selector", "script")) == 1
+    assert driver.find_elements("css selector", "img") == []
+    assert HOSTILE + "conv" in shown(driver, NAMES)[0]
+
+
+def test_the_policy_refuses_script_even_where_it_came_through(page: Any, tmp_path: Path) -> None:
+    path = Path(page.current_url.removeprefix("file://"))
+    broken = path.read_text(encoding="utf-8").replace("<main", "<script>document.title = 'owned'</script><main")
+    (tmp_path / "broken.html").write_text(broken, encoding="utf-8")
+    opened(page, tmp_path / "broken.html")
+    assert page.title != "owned"
+    assert any("Content Security Policy" in each for each in complaints(page))
+
+
+def test_without_its_script_every_figure_is_there(results: list[Results], tmp_path: Path) -> None:
+    write_page(page_of(results), tmp_path / "page.html")
+    with browser(scripts=False) as driver:
+        opened(driver, tmp_path / "page.html")
+        assert find(driver, f"{TABLE} tr.op").is_displayed()
+        assert not find(driver, "#theme").is_displayed()
+        assert complaints(driver) == []
+
+
+@pytest.mark.skipif("AXE_CORE" not in os.environ, reason="$AXE_CORE names no axe.min.js")
+@pytest.mark.parametrize("colors", ["light", "dark"])
+def test_axe_finds_nothing_serious(page: Any, colors: str) -> None:
+    prefer(page, colors)
+    page.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    find(page, '[data-opens="machine-1-layers"]').click()
+    # The policy forbids foreign script to the page, not to the driver.
+    page.execute_script(Path(os.environ["AXE_CORE"]).read_text(encoding="utf-8"))
+    found = page.execute_async_script("axe.run().then(({violations}) => arguments[0](violations))")
+    serious = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
+    assert serious == []
