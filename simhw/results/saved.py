@@ -196,7 +196,7 @@ def save_results(results: Sequence[Results], path: str | PathLike[str], command:
     """
     check_suffix(path, SUFFIXES)
     record = SavedRecord(
-        format=FORMAT,
+        format="simhw-results",
         format_version=READABLE_VERSIONS[-1],
         simhw_version=__version__,
         command=_unicode(command),

@@ -8,7 +8,7 @@ from math import inf, isfinite, isnan, nan
 from typing import Annotated, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from simhw.machine.costs import Range
 from simhw.machine.energy import COMPONENTS
@@ -24,11 +24,19 @@ Name = Annotated[str, Field(max_length=1000)]
 Amount = Annotated[float, Field(ge=0, le=1e100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10**60)]
 Share = Annotated[float, Field(ge=0, le=1 + 1e-6, allow_inf_nan=False)] | None
-EstimateRecord = Annotated[list[Amount | None], Field(min_length=1, max_length=3)]
 RangeRecord = Annotated[list[Amount], Field(min_length=3, max_length=3)]
 WAYS = tuple(f"{tensor}_{way}" for tensor in TENSORS for way in ("in", "out"))
 """Of bytes between memory and buffers."""
 Found = TypeVar("Found")
+
+
+def _check_estimate(record: list[float | None]) -> list[float | None]:
+    if len(record) == 2 or record[0] is None:
+        raise ValueError("give [value] or [value, variance, degrees of freedom]")
+    return record
+
+
+EstimateRecord = Annotated[list[Amount | None], Field(min_length=1, max_length=3), AfterValidator(_check_estimate)]
 
 
 def _written(estimate: Estimate) -> list[float | None]:
@@ -41,12 +49,6 @@ def _estimate(record: list[float | None]) -> Estimate:
     value, variance, degrees = [*record, 0.0, inf][:3] if len(record) == 1 else record
     assert value is not None
     return Estimate(value, inf if variance is None else variance, inf if degrees is None else degrees)
-
-
-def _check_estimate(record: list[float | None]) -> list[float | None]:
-    if len(record) == 2 or record[0] is None:
-        raise ValueError("give [value] or [value, variance, degrees of freedom]")
-    return record
 
 
 def _has_exactly(found: dict[str, Found], names: tuple[str, ...]) -> dict[str, Found]:
@@ -149,8 +151,6 @@ class CostRecord(_Record):
     memory: MemoryRecord | None
     energy: dict[str, RangeRecord]
 
-    _estimates = field_validator("cycles", "tile_cycles")(_check_estimate)
-
     @field_validator("energy")
     @classmethod
     def _has_every_component(cls, energy: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -197,11 +197,6 @@ class OperationRecord(_Record):
     counters: Annotated[dict[Name, EstimateRecord], Field(max_length=1000)]
     cost: CostRecord
     baseline: CostRecord | None
-
-    @field_validator("counters")
-    @classmethod
-    def _counters_are_estimates(cls, counters: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
-        return {name: _check_estimate(record) for name, record in counters.items()}
 
     @staticmethod
     def of(item: OperationResult) -> "OperationRecord":

@@ -10,8 +10,8 @@ from simhw.report.page.svg import element, ink, percent
 
 LABEL_PX, BAR_PX, GAP_PX = 17, 18, 9
 LONGEST_LABEL = 60
-RIGHT_END = 0.72
-"""Share of the width that the longest bar takes where texts stand behind the bars."""
+CHARACTER = 0.019
+"""Share of a phone's width that a character takes behind a bar."""
 SMALLEST_LABELLED = 0.1
 """Share of the width below which a piece has no room for its number."""
 
@@ -21,7 +21,9 @@ def draw_bars(chart: Bars) -> Markup:
     longest = max([bar.end for bar in chart.bars], default=0.0)
     if isfinite(chart.reference):
         longest = max(longest, chart.reference)
-    scale = 1 / chart.whole if isfinite(chart.whole) else RIGHT_END / longest if longest > 0 else 0.0
+    texts = max([len(bar.text) for bar in chart.bars], default=0)
+    room = 0.96 - CHARACTER * min(texts, 30)
+    scale = 1 / chart.whole if isfinite(chart.whole) else room / longest if longest > 0 else 0.0
     parts: list[Markup] = []
     top = 0.0
     for bar in chart.bars:

@@ -50,14 +50,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {
-        "draw_bars": draw_bars,
-        "draw_mini": draw_mini,
-        "draw_roofline": draw_roofline,
-        "draw_intervals": draw_intervals,
-        "draw_swatch": draw_swatch,
-        "series_of": series_of,
-    }
+    drawing = (draw_bars, draw_mini, draw_roofline, draw_intervals, draw_swatch, series_of)
+    environment.globals.update({each.__name__: each for each in drawing})
     return environment
 
 
