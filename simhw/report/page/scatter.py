@@ -53,9 +53,9 @@ def _grid(x: Place, y: Place, xs: tuple[float, float], ys: tuple[float, float]) 
         parts.append(element("line", x1=at, x2=at, y1=0, y2=HEIGHT_PX - FOOT_PX, class_="grid"))
         parts.append(element("text", f"{10.0**power:g}", x=at, y=HEIGHT_PX - FOOT_PX + 14, class_="tick middle"))
     for power in range(ceil(ys[0]), floor(ys[1]) + 1):
-        at = y(10.0**power)
-        parts.append(element("line", x1=0, x2="100%", y1=at, y2=at, class_="grid"))
-        parts.append(element("text", f"{count(10.0**power)} MAC/s", x=0, y=at - 3, class_="tick"))
+        level = y(10.0**power)
+        parts.append(element("line", x1=0, x2="100%", y1=level, y2=level, class_="grid"))
+        parts.append(element("text", f"{count(10.0**power)} MAC/s", x=0, y=level - 3, class_="tick"))
     foot = element("text", "multiply-accumulates per byte off chip", x="50%", y=HEIGHT_PX - 4, class_="tick middle")
     return [*parts, foot]
 
