@@ -96,7 +96,7 @@ def test_cycles_count_the_dram_clock_and_none_comes_early(tmp_path: Path) -> Non
 def written(path: Path, results: Results, layer=None, operation=None, form=None) -> tuple[list[str], str]:
     """The lines of a file, and what is said of it."""
     options = Namespace(requests_layer=layer, requests_operation=operation, requests_format=form)
-    said = REQUESTS.write(str(path), Finished(options, some_trace(), [results]))
+    said = REQUESTS.write(str(path), Finished(options, some_trace(), [results], results))
     return path.read_text().splitlines(), said
 
 

@@ -127,6 +127,6 @@ def test_files_can_be_laid_one_below_the_other(results: list[Results]) -> None:
 
 def test_the_option_of_run_and_compare_writes_it(results: list[Results], tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    said = TIDY.write(str(path), Finished(Namespace(), some_trace(), results))
+    said = TIDY.write(str(path), Finished(Namespace(), some_trace(), results, results[0]))
     assert said == f"tidy table written to {path}"
     assert pq.read_table(path).equals(tidy_table(results))
