@@ -16,7 +16,7 @@ from simhw_workloads.techniques.maestro import full_in_pairs, pair_full_ranks
 from simhw_workloads.train import Run
 from simhw_workloads.workload import Bounds
 
-STRENGTH = 0.03
+STRENGTH = 0.055
 GAMMA = (1.0, 0.1)
 """Where a component has half of the highest penalty, at first and at last; as strength, ours for this network."""
 LEAST = 0.02
