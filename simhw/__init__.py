@@ -21,6 +21,8 @@ _PUBLIC = {
     "compare_traces": "simhw.simulation.api",
     "explain": "simhw.simulation.explain",
     "sweep": "simhw.sweeps.sweep",
+    "load_results": "simhw.results.saved",
+    "save_results": "simhw.results.saved",
 }
 __all__ = [
     "Layer",
@@ -29,7 +31,9 @@ __all__ = [
     "compare_traces",
     "explain",
     "load_machine",
+    "load_results",
     "load_trace",
+    "save_results",
     "simulate",
     "simulate_gemm",
     "simulate_layer",
@@ -38,6 +42,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from simhw.machine.machine import load_machine
+    from simhw.results.saved import load_results, save_results
     from simhw.simulation.api import compare, compare_traces, simulate, simulate_layer
     from simhw.simulation.explain import explain
     from simhw.simulation.gemm import simulate_gemm

@@ -182,9 +182,11 @@ def simulated(arguments: argparse.Namespace, request: Request) -> "list[Results]
 
 def more(arguments: argparse.Namespace) -> str:
     """The line that says how to see more than the first screen."""
-    options = ["--details (every table, and what the words mean)"]
+    options = ["--details (every table, what words mean)"]
     if not arguments.per_layer:
         options.append("--per-layer (every layer)")
+    if arguments.html is None:
+        options.append("--html FILE (a page)")
     return f"More: {', '.join(options)}."
 
 
