@@ -24,7 +24,7 @@ PATHS = [str(page.relative_to(ROOT)) for page in PAGES]
 LONGEST_SENTENCE = 40
 """Words; most sentences have fewer than 25."""
 
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```([\w{}-]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 """A block of code: its language, and what it holds."""
 LINKED = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 IN_FOLDERS = re.compile(
