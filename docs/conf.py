@@ -30,6 +30,7 @@ myst_heading_anchors = 4
 # The first heading of a page that begins lower, as those of reports may, is no fault.
 suppress_warnings = ["myst.header"]
 highlight_language = "none"
+smartquotes = False  # they make a dash of the two of an option
 
 autodoc_typehints = "none"  # the docstrings say types, with shapes and units
 autodoc_member_order = "bysource"

@@ -116,12 +116,13 @@ def draw_tensordash() -> Figure:
     return figure
 
 
-def main() -> None:
-    """Draw all."""
+def main(folder: Path = HERE) -> None:
+    """Draw all into a folder, in few colours, which keeps the files small."""
     for name, draw in (("fpraker-set", draw_fpraker), ("tensordash-steps", draw_tensordash)):
         drawn = BytesIO()
         draw().savefig(drawn, dpi=150)
-        Image.open(drawn).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(HERE / f"{name}.png", optimize=True)
+        picture = Image.open(drawn).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
+        picture.save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

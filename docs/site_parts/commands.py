@@ -19,6 +19,12 @@ def _usage(command: argparse.ArgumentParser) -> str:
     return formatter.format_help().strip()
 
 
+def _text(text: str) -> nodes.paragraph:
+    """A text in which backquotes enclose code."""
+    pieces = [nodes.literal("", each) if odd % 2 else nodes.Text(each) for odd, each in enumerate(text.split("`"))]
+    return nodes.paragraph("", "", *pieces)
+
+
 def _options(command: argparse.ArgumentParser) -> nodes.definition_list:
     """What may be given, each with the help that the command prints."""
     formatter = argparse.HelpFormatter(command.prog)
@@ -28,7 +34,7 @@ def _options(command: argparse.ArgumentParser) -> nodes.definition_list:
             continue
         invocation = formatter._format_action_invocation(action)
         term = nodes.term("", "", nodes.literal("", invocation))
-        meaning = nodes.definition("", nodes.paragraph("", formatter._expand_help(action) if action.help else ""))
+        meaning = nodes.definition("", _text(formatter._expand_help(action) if action.help else ""))
         listed += nodes.definition_list_item("", term, meaning)
     return listed
 
@@ -43,7 +49,7 @@ def _below(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 def _section(command: argparse.ArgumentParser) -> nodes.section:
     """A command, and below it its own commands."""
     section = nodes.section("", nodes.title("", command.prog), ids=[nodes.make_id(command.prog)])
-    section += nodes.paragraph("", command.description or "")
+    section += _text(command.description or "")
     below = list(_below(command))
     if not below:
         section += nodes.literal_block("", _usage(command), language="none")

@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
-GROUP = re.compile(r"^\*\*(?P<title>.+)\*\*$|^\| \[[^\]]+\]\((?P<page>[^)#]+)\.md\) \|", re.MULTILINE)
+GROUP = re.compile(r"^\*\*(?P<title>.+)\*\*$|^\| \[(?P<name>[^\]]+)\]\((?P<page>[^)#]+)\.md\) \|", re.MULTILINE)
 
 
 def _with_menu(app: Sphinx, page: str, content: list[str]) -> None:
@@ -24,7 +24,7 @@ def _with_menu(app: Sphinx, page: str, content: list[str]) -> None:
         if found["title"]:
             menu.append(f":::\n\n:::{{toctree}}\n:hidden:\n:caption: {found['title']}\n")
         else:
-            menu.append(found["page"])
+            menu.append(f"{found['name']} <{found['page']}>")
     content[0] += "\n" + "\n".join(menu).removeprefix(":::\n") + "\n:::\n"
 
 
