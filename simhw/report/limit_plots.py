@@ -13,6 +13,7 @@ from simhw.files.writing import write_figure
 from simhw.quantities import ratio
 from simhw.report.bars import label, name_rows, plain
 from simhw.report.limit_tables import MEASURED, duration
+from simhw.report.picture import Picture
 from simhw.report.result_tables import labels, title
 from simhw.results.attribution import TOTAL, Attribution, Explanation
 
@@ -50,7 +51,7 @@ def limits_figure(explanation: Explanation, layer: str | None = None) -> Figure:
     columns = min(len(found), MOST_ABREAST)
     lines = -(-len(found) // columns)
     height = 1.3 + ROW_INCHES * (max(len(each.steps) for each in found) + 1)
-    figure = Figure(figsize=(max(PANEL_INCHES * columns, 7.5), 0.5 + height * lines), layout="constrained")
+    figure = Picture(figsize=(max(PANEL_INCHES * columns, 7.5), 0.5 + height * lines), layout="constrained")
     of = f", layer {layer}" if layer is not None else ""
     figure.suptitle(plain(f"{title(found[0].results.provenance)}{of}"), fontsize=11)
     panels = figure.subplots(lines, columns, squeeze=False)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from simhw.files.writing import write_figure
 from simhw.report.bars import named
 from simhw.report.matrix_tables import leading
+from simhw.report.picture import Picture
 from simhw.report.scores import shown_scores
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def matrix_figure(frame: "pd.DataFrame", headings: "Headings") -> Figure:
     frame = leading(frame)
     techniques = list(dict.fromkeys(frame["workload"]))
     machines = list(dict.fromkeys(frame["machine"]))
-    figure = Figure(figsize=(6 + 1.45 * len(machines), 1.9 + 0.27 * len(techniques)), layout="constrained")
+    figure = Picture(figsize=(6 + 1.45 * len(machines), 1.9 + 0.27 * len(techniques)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (column, title) in zip(panels, PANELS, strict=True):
         cells = frame.pivot(index="workload", columns="machine", values=column).reindex(

@@ -7,6 +7,7 @@ from simhw.report.printing import plain_text
 from simhw.report.screen import SCREEN_WIDTH, screen
 from simhw.report.sheet import Item
 from simhw.report.trace_screen import trace_screen
+from simhw.results.attribution import Explanation
 from simhw.results.comparison import Comparison
 from simhw.results.step import Results
 from simhw.results.traces import TraceComparison
@@ -34,12 +35,15 @@ def html(shown: Shown) -> str:
     return html_text(first_screen(shown))
 
 
-def figure(shown: Shown) -> "Figure":
+def figure(shown: Shown | Explanation) -> "Figure":
     """The picture of ``--plot``."""
     # matplotlib takes half a second to load.
+    from simhw.report.limit_plots import limits_figure
     from simhw.report.result_plots import comparison_figure, results_figure
     from simhw.report.trace_comparison_plots import trace_comparison_figure
 
+    if isinstance(shown, Explanation):
+        return limits_figure(shown)
     if isinstance(shown, TraceComparison):
         return trace_comparison_figure(shown)
     return comparison_figure(shown.results) if isinstance(shown, Comparison) else results_figure([shown])

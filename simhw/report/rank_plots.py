@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from simhw.files.writing import write_figure
 from simhw.report.bars import plain
+from simhw.report.picture import Picture
 from simhw.roofline.compression.ranks import LayerTimer, RankChoice
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def plot_staircase(frame: "pd.DataFrame", choice: RankChoice, timer: LayerTimer,
 
 def staircase_figure(frame: "pd.DataFrame", choice: RankChoice, timer: LayerTimer) -> Figure:
     """Latency of every rank, the whole layer's beside it, and the vanilla and the chosen rank marked."""
-    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    figure = Picture(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.step(frame["rank"], frame["seconds"] * 1e3, where="mid", color="#0072B2", linewidth=1.2, label="factors")
     axes.axhline(choice.original_seconds * 1e3, color="black", linewidth=1, linestyle="--", label="the whole layer")

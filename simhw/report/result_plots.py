@@ -11,6 +11,7 @@ from simhw.quantities import ratio, short
 from simhw.report.bars import draw_ratios, ends, error, label, legend, name_rows, named, plain
 from simhw.report.memory_plots import draw_energy, draw_time
 from simhw.report.memory_tables import sides
+from simhw.report.picture import Picture
 from simhw.report.result_tables import has_memories, labels, title
 from simhw.results.step import Results
 from simhw.results.totals import Totals
@@ -49,7 +50,7 @@ def results_figure(results: Sequence[Results]) -> Figure:
         for each in results
     ]
     totals = [sum(each) + 0.4 for each in heights]
-    figure = Figure(figsize=(width, 0.5 + sum(totals)), layout="constrained")
+    figure = Picture(figsize=(width, 0.5 + sum(totals)), layout="constrained")
     figure.suptitle(plain(title(results[0].provenance)), fontsize=11)
     blocks = figure.subfigures(len(results), 1, squeeze=False, height_ratios=totals)[:, 0]
     for block, name, each, parts in zip(blocks, labels(results), results, heights, strict=True):
@@ -165,7 +166,7 @@ def comparison_figure(results: Sequence[Results]) -> Figure:
         *([1.1 + 0.42 * len(modelled)] if modelled else []),
     ]
     width = max(WIDTH_INCHES, 2 + 0.28 * len(results) * len(names))
-    figure = Figure(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
+    figure = Picture(figsize=(width, 0.8 + sum(heights) + 0.16 * len(results)), layout="constrained")
     figure.suptitle(plain(title(results[0].provenance)), fontsize=11)
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[2, 1])
     first = figure.add_subplot(grid[0, :])

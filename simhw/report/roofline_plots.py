@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from simhw.files.writing import write_figure
 from simhw.quantities import short
 from simhw.report.bars import plain
+from simhw.report.picture import Picture
 from simhw.report.roofline_tables import LIMIT_NAMES, by_layer
 from simhw.roofline.ceilings import Ceiling, ceilings
 from simhw.roofline.estimate import StepEstimate
@@ -51,7 +52,7 @@ def plot_estimates(estimates: Sequence[StepEstimate], path: str | os.PathLike[st
 
 def roofline_figure(estimates: Sequence[StepEstimate]) -> Figure:
     """A log-log panel per prediction: layers by FLOP per off-chip byte and FLOP/s, sized by their share of the time."""
-    figure = Figure(figsize=(PANEL_INCHES[0] * len(estimates), PANEL_INCHES[1]), layout="constrained")
+    figure = Picture(figsize=(PANEL_INCHES[0] * len(estimates), PANEL_INCHES[1]), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(estimates)))
     for axes, each in zip(panels, estimates, strict=True):
         _draw(axes, each)

@@ -19,6 +19,7 @@ from simhw.errors import SimhwError
 from simhw.files.writing import write_figure
 from simhw.quantities import short
 from simhw.report.bars import plain
+from simhw.report.picture import Picture
 from simhw.report.result_plots import MACHINE_COLORS
 from simhw.report.sweep_tables import cell, differing, machine_names
 
@@ -64,7 +65,7 @@ def sweep_figure(frame: pd.DataFrame, front: "pd.Series[bool]") -> Figure:
         raise SimhwError("no point has a speed-up over a baseline, so there is nothing to draw; leave --plot out")
     done = done.assign(machine=machine_names(done))
     axes = [*differing(done, swept_axes(done)), *FIGURES]
-    figure = Figure(figsize=(max(11.0, 1.3 * len(axes)), 8.5), layout="constrained")
+    figure = Picture(figsize=(max(11.0, 1.3 * len(axes)), 8.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False)[:, 0]
     left, right = top.subplots(1, 2, sharey=True)
     _draw_scatter(left, done, front, "compute_area_mm2")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from simhw.quantities import short
 from simhw.report.bars import plain
+from simhw.report.picture import Picture
 from simhw.report.result_plots import MACHINE_COLORS
 from simhw.results.traces import Gain, TraceComparison
 
@@ -21,7 +22,7 @@ def trace_comparison_figure(comparison: TraceComparison) -> Figure:
     """
     first, *others = comparison.comparisons
     hardware = list(dict.fromkeys(gain.other.hardware for gain in comparison.gains))
-    figure = Figure(figsize=(11, 1.2 + 0.35 * len(hardware) * (len(others) + 1)), layout="constrained")
+    figure = Picture(figsize=(11, 1.2 + 0.35 * len(hardware) * (len(others) + 1)), layout="constrained")
     figure.suptitle(plain(f"{', '.join(others)} against {first}, with memories"), fontsize=11)
     speed, energy = figure.subplots(1, 2, sharey=True)
     for axes, name in ((speed, "times as fast"), (energy, "times less energy")):

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from simhw.errors import TraceError
 from simhw.files.writing import write_figure
 from simhw.report.bars import named, plain
+from simhw.report.picture import Picture
 from simhw.report.trace_tables import EXPONENT_BIAS, NONFINITE_EXPONENT, trace_statistics
 from simhw.trace.layer import TENSORS, TensorName, TensorStatistics
 from simhw.trace.trace import Trace
@@ -62,7 +63,7 @@ def trace_figure(trace: Trace) -> Figure:
     if not any(found.values()):
         raise TraceError(f"{trace.path or 'trace'}: has neither statistics nor whole tensors to draw")
     layers = len(trace.layers)
-    figure = Figure(figsize=(15, 2.4 + ROW_INCHES * max(layers, 8)), layout="constrained")
+    figure = Picture(figsize=(15, 2.4 + ROW_INCHES * max(layers, 8)), layout="constrained")
     figure.suptitle(_title(trace), fontsize=11)
     axes = figure.subplots(1, 5, sharey=True, width_ratios=[1.2, 1.2, 1, 1, 1])
     _draw_lines(

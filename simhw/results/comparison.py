@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simhw.files.writing import write_frame
@@ -66,7 +67,7 @@ class Comparison:
     def __repr__(self) -> str:
         return printable(
             f"<Comparison of {', '.join(result.provenance['machine'] for result in self.results)} on "
-            f"{self.results[0].provenance['trace'] or 'a trace in memory'}; print it to see more>"
+            f"{Path(self.results[0].provenance['trace']).name or 'a trace in memory'}; print it to see more>"
         )
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simhw.files.writing import write_frame
@@ -111,8 +112,8 @@ class Results:
 
     def __repr__(self) -> str:
         return printable(
-            f"<Results: {self.provenance['machine']} on {self.provenance['trace'] or 'a trace in memory'}, speed-up "
-            f"{ratio(self.total.speedup, self.total.speedup_half_width)}, with memories "
+            f"<Results: {self.provenance['machine']} on {Path(self.provenance['trace']).name or 'a trace in memory'}, "
+            f"speed-up {ratio(self.total.speedup, self.total.speedup_half_width)}, with memories "
             f"{ratio(self.total.overall_speedup)}; print it to see more>"
         )
 

@@ -35,6 +35,23 @@ def test_a_result_is_named_in_a_line_and_printed_as_a_screen(both: Comparison) -
     assert str(both) == plain_text(screen(both.results), SCREEN_WIDTH)
 
 
+def test_a_line_names_the_file_of_a_trace_and_not_where_it_lies(tmp_path: Path) -> None:
+    some_trace().save(tmp_path / "some.npz")
+    each = simhw.simulate(tmp_path / "some.npz", "fpraker", progress=False)
+    explanation = simhw.explain(tmp_path / "some.npz", "fpraker", progress=False)
+    for line in map(repr, (each, Comparison([each]), explanation)):
+        assert "on some.npz" in line
+        assert str(tmp_path) not in line
+        assert len(line) < 200
+
+
+def test_a_notebook_shows_a_picture_that_is_the_last_of_a_cell(both: Comparison) -> None:
+    explanation = simhw.explain(some_trace(), ["fpraker", "tensordash"], progress=False)
+    for shown in (both.results[0], both, explanation):
+        picture = shown.plot()
+        assert picture._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
 class Page(HTMLParser):
     """The tags and the text of a fragment."""
 

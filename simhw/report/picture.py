@@ -1,0 +1,14 @@
+"""A figure that a notebook shows at the end of a cell, also where nothing has loaded matplotlib.pyplot."""
+
+from io import BytesIO
+
+from matplotlib.figure import Figure
+
+
+class Picture(Figure):
+    """A figure without a window: matplotlib itself would only name it there."""
+
+    def _repr_png_(self) -> bytes:
+        png = BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
