@@ -1,22 +1,19 @@
 """The page of results: what `model.Page` holds, of runs that were just simulated or read from files."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite, nan
-from pathlib import Path
 
-from simhw.machine.constants import constants
-from simhw.machine.machine import Machine
 from simhw.quantities import count, percent, ratio
 from simhw.report.memory_reasons import memory_explanation
 from simhw.report.memory_tables import energy_sheet, time_sheet
 from simhw.report.page import charts_of
 from simhw.report.page.area import area_part
 from simhw.report.page.layers import anchors, layer_table
-from simhw.report.page.model import Answer, ConstantsPart, Facts, Headline, MachinePart, Page
+from simhw.report.page.model import Answer, Headline, MachinePart, Page
+from simhw.report.page.origins import constants_of, names_of, origin_of, subtitle_of, title_of, trace_name
 from simhw.report.page.values import ValuesPart, values_part
 from simhw.report.result_reasons import explanation, sampling_error
-from simhw.report.result_tables import BOUND_NAMES, has_memories, labels, machine_facts, performance_sheet
+from simhw.report.result_tables import BOUND_NAMES, has_memories, performance_sheet
 from simhw.report.sheet import Sheet
 from simhw.results.step import Results
 
@@ -31,58 +28,20 @@ def page_of(results: Sequence[Results], commands: Sequence[str] = ()) -> Page:
     commands : sequence of str
         That made them.
     """
-    names = _names(results)
+    names = names_of(results)
     named = list(zip(names, results, strict=True))
     numbered = [(f"machine-{number}", name, each) for number, (name, each) in enumerate(named, 1)]
     return Page(
-        title=_title(results, names),
-        subtitle=_subtitle(results),
+        title=title_of(results, names),
+        subtitle=subtitle_of(results),
         headlines=tuple(_headline(anchor, name, each) for anchor, name, each in numbered),
         overview=charts_of.overview(named),
         machines=tuple(_machine_part(anchor, name, each) for anchor, name, each in numbered),
         values=tuple(_values(results)),
-        constants=tuple(_constants(named)),
-        origins=tuple((name, _origin(each, name)) for name, each in named),
+        constants=tuple(constants_of(named)),
+        origins=tuple((name, origin_of(each, name)) for name, each in named),
         commands=tuple(dict.fromkeys(command for command in commands if command)),
     )
-
-
-def _trace(results: Results) -> str:
-    """Which trace, for a reader: the file's name without its folder."""
-    return Path(str(results.provenance["trace"] or "")).name or "a trace in memory"
-
-
-def _names(results: Sequence[Results]) -> list[str]:
-    """A label for each result: its machine's, with the trace where there are several; numbered where that is not
-    enough.
-    """
-    several = len({each.provenance["trace_hash"] for each in results}) > 1
-    own = labels(results) if not several else [f"{each.machine.label} on {_trace(each)}" for each in results]
-    counts, seen = Counter(own), Counter[str]()
-    names = []
-    for name in own:
-        seen[name] += 1
-        names.append(f"{name} ({seen[name]})" if counts[name] > 1 else name)
-    return names
-
-
-def _title(results: Sequence[Results], names: Sequence[str]) -> str:
-    traces = list(dict.fromkeys(map(_trace, results)))
-    machines = names[0] if len(names) == 1 else f"{len(names)} machines"
-    if len(traces) > 1:
-        return f"{len(results)} results on {len(traces)} traces"
-    return f"{traces[0]} on {machines}"
-
-
-def _subtitle(results: Sequence[Results]) -> str:
-    facts = results[0].provenance
-    if len({each.provenance["trace_hash"] for each in results}) > 1:
-        return "A training step each, beside the machine's baseline."
-    parts = [facts["model"], facts["dataset"], facts["technique"]]
-    parts += [f"{name} {facts[name]}" for name in ("step", "batch") if facts[name] is not None]
-    parts += [f"grown to {facts['grown_to']} images"] if facts["grown_to"] else []
-    parts += [f"{len(results[0].operations)} operations, {count(results[0].total.macs)} multiply-accumulates"]
-    return ", ".join(str(part) for part in parts if part)
 
 
 def _headline(anchor: str, name: str, results: Results) -> Headline:
@@ -159,52 +118,5 @@ def _sampling_sheet(results: Results) -> Sheet:
 def _values(results: Sequence[Results]) -> Iterable[ValuesPart]:
     """The parts of all traces, each once."""
     traces = {str(each.provenance["trace_hash"]): each for each in reversed(results)}
-    found = (values_part(_trace(each), each.values) for each in reversed(traces.values()))
+    found = (values_part(trace_name(each), each.values) for each in reversed(traces.values()))
     return (part for part in found if part is not None)
-
-
-def _constants(named: Sequence[tuple[str, Results]]) -> Iterable[ConstantsPart]:
-    """Machines and baselines, each once."""
-    roles: dict[tuple[str, str], list[str]] = {}
-    machines: dict[tuple[str, str], Machine] = {}
-    for name, each in named:
-        for machine, role in ((each.machine, "machine"), (each.baseline, f"baseline of {name}")):
-            if machine is not None:
-                key = (machine.label, machine.content_hash)
-                machines[key] = machine
-                roles.setdefault(key, []).append(role)
-    for number, (key, machine) in enumerate(machines.items(), 1):
-        role = "; ".join(dict.fromkeys(roles[key]))
-        yield ConstantsPart(f"constants-{number}", machine.label, machine.values.description, role, _sheet(machine))
-
-
-def _sheet(machine: Machine) -> Sheet:
-    """Every constant; what the user set is marked."""
-    columns = [("constant", False), ("value", True), ("unit", False), ("confidence", True), ("uncertainty", True)]
-    rows = []
-    for each in constants(machine):
-        source = each.source
-        rows.append(
-            [
-                each.name,
-                each.text,
-                each.unit,
-                f"{source.confidence:.0%}" if source else "-",
-                f"± {source.uncertainty:.0%}" if source and source.uncertainty else "-",
-                source.source if source else "-",
-            ]
-        )
-    return Sheet([*columns, ("source", False)], rows)
-
-
-def _origin(results: Results, name: str) -> Facts:
-    """Where the figures come from: trace, machines, how they were simulated, and with what."""
-    facts = results.provenance
-    digest = facts["trace_hash"]
-    trace = f"{facts['trace'] or 'in memory'}{f', hash {digest}' if digest else ''}"
-    return (
-        ("trace", trace),
-        *machine_facts(results, name),
-        ("seed", str(facts["seed"])),
-        ("versions", f"simhw {facts['simhw']}, NumPy {facts['numpy']}"),
-    )
