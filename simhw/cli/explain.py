@@ -22,12 +22,14 @@ def add_parser(commands: Any) -> None:
         "--out", metavar="FILE", help="write a row per machine, layer, operation and limit to a .csv, .json or .parquet"
     )
     parser.add_argument("--plot", metavar="FILE", help="draw the limits as a waterfall to a .png, .svg or .pdf file")
+    parser.add_argument("--html", metavar="FILE", help="write the limits as a page for the browser, in one .html file")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
+    asked = ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES), (arguments.html, (".html",)))
+    for path, suffixes in asked:
         if path is not None:
             check_target(path, suffixes)
     request = checked(arguments)
@@ -73,6 +75,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
         plot_limits(explanation, arguments.plot, arguments.layer)
         written.append(f"plot written to {arguments.plot}")
+    if arguments.html is not None:
+        from simhw.report.page.limits import limits_page
+        from simhw.report.page.write import write_page
+
+        write_page(limits_page(explanation, arguments.layer, [arguments.command_line]), arguments.html)
+        written.append(f"page written to {arguments.html}")
     results = [each.results for each in explanation.attributions]
     names = labels(results)
     show(*facts(trace_facts(request.trace, results[0])))

@@ -81,15 +81,27 @@ def largest_limits(attribution: Attribution) -> list[str]:
 
 def meanings(explanation: Explanation) -> list[str]:
     """What the columns are, and what each limit is, a line each."""
-    meaning = {step.limit: step.meaning for each in explanation.attributions for step in each.steps}
-    lines = [
-        "x: the time with this limit and all above it, over the time with those above it alone.  The product of all is "
-        "measured over ideal.",
-        "adds: what the limit adds to the time, as a share of the measured time.",
-    ]
+    named = [*column_meanings(explanation), *limit_meanings(explanation)]
+    return [f"{name}: {meaning}." for name, meaning in named]
+
+
+def column_meanings(explanation: Explanation) -> list[tuple[str, str]]:
+    """What the columns of `limit_sheet` are."""
+    factors = (
+        "the time with this limit and all above it, over the time with those above it alone.  The product of all is "
+        "measured over ideal"
+    )
+    told = [("x", factors), ("adds", "what the limit adds to the time, as a share of the measured time")]
     if any(each.results.baseline for each in explanation.attributions):
-        lines.append("speed-up: over the baseline's tiles; in rows with memories over the baseline with its memories.")
-    return lines + [f"{limit}: {meaning[limit]}." for limit in explanation.limits]
+        beside = "over the baseline's tiles; in rows with memories over the baseline with its memories"
+        told.append(("speed-up", beside))
+    return told
+
+
+def limit_meanings(explanation: Explanation) -> list[tuple[str, str]]:
+    """What each limit of the machines is, each once."""
+    meaning = {step.limit: step.meaning for each in explanation.attributions for step in each.steps}
+    return [(limit, meaning[limit]) for limit in explanation.limits]
 
 
 def _overall(attribution: Attribution, scope: str) -> float:

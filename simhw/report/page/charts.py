@@ -201,3 +201,49 @@ class Intervals:
     title: str
     caption: str
     rows: tuple[IntervalRow, ...]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A row of a waterfall: from where the row before it ended to where this one ends.
+
+    Attributes
+    ----------
+    name : str
+    start, end : float
+        The start is NaN where the bar begins at the chart's left side.
+    color : str
+        ``#RRGGBB``.
+    text : str
+        Behind the bar.
+    tip : str
+        All that is said of it.
+    """
+
+    name: str
+    start: float
+    end: float
+    color: str
+    text: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """Rows on a logarithmic axis, so that equal factors are equally long.
+
+    Attributes
+    ----------
+    title, caption, axis : str
+        `axis` names what the axis counts.
+    rungs : tuple of Rung
+    low, high : float
+        The ends of the axis, above 0; those of charts that are compared are the same.
+    """
+
+    title: str
+    caption: str
+    axis: str
+    rungs: tuple[Rung, ...]
+    low: float
+    high: float

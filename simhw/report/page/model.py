@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from simhw.report.page.charts import Bars, Intervals, Roofline
+from simhw.report.page.charts import Bars, Intervals, Roofline, Waterfall
 from simhw.report.page.layers import LayerTable
 from simhw.report.page.values import ValuesPart
 from simhw.report.sheet import Sheet
@@ -144,6 +144,57 @@ class Page:
     overview: tuple[Bars, ...]
     machines: tuple[MachinePart, ...]
     values: tuple[ValuesPart, ...]
+    constants: tuple[ConstantsPart, ...]
+    origins: tuple[tuple[str, Facts], ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LimitsPart:
+    """Why a machine takes as long as it does.
+
+    Attributes
+    ----------
+    anchor, label, description : str
+    waterfall : Waterfall
+        From the ideal time down to the measured one.
+    sheet : Sheet
+        The same by operation.
+    reasons, cautions : tuple of str
+        Sentences.
+    """
+
+    anchor: str
+    label: str
+    description: str
+    waterfall: Waterfall
+    sheet: Sheet
+    reasons: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LimitsPage:
+    """The page on the limits of machines.
+
+    Attributes
+    ----------
+    title, subtitle : str
+    machines : tuple of LimitsPart
+    together : Sheet or None
+        A column per machine; None where there is but one.
+    columns, limits : facts
+        What the columns of tables and what the limits are.
+    constants, origins, commands
+        As of `Page`.
+    """
+
+    title: str
+    subtitle: str
+    machines: tuple[LimitsPart, ...]
+    together: Sheet | None
+    columns: Facts
+    limits: Facts
     constants: tuple[ConstantsPart, ...]
     origins: tuple[tuple[str, Facts], ...]
     commands: tuple[str, ...]

@@ -11,27 +11,30 @@ from markupsafe import Markup
 
 from simhw.files.writing import check_suffix, replacing
 from simhw.report.page.bars import draw_bars, draw_mini
-from simhw.report.page.model import Page
+from simhw.report.page.model import LimitsPage, Page
 from simhw.report.page.scatter import draw_intervals, draw_roofline, draw_swatch, series_of
+from simhw.report.page.waterfall import draw_waterfall
 from simhw.version import __version__
 
 SUFFIXES = (".html",)
 PACKAGE = "simhw.report.page"
+AnyPage = Page | LimitsPage
+TEMPLATES: dict[type[AnyPage], str] = {Page: "page.html", LimitsPage: "limits.html"}
 
 
-def page_html(page: Page) -> str:
+def page_html(page: AnyPage) -> str:
     """The page as a document that needs no other file and no network."""
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = _environment().get_template("page.html")
+    template = _environment().get_template(TEMPLATES[type(page)])
     # Our own files, in which nothing is filled in.
     return template.render(page=page, version=__version__, policy=policy, style=Markup(style), script=Markup(script))
 
 
-def write_page(page: Page, path: str | os.PathLike[str]) -> None:
+def write_page(page: AnyPage, path: str | os.PathLike[str]) -> None:
     """Write the page to a file.
 
     Raises
@@ -50,7 +53,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    drawing = (draw_bars, draw_mini, draw_roofline, draw_intervals, draw_swatch, series_of)
+    drawing = (draw_bars, draw_mini, draw_roofline, draw_intervals, draw_swatch, draw_waterfall, series_of)
     environment.globals.update({each.__name__: each for each in drawing})
     return environment
 
