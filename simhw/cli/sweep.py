@@ -46,6 +46,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--plot", metavar="FILE", help="draw speed-up, area, energy and all axes to a .png, .svg or .pdf file"
     )
+    parser.add_argument("--html", metavar="FILE", help="write all of it as a page for the browser, in one .html file")
     parser.set_defaults(execute=execute)
 
 
@@ -53,7 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
 
-    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
+    asked = ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES), (arguments.html, (".html",)))
+    for path, suffixes in asked:
         if path is not None:
             check_target(path, suffixes)
     return _show(arguments) if arguments.file == SHOW else _run(arguments)
@@ -104,6 +106,16 @@ def _report(arguments: argparse.Namespace, frame: "pd.DataFrame", store: str, to
 
         plot_sweep(frame, front, arguments.plot)
         written.append(f"plot written to {arguments.plot}")
+    if arguments.html is not None:
+        from simhw.report.page.sweep import sweep_page
+        from simhw.report.page.write import write_page
+        from simhw.sweeps.description import as_file
+        from simhw.sweeps.store import read_about
+
+        about = read_about(store)
+        page = sweep_page(frame, front, store, as_file(about.description), about.made_by, [arguments.command_line])
+        write_page(page, arguments.html)
+        written.append(f"page written to {arguments.html}")
     show(*facts([*told, *sweep_facts(frame, store)]))
     done = frame[frame["status"] == "done"]
     if len(done):

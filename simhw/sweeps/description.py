@@ -278,6 +278,16 @@ def read_description(source: str | os.PathLike[str] | Mapping[str, Any]) -> Swee
     return _checked(loaded, where)
 
 
+def as_file(stored: str) -> str:
+    """A description that `simhw.sweeps.store.canonical` made a text of, as a sweep file; others stay as they are."""
+    try:
+        description = SweepDescription.model_validate_json(stored)
+    except ValidationError:
+        return stored
+    told = description.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+
+
 def _checked(loaded: Any, where: str) -> SweepDescription:
     if not isinstance(loaded, dict):
         raise SimhwError(f"{where}: a sweep is a mapping with traces, machines and what varies")

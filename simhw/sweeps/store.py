@@ -79,8 +79,7 @@ class Store:
     def about(self) -> About:
         """What it was written for until now."""
         with _told(self.path):
-            found = dict(self._connection.execute("SELECT key, value FROM about"))
-        return About(found.get("made_by", ""), found.get("description", ""))
+            return _about(self._connection)
 
     def hashes(self) -> set[str]:
         """Of all points that there is a result of, whatever sweep asked for it."""
@@ -181,12 +180,36 @@ def read_store(path: str | os.PathLike[str]) -> "pd.DataFrame":
     SimhwError
         There is no such file, or it is no store.
     """
+    with _read(path) as connection:
+        return _frame(connection)
+
+
+def read_about(path: str | os.PathLike[str]) -> About:
+    """What a store was written for, while it is written to as well.
+
+    Raises
+    ------
+    SimhwError
+        There is no such file, or it is no store.
+    """
+    with _read(path) as connection:
+        return _about(connection)
+
+
+@contextmanager
+def _read(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
+    """A connection to a store that is there."""
     where = Path(path)
     if not where.is_file():
         raise SimhwError(f"{quoted(str(path))[1:-1]}: no such store; `simhw sweep FILE` makes one")
     with closing(_connected(where, writable=False)) as connection, _told(where):
         _check(connection, where)
-        return _frame(connection)
+        yield connection
+
+
+def _about(connection: sqlite3.Connection) -> About:
+    found = {str(key): str(value) for key, value in connection.execute("SELECT key, value FROM about")}
+    return About(found.get("made_by", ""), found.get("description", ""))
 
 
 def _frame(connection: sqlite3.Connection) -> "pd.DataFrame":

@@ -26,6 +26,7 @@ def test_the_first_sweep_runs_as_printed(
     ran, equal = (int(re.search(pattern, out)[1]) for pattern in (r"(\d+) points run", r"(\d+) more are equal"))
     assert ran + equal == int(points)
     assert Path("sweep.png").stat().st_size
+    assert "latin_hypercube" in Path("sweep.html").read_text(encoding="utf-8")
     assert len(pd.read_csv("sweep.csv")) == ran
 
 

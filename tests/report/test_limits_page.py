@@ -87,7 +87,6 @@ def test_names_are_text_and_nothing_else(explanation: Explanation) -> None:
     assert not [name for _, name, _ in parsed.attributes if name == "onerror"]
 
 
-@pytest.mark.usefixtures("folder")
 def test_the_command_writes_the_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ["--pe", "bitparallel", "--layer", "conv", "--html", "limits.html"]
     assert output(capsys, "explain", *run).splitlines()[-1] == "page written to limits.html"

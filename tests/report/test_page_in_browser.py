@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
+from simhw import explain
+from simhw.report.page.limits import limits_page
 from simhw.report.page.results import page_of
+from simhw.report.page.sweep import sweep_page
 from simhw.report.page.write import write_page
 from simhw.results.step import Results
-from tests.cli_runs import result
+from simhw.sweeps.front import pareto_front
+from tests.cli_runs import result, some_trace
 from tests.report.browser import browser, complaints, opened, prefer, resize
+from tests.sweeps.test_front import frame
 
 pytestmark = pytest.mark.slow
 
@@ -199,6 +204,91 @@ def test_without_its_script_every_figure_is_there(results: list[Results], tmp_pa
         assert find(driver, f"{TABLE} tr.op").is_displayed()
         assert not find(driver, "#theme").is_displayed()
         assert complaints(driver) == []
+
+
+@pytest.fixture
+def limits(driver: Any, tmp_path: Path) -> Any:
+    """The page of limits, freshly opened."""
+    write_page(limits_page(explain(some_trace(), "tensordash", progress=False)), tmp_path / "limits.html")
+    opened(driver, tmp_path / "limits.html")
+    return driver
+
+
+def test_a_row_of_a_waterfall_tells_its_limit_along_its_whole_width(limits: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    row = limits.find_elements("css selector", "svg.chart .mark")[1]
+    limits.execute_script("arguments[0].scrollIntoView({block: 'center'})", row)
+    width = row.size["width"]
+    for place in (-0.45, 0.0, 0.45):
+        ActionChains(limits).move_to_element_with_offset(row, int(place * width), 0).perform()
+        assert find(limits, "#tip").text.startswith("look-ahead depth: x ")
+    assert "staging buffer" in find(limits, "#tip").text
+    assert complaints(limits) == []
+
+
+def test_the_keyboard_reads_a_waterfall(limits: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    chart = find(limits, "svg.chart")
+    chart.send_keys(Keys.END)
+    assert find(limits, "#said").text.startswith("measured: ")
+
+
+def swept(driver: Any, folder: Path) -> Any:
+    """The page of a sweep of three points, freshly opened."""
+    points = frame(
+        machine=[HOSTILE, "fpraker", "fpraker:tile.rows=8"],
+        overall_speedup=[1.5, 3.0, 2.0],
+        overall_energy_j=[0.001, 0.003, 0.002],
+        compute_area_mm2=[10.0, 9.5, 120.0],
+    )
+    write_page(sweep_page(points, pareto_front(points), "sweep.db", "traces: some"), folder / "sweep.html")
+    opened(driver, folder / "sweep.html")
+    return driver
+
+
+NUMBERS = "#all-points tbody th"
+
+
+def test_points_of_a_sweep_are_sorted_by_their_figures(driver: Any, tmp_path: Path) -> None:
+    page = swept(driver, tmp_path)
+    assert shown(page, NUMBERS) == ["2", "3", "1"]  # by speed-up
+    for heading in page.find_elements("css selector", "#all-points thead th"):
+        if heading.text.startswith("area"):
+            button = heading.find_element("css selector", "button")
+            button.click()
+            assert shown(page, NUMBERS) == ["3", "1", "2"]  # as numbers: 120 is more than 9.5
+            button.click()
+            assert shown(page, NUMBERS) == ["2", "1", "3"]
+            break
+    else:
+        raise AssertionError("no column of areas")
+    find(page, '[data-filters="all-points"]').send_keys("tile.rows")
+    assert shown(page, NUMBERS) == ["3"]
+    assert complaints(page) == []
+
+
+def test_a_mark_of_a_sweep_leads_to_its_row_though_it_was_filtered(driver: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = swept(driver, tmp_path)
+    find(page, '[data-filters="all-points"]').send_keys("nothing")
+    assert shown(page, NUMBERS) == []
+    chart = find(page, "svg.chart")
+    chart.send_keys(Keys.ARROW_RIGHT)
+    row = find(page, ".mark.here").get_attribute("data-row")
+    chart.send_keys(Keys.ENTER)
+    assert page.switch_to.active_element.get_attribute("id") == row
+    assert len(shown(page, NUMBERS)) == 3
+
+
+@pytest.mark.parametrize("kind", ["limits", "sweep"])
+def test_other_pages_fit_a_phone(kind: str, limits: Any, tmp_path: Path) -> None:
+    page = limits if kind == "limits" else swept(limits, tmp_path)
+    resize(page, 390, 844)
+    assert page.execute_script("return document.documentElement.scrollWidth") == 390
+    resize(page, 1280, 900)
 
 
 @pytest.mark.skipif("AXE_CORE" not in os.environ, reason="$AXE_CORE names no axe.min.js")

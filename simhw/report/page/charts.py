@@ -129,10 +129,10 @@ class Dot:
     series : Series
     x, y : float
     share : float
-        Of the machine's time, which its area grows with.
+        What its area grows with; in a roofline the share of the machine's time.
     text : str
     row : str
-        Where in the layer table it stands, as `layers.LayerRow.anchor` names it.
+        The id of its row in a table, as `layers.LayerRow.anchor` names it.
     """
 
     series: Series
@@ -247,3 +247,26 @@ class Waterfall:
     rungs: tuple[Rung, ...]
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Dots on two linear axes.
+
+    Attributes
+    ----------
+    title, caption : str
+    x_name, y_name : str
+        What the axes are, with units.
+    dots : tuple of Dot
+        At least one.
+    reference : float
+        A line across at this height; NaN for none.
+    """
+
+    title: str
+    caption: str
+    x_name: str
+    y_name: str
+    dots: tuple[Dot, ...]
+    reference: float = nan

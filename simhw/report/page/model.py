@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from simhw.report.page.charts import Bars, Intervals, Roofline, Waterfall
+from simhw.report.page.charts import Bars, Intervals, Roofline, Scatter, Waterfall
 from simhw.report.page.layers import LayerTable
 from simhw.report.page.values import ValuesPart
 from simhw.report.sheet import Sheet
@@ -197,4 +197,42 @@ class LimitsPage:
     limits: Facts
     constants: tuple[ConstantsPart, ...]
     origins: tuple[tuple[str, Facts], ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweepPage:
+    """The page of a sweep.
+
+    Attributes
+    ----------
+    title, subtitle : str
+    charts : tuple of Scatter
+        Empty where no point has a speed-up.
+    front : Sheet
+        The points that no other one beats.
+    points : Sheet
+        All points that have a result, or the best of them; the first cell is the point's number.
+    left_out : int
+        Points with a result that `points` does not show.
+    failed : Sheet
+        Points without a result, and why.
+    cautions : tuple of str
+    description : str
+        The sweep file.
+    facts : facts
+        Store and versions.
+    commands : tuple of str
+    """
+
+    title: str
+    subtitle: str
+    charts: tuple[Scatter, ...]
+    front: Sheet
+    points: Sheet
+    left_out: int
+    failed: Sheet
+    cautions: tuple[str, ...]
+    description: str
+    facts: Facts
     commands: tuple[str, ...]

@@ -1,12 +1,13 @@
-"""Marks as SVG: the roofline of the layers, and their estimates with intervals."""
+"""Marks as SVG: the roofline of the layers, their estimates with intervals, and points of two figures."""
 
 from collections.abc import Callable
 from math import ceil, floor, isfinite, log10, sqrt
 
 from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
 
 from simhw.quantities import count, ratio, short
-from simhw.report.page.charts import Dot, IntervalRow, Intervals, Limit, Roofline, Series
+from simhw.report.page.charts import Dot, IntervalRow, Intervals, Limit, Roofline, Scatter, Series
 from simhw.report.page.svg import element, percent
 
 HEIGHT_PX = 380
@@ -16,6 +17,10 @@ SMALLEST_PX, LARGEST_PX = 3.0, 11.0
 ROW_PX, NAMES = 17, 0.34
 """Height of a row of intervals, and the share of the width that its name has."""
 LONGEST_NAME = 30
+LEFT, RIGHT, TOP_PX = 0.11, 0.97, 22
+"""Shares of the width between which the dots of a scatter lie, and the height of what stands above them."""
+MOST_STEPS = 5
+"""Between the ticks of an axis of a scatter."""
 Place = Callable[[float], float]
 """Where a value lies along an axis."""
 
@@ -110,6 +115,40 @@ def draw_swatch(series: Series) -> Markup:
     return element("svg", element("g", shape, transform="translate(7 7)"), width=14, height=14, aria_hidden="true")
 
 
+def draw_scatter(chart: Scatter) -> Markup:
+    """Linear axes that begin and end at a tick, and a mark per dot."""
+    ticks = MaxNLocator(MOST_STEPS, steps=[1, 2, 2.5, 5, 10])
+    referred = [chart.reference] if isfinite(chart.reference) else []
+    across, up = [dot.x for dot in chart.dots], [dot.y for dot in chart.dots] + referred
+    xs, ys = (ticks.tick_values(min(values), max(values)).tolist() for values in (across, up))
+    floor_y = HEIGHT_PX - FOOT_PX
+
+    def x(value: float) -> float:
+        return LEFT + (RIGHT - LEFT) * (value - xs[0]) / (xs[-1] - xs[0])
+
+    def y(value: float) -> float:
+        return TOP_PX + (floor_y - TOP_PX) * (ys[-1] - value) / (ys[-1] - ys[0])
+
+    parts = [element("text", chart.y_name, x=0, y=11, class_="tick")]
+    for value in xs:
+        at = percent(x(value))
+        parts.append(element("line", x1=at, x2=at, y1=TOP_PX, y2=floor_y, class_="grid"))
+        parts.append(element("text", f"{value:.6g}", x=at, y=floor_y + 14, class_="tick middle"))
+    for value in ys:
+        parts.append(element("line", x1=percent(LEFT), x2=percent(RIGHT), y1=y(value), y2=y(value), class_="grid"))
+        parts.append(element("text", f"{value:.6g}", x=0, y=y(value) + 4, class_="tick"))
+    if referred:
+        at = y(chart.reference)
+        parts.append(element("line", x1=percent(LEFT), x2=percent(RIGHT), y1=at, y2=at, class_="reference"))
+    parts.append(element("text", chart.x_name, x="50%", y=HEIGHT_PX - 4, class_="tick middle"))
+    most = max(dot.share for dot in chart.dots) or 1.0
+    # Small marks last, so that they stay within reach.
+    for dot in sorted(chart.dots, key=lambda dot: -dot.share):
+        parts.append(_mark(dot, x(dot.x), y(dot.y), most))
+    label = f"{chart.title}, {len(chart.dots)} marks. The table of points has their figures."
+    return element("svg", *parts, width="100%", height=HEIGHT_PX, role="img", class_="chart", aria_label=label)
+
+
 def draw_intervals(chart: Intervals) -> Markup:
     """A row per layer: its name, and a mark with a whisker per operation."""
     every = [each for row in chart.rows for each in row.intervals]
@@ -151,11 +190,11 @@ def _interval_row(row: IntervalRow, top: float, x: Place) -> list[Markup]:
     return parts
 
 
-def series_of(chart: Roofline | Intervals) -> list[Series]:
+def series_of(chart: Roofline | Intervals | Scatter) -> list[Series]:
     """Those that a chart shows, for its legend."""
     found = (
-        [dot.series for dot in chart.dots]
-        if isinstance(chart, Roofline)
-        else [each.series for row in chart.rows for each in row.intervals]
+        [each.series for row in chart.rows for each in row.intervals]
+        if isinstance(chart, Intervals)
+        else [dot.series for dot in chart.dots]
     )
     return sorted(set(found), key=lambda series: series.name)

@@ -11,15 +11,19 @@ from markupsafe import Markup
 
 from simhw.files.writing import check_suffix, replacing
 from simhw.report.page.bars import draw_bars, draw_mini
-from simhw.report.page.model import LimitsPage, Page
-from simhw.report.page.scatter import draw_intervals, draw_roofline, draw_swatch, series_of
+from simhw.report.page.model import LimitsPage, Page, SweepPage
+from simhw.report.page.scatter import draw_intervals, draw_roofline, draw_scatter, draw_swatch, series_of
 from simhw.report.page.waterfall import draw_waterfall
 from simhw.version import __version__
 
 SUFFIXES = (".html",)
 PACKAGE = "simhw.report.page"
-AnyPage = Page | LimitsPage
-TEMPLATES: dict[type[AnyPage], str] = {Page: "page.html", LimitsPage: "limits.html"}
+AnyPage = Page | LimitsPage | SweepPage
+TEMPLATES: dict[type[AnyPage], str] = {
+    Page: "page.html",
+    LimitsPage: "limits.html",
+    SweepPage: "sweep.html",
+}
 
 
 def page_html(page: AnyPage) -> str:
@@ -53,7 +57,16 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    drawing = (draw_bars, draw_mini, draw_roofline, draw_intervals, draw_swatch, draw_waterfall, series_of)
+    drawing = (
+        draw_bars,
+        draw_mini,
+        draw_roofline,
+        draw_intervals,
+        draw_scatter,
+        draw_swatch,
+        draw_waterfall,
+        series_of,
+    )
     environment.globals.update({each.__name__: each for each in drawing})
     return environment
 

@@ -87,16 +87,17 @@
   }
   const reveal = (id) => {
     const row = byId(id);
-    const body = row?.closest("tbody.layer");
-    if (!body) return;
-    const table = body.closest("table");
+    const table = row?.closest("table");
+    if (!table) return;
     all(`[data-filters="${table.id}"], [data-operation="${table.id}"], [data-bound="${table.id}"]`)
       .forEach((each) => { each.value = ""; });
     filter(table);
-    layers.get(body).toggle(true);
-    layers.get(body).operations.find((each) => each.row === row)?.toggle(true);
+    const layer = layers.get(row.parentNode);
+    layer?.toggle(true);
+    layer?.operations.find((each) => each.row === row)?.toggle(true);
     row.scrollIntoView({ block: "center" });
-    row.querySelector("button").focus({ preventScroll: true });
+    if (!layer) row.tabIndex = -1;
+    (layer ? row.querySelector("button") : row).focus({ preventScroll: true });
   };
 
   // Filtering
