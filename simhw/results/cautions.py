@@ -27,6 +27,10 @@ class Caution(str):
         caution.short = short
         return caution
 
+    def __getnewargs__(self) -> tuple[str, str]:
+        """What makes the same caution again: in another process, results are copied with their cautions."""
+        return self.removeprefix("Caution: "), self.short
+
 
 def compute_cautions(
     machine: Machine, baseline: Machine | None, doubts: Sequence[str], grown_to: int | str

@@ -1,6 +1,7 @@
 """Results show themselves: short where they are named, the first screen where they are printed, and documented."""
 
 import json
+import pickle
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from simhw import Trace
 from simhw.errors import SimhwError
 from simhw.report.printing import plain_text
 from simhw.report.screen import SCREEN_WIDTH, screen
+from simhw.results.cautions import Caution
 from simhw.results.comparison import Comparison
 from simhw.results.step import Results
 from simhw.trace.metadata import Metadata
@@ -136,3 +138,9 @@ def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert isinstance(names["results"], Results)
     assert {path.name for path in tmp_path.iterdir()} == {"results.parquet", "variants.png"}
     assert (tmp_path / "variants.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cautions_go_to_another_process_and_back_with_their_short_form() -> None:
+    caution = Caution("the batch is small; --batch N grows it", "the batch is small")
+    again = pickle.loads(pickle.dumps(caution))
+    assert (again, again.short) == (caution, caution.short)
