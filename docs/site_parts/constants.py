@@ -7,7 +7,7 @@ from sphinx.util.docutils import SphinxDirective
 from simhw.machine.constants import constants
 from simhw.machine.machine import load_machine
 
-COLUMNS = (("constant", 26), ("value", 14), ("unit", 8), ("confidence", 10), ("source", 42))
+COLUMNS = (("constant", 34), ("value", 22), ("confidence and source", 44))
 """Headings, and widths in per cent."""
 
 
@@ -25,13 +25,13 @@ class Constants(SphinxDirective):
         rows = []
         for each in constants(load_machine(self.arguments[0])):
             source = each.source
-            known = [f"{source.confidence:.0%}", source.source] if source else ["-", "-"]
-            rows.append(_row([each.name, each.text, each.unit, *known]))
+            known = f"{source.confidence:.0%}: {source.source}" if source else "-"
+            rows.append(_row([each.name, f"{each.text} {each.unit}", known]))
         group = nodes.tgroup("", cols=len(COLUMNS))
         group += [nodes.colspec(colwidth=width) for _, width in COLUMNS]
         group += nodes.thead("", _row([heading for heading, _ in COLUMNS]))
         group += nodes.tbody("", *rows)
-        return [nodes.table("", group, classes=["constants"])]
+        return [nodes.table("", group, classes=["colwidths-given"])]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
