@@ -44,3 +44,5 @@ html_copy_source = False
 html_show_sphinx = False
 html_additional_pages = {"index": "to_first_page.html"}
 templates_path = ["site_parts"]
+html_static_path = ["site_parts/static"]
+html_css_files = ["site.css"]

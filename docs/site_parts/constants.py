@@ -31,7 +31,7 @@ class Constants(SphinxDirective):
         group += [nodes.colspec(colwidth=width) for _, width in COLUMNS]
         group += nodes.thead("", _row([heading for heading, _ in COLUMNS]))
         group += nodes.tbody("", *rows)
-        return [nodes.table("", group, classes=["colwidths-given"])]
+        return [nodes.table("", group, classes=["constants", "colwidths-given"])]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
