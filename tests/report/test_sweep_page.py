@@ -104,6 +104,14 @@ def test_too_many_points_leave_the_front_and_the_best(monkeypatch: pytest.Monkey
     assert "2 points of less speed-up are left out" in page_html(page)
 
 
+def test_points_without_a_figure_leave_charts_alone() -> None:
+    points = frame(overall_speedup=[nan, float("inf")])
+    page = sweep_page(points, pareto_front(points.head(1)).reindex(points.index, fill_value=False), "sweep.db")
+    assert page.charts == ()
+    assert len(page.points.rows) == 2
+    assert "No point has a speed-up" in page_html(page)
+
+
 def test_a_stored_description_is_a_sweep_file_again(tmp_path: Path) -> None:
     described = {
         "traces": "some",

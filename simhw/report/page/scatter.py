@@ -120,7 +120,7 @@ def draw_scatter(chart: Scatter) -> Markup:
     ticks = MaxNLocator(MOST_STEPS, steps=[1, 2, 2.5, 5, 10])
     referred = [chart.reference] if isfinite(chart.reference) else []
     across, up = [dot.x for dot in chart.dots], [dot.y for dot in chart.dots] + referred
-    xs, ys = (ticks.tick_values(min(values), max(values)).tolist() for values in (across, up))
+    xs, ys = ([float(tick) for tick in ticks.tick_values(min(each), max(each))] for each in (across, up))
     floor_y = HEIGHT_PX - FOOT_PX
 
     def x(value: float) -> float:
@@ -138,8 +138,8 @@ def draw_scatter(chart: Scatter) -> Markup:
         parts.append(element("line", x1=percent(LEFT), x2=percent(RIGHT), y1=y(value), y2=y(value), class_="grid"))
         parts.append(element("text", f"{value:.6g}", x=0, y=y(value) + 4, class_="tick"))
     if referred:
-        at = y(chart.reference)
-        parts.append(element("line", x1=percent(LEFT), x2=percent(RIGHT), y1=at, y2=at, class_="reference"))
+        level = y(chart.reference)
+        parts.append(element("line", x1=percent(LEFT), x2=percent(RIGHT), y1=level, y2=level, class_="reference"))
     parts.append(element("text", chart.x_name, x="50%", y=HEIGHT_PX - 4, class_="tick middle"))
     most = max(dot.share for dot in chart.dots) or 1.0
     # Small marks last, so that they stay within reach.

@@ -1,9 +1,10 @@
 """The page of a sweep: what `model.SweepPage` holds, of the points of a store."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from simhw.quantities import ratio
@@ -109,7 +110,7 @@ def _charts(shown: pd.DataFrame, front: "pd.Series[bool]") -> tuple[Scatter, ...
     )
     found = []
     for title, name, x_name, scale in figures:
-        points = shown.dropna(subset=["overall_speedup", name])
+        points = shown[np.isfinite(shown[["overall_speedup", name]]).all(axis=1)]
         if len(points):
             dots = _dots(points, front, name, scale)
             found.append(Scatter(title, CAPTION, x_name, "times as fast, with memories", dots, reference=1.0))
@@ -123,7 +124,7 @@ def _dots(points: pd.DataFrame, front: "pd.Series[bool]", name: str, scale: floa
         group: Series(str(group), MACHINE_COLORS[number % len(MACHINE_COLORS)], SHAPES[number % len(SHAPES)])
         for number, group in enumerate(groups.unique())
     }
-    rows: list[dict[str, Any]] = points.to_dict("records")
+    rows = points.to_dict("records")
     return tuple(
         Dot(
             series[group],
@@ -137,7 +138,7 @@ def _dots(points: pd.DataFrame, front: "pd.Series[bool]", name: str, scale: floa
     )
 
 
-def _text(row: dict[str, Any], on: bool) -> str:
+def _text(row: Mapping[Hashable, Any], on: bool) -> str:
     told = f"point {row['number']}: {row['machine']} on {row['trace']}, {ratio(row['overall_speedup'])} times as fast"
     told += f", {row['overall_energy_j'] * 1e3:,.4g} mJ, {row['compute_area_mm2']:,.3f} mm^2"
     return f"{told}; on the Pareto front" if on else told
