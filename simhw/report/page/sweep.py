@@ -1,10 +1,10 @@
 """The page of a sweep: what `model.SweepPage` holds, of the points of a store."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from simhw.quantities import ratio
@@ -110,7 +110,7 @@ def _charts(shown: pd.DataFrame, front: "pd.Series[bool]") -> tuple[Scatter, ...
     )
     found = []
     for title, name, x_name, scale in figures:
-        points = shown[np.isfinite(shown[["overall_speedup", name]]).all(axis=1)]
+        points = shown[shown["overall_speedup"].map(isfinite) & shown[name].map(isfinite)]
         if len(points):
             dots = _dots(points, front, name, scale)
             found.append(Scatter(title, CAPTION, x_name, "times as fast, with memories", dots, reference=1.0))
