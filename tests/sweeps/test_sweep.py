@@ -1,5 +1,6 @@
 """Sweeps run: points equal single simulations, failures are kept, and a store goes on where it was."""
 
+import pickle
 import re
 import sqlite3
 from pathlib import Path
@@ -131,6 +132,20 @@ def test_machines_without_a_baseline_have_no_speed_up(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert re.search(r"^ +1 bitparallel:memory.model=ideal,tiles=4 +- +- +- ", out, re.MULTILINE)
     assert "no point has a speed-up over a baseline" in fails(capsys, "sweep", "show", "sweep.db", "--plot", "s.png")
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_outcome_with_cautions_crosses_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[work.Outcome] = []
+
+    def crossing(task: work.Task) -> work.Outcome:
+        sent.append(work.run_task(task))
+        return pickle.loads(pickle.dumps(sent[-1]))
+
+    monkeypatch.setattr(sweeps, "run_task", crossing)
+    frame = simhw.sweep({"traces": "some", "machines": "fpraker"}, "s.db", jobs=0)
+    assert sent[0].cautions
+    assert frame["cautions"][0].splitlines() == list(sent[0].cautions)
 
 
 @pytest.mark.usefixtures("folder")
