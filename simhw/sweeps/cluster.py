@@ -49,7 +49,7 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[Outcome]:
 
         threads = sum(client.ncores().values())
         hashes: dict[str, str] = {}
-        running = as_completed()
+        running = as_completed(loop=client.loop)
         for task in islice(tasks, max(LEAST_AHEAD, AHEAD * threads)):
             hashes[f"simhw-{task.hash}"] = task.hash
             running.add(submit(task))

@@ -256,7 +256,18 @@ def test_pip_installs_it(tmp_path):
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
     subprocess.run([*install, str(tmp_path / "site"), str(BITSERIAL)], check=True, timeout=300)
     paths = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "workloads")])
-    command = [sys.executable, "-m", "simhw", "run", "--trace", "small_cnn", "--pe", "bitserial", "--check"]
+    command = [
+        sys.executable,
+        "-m",
+        "simhw",
+        "run",
+        "--trace",
+        "small_cnn",
+        "--pe",
+        "bitserial",
+        "--check",
+        "--details",
+    ]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "every tile pass was replayed" in done.stdout
