@@ -27,9 +27,9 @@ class Caution(str):
         caution.short = short
         return caution
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __reduce__(self) -> tuple[type["Caution"], tuple[str, str]]:
         """What makes the same caution again: in another process, results are copied with their cautions."""
-        return self.removeprefix("Caution: "), self.short
+        return Caution, (self.removeprefix("Caution: "), self.short)
 
 
 def compute_cautions(
