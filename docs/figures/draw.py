@@ -71,7 +71,7 @@ def draw_fpraker() -> Figure:
     x = as_bfloat16(np.array([SERIAL], np.float32))
     signals, cycles = _signals(load_machine(FPRAKER[0], **FPRAKER[1]), x)
     state, term = signals["state"], signals["term"]
-    figure = Figure(figsize=(7.2, 3.9), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(7.2, 3.9), facecolor="white")
     axes = figure.subplots(1, 2, width_ratios=[1, cycles], sharey=True)
     _frame(axes[0], 1, len(SERIAL), "Bit-parallel", "cycle")
     _frame(axes[1], cycles, len(SERIAL), "FPRaker", "cycle")
@@ -86,7 +86,7 @@ def draw_fpraker() -> Figure:
             fired = f"${sign}2^{{{int(power) + int(np.floor(np.log2(abs(value))))}}}$" if power else ""
             _cell(axes[1], cycle, lane, colour, fired)
     _key(figure, {"multiplies": USEFUL, "its term must wait": WAITING, "has no term (left)": NOTHING})
-    figure.get_layout_engine().set(rect=(0, 0.08, 1, 0.92))  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", rect=(0, 0.08, 1, 0.92))
     return figure
 
 
@@ -96,7 +96,7 @@ def draw_tensordash() -> Figure:
     values = np.where(rng.random(STEPS_SHOWN * 16) < 0.4, 1.0, 0.0).astype(np.float32)
     signals, cycles = _signals(load_machine(TENSORDASH[0], **TENSORDASH[1]), as_bfloat16(values[None]))
     position, steps, sources = (signals[name].values for name in ("position", "step", "source"))
-    figure = Figure(figsize=(7.2, 4.9), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(7.2, 4.9), facecolor="white")
     axes = figure.subplots(1, 2, width_ratios=[STEPS_SHOWN, cycles], sharey=True)
     _frame(axes[0], STEPS_SHOWN, 16, "Dense: a step each cycle", "cycle = step")
     _frame(axes[1], cycles, 16, f"TensorDash: {cycles} cycles", "cycle")
@@ -112,7 +112,7 @@ def draw_tensordash() -> Figure:
                 step = int(position[cycle, 0] + steps[cycle, lane])
                 _cell(axes[1], cycle, lane, STEPS[step], f"{step + 1}.{sources[cycle, lane]}")
     _key(figure, {f"step {step + 1}": STEPS[step] for step in range(STEPS_SHOWN)})
-    figure.get_layout_engine().set(rect=(0, 0.1, 1, 0.9))  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", rect=(0, 0.1, 1, 0.9))
     return figure
 
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from simhw.cli.options import add_simulation_options, checked
-from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+from simhw.files.writing import PAGE_SUFFIXES, PICTURE_SUFFIXES, TABLE_SUFFIXES, check_targets
 
 
 def add_parser(commands: Any) -> None:
@@ -28,10 +28,7 @@ def add_parser(commands: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    asked = ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES), (arguments.html, (".html",)))
-    for path, suffixes in asked:
-        if path is not None:
-            check_target(path, suffixes)
+    check_targets((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES), (arguments.html, PAGE_SUFFIXES))
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
     from simhw.errors import SimhwError, TraceError

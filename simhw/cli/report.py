@@ -21,9 +21,9 @@ def add_parser(commands: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import show
-    from simhw.files.writing import check_target
+    from simhw.files.writing import PAGE_SUFFIXES, check_target
 
-    check_target(arguments.html, (".html",))
+    check_target(arguments.html, PAGE_SUFFIXES)
     from simhw.report.page.results import page_of
     from simhw.report.page.write import write_page
     from simhw.results.saved import load_results

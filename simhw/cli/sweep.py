@@ -52,12 +52,9 @@ def add_parser(commands: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+    from simhw.files.writing import PAGE_SUFFIXES, PICTURE_SUFFIXES, TABLE_SUFFIXES, check_targets
 
-    asked = ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES), (arguments.html, (".html",)))
-    for path, suffixes in asked:
-        if path is not None:
-            check_target(path, suffixes)
+    check_targets((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES), (arguments.html, PAGE_SUFFIXES))
     return _show(arguments) if arguments.file == SHOW else _run(arguments)
 
 

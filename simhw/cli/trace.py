@@ -186,12 +186,10 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _stats(arguments: argparse.Namespace) -> int:
     """Write, draw and print the statistics of every tensor."""
     from simhw.cli.terminal import show
-    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target, write_frame
+    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_targets, write_frame
     from simhw.report.trace_tables import statistics_frame
 
-    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
-        if path is not None:
-            check_target(path, suffixes)
+    check_targets((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES))
     trace = _load(arguments)
     frame = statistics_frame(trace)
     if frame.empty:

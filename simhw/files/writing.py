@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+PAGE_SUFFIXES = (".html",)
 _numbers = count()
 
 
@@ -85,6 +86,13 @@ def check_target(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -
         temporary.unlink()
     except OSError as error:
         raise SimhwError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def check_targets(*asked: tuple[str | None, tuple[str, ...]]) -> None:
+    """`check_target` of each file and its suffixes; None is a file that was not asked for."""
+    for path, suffixes in asked:
+        if path is not None:
+            check_target(path, suffixes)
 
 
 def check_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:

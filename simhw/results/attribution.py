@@ -5,24 +5,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import nan
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simhw.files.writing import write_frame
 from simhw.machine.overrides import label
 from simhw.quantities import printable
 from simhw.results.operation import quotient
-from simhw.results.shown import as_figure
+from simhw.results.shown import Drawn
 from simhw.results.step import Results
 from simhw.trace.layer import OPERATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 TOTAL = "total"
 """All operations together."""
@@ -113,7 +110,7 @@ class Attribution:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Drawn):
     """A trace on several machines, limit by limit."""
 
     attributions: list[Attribution]
@@ -191,26 +188,7 @@ class Explanation:
             ]
         )
 
-    def write(self, path: str | PathLike[str]) -> None:
-        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
-        write_frame(self.frame, path)
-
     def __repr__(self) -> str:
         machines = ", ".join(each.results.provenance["machine"] for each in self.attributions)
         trace = Path(self.attributions[0].results.provenance["trace"]).name or "a trace in memory"
         return printable(f"<Explanation of {machines} on {trace}; see its summary and plot()>")
-
-    def plot(self, path: str | PathLike[str] | None = None) -> "Figure":
-        """Draw a waterfall per machine, from the ideal time down to the measured one.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to write it; ends in ``.png``, ``.svg`` or ``.pdf``.
-
-        Raises
-        ------
-        SimhwError
-            Another suffix, or a place that cannot be written.
-        """
-        return as_figure(self, path)

@@ -4,19 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simhw.files.writing import write_frame
 from simhw.quantities import printable
 from simhw.results.cautions import Caution
-from simhw.results.shown import as_figure, as_html, as_text
+from simhw.results.shown import Shown
 from simhw.results.step import Results
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 def labels(results: Sequence[Results]) -> list[str]:
@@ -31,7 +28,7 @@ def labels(results: Sequence[Results]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Shown):
     """A trace on several machines; printed, or at the end of a notebook's cell, it shows what `simhw compare` prints
     first.
     """
@@ -60,33 +57,8 @@ class Comparison:
             ["machine", *named[0][1].columns]
         ]
 
-    def write(self, path: str | PathLike[str]) -> None:
-        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
-        write_frame(self.frame, path)
-
     def __repr__(self) -> str:
         return printable(
             f"<Comparison of {', '.join(result.provenance['machine'] for result in self.results)} on "
             f"{Path(self.results[0].provenance['trace']).name or 'a trace in memory'}; print it to see more>"
         )
-
-    def __str__(self) -> str:
-        return as_text(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
-    def plot(self, path: str | PathLike[str] | None = None) -> "Figure":
-        """Draw speed-ups, lane-cycles, time and energy of the machines side by side.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to write it; ends in ``.png``, ``.svg`` or ``.pdf``.
-
-        Raises
-        ------
-        SimhwError
-            Another suffix, or a place that cannot be written.
-        """
-        return as_figure(self, path)

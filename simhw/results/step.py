@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simhw.files.writing import write_frame
 from simhw.quantities import printable, ratio
 from simhw.results.cautions import Caution, compute_cautions, memory_cautions
 from simhw.results.operation import OperationResult
-from simhw.results.shown import as_figure, as_html, as_text
+from simhw.results.shown import Shown
 from simhw.results.table import operation_row, totals_row
 from simhw.results.totals import Totals
 from simhw.results.values import LayerValues
@@ -18,13 +16,12 @@ from simhw.trace.layer import OPERATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from simhw.machine.machine import Machine
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results:
+class Results(Shown):
     """A trace on a machine; printed, or at the end of a notebook's cell, it shows what `simhw run` prints first.
 
     Attributes
@@ -106,34 +103,9 @@ class Results:
             ]
         )
 
-    def write(self, path: str | PathLike[str]) -> None:
-        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
-        write_frame(self.frame, path)
-
     def __repr__(self) -> str:
         return printable(
             f"<Results: {self.provenance['machine']} on {Path(self.provenance['trace']).name or 'a trace in memory'}, "
             f"speed-up {ratio(self.total.speedup, self.total.speedup_half_width)}, with memories "
             f"{ratio(self.total.overall_speedup)}; print it to see more>"
         )
-
-    def __str__(self) -> str:
-        return as_text(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
-    def plot(self, path: str | PathLike[str] | None = None) -> "Figure":
-        """Draw lane-cycles by class, speed-ups, time and energy, and the speed-up of every layer.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to write it; ends in ``.png``, ``.svg`` or ``.pdf``.
-
-        Raises
-        ------
-        SimhwError
-            Another suffix, or a place that cannot be written.
-        """
-        return as_figure(self, path)

@@ -8,21 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import hypot
-from os import PathLike
 from typing import TYPE_CHECKING
 
 from simhw.errors import SimhwError
-from simhw.files.writing import write_frame
 from simhw.quantities import printable
 from simhw.results.comparison import Comparison, labels
 from simhw.results.operation import OperationCost, OperationResult, quotient
-from simhw.results.shown import as_figure, as_html, as_text
+from simhw.results.shown import Shown
 from simhw.results.step import Results
 from simhw.results.totals import MachineTotals
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -168,7 +165,7 @@ def _parent(name: str, among: set[str]) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TraceComparison:
+class TraceComparison(Shown):
     """Several traces on the same machines; printed, or at the end of a notebook's cell, it shows what `simhw compare`
     prints first.
 
@@ -255,35 +252,10 @@ class TraceComparison:
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
-    def write(self, path: str | PathLike[str]) -> None:
-        """Write `frame` as .csv, .json or .parquet; see `simhw.files.writing.write_frame`."""
-        write_frame(self.frame, path)
-
     def __repr__(self) -> str:
         return printable(
             f"<TraceComparison of {', '.join(self.comparisons)} on {', '.join(self.machines)}; print it to see more>"
         )
-
-    def __str__(self) -> str:
-        return as_text(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
-    def plot(self, path: str | PathLike[str] | None = None) -> "Figure":
-        """Draw how much faster and with how much less energy each trace runs than the first, on all hardware.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to write it; ends in ``.png``, ``.svg`` or ``.pdf``.
-
-        Raises
-        ------
-        SimhwError
-            Another suffix, or a place that cannot be written.
-        """
-        return as_figure(self, path)
 
 
 SAVED = ("macs", "time_s", "energy_j", "off_chip_bytes")

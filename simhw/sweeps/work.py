@@ -116,8 +116,7 @@ def run_task(task: Task) -> Outcome:
     if results.provenance["trace_hash"] != task.trace_hash:
         return failed(task.hash, f"{task.trace}: changed since the sweep began; start it again")
     seconds = time.perf_counter() - started
-    # Plain texts: an outcome goes from one process to another, and a caution is more than what it says.
-    return Outcome(task.hash, made_by(), None, seconds, tuple(map(str, results.cautions)), _totals(results))
+    return Outcome(task.hash, made_by(), None, seconds, tuple(results.cautions), _totals(results))
 
 
 def _totals(results: Results) -> dict[str, dict[str, Any]]:

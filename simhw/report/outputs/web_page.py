@@ -1,5 +1,6 @@
 """`--html`: the result as one self-contained web page."""
 
+from simhw.files.writing import PAGE_SUFFIXES
 from simhw.report.outputs.output import Finished, Output
 
 
@@ -11,4 +12,6 @@ def _write(path: str, finished: Finished) -> str:
     return f"page written to {path}"
 
 
-WEB_PAGE = Output("--html", (".html",), "write the result as a page for the browser, which needs no other file", _write)
+WEB_PAGE = Output(
+    "--html", PAGE_SUFFIXES, "write the result as a page for the browser, which needs no other file", _write
+)

@@ -9,14 +9,13 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from simhw.files.writing import check_suffix, replacing
+from simhw.files.writing import PAGE_SUFFIXES, check_suffix, replacing
 from simhw.report.page.bars import draw_bars, draw_mini
 from simhw.report.page.model import LimitsPage, Page, SweepPage
 from simhw.report.page.scatter import draw_intervals, draw_roofline, draw_scatter, draw_swatch, series_of
 from simhw.report.page.waterfall import draw_waterfall
 from simhw.version import __version__
 
-SUFFIXES = (".html",)
 PACKAGE = "simhw.report.page"
 AnyPage = Page | LimitsPage | SweepPage
 TEMPLATES: dict[type[AnyPage], str] = {
@@ -46,7 +45,7 @@ def write_page(page: AnyPage, path: str | os.PathLike[str]) -> None:
     SimhwError
         The name does not end in ``.html``, or the place cannot be written.
     """
-    check_suffix(path, SUFFIXES)
+    check_suffix(path, PAGE_SUFFIXES)
     with replacing(path) as temporary:
         # A path of a trace may have bytes that are no text.
         temporary.write_text(page_html(page), encoding="utf-8", errors="replace")
