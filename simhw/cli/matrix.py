@@ -47,7 +47,7 @@ def add_parser(actions: Any) -> None:
     )
     parser.add_argument(
         "workloads",
-        metavar="NAME",
+        metavar="WORKLOAD",
         nargs="*",
         help="techniques of `simhw workloads list` (default: all that have a baseline)",
     )

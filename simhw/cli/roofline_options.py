@@ -16,7 +16,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which network."""
     network = parser.add_mutually_exclusive_group()
     network.add_argument(
-        "--model", metavar="NAME", help="a network that comes with simhw; `simhw roofline --model list` names them"
+        "--model", metavar="NETWORK", help="a network that comes with simhw; `simhw roofline --model list` names them"
     )
     network.add_argument("--layers", metavar="FILE", help="a layer list: .yaml, .csv, or a SCALE-Sim topology")
     network.add_argument("--trace", metavar="TRACE", help="the product layers of a trace, by their shapes")

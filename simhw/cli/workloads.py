@@ -25,14 +25,14 @@ def add_parser(commands: Any) -> None:
     showing = actions.add_parser(
         "show", help="one workload: its paper, what was published, its phases, what its trace looks like"
     )
-    showing.add_argument("workload", metavar="NAME")
+    showing.add_argument("workload", metavar="WORKLOAD")
     showing.set_defaults(execute=_show)
     running = actions.add_parser(
         "run",
         help="train one",
         epilog="Example: simhw workloads run lrd --capture lrd-{phase}.npz --steps dense:late,finetune:late",
     )
-    running.add_argument("workload", metavar="NAME", help="a name of `simhw workloads list`")
+    running.add_argument("workload", metavar="WORKLOAD", help="a name of `simhw workloads list`")
     running.add_argument(
         "--capture", metavar="FILE", help="write traces of the steps of --steps; {phase} and {step} are the step's"
     )
