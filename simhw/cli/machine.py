@@ -154,15 +154,17 @@ def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet
     from simhw.machine.dotted import leaf
     from simhw.report.sheet import Sheet
 
-    original = plain.values.model_dump()
+    own, original = machine.values.model_dump(), plain.values.model_dump()
     rows = []
     for each in constants(machine):
-        value = each.text
+        value = leaf(own, each.name)
+        # A list in one cell would make all rows wider than any screen.
+        texts = [value_text(item) for item in value] if value and isinstance(value, list) else [each.text]
         if each.overridden:
-            value += f" (file: {value_text(leaf(original, each.name))})"
+            texts[-1] += f" (file: {value_text(leaf(original, each.name))})"
         source = each.source
         confidence = [f"{source.confidence:.0%}", source.source] if source else ["-", "-"]
-        rows.append([each.name, value, each.unit, *confidence])
+        rows += [[each.name, text, each.unit, *confidence] for text in texts]
     return Sheet(
         [("constant", False), ("value", True), ("unit", False), ("confidence", True), ("source", False)],
         rows,

@@ -44,11 +44,20 @@ def test_show_has_every_constant_with_source_and_confidence(name: str, capsys: p
     assert machine.content_hash in text
     for constant in leaf_names(machine.values.model_dump()):
         if constant not in ("name", "description", "baseline"):
-            cells = row(text, constant)
+            # A list has a row for each of its items.
+            lines = [line for line in text.splitlines() if line.split()[:1] == [constant]]
+            assert lines
             if constant in machine.provenance:
                 source = machine.provenance[constant]
-                assert f"{source.confidence:.0%}" in cells
-                assert source.source in text
+                assert all(f" {source.confidence:.0%} " in line and source.source in line for line in lines)
+
+
+def test_show_has_a_row_for_each_item_of_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "show", "fpraker")
+    found = [line.split()[1] for line in text.splitlines() if line.split()[:1] == ["tile_costs_of"]]
+    assert found == load_machine("fpraker").values.tile_costs_of
+    # Room for the longest of 17 items, not for all of them.
+    assert max(map(len, text.splitlines())) < 300
 
 
 def test_show_does_the_arithmetic_of_area_and_power(capsys: pytest.CaptureFixture[str]) -> None:
