@@ -7,9 +7,7 @@ an open file.  `simhw.trace.directory` reads the zip's directory.
 
 import mmap
 import os
-import re
 import struct
-import tokenize
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,15 +20,14 @@ import numpy as np
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError, quoted, reason
+from simhw.files.npy import npy_header
 from simhw.trace.directory import DEFLATED, ENCRYPTED, LOCAL_SIGNATURE, STORED, Member, read_directory
 
 LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 # Deflate spends at least two bits on a copy of at most 258 bytes.
 DEFLATE_LARGEST_RATIO = 1032
-# An honest header of a bfloat16 tensor takes 128 bytes; the limit also bounds what numpy parses.
+# An honest header of a bfloat16 tensor takes 128 bytes.
 NPY_HEADER_LIMIT = 1024
-# The header that numpy writes for the shape (2, 3), and the spellings other writers are known for.
-NPY_HEADER = re.compile(rb"\{'descr': *'<u2', *'fortran_order': *False, *'shape': *\((\d+(?:, *\d+)*),? *\),? *\}\s*")
 PIECE_BYTES = 1 << 20
 # A mapping holds a file descriptor and whole pages: the many small members of a sampled trace are read instead.
 SMALLEST_MAPPED_BYTES = 1 << 18
@@ -308,53 +305,26 @@ class Archive:
 
     def _check_header(self, head: bytes, member: Member, shape: tuple[int, ...], where: str) -> int:
         """Parse the .npy header, compare it with what the metadata says, and give its length in bytes."""
-        stream = BytesIO(head)
         try:
-            claimed, fortran_order, dtype = _parsed_header(stream)
-        # All that numpy's parser of a literal lets through when the header is not one.
-        except (
-            ValueError,
-            TypeError,
-            SyntaxError,
-            KeyError,
-            RecursionError,
-            MemoryError,
-            tokenize.TokenError,
-        ) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise self.error(f"{where}: member {quoted(member.name)} is not a .npy array: {reason}") from error
+            header = npy_header(BytesIO(head), NPY_HEADER_LIMIT)
+        except ValueError as error:
+            raise self.error(f"{where}: member {quoted(member.name)} is not a .npy array: {error}") from error
+        dtype = header.dtype
         if dtype != np.dtype("<u2"):
             hint = " (big-endian)" if dtype == np.dtype(">u2") else ""
             raise self.error(
                 f"{where}: dtype {dtype.str!r}{hint}; bfloat16 bit patterns are little-endian uint16, '<u2'"
             )
-        if fortran_order:
+        if header.fortran_order:
             raise self.error(f"{where}: the array is in Fortran order; write it in C order")
-        if claimed != shape:
-            raise self.error(f"{where}: the array's header claims shape {claimed}, the metadata {shape}")
-        if stream.tell() + 2 * prod(shape) != member.bytes:
+        if header.shape != shape:
+            raise self.error(f"{where}: the array's header claims shape {quoted(header.shape)}, the metadata {shape}")
+        if header.begin + 2 * prod(shape) != member.bytes:
             raise self.error(
                 f"{where}: member {quoted(member.name)} has {member.bytes} bytes; its header and shape {shape} need "
                 "another number"
             )
-        return stream.tell()
-
-
-def _parsed_header(stream: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type that a .npy header claims; the stream stands at the data afterwards."""
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"unknown version {version}")
-    begin = stream.tell()
-    length = int.from_bytes(stream.read(2 * version[0]), "little")
-    # numpy evaluates the header with Python's own compiler, whose state CPython 3.11 shares between threads: tensors
-    # are read on worker threads while numba compiles on another, and either may then fail.  An honest header never gets
-    # there.
-    if match := NPY_HEADER.fullmatch(stream.read(length)):
-        return tuple(int(size) for size in match[1].split(b",")), False, np.dtype("<u2")
-    stream.seek(begin)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream, max_header_size=NPY_HEADER_LIMIT)
+        return header.begin
 
 
 def _identity(file: BinaryIO) -> tuple[int, int, int]:
