@@ -53,16 +53,14 @@ def add_parser(actions: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import facts, show
-    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target
+    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_targets
     from simhw.report.roofline_tables import caution_lines
     from simhw.roofline.cautions import cautions
     from simhw.roofline.compression.ranks import LayerTimer
 
     if arguments.plot and not arguments.layer:
         raise SimhwError("--plot draws one layer's latency against its rank: name it with --layer")
-    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
-        if path:
-            check_target(path, suffixes)
+    check_targets((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES))
     if 0 < arguments.compression < 1:
         raise SimhwError(
             f"--compression {arguments.compression:g}: that is more weights, not fewer; give a number of at least 1"

@@ -45,12 +45,10 @@ def add_parser(commands: Any) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import show
-    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_target, write_frame
+    from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_targets, write_frame
     from simhw.report.roofline_tables import comparison_sheet, layer_comparison_sheet
 
-    for path, suffixes in ((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES)):
-        if path:
-            check_target(path, suffixes)
+    check_targets((arguments.out, TABLE_SUFFIXES), (arguments.plot, PICTURE_SUFFIXES))
     if arguments.model == "list":
         return _list()
     estimates = _estimates(arguments)

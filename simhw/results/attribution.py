@@ -26,7 +26,7 @@ TOTAL = "total"
 
 
 @dataclass(frozen=True)
-class Step:
+class LimitStep:
     """A limit of a machine, and the variant in which it is the last one that is switched on.
 
     Attributes
@@ -55,14 +55,14 @@ class Attribution:
     ----------
     results : Results
         What is measured, beside the machine's baseline.
-    steps : list of Step
+    steps : list of LimitStep
         The ideal first, what is measured last.
     cycles : (operations, steps) float64
         What each operation of `results` takes on each step, on all tiles [cycles].
     """
 
     results: Results
-    steps: list[Step]
+    steps: list[LimitStep]
     cycles: npt.NDArray[np.float64]
 
     @property
@@ -103,7 +103,7 @@ class Attribution:
         times = self.times_s[scope].tolist()
         return [quotient(beside[step.memories], time) for step, time in zip(self.steps, times, strict=True)]
 
-    def reproduced_by(self, step: Step) -> str:
+    def reproduced_by(self, step: LimitStep) -> str:
         """The variant of a step, as `--pe` takes it."""
         machine = self.results.machine
         return label(machine.name, {**machine.overrides, **step.overrides})

@@ -38,7 +38,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCost:
     """A training step on one piece of hardware.
 
     Attributes
@@ -65,11 +65,11 @@ class Gain:
 
     Attributes
     ----------
-    first, other : Step
+    first, other : StepCost
     """
 
-    first: Step
-    other: Step
+    first: StepCost
+    other: StepCost
 
     @property
     def times_as_fast(self) -> float:
@@ -191,7 +191,7 @@ class TraceComparison(Shown):
         return [Gain(steps[first, each], steps[other, each]) for each in hardware for other in others]
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[StepCost]:
         """Each trace on each machine and then on each baseline that is no machine."""
         return [*self._on_machines(), *self._on_baselines()]
 
@@ -201,13 +201,13 @@ class TraceComparison(Shown):
         first = next(iter(self.comparisons.values()))
         return labels(first.results)
 
-    def _on_machines(self) -> Iterator[Step]:
+    def _on_machines(self) -> Iterator[StepCost]:
         for trace, comparison in self.comparisons.items():
             for label, result in zip(labels(comparison.results), comparison.results, strict=True):
                 costs = [(item, item.cost) for item in result.operations]
-                yield Step(trace, label, result.total.macs, result.total.machine, costs)
+                yield StepCost(trace, label, result.total.macs, result.total.machine, costs)
 
-    def _on_baselines(self) -> Iterator[Step]:
+    def _on_baselines(self) -> Iterator[StepCost]:
         machines = {result.machine.content_hash for result in self.results}
         for trace, comparison in self.comparisons.items():
             baselines = {
@@ -218,7 +218,7 @@ class TraceComparison(Shown):
             for label, result in baselines.values():
                 costs = [(item, item.baseline) for item in result.operations if item.baseline is not None]
                 if result.total.baseline is not None:
-                    yield Step(trace, label, result.total.macs, result.total.baseline, costs)
+                    yield StepCost(trace, label, result.total.macs, result.total.baseline, costs)
 
     @property
     def summary(self) -> "pd.DataFrame":
@@ -261,7 +261,7 @@ class TraceComparison(Shown):
 SAVED = ("macs", "time_s", "energy_j", "off_chip_bytes")
 
 
-def _row(step: Step, gain: Gain | None) -> dict[str, object]:
+def _row(step: StepCost, gain: Gain | None) -> dict[str, object]:
     overall = step.totals.overall
     return {
         "trace_name": step.trace,

@@ -117,10 +117,21 @@ def simulate(
     CheckError
         A replay differs.
     """
+    options = SimulationOptions(sample, seed, progress, check, workers, batch)
+    return simulated(trace, machine, options, baseline, baseline_compression)
+
+
+def simulated(
+    trace: Trace | str | PathLike[str],
+    machine: Machine | str,
+    options: SimulationOptions,
+    baseline: Machine | str | None,
+    baseline_compression: str | None,
+) -> Results:
+    """What `simulate` does, by its options in one."""
     started = time.monotonic()
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     machine = machine_of(machine)
-    options = SimulationOptions(sample, seed, progress, check, workers, batch)
     _check_finite(trace)
     chosen = _baseline(machine, baseline, baseline_compression)
     grown = growth(trace, options.batch) if options.batch is not None else None
@@ -151,26 +162,21 @@ def compare(
     SimhwError
         As of `simulate`; or the machines are no list, or an empty one.
     """
+    options = SimulationOptions(sample, seed, progress, check, workers, batch)
+    return _compared(trace, machines, options, baseline, baseline_compression)
+
+
+def _compared(
+    trace: Trace | str | PathLike[str],
+    machines: Sequence[Machine | str],
+    options: SimulationOptions,
+    baseline: Machine | str | None,
+    baseline_compression: str | None,
+) -> Comparison:
     if isinstance(machines, str | Machine) or not isinstance(machines, Iterable) or not (machines := list(machines)):
         raise SimhwError(f"machines {quoted(machines)}: give a list of at least one machine")
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
-    return Comparison(
-        [
-            simulate(
-                trace,
-                machine,
-                sample,
-                seed,
-                progress,
-                baseline=baseline,
-                baseline_compression=baseline_compression,
-                check=check,
-                workers=workers,
-                batch=batch,
-            )
-            for machine in machines
-        ]
-    )
+    return Comparison([simulated(trace, machine, options, baseline, baseline_compression) for machine in machines])
 
 
 def compare_traces(
@@ -205,21 +211,8 @@ def compare_traces(
     named = list(traces.items()) if isinstance(traces, Mapping) else [_named(trace) for trace in traces]
     names = [name for name, _ in named]
     check_names(names)
-    comparisons = [
-        compare(
-            trace,
-            machines,
-            baseline,
-            baseline_compression=baseline_compression,
-            sample=sample,
-            seed=seed,
-            progress=progress,
-            check=check,
-            workers=workers,
-            batch=batch,
-        )
-        for _, trace in named
-    ]
+    options = SimulationOptions(sample, seed, progress, check, workers, batch)
+    comparisons = [_compared(trace, machines, options, baseline, baseline_compression) for _, trace in named]
     return TraceComparison(dict(zip(names, comparisons, strict=True)))
 
 

@@ -7,6 +7,7 @@ pass, and memories: all of these are told from the machine itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -16,10 +17,10 @@ from simhw.errors import SimhwError, TraceError, quoted
 from simhw.machine.machine import Machine, machine_of, variant_of
 from simhw.pe.ladder import PassTotals, Rung, tile_pace
 from simhw.pe.operand import OperandChoice
-from simhw.results.attribution import Attribution, Explanation, Step
+from simhw.results.attribution import Attribution, Explanation, LimitStep
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
-from simhw.simulation.api import simulate
+from simhw.simulation.api import simulated
 from simhw.simulation.growth import growth
 from simhw.simulation.options import SimulationOptions
 from simhw.simulation.run import Simulation
@@ -30,16 +31,16 @@ from simhw.trace.trace import Trace
 
 FULL = Rung("full tiles", "every lane of every tile has something to multiply, at the pace of the machine's own passes")
 """The only rung of a PE that brings none."""
-LANE_PADDING = Step(
+LANE_PADDING = LimitStep(
     "lane padding", "lanes stay empty where a piece of the reduction does not fill a whole number of sets", {}
 )
 AROUND = (
-    Step("fragmentation", "PEs stay empty where rows do not fill a whole number of tiles", {}),
-    Step("idle tiles", "tiles wait until the last pass of an operation has ended", {}),
+    LimitStep("fragmentation", "PEs stay empty where rows do not fill a whole number of tiles", {}),
+    LimitStep("idle tiles", "tiles wait until the last pass of an operation has ended", {}),
 )
 MEMORIES = (
-    Step("DRAM", "tiles wait for what comes from memory and goes there, first and last blocks included", {}, True),
-    Step("on-chip memories", "tiles wait for a global buffer or a transposer that cannot keep up", {}, True),
+    LimitStep("DRAM", "tiles wait for what comes from memory and goes there, first and last blocks included", {}, True),
+    LimitStep("on-chip memories", "tiles wait for a global buffer or a transposer that cannot keep up", {}, True),
 )
 
 
@@ -82,31 +83,16 @@ def explain(
         machines = [machines]
     if not isinstance(machines, Iterable) or not (machines := list(machines)):
         raise SimhwError(f"machines {quoted(machines)}: give at least one machine")
+    options = SimulationOptions(sample, seed, progress, check, workers, batch)
     found = []
-    for each in machines:
-        machine = machine_of(each)
-
-        def measured(share: float | None, machine: Machine = machine) -> Results:
-            return simulate(
-                trace,
-                machine,
-                share,
-                seed,
-                progress,
-                baseline=baseline,
-                baseline_compression=baseline_compression,
-                check=check,
-                workers=workers,
-                batch=batch,
-            )
-
-        results = measured(sample)
+    for machine in map(machine_of, machines):
+        results = simulated(trace, machine, options, baseline, baseline_compression)
         share = _share(results, sample)
+        same = replace(options, sample=share)
         if sample is None and share < 1:
             # The variants could not draw what a precision asked of the machine: all draw as many cells of each kind.
-            results = measured(share)
-        options = SimulationOptions(share, seed, progress, check, workers, batch)
-        found.append(_attribution(trace, results, options))
+            results = simulated(trace, machine, same, baseline, baseline_compression)
+        found.append(_attribution(trace, results, same))
     return Explanation(found)
 
 
@@ -120,7 +106,7 @@ def _share(results: Results, sample: float | None) -> float:
 
 def _attribution(trace: Trace, results: Results, options: SimulationOptions) -> Attribution:
     variants = _Variants(trace, results, options)
-    steps: list[Step] = []
+    steps: list[LimitStep] = []
     columns: list[Sequence[float]] = []
     last: tuple[object, ...] = ()
     for rung in results.machine.pe.ladder() or [FULL]:
@@ -129,7 +115,7 @@ def _attribution(trace: Trace, results: Results, options: SimulationOptions) -> 
         if same == last:
             continue  # the machine has not that limit
         last = same
-        steps.append(Step(rung.limit, rung.meaning, variants.overrides(rung)))
+        steps.append(LimitStep(rung.limit, rung.meaning, variants.overrides(rung)))
         columns.append([_full_cycles(machine, rung, item) for item in variants.run(machine, rung.best_operand)])
     steps += [LANE_PADDING, *AROUND]
     columns += zip(*(_outer_cycles(results.machine, item) for item in results.operations), strict=True)

@@ -42,7 +42,7 @@ NonFinite = Literal["error", "zero"]
 
 
 @dataclass(frozen=True)
-class Step:
+class StepNumbers:
     """Which training step of a folder: the numbers of its epoch and of its batch."""
 
     epoch: int
@@ -172,7 +172,7 @@ def _rows(table: Path) -> Iterator[_Row]:
         yield _Row(name, outputs, (kernel_x, kernel_y), stride, padding)
 
 
-def _step(arrays: Path, rows: list[_Row], epoch: int | None, batch: int | None) -> Step:
+def _step(arrays: Path, rows: list[_Row], epoch: int | None, batch: int | None) -> StepNumbers:
     """The step that is meant: of those whose input of the first layer lies there."""
     name, (folder, ending) = rows[0].name, FILES["a"]
     pattern = re.compile(rf"{re.escape(name)}-(\d{{1,9}})-(\d{{1,9}})-{ending}\.npy")
@@ -183,7 +183,7 @@ def _step(arrays: Path, rows: list[_Row], epoch: int | None, batch: int | None) 
     steps = sorted({(int(match[1]), int(match[2])) for match in matches if match})
     fitting = [each for each in steps if epoch in (None, each[0]) and batch in (None, each[1])]
     if len(fitting) == 1:
-        return Step(*fitting[0])
+        return StepNumbers(*fitting[0])
     told = listed([f"epoch {each[0]} batch {each[1]}" for each in fitting or steps])
     if not steps:
         raise TraceError(f"{arrays / folder}: has no file {name}-EPOCH-BATCH-{ending}.npy of the first layer")
@@ -192,7 +192,7 @@ def _step(arrays: Path, rows: list[_Row], epoch: int | None, batch: int | None) 
 
 
 def _layer(
-    row: _Row, arrays: Path, step: Step, first: bool, limit: int, rounding: Rounding, nonfinite: NonFinite
+    row: _Row, arrays: Path, step: StepNumbers, first: bool, limit: int, rounding: Rounding, nonfinite: NonFinite
 ) -> Layer:
     """A layer with those of its tensors that lie there; A and W must."""
     files = {}
