@@ -15,7 +15,8 @@ from simhw.results.table import totals_row
 from simhw.results.totals import Totals
 from simhw.simulation.api import simulate
 from simhw.sources import made_by
-from simhw.trace.reader import NonFinite, load_trace
+from simhw.trace.nonfinite import NonFinite
+from simhw.trace.reader import load_trace
 from simhw.trace.trace import Trace
 
 TRACES_OPEN = 8

@@ -21,13 +21,14 @@ from typing import Literal
 
 import numpy as np
 
-from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite
+from simhw.bfloat16 import BF16Array, as_bfloat16
 from simhw.errors import ShapeError, TraceError, listed, quoted
 from simhw.files.npy import NpyFile, npy_file
 from simhw.files.reading import csv_rows, parse_whole, read_text
 from simhw.trace.archive import Limits
 from simhw.trace.layer import OPERATIONS, Layer
 from simhw.trace.metadata import Metadata
+from simhw.trace.nonfinite import NonFinite, finite
 from simhw.trace.trace import Trace
 
 TABLE = "trace_params.csv"
@@ -38,7 +39,6 @@ NUMBERS = ("f2", "f4", "f8", "u2")
 """Floating-point numbers, and bit patterns of bfloat16, in any byte order."""
 FULLY_CONNECTED = ("fc", "inner_prod", "Linear")
 Rounding = Literal["rne", "truncate"]
-NonFinite = Literal["error", "zero"]
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,7 @@ class _Tensor:
         """
         values = self._file.values()
         bits = np.ascontiguousarray(as_bfloat16(values, str(self._file.path), self._rounding)).reshape(self._shape)
-        bad = is_nonfinite(bits)
-        if not bad.any():
-            return bits
-        if self._nonfinite == "zero":
-            return np.where(bad, np.uint16(0), bits)
-        raise TraceError(
-            f"{self._file.path}: {int(bad.sum()):,} NaN or infinities; training diverged? use --nonfinite zero to "
-            "treat them as 0"
-        )
+        return finite(bits, self._nonfinite, lambda told: TraceError(f"{self._file.path}: {told}"))
 
 
 def import_folder(

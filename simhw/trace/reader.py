@@ -7,22 +7,18 @@ The format is described in docs/trace-format.md; `simhw.trace.writer` writes it.
 import os
 from hashlib import sha256
 from math import prod
-from typing import Literal
 
-import numpy as np
-
-from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
+from simhw.bfloat16 import BF16Array
 from simhw.errors import ShapeError, TraceError, quoted
 from simhw.trace.archive import Archive, Limits
 from simhw.trace.find import find_trace
 from simhw.trace.geometry import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from simhw.trace.layer import Layer, Operation, ProductBlock, TensorName, TensorSource
 from simhw.trace.members import METADATA, block_member, tensor_member
+from simhw.trace.nonfinite import NonFinite, finite
 from simhw.trace.records import LayerRecord, bounded, parse, recorded_statistics
 from simhw.trace.trace import Trace
 
-NonFinite = Literal["error", "zero"]
-SCAN_VALUES = 1 << 20
 # A convolution's padding may grow its input by this, and by so many times what the file holds of the layer: a kernel of
 # 3 x 3 x 3 on a single position makes 27 of it.
 PADDING_BYTES, PADDING_RATIO = 32 << 20, 32
@@ -56,33 +52,9 @@ class FileTensor:
         values = self._archive.array(self._member, self._shape, self._where)
         if self._finite:
             return values
-        flat = values.reshape(-1)
-        pieces = range(0, flat.size, SCAN_VALUES)
-        bad = [start for start in pieces if is_nonfinite(flat[start : start + SCAN_VALUES]).any()]
-        if not bad:
-            self._finite = True
-        elif self._nonfinite == "zero":
-            values = values.copy()
-            flat = values.reshape(-1)
-            for start in bad:
-                piece = flat[start : start + SCAN_VALUES]
-                piece[is_nonfinite(piece)] = 0
-        else:
-            raise self._archive.error(f"{self._where}: {_count_nonfinite(values, bad)}")
-        return values
-
-
-def _count_nonfinite(values: BF16Array, pieces: list[int]) -> str:
-    flat = values.reshape(-1)
-    nan = infinite = 0
-    for start in pieces:
-        piece = to_float32(flat[start : start + SCAN_VALUES])
-        nan += int(np.isnan(piece).sum())
-        infinite += int(np.isinf(piece).sum())
-    first = pieces[0] + int(np.argmax(is_nonfinite(flat[pieces[0] : pieces[0] + SCAN_VALUES])))
-    index = tuple(int(axis) for axis in np.unravel_index(first, values.shape))
-    counts = " and ".join(f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "Inf")) if count)
-    return f"{counts} (first at index {index}); training diverged? use --nonfinite zero to treat them as 0"
+        checked = finite(values, self._nonfinite, lambda told: self._archive.error(f"{self._where}: {told}"))
+        self._finite = checked is values
+        return checked
 
 
 def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", limits: Limits | None = None) -> Trace:

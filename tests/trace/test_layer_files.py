@@ -189,7 +189,7 @@ def test_nan_is_an_error_or_a_zero(arrays, tmp_path, capsys):
     np.save(path(arrays, "conv2", "in"), values)
     out = tmp_path / "t.npz"
     line = fails(capsys, "trace", "import", str(arrays), "--out", str(out))
-    assert "conv2-1-20-in.npy: 2 NaN or infinities" in line
+    assert "conv2-1-20-in.npy: 1 NaN and 1 Inf (first at index (0, 0, 0, 0))" in line
     assert not out.exists()
     assert main(["trace", "import", str(arrays), "--out", str(out), "--nonfinite", "zero"]) == 0
     assert load_trace(out).layers[1].a[0, 0, 0, :2].tolist() == [0, 0]
