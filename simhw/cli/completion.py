@@ -45,8 +45,9 @@ def execute(arguments: argparse.Namespace) -> int:
         if action.metavar in how:
             # An attribute that shtab looks for.
             action.complete = how[action.metavar]  # type: ignore[attr-defined]
-    functions = {shell: "\n".join(_function(shell, *each) for each in names.items()) for shell in ("bash", "zsh")}
-    print(shtab.complete(top, shell=arguments.shell, preamble=functions))
+    shell: str = arguments.shell
+    functions = [] if shell == "tcsh" else [_function(shell, *each) for each in names.items()]
+    print(shtab.complete(top, shell=shell, preamble="\n".join(functions)))
     return 0
 
 
