@@ -1,14 +1,13 @@
-"""The pages: sentences that one can read, links that lead somewhere, names that exist, commands that are understood."""
+"""The pages: sentences that one can read, links that lead somewhere, names that exist."""
 
 import ast
 import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-from simhw.cli import parser
+from tests.docs.reader import BLOCK, blocks
 from tests.places import ROOT
 
 pytestmark = pytest.mark.usefixtures("bitserial")  # whose parts docs/plugins.md shows
@@ -24,8 +23,6 @@ PATHS = [str(page.relative_to(ROOT)) for page in PAGES]
 LONGEST_SENTENCE = 40
 """Words; most sentences have fewer than 25."""
 
-FENCED = re.compile(r"^```([\w{}-]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-"""A block of code: its language, and what it holds."""
 LINKED = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 IN_FOLDERS = re.compile(
     r"\b(?:simhw|tests|docs|workloads|notebooks|traces|reports)/[\w./*-]*(?:\w\.(?:py|md|yaml|ipynb)\b|/(?=`))"
@@ -40,7 +37,7 @@ def read(path: str) -> str:
 def sentences(text: str) -> list[str]:
     """Those of paragraphs and lists, without code, tables and headings; a piece of code within a line is one word."""
     blocks: list[list[str]] = [[]]
-    for line in FENCED.sub("", text).splitlines():
+    for line in BLOCK.sub("", text).splitlines():
         item = re.match(r"\s*([-*]|\d+\.) ", line)
         if not line.strip() or line.startswith(("|", "#", "![")):
             blocks.append([])
@@ -88,7 +85,7 @@ def test_sentences_are_told_apart() -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_links_lead_to_a_file_and_a_heading(path: str) -> None:
     page = ROOT / path
-    for _, target in LINKED.findall(FENCED.sub("", read(path))):
+    for _, target in LINKED.findall(BLOCK.sub("", read(path))):
         if "://" in target:
             continue
         name, _, heading = target.partition("#")
@@ -111,31 +108,12 @@ def test_names_of_files_exist(path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_names_of_modules_exist(path: str) -> None:
-    text = read(path)
-    for name in set(re.findall(r"`(simhw(?:\.\w+)+)", FENCED.sub("", text))):
+    for name in set(re.findall(r"`(simhw(?:\.\w+)+)", BLOCK.sub("", read(path)))):
         resolve(name)
-    for language, code in FENCED.findall(text):
-        if language != "python":
+    for block in blocks(path):
+        if block.language != "python":
             continue
-        for node in ast.walk(ast.parse(code)):
+        for node in ast.walk(ast.parse(block.code)):
             if isinstance(node, ast.ImportFrom):
                 for each in node.names:
                     resolve(f"{node.module}.{each.name}")
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_commands_are_understood(path: str) -> None:
-    for language, code in FENCED.findall(read(path)):
-        if language == "python":
-            continue
-        for line in code.replace("$ simhw", "simhw").splitlines():
-            if line.startswith("simhw "):
-                command = line.partition(" > ")[0]
-                parser().parse_args(shlex.split(command, comments=True)[1:])
-
-
-def test_the_first_example_of_the_trace_file_runs_as_printed() -> None:
-    example = next(code for language, code in FENCED.findall(read("docs/trace-format.md")) if language == "python")
-    names: dict[str, object] = {}
-    exec(example, names)
-    assert set(names) >= {"trace", "layer", "sample", "block"}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.docs.test_pages import FENCED, read
+from tests.docs.reader import blocks
 from tests.places import ROOT
 from tests.plugged import BITSERIAL
 
-SHOWN = [code for language, code in FENCED.findall(read("docs/plugins.md")) if language]
+SHOWN = [block.code for block in blocks("docs/plugins.md") if block.file]
 
 
 @pytest.mark.parametrize("code", SHOWN, ids=[code.partition("\n")[0] for code in SHOWN])

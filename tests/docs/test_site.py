@@ -1,8 +1,7 @@
-"""The documentation site builds without a warning and shows what the code says; the tutorial runs as printed."""
+"""The documentation site builds without a warning and shows what the code says."""
 
 import importlib.util
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +9,13 @@ from pathlib import Path
 import pytest
 
 import simhw
-from simhw.cli import main
 from simhw.machine.constants import constants
 from simhw.machine.machine import load_machine
+from tests.docs.reader import blocks
 from tests.places import ROOT
 
 DOCS = ROOT / "docs"
 LARGEST_FIGURE_BYTES = 60_000
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The blocks of code of a page in docs/ that are in a language."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [code for its_language, code in found if its_language == language]
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +62,6 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_as_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands = [line for block in blocks("tutorial.md", "sh") for line in block.splitlines()]
-    assert len(commands) < 10
-    monkeypatch.chdir(tmp_path)
-    for command in commands:
-        if command.startswith("simhw "):
-            assert main(shlex.split(command)[1:]) == 0
-    printed = {line.rstrip() for line in capsys.readouterr().out.splitlines()}
-    shown = [line for block in blocks("tutorial.md", "") for line in block.splitlines()]
-    assert shown
-    assert [line for line in shown if line not in printed] == []
-    assert {path.name for path in tmp_path.iterdir()} == {"variants.png", "variants.html"}
-
-
-@pytest.mark.slow
 def test_figures_are_what_the_simulator_draws(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="no Pillow")
     spec = importlib.util.spec_from_file_location("draw", DOCS / "figures" / "draw.py")
@@ -105,8 +80,8 @@ def test_figures_are_what_the_simulator_draws(tmp_path: Path) -> None:
 
 
 def test_the_machine_file_of_its_page_is_one(tmp_path: Path) -> None:
-    (example,) = blocks("machine-files.md", "yaml")
-    (tmp_path / "small.yaml").write_text(example, encoding="utf-8")
+    (example,) = [block for block in blocks("docs/machine-files.md") if block.file]
+    (tmp_path / "small.yaml").write_text(example.code, encoding="utf-8")
     small, fpraker = load_machine(str(tmp_path / "small.yaml")), load_machine("fpraker")
     differing = {
         one.name for one, other in zip(constants(small), constants(fpraker), strict=True) if one.text != other.text

@@ -1,6 +1,5 @@
 """Protocols of the memory hierarchy that are not ours: by hand, where the outcome depends on who queues for what."""
 
-import re
 from functools import partial
 from pathlib import Path
 
@@ -273,10 +272,3 @@ def test_the_model_runs_another_protocol():
     assert one.cycles > ours.cycles
     assert three.cycles < one.cycles
     assert one.traffic_bytes == three.traffic_bytes == ours.traffic_bytes
-
-
-def test_the_example_of_the_docs_runs(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "memory.md").read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(block, "docs/memory.md", "exec"), {})
-    ours, mine = (float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", capsys.readouterr().out))
-    assert mine < ours
