@@ -175,6 +175,8 @@ def _at_home(folder: Path) -> Iterator[None]:
         programs.mkdir()
         (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         (programs / "python").chmod(0o755)
+        if "XDG_CACHE_HOME" not in os.environ:  # another home has no compiled kernels
+            patch.setenv("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         patch.setenv("HOME", str(folder))
         patch.setenv("PATH", str(programs), prepend=os.pathsep)
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "workloads"))), prepend=os.pathsep)
