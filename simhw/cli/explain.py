@@ -32,8 +32,8 @@ def execute(arguments: argparse.Namespace) -> int:
     request = checked(arguments)
     from simhw.cli.terminal import facts, show
     from simhw.errors import SimhwError, TraceError
-    from simhw.report.limit_tables import largest_limits, limit_sheet, limits_sheet, meanings
-    from simhw.report.result_reasons import sampling_error
+    from simhw.report.limit_screen import machine_limits, side_by_side
+    from simhw.report.limit_tables import meanings
     from simhw.report.result_tables import labels, machine_facts, trace_facts
     from simhw.results.attribution import Explanation
     from simhw.simulation.explain import explain
@@ -84,10 +84,10 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.layer is not None:
         show(*facts([("layer", arguments.layer)]))
     for name, each in zip(names, explanation.attributions, strict=True):
-        show("", *facts(machine_facts(each.results, name)), limit_sheet(each))
-        show(*largest_limits(each), sampling_error(each.results), *each.results.cautions)
-    if len(results) > 1:
-        show("", "Side by side: how many times longer each limit makes the step.", limits_sheet(explanation, names))
+        show("", *facts(machine_facts(each.results, name)), *machine_limits(each))
+    together = side_by_side(explanation, names)
+    if together:
+        show("", *together)
     show("", *meanings(explanation))
     show(*written)
     return 0

@@ -1,5 +1,6 @@
 """Lines and tables as HTML, for a notebook.  Whatever they hold is text: names come from traces and machine files."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import groupby
@@ -13,6 +14,12 @@ TEXT = ' style="text-align:left"'
 def html_text(items: Iterable[Item]) -> str:
     """A fragment of a page: facts and sheets as tables, lines as paragraphs."""
     return f"<div>{''.join(_parts(items))}</div>"
+
+
+def html_picture(png: bytes, meaning: str) -> str:
+    """A picture within the page itself; `meaning` is said where it cannot be seen."""
+    data = b64encode(png).decode()
+    return f'<img alt="{escape(meaning)}" style="max-width:100%" src="data:image/png;base64,{data}">'
 
 
 def _parts(items: Iterable[Item]) -> Iterator[str]:

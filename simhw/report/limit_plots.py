@@ -6,7 +6,6 @@ from math import isfinite
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from simhw.files.writing import write_figure
@@ -45,7 +44,7 @@ def plot_limits(explanation: Explanation, path: str | os.PathLike[str], layer: s
     write_figure(limits_figure(explanation, layer), path)
 
 
-def limits_figure(explanation: Explanation, layer: str | None = None) -> Figure:
+def limits_figure(explanation: Explanation, layer: str | None = None) -> Picture:
     """A panel per machine: times over the ideal one on a logarithmic axis, so that equal factors are equally long."""
     found = explanation.attributions
     columns = min(len(found), MOST_ABREAST)

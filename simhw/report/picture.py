@@ -8,7 +8,11 @@ from matplotlib.figure import Figure
 class Picture(Figure):
     """A figure without a window: matplotlib itself would only name it there."""
 
-    def _repr_png_(self) -> bytes:
+    def png(self) -> bytes:
+        """The figure as the bytes of a PNG file."""
         png = BytesIO()
         self.savefig(png, format="png")
         return png.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from simhw.machine.overrides import label
 from simhw.quantities import printable
 from simhw.results.operation import quotient
-from simhw.results.shown import Drawn
+from simhw.results.shown import Shown
 from simhw.results.step import Results
 from simhw.trace.layer import OPERATIONS
 
@@ -110,7 +110,7 @@ class Attribution:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation(Drawn):
+class Explanation(Shown):
     """A trace on several machines, limit by limit."""
 
     attributions: list[Attribution]

@@ -31,6 +31,7 @@ def browser(width: int = 1280, height: int = 900, scripts: bool = True) -> Itera
     try:
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
         resize(driver, width, height)
+        driver.set_script_timeout(120)
         yield driver
     finally:
         driver.quit()

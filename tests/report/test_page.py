@@ -169,7 +169,7 @@ def test_bars_share_one_scale() -> None:
 def test_a_small_bar_says_its_shares() -> None:
     drawn = draw_mini((Piece("one", 0.25, "#000000", "25.0%"), Piece("two", 0.75, "#ffffff", "75.0%")), "lanes")
     assert 'aria-label="lanes: one 25.0%, two 75.0%"' in drawn
-    assert re.findall(r'x="([\d.]+)%" width="([\d.]+)%"', drawn) == [("0.0", "25.0"), ("25.0", "75.0")]
+    assert re.findall(r'x="([\d.]+)%" width="([\d.]+)%"', drawn) == [("0", "25"), ("25", "75")]
 
 
 def test_a_saved_result_makes_the_same_page(

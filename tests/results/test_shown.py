@@ -3,6 +3,8 @@
 import json
 import pickle
 import re
+from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 import simhw
 from simhw import Trace
 from simhw.errors import SimhwError
+from simhw.report.limit_tables import duration, factor
 from simhw.report.printing import plain_text
 from simhw.report.screen import SCREEN_WIDTH, screen
+from simhw.results.attribution import Explanation
 from simhw.results.cautions import Caution
 from simhw.results.comparison import Comparison
 from simhw.results.step import Results
@@ -26,6 +30,11 @@ EVIL = "<script>alert(1)</script>&\"'"
 @pytest.fixture(scope="module")
 def both() -> Comparison:
     return Comparison([result("fpraker"), result("tensordash")])
+
+
+@pytest.fixture(scope="module")
+def explanation() -> Explanation:
+    return simhw.explain(some_trace(), ["fpraker", "tensordash"], progress=False)
 
 
 def test_a_result_is_named_in_a_line_and_printed_as_a_screen(both: Comparison) -> None:
@@ -47,8 +56,34 @@ def test_a_line_names_the_file_of_a_trace_and_not_where_it_lies(tmp_path: Path) 
         assert len(line) < 200
 
 
-def test_a_notebook_shows_a_picture_that_is_the_last_of_a_cell(both: Comparison) -> None:
-    explanation = simhw.explain(some_trace(), ["fpraker", "tensordash"], progress=False)
+def test_an_explanation_is_printed_with_the_limits_of_each_machine(explanation: Explanation) -> None:
+    text = str(explanation)
+    for each in explanation.attributions:
+        assert each.results.machine.values.description in " ".join(text.split())
+        assert duration(each.times_s["total"][-1]) in text
+        for step, value in zip(each.steps[1:], each.factors()[1:], strict=True):
+            (row, *_) = [
+                line for line in text.splitlines() if line.startswith(f" {step.limit} ") and factor(value) in line
+            ]
+            assert row
+    assert "Side by side" in text
+    assert max(map(len, text.splitlines())) <= SCREEN_WIDTH
+    assert "Side by side" not in str(Explanation(explanation.attributions[:1]))
+
+
+def test_a_notebook_shows_an_explanation_with_its_waterfall(explanation: Explanation) -> None:
+    (only, _) = explanation.attributions
+    steps = [replace(step, limit=EVIL) for step in only.steps]
+    html = Explanation([replace(only, steps=steps)])._repr_html_()
+    (png,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert b64decode(png, validate=True).startswith(b"\x89PNG")
+    page = Page(html.replace(">", "/>", 1))  # the picture has no end tag
+    assert page.tags <= {"img", "div", "table", "thead", "tbody", "tr", "th", "td", "p"}
+    assert EVIL in page.text
+    assert duration(only.times_s["total"][-1]) in page.text
+
+
+def test_a_notebook_shows_a_picture_that_is_the_last_of_a_cell(both: Comparison, explanation: Explanation) -> None:
     for shown in (both.results[0], both, explanation):
         picture = shown.plot()
         assert picture._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]

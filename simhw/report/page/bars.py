@@ -97,7 +97,8 @@ def draw_mini(pieces: tuple[Piece, ...], what: str) -> Markup:
     parts, start = [], 0.0
     for piece in pieces:
         # Its height stands in the style sheet: there are thousands of these.
-        parts.append(element("rect", x=f"{100 * start:.1f}%", width=f"{100 * piece.value:.1f}%", fill=piece.color))
+        at, width = (f"{100 * share:.1f}".removesuffix(".0") + "%" for share in (start, piece.value))
+        parts.append(element("rect", x=at, width=width, fill=piece.color))
         start += piece.value
     label = f"{what}: " + (", ".join(f"{piece.name} {piece.text}" for piece in pieces) or "none")
     return element("svg", *parts, class_="mini", role="img", aria_label=label)

@@ -84,8 +84,9 @@ def _limit(limit: Limit, x: Place, y: Place, xs: tuple[float, float], most: floa
         y2=y(end * limit.per_s),
         class_="limit slope",
     )
-    place = start * (end / start) ** (0.2 + 0.15 * (number % 2))
-    name = element("text", limit.name, x=percent(x(place)), y=y(place * limit.per_s) + 4, dx=8, class_="tick")
+    # Above the line, where no mark can be.
+    place = start * (end / start) ** (0.55 + 0.15 * (number % 2))
+    name = element("text", limit.name, x=percent(x(place)), y=y(place * limit.per_s), dx=-10, class_="tick end")
     return [line, name]
 
 
