@@ -163,7 +163,7 @@ def test_the_page_documents_no_column_that_is_gone(both: Comparison) -> None:
 
 
 def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: Comparison) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), re.DOTALL)
+    example, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     # What is simulated is not what the example is about.
     monkeypatch.setattr(simhw, "simulate", lambda *_: both.results[0], raising=False)
