@@ -4,7 +4,7 @@ An override replaces a value and its provenance.  The content hash covers the va
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -176,6 +176,17 @@ class MachineFile:
         self.names = list(leaf_names(self._values))
         """Dotted names of all values, which are those that can be overridden."""
 
+    @cached_property
+    def unchanged(self) -> Machine:
+        """The machine as the file has it.
+
+        Raises
+        ------
+        MachineError
+            A value cannot be used.
+        """
+        return self.machine({})
+
     def machine(self, overrides: Mapping[str, Any]) -> Machine:
         """The machine with some values replaced.
 
@@ -189,7 +200,9 @@ class MachineFile:
         return Machine(_validate(values, self.where), provenance, changed)
 
 
-def baseline_of(machine: Machine, compression: str | None = None) -> Machine | None:
+def baseline_of(
+    machine: Machine, compression: str | None = None, read: Callable[[str], MachineFile] = MachineFile
+) -> Machine | None:
     """The baseline that a machine's file names, None where it names none.
 
     It is given the same streams, so that a machine gains nothing from padding that only its baseline executes, and what
@@ -201,6 +214,8 @@ def baseline_of(machine: Machine, compression: str | None = None) -> Machine | N
     machine : Machine
     compression : {"same", "none", "bdc", "zero"}, optional
         Of what the baseline moves off chip, in place of what `baseline_compression` of the machine's file says.
+    read : callable
+        Gives the file of the baseline's name; for many machines of one baseline, each time the same.
 
     Raises
     ------
@@ -213,8 +228,8 @@ def baseline_of(machine: Machine, compression: str | None = None) -> Machine | N
     if machine.values.baseline is None:
         return None
     try:
-        file = MachineFile(machine.values.baseline)
-        baseline = file.machine({})
+        file = read(machine.values.baseline)
+        baseline = file.unchanged
     except MachineError as error:
         raise MachineError(f"{machine.label}: baseline: {error}") from None
     streams, own = machine.values.lowering.streams, baseline.values.lowering.streams
@@ -225,7 +240,7 @@ def baseline_of(machine: Machine, compression: str | None = None) -> Machine | N
         for name, value in machine.overrides.items()
         if name.startswith(surroundings) and name in file.names and name != "memory.compression"
     }
-    made = file.machine(shared)
+    made = file.machine(shared) if shared else baseline
     memory, base = machine.modelled_memory, made.modelled_memory
     if base is None:
         if compression is not None:

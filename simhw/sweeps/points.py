@@ -4,7 +4,7 @@ its result depends on.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,7 @@ from simhw.progress import track
 from simhw.sources import made_by
 from simhw.sweeps.description import Scalar, SweepDescription
 from simhw.sweeps.draws import varied_points
-from simhw.sweeps.variants import Variant, Variants, built
+from simhw.sweeps.variants import Variant, Variants
 from simhw.sweeps.work import Settings, Task
 from simhw.trace.find import find_trace
 from simhw.trace.reader import load_trace, trace_hash
@@ -62,11 +62,6 @@ class Point:
     row: Mapping[str, Scalar]
     error: str | None = None
 
-    def task(self) -> Task:
-        """What a process needs to run it; only for a point without an error."""
-        machine, baseline = built(self.variant)
-        return Task(self.hash, self.trace.path, self.trace.hash, machine, baseline, self.settings)
-
 
 @dataclass(frozen=True)
 class _Side:
@@ -85,8 +80,11 @@ class Points:
     description : SweepDescription
     where : str
         The sweep file, for errors.
-    progress : bool
-        Show a bar where standard error is a terminal, if there are many.
+
+    Attributes
+    ----------
+    found : list of Point
+        Those that `plan` has given.
 
     Raises
     ------
@@ -94,21 +92,31 @@ class Points:
         A trace or a machine cannot be read, or an axis is known to none.
     """
 
-    def __init__(self, description: SweepDescription, where: str, progress: bool = False) -> None:
+    def __init__(self, description: SweepDescription, where: str) -> None:
         self._description = description
         self._traces = [_found(name, where) for name in dict.fromkeys(description.traces)]
         self._variants = Variants(description, where)
         self._sides: dict[Variant, _Side] = {}
         self.parameters = self._variants.parameters
-        every = self._all()
-        if progress and description.number >= MANY_POINTS:
-            every = track(every, "planning", description.number)
         self.found: list[Point] = []
+
+    def plan(self, progress: bool = False) -> Iterator[Point]:
+        """Find the points, each as soon as it is known; once.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar where standard error is a terminal, if there are many.
+        """
+        every, number = self._all(), self._description.number
+        if progress and number >= MANY_POINTS:
+            every = track(every, "planning", number)
         known: set[str] = set()
         for point in every:
             if point.hash not in known:  # of equal ones the first
                 known.add(point.hash)
                 self.found.append(point)
+                yield point
 
     @property
     def columns(self) -> list[str]:
@@ -119,6 +127,11 @@ class Points:
     def equal(self) -> int:
         """How many points were another one anew."""
         return self._description.number - len(self.found)
+
+    def task(self, point: Point) -> Task:
+        """What a process needs to run a point that has no error."""
+        machine, baseline = self._variants.built(point.variant)
+        return Task(point.hash, point.trace.path, point.trace.hash, machine, baseline, point.settings)
 
     def _all(self) -> Iterator[Point]:
         description = self._description
@@ -146,7 +159,7 @@ class Points:
     def _side(self, variant: Variant) -> _Side:
         own: dict[str, Scalar] = dict.fromkeys(self.parameters) | variant.values
         try:
-            machine, baseline = built(variant)
+            machine, baseline = self._variants.built(variant)
         except MachineError as error:
             name = label(variant.machine, variant.values)
             row: dict[str, Scalar] = {"machine": name, **own, "memory": variant.memory}
@@ -201,6 +214,6 @@ def _cell(machine: Machine, name: str) -> Scalar:
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
 
 
-def missing(points: Sequence[Point], known: set[str]) -> list[Point]:
-    """The points that are to be run: no result is known of them, and nothing speaks against it."""
-    return [point for point in points if point.error is None and point.hash not in known]
+def missing(point: Point, known: set[str]) -> bool:
+    """Whether a point is to be run: no result is known of it, and nothing speaks against it."""
+    return point.error is None and point.hash not in known

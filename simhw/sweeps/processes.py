@@ -7,7 +7,7 @@ however that ended: its end of the pipe is then closed.
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -21,55 +21,112 @@ ATTEMPTS = 2
 
 @dataclass
 class _Worker:
-    """A process and what it runs; not `ready` until it has loaded what it needs."""
+    """A process and what it is to run; not `ready` until it has loaded what it needs."""
 
     process: BaseProcess
-    task: Task | None = None
+    task: Task
     ready: bool = False
 
 
-def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[Outcome]:
-    """Run tasks, so many at a time, and give the outcome of each as it ends.
+class Processes:
+    """Processes of this computer, each of which runs a task at a time.
 
-    A task whose process dies is begun anew once if a signal killed it, and has failed otherwise.
+    A process is started by its first task, so that it loads what it needs while other tasks are still made.
 
-    Raises
-    ------
-    SimhwError
-        A process ends before it can run anything.
+    Parameters
+    ----------
+    jobs : int
+        How many there are at most.
     """
-    context = multiprocessing.get_context("spawn")
-    workers: dict[Connection, _Worker] = {}
-    finished: list[BaseProcess] = []
-    again: deque[Task] = deque()
-    begun: dict[str, int] = {}
 
-    def start() -> None:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[Connection, _Worker] = {}
+        self._finished: list[BaseProcess] = []
+        self._again: deque[Task] = deque()
+        self._begun: dict[str, int] = {}
+
+    def begin(self, task: Callable[[], Task]) -> bool:
+        """Run a task in one more process; gives whether there was to be one more."""
+        if len(self._workers) >= self._jobs:
+            return False
+        self._start(task())
+        return True
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[Outcome]:
+        """Run what was begun and more tasks, and give the outcome of each as it ends.
+
+        A task whose process dies is begun anew once if a signal killed it, and has failed otherwise.
+
+        Raises
+        ------
+        SimhwError
+            A process ends before it can run anything.
+        """
+        while len(self._workers) < self._jobs and (task := next(tasks, None)) is not None:
+            self._start(task)
+        while self._workers:
+            for connection in wait(list(self._workers)):
+                assert isinstance(connection, Connection)
+                worker = self._workers[connection]
+                try:
+                    outcome = connection.recv()
+                except (EOFError, OSError):
+                    outcome = self._bury(connection, tasks)
+                else:
+                    if not worker.ready:  # it has its task
+                        worker.ready = True
+                        continue
+                    # Before the outcome is kept, which takes a while.
+                    self._hand_out(connection, tasks)
+                if outcome is not None:
+                    yield outcome
+
+    def close(self) -> None:
+        """End all processes, whatever they run."""
+        for connection in list(self._workers):
+            self._end(connection)
+        for process in self._finished:
+            process.join()
+
+    def _start(self, task: Task) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
         process.start()
         # Else this process would hold the other end too, and never see it closed.
         theirs.close()
-        workers[ours] = _Worker(process)
+        self._workers[ours] = _Worker(process, task)
+        self._give(ours, task)
 
-    def hand_out(connection: Connection) -> None:
-        worker = workers[connection]
-        worker.task = again.popleft() if again else next(tasks, None)
-        if worker.task is None:
-            del workers[connection]
-            # It reads the end of the pipe, and ends.
-            connection.close()
-            finished.append(worker.process)
-            return
-        begun[worker.task.hash] = begun.get(worker.task.hash, 0) + 1
+    def _end(self, connection: Connection) -> None:
+        """End a process that has nothing to lose: by itself it would take a third of a second over it."""
+        worker = self._workers.pop(connection)
+        worker.process.terminate()
+        connection.close()
+        self._finished.append(worker.process)
+
+    def _hand_out(self, connection: Connection, tasks: Iterator[Task]) -> None:
+        task = self._next(tasks)
+        if task is None:
+            self._end(connection)
+        else:
+            self._give(connection, task)
+
+    def _next(self, tasks: Iterator[Task]) -> Task | None:
+        return self._again.popleft() if self._again else next(tasks, None)
+
+    def _give(self, connection: Connection, task: Task) -> None:
+        self._workers[connection].task = task
+        self._begun[task.hash] = self._begun.get(task.hash, 0) + 1
         try:
-            connection.send(worker.task)
+            connection.send(task)
         except OSError:
             """It has just died, which the next look at its end of the pipe tells."""
 
-    def bury(connection: Connection) -> Outcome | None:
+    def _bury(self, connection: Connection, tasks: Iterator[Task]) -> Outcome | None:
         """Replace a worker that died; the outcome of its task, unless it is begun anew."""
-        worker = workers.pop(connection)
+        worker = self._workers.pop(connection)
         connection.close()
         worker.process.join()
         code = worker.process.exitcode or 0
@@ -78,37 +135,15 @@ def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[Outcome]:
                 f"a process of the sweep ended before it began ({_ending(code)}); in a script, call simhw.sweep under "
                 'if __name__ == "__main__":'
             )
-        start()
-        if worker.task is None:
-            return None
-        if code < 0 and begun[worker.task.hash] < ATTEMPTS:
-            again.append(worker.task)
-            return None
-        return failed(worker.task.hash, f"the process that ran it ended ({_ending(code)}), maybe for want of memory")
-
-    try:
-        for _ in range(jobs):
-            start()
-        while workers:
-            for connection in wait(list(workers)):
-                assert isinstance(connection, Connection)
-                try:
-                    outcome = connection.recv()
-                except (EOFError, OSError):
-                    outcome = bury(connection)
-                else:
-                    workers[connection].ready = True
-                    # Before the outcome is kept, which takes a while.
-                    hand_out(connection)
-                if outcome is not None:
-                    yield outcome
-    finally:
-        for connection, worker in workers.items():
-            worker.process.terminate()
-            connection.close()
-            finished.append(worker.process)
-        for process in finished:
-            process.join()
+        outcome = None
+        if code < 0 and self._begun[worker.task.hash] < ATTEMPTS:
+            self._again.append(worker.task)
+        else:
+            told = f"the process that ran it ended ({_ending(code)}), maybe for want of memory"
+            outcome = failed(worker.task.hash, told)
+        if (task := self._next(tasks)) is not None:
+            self._start(task)
+        return outcome
 
 
 def _ending(code: int) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from simhw.sources import made_by
 from simhw.sweeps.cluster import on_cluster
 from simhw.sweeps.description import read_description
 from simhw.sweeps.points import Point, Points, missing
-from simhw.sweeps.processes import in_processes
+from simhw.sweeps.processes import Processes
 from simhw.sweeps.store import Store, canonical
 from simhw.sweeps.work import Outcome, Task, failed, run_task
 
@@ -103,17 +104,25 @@ def run_sweep(
         raise SimhwError(f"jobs {quoted(jobs)}: give from 1 to {MOST_WORKERS}, or 0 for none but this process")
     read = read_description(description)
     where = "sweep" if isinstance(description, Mapping) else str(Path(description))
-    points = Points(read, where, progress)
-    with Store(store if store is not None else default_store(description)) as kept:
+    points = Points(read, where)
+    processes = Processes(jobs or cores() if scheduler is None and jobs != 0 else 0)
+    # Processes end before the store is closed.
+    with Store(store if store is not None else default_store(description)) as kept, closing(processes):
         known = kept.hashes()
+        to_run: list[Point] = []
+        begun = 0
+        for point in points.plan(progress):
+            if missing(point, known):
+                to_run.append(point)
+                begun += processes.begin(partial(points.task, point))
         text = canonical(read)
         _tell_of_another(kept, points, known, text, where)
         kept.plan(points, text)
         kept.keep(failed(point.hash, point.error) for point in points.found if point.error is not None)
-        to_run = missing(points.found, known)
+        tasks = map(points.task, to_run[begun:])
         done = 0
-        # Closed, so that processes end before the store does.
-        with closing(_outcomes(to_run, jobs, scheduler)) as outcomes:
+        # Where there is nothing to run, no scheduler needs to be there.
+        with closing(_outcomes(tasks, processes, jobs, scheduler if to_run else None)) as outcomes:
             shown = track(outcomes, "points", len(to_run)) if progress else outcomes
             try:
                 for outcome in shown:
@@ -128,17 +137,16 @@ def run_sweep(
         return Finished(kept.path, kept.frame(), len(points.found), points.equal, there, len(to_run))
 
 
-def _outcomes(points: list[Point], jobs: int | None, scheduler: str | None) -> Generator[Outcome, None, None]:
-    """Run points wherever they are to be run."""
-    tasks: Iterator[Task] = (point.task() for point in points)
-    if not points:
-        return
+def _outcomes(
+    tasks: Iterator[Task], processes: Processes, jobs: int | None, scheduler: str | None
+) -> Generator[Outcome, None, None]:
+    """Run tasks wherever they are to be run."""
     if scheduler is not None:
         yield from on_cluster(tasks, scheduler)
     elif jobs == 0:
         yield from map(run_task, tasks)
     else:
-        yield from in_processes(tasks, min(jobs or cores(), len(points)))
+        yield from processes.run(tasks)
 
 
 def _tell_of_another(store: Store, points: Points, known: set[str], description: str, where: str) -> None:

@@ -11,6 +11,9 @@ from simhw.machine.machine import Machine, MachineFile, baseline_of
 from simhw.machine.overrides import meant, resolve, resolved, split_machine
 from simhw.sweeps.description import SWITCHES, Scalar, SweepDescription
 
+KEPT = 1000
+"""Machines that are kept from planning to running, some 50 MB of them; a larger sweep builds its own twice."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -38,37 +41,8 @@ class Variant:
         return {name: json.loads(value) for name, value in self.overrides}
 
 
-@lru_cache(maxsize=64)
-def built(variant: Variant) -> tuple[Machine, Machine | None]:
-    """The machine and its baseline.
-
-    Raises
-    ------
-    MachineError
-        A value that cannot be used, or a combination of them.
-    """
-    machine = _loaded(variant.machine, variant.values, variant.memory)
-    if variant.baseline is None:
-        return machine, baseline_of(machine, variant.baseline_compression)
-    if variant.baseline_compression is not None:
-        raise MachineError(
-            f"baseline_compression {quoted(variant.baseline_compression)}: the baseline {quoted(variant.baseline)} is "
-            "named, and is taken as it is; override its memory.compression"
-        )
-    return machine, _loaded(variant.baseline, {}, variant.memory)
-
-
-def _loaded(text: str, overrides: Mapping[str, Any], memory: str | None) -> Machine:
-    name, own = split_machine(text)
-    file = MachineFile(name)
-    if memory == "modelled" and "memory.model" not in file.names:
-        raise MachineError(f"memory modelled: the file of {name} has no memory section; extend a machine that has one")
-    model = {"memory.model": memory} if memory is not None and "memory.model" in file.names else {}
-    return file.machine(model | resolved(own, file.names, name) | dict(overrides))
-
-
 class Variants:
-    """The variants of a sweep's machines.
+    """The variants of a sweep's machines.  Each machine file is read once, so that all of them are of the same content.
 
     Parameters
     ----------
@@ -84,12 +58,14 @@ class Variants:
     """
 
     def __init__(self, description: SweepDescription, where: str) -> None:
+        self._file = lru_cache(maxsize=None)(MachineFile)
+        self.built = lru_cache(maxsize=KEPT)(self._built)
         self._names: dict[str, dict[str, str]] = {}
         axes = [axis for axis in description.axes if axis not in SWITCHES]
         for text in description.machines:
             try:
                 name, own = split_machine(text)
-                names = MachineFile(name).names
+                names = self._file(name).names
                 # Axes that mean the same value, or one of several, are told here.
                 swept = {axis: resolve(axis, names, name) for axis in axes if meant(axis, names)}
                 resolved(swept, names, name)
@@ -106,19 +82,17 @@ class Variants:
             if not any(axis in swept for swept in self._names.values()):
                 self._refuse(axis, description.machines[0], where)
 
-    @staticmethod
-    def _check_baseline(text: str, where: str) -> None:
+    def _check_baseline(self, text: str, where: str) -> None:
         try:
             name, own = split_machine(text)
-            resolved(own, MachineFile(name).names, name)
+            resolved(own, self._file(name).names, name)
         except MachineError as error:
             raise SimhwError(f"{where}: baseline: {error}") from None
 
-    @staticmethod
-    def _refuse(axis: str, machine: str, where: str) -> None:
+    def _refuse(self, axis: str, machine: str, where: str) -> None:
         name, _ = split_machine(machine)
         try:
-            resolve(axis, MachineFile(name).names, name)
+            resolve(axis, self._file(name).names, name)
         except MachineError as error:
             raise SimhwError(
                 f"{where}: {quoted(axis)} is no switch ({', '.join(SWITCHES)}), and of no machine a value: {error}"
@@ -135,6 +109,34 @@ class Variants:
         overrides = tuple((swept[axis], json.dumps(value)) for axis, value in axes.items() if axis in swept)
         baseline, compression, memory = (axes.get(name) for name in ("baseline", "baseline_compression", "memory"))
         return Variant(machine, overrides, _text(baseline), _text(compression), _text(memory))
+
+    def _built(self, variant: Variant) -> tuple[Machine, Machine | None]:
+        """The machine of a variant and its baseline; `built` keeps the last ones.
+
+        Raises
+        ------
+        MachineError
+            A value that cannot be used, or a combination of them.
+        """
+        machine = self._machine(variant.machine, variant.values, variant.memory)
+        if variant.baseline is None:
+            return machine, baseline_of(machine, variant.baseline_compression, self._file)
+        if variant.baseline_compression is not None:
+            raise MachineError(
+                f"baseline_compression {quoted(variant.baseline_compression)}: the baseline "
+                f"{quoted(variant.baseline)} is named, and is taken as it is; override its memory.compression"
+            )
+        return machine, self._machine(variant.baseline, {}, variant.memory)
+
+    def _machine(self, text: str, overrides: Mapping[str, Any], memory: str | None) -> Machine:
+        name, own = split_machine(text)
+        file = self._file(name)
+        if memory == "modelled" and "memory.model" not in file.names:
+            raise MachineError(
+                f"memory modelled: the file of {name} has no memory section; extend a machine that has one"
+            )
+        model = {"memory.model": memory} if memory is not None and "memory.model" in file.names else {}
+        return file.machine(model | resolved(own, file.names, name) | dict(overrides))
 
 
 def _text(value: Scalar) -> str | None:

@@ -134,6 +134,7 @@ def _row(totals: Totals) -> dict[str, Any]:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
 
 
-def columns() -> list[str]:
+@lru_cache(maxsize=1)
+def columns() -> tuple[str, ...]:
     """The figures of every outcome, by the columns that hold them."""
-    return list(_row(Totals.of([])))
+    return tuple(_row(Totals.of([])))

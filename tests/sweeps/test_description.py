@@ -79,7 +79,7 @@ def test_every_slice_of_a_latin_hypercube_has_a_point_of_it() -> None:
 
 def test_equal_numbers_of_other_types_are_other_values() -> None:
     described = {"traces": "some", "machines": "fpraker", "grid": {"tiles": [4, 4.0], "sample": [1, 1.0]}}
-    points = Points(read_description(described), "sweep").found
+    points = list(Points(read_description(described), "sweep").plan())
     # A count of tiles is an integer; a share of 1 is one of 1.0.
     assert [(point.row["machine"], point.error is None) for point in points] == [
         ("fpraker:tiles=4", True),

@@ -1,11 +1,14 @@
 """Sweeps on several processes and on a cluster: the same rows, whatever is killed."""
 
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -13,7 +16,7 @@ import pytest
 
 import simhw
 from simhw.errors import SimhwError
-from simhw.sweeps.processes import in_processes
+from simhw.sweeps.processes import Processes
 from simhw.sweeps.store import Store
 from simhw.sweeps.work import Outcome
 from tests.places import ROOT
@@ -82,7 +85,8 @@ class Deadly:
 
 def test_a_task_that_ends_its_process_has_failed() -> None:
     tasks = [Deadly("exits", os._exit, 3), Deadly("killed", signal.raise_signal, signal.SIGKILL)]
-    outcomes = {outcome.hash: outcome.error for outcome in in_processes(iter(tasks), 1)}  # type: ignore[arg-type]
+    with closing(Processes(1)) as processes:
+        outcomes = {outcome.hash: outcome.error for outcome in processes.run(iter(tasks))}  # type: ignore[arg-type]
     assert outcomes == {
         "exits": "the process that ran it ended (exit code 3; what it said stands above), maybe for want of memory",
         "killed": "the process that ran it ended (SIGKILL), maybe for want of memory",
@@ -130,6 +134,48 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_rows(
         at_half(monkeypatch, lambda: os.kill(next(iter(before.values())), signal.SIGKILL))
         simhw.sweep(grown(POINTS), tmp_path / "s.db", scheduler=cluster.scheduler_address)
         assert next(iter(before)) not in client.run(os.getpid)
+    assert rows(tmp_path / "s.db") == whole
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
+    """The address of a scheduler, and its two workers, which nothing starts anew."""
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    file = tmp_path / "scheduler.json"
+    local = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    worker = ["worker", *local, "--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path)]
+    started = [
+        subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]])
+        for arguments in (["scheduler", *local, "--port", "0"], worker, worker)
+    ]
+    try:
+        while not file.exists():
+            assert started[0].poll() is None
+            time.sleep(0.05)
+        yield json.loads(file.read_text(encoding="utf-8"))["address"], started[1:]
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_worker_that_is_lost_for_good_leaves_its_points_to_the_other(
+    cluster: tuple[str, list["subprocess.Popen[bytes]"]],
+    tmp_path: Path,
+    whole: dict[str, list[tuple[object, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from distributed import Client
+
+    address, workers = cluster
+    with Client(address) as client:
+        client.wait_for_workers(2)
+        at_half(monkeypatch, workers[0].kill)
+        simhw.sweep(grown(POINTS), tmp_path / "s.db", scheduler=address)
+        assert workers[0].wait() == -signal.SIGKILL
+        assert list(client.run(os.getpid).values()) == [workers[1].pid]
     assert rows(tmp_path / "s.db") == whole
 
 

@@ -163,6 +163,27 @@ def test_a_trace_that_changes_meanwhile_gives_no_result(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_machine_file_that_changes_meanwhile_changes_no_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, tiles = Path("mine.yaml"), []
+    file.write_text("extends: fpraker\nname: mine\ntiles: 8\n", encoding="utf-8")
+
+    def changing(task: work.Task) -> work.Outcome:
+        file.write_text("extends: fpraker\nname: mine\ntiles: 9\n", encoding="utf-8")
+        tiles.append(task.machine.value("tiles"))
+        return work.failed(task.hash, "not run")
+
+    monkeypatch.setattr(sweeps, "run_task", changing)
+    monkeypatch.setattr("simhw.sweeps.variants.KEPT", 1)  # so that the machines are built once more
+    simhw.sweep({"traces": "some", "machines": str(file), "grid": {"oob_threshold": [6, 9, 12]}}, "s.db", jobs=0)
+    assert tiles == [8, 8, 8]
+
+
+@pytest.mark.usefixtures("there")
+def test_without_anything_to_run_no_scheduler_is_asked() -> None:
+    assert sweep("sweep.yaml", "--scheduler", "tcp://127.0.0.1:9") == 0
+
+
+@pytest.mark.usefixtures("folder")
 def test_an_interrupted_sweep_says_what_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
