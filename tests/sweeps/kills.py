@@ -10,23 +10,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from tests.sweeps.runs import grown, rows
 
-POINTS = 40
+POINTS = 120
+"""With memories modelled: so many that most of a run goes into points, not into starting."""
 ORPHANS_SECONDS = 120
 """Time for what a killed process has begun to end by itself."""
 
 
 @dataclass
 class Kills:
-    """What was seen: of each kill the points that the store then had an outcome of; runs that ended before theirs."""
+    """What was seen.
 
-    kept: list[int]
+    Attributes
+    ----------
+    moments : list of float
+        Of each kill, the seconds since the process was started.
+    kept : list of int
+        The points that the store then had an outcome of.
+    whole : int
+        Runs that ended before their kill.
+    """
+
+    moments: list[float] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     whole: int = 0
 
 
@@ -50,11 +62,11 @@ def kill_and_resume(folder: Path, number: int, seed: int = 0) -> Kills:
 
     The moments are spread evenly from a run's start to its end.  A store that becomes whole is taken away.
     """
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(dict(grown(POINTS))), encoding="utf-8")
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(dict(grown(POINTS, "modelled"))), encoding="utf-8")
     begun = time.monotonic()
     assert started(folder, "whole.db").wait() == 0
     duration = time.monotonic() - begun
-    whole, store, rng, seen = rows(folder / "whole.db"), folder / "killed.db", random.Random(seed), Kills([])
+    whole, store, rng, seen = rows(folder / "whole.db"), folder / "killed.db", random.Random(seed), Kills()
     assert len(whole["outcomes"]) == POINTS
     while len(seen.kept) < number:
         fresh, begun = not store.exists(), time.monotonic()
@@ -70,7 +82,9 @@ def kill_and_resume(folder: Path, number: int, seed: int = 0) -> Kills:
             continue
         except subprocess.TimeoutExpired:
             process.kill()
+            moment = time.monotonic() - begun
             assert process.wait() == -signal.SIGKILL
+            seen.moments.append(moment)
         deadline = time.monotonic() + ORPHANS_SECONDS
         while in_group(process.pid):
             assert time.monotonic() < deadline, "a process of the killed sweep is still there"
@@ -111,5 +125,7 @@ def planned(store: Path) -> bool:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         found = kill_and_resume(Path(scratch), int(sys.argv[1]))
-    print(f"{len(found.kept)} kills with {found.kept} of {POINTS} points in the store; {found.whole} runs ended before")
+    for moment, kept in zip(found.moments, found.kept, strict=True):
+        print(f"killed after {moment:5.2f} s: {kept:3} of {POINTS} points in the store")
+    print(f"{len(found.kept)} kills; {found.whole} runs ended before theirs")
     print("every store was a part of the uninterrupted one, and the last one equals it row for row")
