@@ -24,11 +24,10 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.files.writing import PAGE_SUFFIXES, check_target
 
     check_target(arguments.html, PAGE_SUFFIXES)
-    from simhw.report.page.results import page_of
+    from simhw.report.page.traces import saved_page
     from simhw.report.page.write import write_page
     from simhw.results.saved import load_results
 
-    saved = [load_results(path) for path in arguments.results]
-    write_page(page_of([each for one in saved for each in one.results], [one.command for one in saved]), arguments.html)
+    write_page(saved_page([load_results(path) for path in arguments.results]), arguments.html)
     show(f"page written to {arguments.html}")
     return 0

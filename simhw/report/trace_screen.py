@@ -9,7 +9,8 @@ from simhw.report.memory_tables import megabytes, share
 from simhw.report.result_tables import BOUND_NAMES, labels, title
 from simhw.report.screen import amount, caution_lines
 from simhw.report.sheet import Item, Sheet, facts
-from simhw.results.traces import Gain, Part, TraceComparison
+from simhw.results.matching import Part
+from simhw.results.traces import Gain, TraceComparison
 from simhw.trace.layer import OPERATIONS
 
 MOST_LAYERS = 4
@@ -25,16 +26,17 @@ def trace_screen(comparison: TraceComparison, most: int | None = MOST_LAYERS) ->
     most : int or None
         Layers of which the difference is told; None for all layers and operations.
     """
-    shown: list[Item] = [*facts(_facts(comparison)), step_sheet(comparison)]
+    shown: list[Item] = [*facts(step_facts(comparison)), step_sheet(comparison)]
     _, *others = comparison.comparisons
     for other in others:
         gains = [gain for gain in comparison.gains if gain.other.trace == other]
         on_machines = [gain for gain in gains if gain.other.hardware in comparison.machines]
-        shown += [*map(_reason, on_machines), difference_sheet(on_machines, most)]
-    return [*shown, *_cautions(comparison)]
+        shown += [*map(reason, on_machines), difference_sheet(on_machines, most)]
+    return [*shown, *trace_cautions(comparison)]
 
 
-def _facts(comparison: TraceComparison) -> list[tuple[str, str]]:
+def step_facts(comparison: TraceComparison) -> list[tuple[str, str]]:
+    """What each trace is, and how much of it was simulated."""
     told = []
     for name, each in comparison.comparisons.items():
         first = each.results[0]
@@ -42,16 +44,23 @@ def _facts(comparison: TraceComparison) -> list[tuple[str, str]]:
     return told
 
 
-def step_sheet(comparison: TraceComparison) -> Sheet:
-    """A row per piece of hardware and trace: products, time, energy and bytes, and the gain over the first trace."""
+def step_sheet(comparison: TraceComparison, repeated: bool = False) -> Sheet:
+    """A row per piece of hardware and trace: products, time, energy and bytes, and the gain over the first trace.
+
+    Parameters
+    ----------
+    comparison : TraceComparison
+    repeated : bool
+        Name the hardware in each of its rows, for a table that can be sorted.
+    """
     gains = {(gain.other.trace, gain.other.hardware): gain for gain in comparison.gains}
     columns = [("hardware", False), ("trace", False), ("MACs", True), ("ms", True), ("mJ", True), ("MB", True)]
     columns += [("times as fast", True), ("less energy", True), ("bound by", False)]
     rows = []
-    for hardware in dict.fromkeys(step.hardware for step in comparison.steps):
-        for number, step in enumerate(each for each in comparison.steps if each.hardware == hardware):
+    for hardware, steps in comparison.steps_by_hardware.items():
+        for number, step in enumerate(steps):
             overall = step.totals.overall
-            row: list[str] = [hardware if number == 0 else "", step.trace, count(step.macs)]
+            row: list[str] = [hardware if number == 0 or repeated else "", step.trace, count(step.macs)]
             row += [figure(overall.time_s * 1e3, ".4g"), figure(overall.energy_j.mid * 1e3, ".4g")]
             row += [megabytes(overall.off_chip_bytes), *_gain(gains.get((step.trace, hardware)))]
             rows.append([*row, BOUND_NAMES[overall.bound_by]])
@@ -67,7 +76,7 @@ def _gain(gain: Gain | None) -> list[Shown]:
     ]
 
 
-def _reason(gain: Gain) -> str:
+def reason(gain: Gain) -> str:
     """What the gain is made of: products, what the tiles make of them, bytes, and what binds."""
     first, other = gain.first, gain.other
     bytes_before, bytes_after = (step.totals.overall.off_chip_bytes for step in (first, other))
@@ -151,7 +160,7 @@ def _signed_count(value: int) -> Shown:
     return count(value) if value >= 0 else Shown(f"-{count(-value)}", value)
 
 
-def _cautions(comparison: TraceComparison) -> list[str]:
+def trace_cautions(comparison: TraceComparison) -> list[str]:
     """What changes how the figures are read, of the traces together and of each on each machine."""
     named = comparison.comparisons.items()
     sources = {name: each.results[0].provenance for name, each in named}

@@ -26,7 +26,8 @@ from simhw.trace.layer import TensorName
 from simhw.version import __version__
 
 FORMAT = "simhw-results"
-READABLE_VERSIONS = (1,)
+READABLE_VERSIONS = (1, 2)
+"""Version 2 says what traces are called."""
 MAX_FILE_BYTES = 64 << 20
 """A step of 54 layers takes some 700 KB a machine."""
 SUFFIXES = (".json",)
@@ -52,10 +53,13 @@ class SavedResults:
         One per machine.
     command : str
         The command that made them; empty where they were made from Python.
+    traces : list of str
+        What the trace of each result is called; empty where traces were not set beside each other.
     """
 
     results: list[Results]
     command: str = ""
+    traces: Sequence[str] = ()
 
 
 class _Record(BaseModel):
@@ -175,9 +179,12 @@ class SavedRecord(_Record):
     simhw_version: Annotated[str, Field(max_length=100)]
     command: Annotated[str, Field(max_length=1_000_000)]
     results: Annotated[list[ResultRecord], Field(min_length=1, max_length=1000)]
+    traces: Annotated[list[Text], Field(max_length=1000)] = []
 
 
-def save_results(results: Sequence[Results], path: str | PathLike[str], command: str = "") -> None:
+def save_results(
+    results: Sequence[Results], path: str | PathLike[str], command: str = "", traces: Sequence[str] = ()
+) -> None:
     """Write results to a file that `load_results` reads.
 
     Parameters
@@ -188,6 +195,8 @@ def save_results(results: Sequence[Results], path: str | PathLike[str], command:
         Ends in ``.json``.
     command : str
         That made them.
+    traces : sequence of str
+        What the trace of each result is called, where traces are set beside each other.
 
     Raises
     ------
@@ -201,6 +210,7 @@ def save_results(results: Sequence[Results], path: str | PathLike[str], command:
         simhw_version=__version__,
         command=_unicode(command),
         results=[ResultRecord.of(each) for each in results],
+        traces=[_unicode(name) for name in traces],
     )
     text = json.dumps(record.model_dump(mode="json"), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     with replacing(path) as temporary:
@@ -241,4 +251,8 @@ def load_results(path: str | PathLike[str]) -> SavedResults:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = quoted(".".join(map(str, first["loc"])))[1:-1]
         raise ResultsError(f"{where}: {place}: {first['msg']}; give what `simhw run --save` wrote") from None
-    return SavedResults([each.results(where) for each in record.results], record.command)
+    if record.traces and len(record.traces) != len(record.results):
+        raise ResultsError(
+            f"{where}: traces: {len(record.traces)} names of {len(record.results)} results; save the run again"
+        )
+    return SavedResults([each.results(where) for each in record.results], record.command, record.traces)

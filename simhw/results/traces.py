@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from simhw.errors import SimhwError
 from simhw.quantities import printable
 from simhw.results.comparison import Comparison, labels
+from simhw.results.matching import Pair, Part, paired
 from simhw.results.operation import OperationCost, OperationResult, quotient
 from simhw.results.shown import Shown
 from simhw.results.step import Results
@@ -100,68 +101,13 @@ class Gain:
         """The first of these ratios for the tiles alone."""
         return quotient(self.first.totals.time_s, self.other.totals.time_s)
 
-    def parts(self) -> "list[Part]":
+    def pairs(self) -> list[Pair]:
+        """Each layer's operation in both steps, in the order of the first."""
+        return list(paired(self.first.costs, self.other.costs))
+
+    def parts(self) -> list[Part]:
         """The difference by layer and operation, in the order of the first trace."""
-        layers = matched([item.layer for item, _ in self.first.costs], [item.layer for item, _ in self.other.costs])
-        found: dict[tuple[str, str], Part] = {}
-        for sign, step in ((1, self.first), (-1, self.other)):
-            for item, cost in step.costs:
-                key = layers[item.layer], item.operation
-                found[key] = found.get(key, Part(*key)).plus(sign, item.macs, cost)
-        return list(found.values())
-
-
-@dataclass(frozen=True)
-class Part:
-    """How much less a layer's operation takes in the other step; negative where it takes more.
-
-    Attributes
-    ----------
-    layer, operation : str
-    macs : int
-    time_s, energy_j : float
-        With memories.
-    off_chip_bytes : int
-    """
-
-    layer: str
-    operation: str
-    macs: int = 0
-    time_s: float = 0.0
-    energy_j: float = 0.0
-    off_chip_bytes: int = 0
-
-    def plus(self, sign: int, macs: int, cost: OperationCost) -> "Part":
-        """With an operation of the first step (1) or the other (-1)."""
-        moved = cost.memory.off_chip_bytes if cost.memory else 0
-        return Part(
-            self.layer,
-            self.operation,
-            self.macs + sign * macs,
-            self.time_s + sign * cost.overall_time_s,
-            self.energy_j + sign * cost.overall_energy_j.mid,
-            self.off_chip_bytes + sign * moved,
-        )
-
-
-def matched(first: Sequence[str], other: Sequence[str]) -> dict[str, str]:
-    """Which layers of two networks are the same, as the name that both go by.
-
-    Layers of one name are the same.  One that has no namesake belongs to the layer whose dotted name its own begins
-    with, such as the factors ``conv.0`` and ``conv.1`` to ``conv``; where there is none it stands alone.
-    """
-    names, others = set(first), set(other)
-    return {
-        name: name if name in names and name in others else _parent(name, others if name in names else names) or name
-        for name in [*first, *other]
-    }
-
-
-def _parent(name: str, among: set[str]) -> str:
-    """The longest of the names that this one begins with, part by part; empty where there is none."""
-    parts = name.split(".")
-    longer = (".".join(parts[:number]) for number in range(len(parts) - 1, 0, -1))
-    return next((each for each in longer if each in among), "")
+        return [pair.saved for pair in self.pairs()]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -194,6 +140,17 @@ class TraceComparison(Shown):
     def steps(self) -> list[StepCost]:
         """Each trace on each machine and then on each baseline that is no machine."""
         return [*self._on_machines(), *self._on_baselines()]
+
+    @property
+    def steps_by_hardware(self) -> dict[str, list[StepCost]]:
+        """Every trace, on each machine and then on each baseline."""
+        hardware = dict.fromkeys(step.hardware for step in self.steps)
+        return {name: [step for step in self.steps if step.hardware == name] for name in hardware}
+
+    @property
+    def names(self) -> list[str]:
+        """What the trace of each of `results` is called."""
+        return [name for name, comparison in self.comparisons.items() for _ in comparison.results]
 
     @property
     def machines(self) -> list[str]:
@@ -256,6 +213,33 @@ class TraceComparison(Shown):
         return printable(
             f"<TraceComparison of {', '.join(self.comparisons)} on {', '.join(self.machines)}; print it to see more>"
         )
+
+
+def traces_of(names: Sequence[str], results: Sequence[Results]) -> TraceComparison | None:
+    """Results beside each other by what the trace of each is called; None where they are not several traces, all on
+    the same machines.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One per result.
+    results : sequence of Results
+    """
+    steps: dict[str, list[Results]] = {}
+    for name, each in zip(names, results, strict=True):
+        steps.setdefault(name, []).append(each)
+    for step in steps.values():
+        if len({each.provenance["trace_hash"] for each in step}) > 1:
+            return None
+    first, *others = ([_hardware(each) for each in step] for step in steps.values())
+    if not others or len(set(first)) < len(first) or any(other != first for other in others):
+        return None
+    return TraceComparison({name: Comparison(step) for name, step in steps.items()})
+
+
+def _hardware(results: Results) -> tuple[str, str, str]:
+    baseline = results.baseline.content_hash if results.baseline else ""
+    return results.machine.label, results.machine.content_hash, baseline
 
 
 SAVED = ("macs", "time_s", "energy_j", "off_chip_bytes")

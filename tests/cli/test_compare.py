@@ -11,7 +11,7 @@ from simhw.cli import main
 from simhw.errors import SimhwError
 from simhw.quantities import percent, ratio
 from simhw.report.result_tables import BOUND_NAMES, labels
-from simhw.results.traces import matched
+from simhw.results.matching import matched
 from simhw.trace.metadata import Metadata
 from tests.cli_runs import details, fails, output, result, rows, some_trace
 

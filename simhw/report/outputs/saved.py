@@ -5,8 +5,10 @@ from simhw.report.outputs.output import Finished, Output
 
 def _write(path: str, finished: Finished) -> str:
     from simhw.results.saved import save_results
+    from simhw.results.traces import TraceComparison
 
-    save_results(finished.results, path, finished.arguments.command_line)
+    traces = finished.whole.names if isinstance(finished.whole, TraceComparison) else ()
+    save_results(finished.results, path, finished.arguments.command_line, traces)
     return f"result saved to {path}"
 
 

@@ -6,9 +6,13 @@ from simhw.report.outputs.output import Finished, Output
 
 def _write(path: str, finished: Finished) -> str:
     from simhw.report.page.results import page_of
+    from simhw.report.page.traces import traces_page
     from simhw.report.page.write import write_page
+    from simhw.results.traces import TraceComparison
 
-    write_page(page_of(finished.results, [finished.arguments.command_line]), path)
+    whole, commands = finished.whole, [finished.arguments.command_line]
+    page = traces_page(whole, commands) if isinstance(whole, TraceComparison) else page_of(finished.results, commands)
+    write_page(page, path)
     return f"page written to {path}"
 
 

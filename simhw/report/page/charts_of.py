@@ -26,6 +26,7 @@ from simhw.report.result_reasons import lane_count
 from simhw.report.result_tables import has_memories
 from simhw.results.step import Results
 from simhw.results.totals import Overall, Totals
+from simhw.results.traces import TraceComparison
 
 TOTAL_COLOR = "#777777"
 GROUP_COLORS = {"core": "#009E73", "on_chip": "#E69F00", "off_chip": "#0072B2"}
@@ -82,6 +83,15 @@ def _ratio_caption(modelled: bool) -> str:
 
 def overview(named: Sequence[tuple[str, Results]]) -> tuple[Bars, ...]:
     """Machines side by side: speed-up, energy efficiency, energy and time."""
+    charts = [Bars("Energy", ENERGY_CAPTION, tuple(_energy_bar(label, each) for label, each in _sides(named)))]
+    with_memories = [(label, each) for label, each in _sides([pair for pair in named if has_memories(pair[1])])]
+    if with_memories:
+        charts.append(Bars("Time", TIME_CAPTION, tuple(_time_bar(label, each) for label, each in with_memories)))
+    return (*ratios(named), *charts)
+
+
+def ratios(named: Sequence[tuple[str, Results]]) -> tuple[Bars, ...]:
+    """Machines side by side, each beside its baseline: speed-up and energy efficiency."""
     fast, saving = [], []
     for number, (name, each) in enumerate(named):
         color, modelled, total = MACHINE_COLORS[number % len(MACHINE_COLORS)], has_memories(each), each.total
@@ -100,11 +110,7 @@ def overview(named: Sequence[tuple[str, Results]]) -> tuple[Bars, ...]:
             tuple(saving),
             reference=1.0,
         ),
-        Bars("Energy", ENERGY_CAPTION, tuple(_energy_bar(label, each) for label, each in _sides(named))),
     ]
-    with_memories = [(label, each) for label, each in _sides([pair for pair in named if has_memories(pair[1])])]
-    if with_memories:
-        charts.append(Bars("Time", TIME_CAPTION, tuple(_time_bar(label, each) for label, each in with_memories)))
     return tuple(chart for chart in charts if chart.bars)
 
 
@@ -160,6 +166,19 @@ def _time_bar(label: str, overall: Overall) -> Bar:
         for name in SHARES
     )
     return Bar(label, label, pieces, f"{overall.time_s * 1e3:.4g} ms")
+
+
+def steps(comparison: TraceComparison) -> tuple[Bars, ...]:
+    """Time and energy of each training step on each piece of hardware."""
+    named = [
+        (f"{hardware}, {step.trace}", step.totals.overall)
+        for hardware, found in comparison.steps_by_hardware.items()
+        for step in found
+    ]
+    return (
+        Bars("Time of each step", TIME_CAPTION, tuple(_time_bar(label, each) for label, each in named)),
+        Bars("Energy of each step", ENERGY_CAPTION, tuple(_energy_bar(label, each) for label, each in named)),
+    )
 
 
 def _both(results: Results) -> list[tuple[str, Overall]]:

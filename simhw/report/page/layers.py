@@ -79,6 +79,8 @@ class LayerTable:
     operations : tuple of str
         Operations that any layer ran.
     with_memories : bool
+    with_shares : bool
+        Rows have lane-cycles and, with memories, time as small bars.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -87,6 +89,12 @@ class LayerTable:
     bounds: tuple[str, ...]
     operations: tuple[str, ...]
     with_memories: bool
+    with_shares: bool = True
+
+    @property
+    def width(self) -> int:
+        """Columns of the table: names, figures, small bars and what binds."""
+        return 1 + len(self.columns) + self.with_shares + self.with_memories * (1 + self.with_shares)
 
 
 COMPUTE_COLUMNS = (

@@ -34,7 +34,7 @@ class Headline:
     anchor : str
         Of the machine's part of the page.
     machine, against : str
-        Labels of the machine and of its baseline.
+        Label of the machine, and in a few words what it is set against.
     answers : tuple of Answer
     bound_by : str
         What takes most of the time, in a sentence.
@@ -118,6 +118,58 @@ class ConstantsPart:
 
 
 @dataclass(frozen=True)
+class DifferencePart:
+    """Where the difference between a training step and the first one comes from.
+
+    Attributes
+    ----------
+    anchor, trace : str
+        Of this part of the page; of the step.
+    reasons : tuple of str
+        A sentence per machine.
+    sheet : Sheet
+        What it takes less, by operation and by layer, on all machines.
+    layers : tuple of (label, LayerTable)
+        Of each machine, layers of both steps side by side.
+    """
+
+    anchor: str
+    trace: str
+    reasons: tuple[str, ...]
+    sheet: Sheet
+    layers: tuple[tuple[str, LayerTable], ...]
+
+
+@dataclass(frozen=True)
+class TracesPart:
+    """Training steps beside each other on the same machines.
+
+    Attributes
+    ----------
+    sentences : tuple of str
+        The answer, for each machine and step but the first.
+    headlines : tuple of Headline
+        The same figures in large print.
+    facts : facts
+        What each trace is.
+    cautions : tuple of str
+    charts : tuple of Bars
+    steps : Sheet
+        A row per piece of hardware and step.
+    differences : tuple of DifferencePart
+        One per step but the first.
+    """
+
+    sentences: tuple[str, ...]
+    headlines: tuple[Headline, ...]
+    facts: Facts
+    cautions: tuple[str, ...]
+    charts: tuple[Bars, ...]
+    steps: Sheet
+    differences: tuple[DifferencePart, ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """The page.
 
@@ -136,6 +188,8 @@ class Page:
     origins : tuple of (label, facts)
         Where each machine's figures come from.
     commands : tuple of str
+    traces : TracesPart or None
+        Where it answers what one training step gains over another on the same machines; comes first.
     """
 
     title: str
@@ -147,6 +201,7 @@ class Page:
     constants: tuple[ConstantsPart, ...]
     origins: tuple[tuple[str, Facts], ...]
     commands: tuple[str, ...]
+    traces: TracesPart | None = None
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,20 @@ def trace_name(results: Results) -> str:
     return Path(str(results.provenance["trace"] or "")).name or "a trace in memory"
 
 
-def names_of(results: Sequence[Results]) -> list[str]:
+def names_of(results: Sequence[Results], traces: Sequence[str] = ()) -> list[str]:
     """A label for each result: its machine's, with the trace where there are several; numbered where that is not
     enough.
+
+    Parameters
+    ----------
+    results : sequence of Results
+    traces : sequence of str
+        What the trace of each is called; by default as its file is.
     """
-    several = len({each.provenance["trace_hash"] for each in results}) > 1
-    own = labels(results) if not several else [f"{each.machine.label} on {trace_name(each)}" for each in results]
+    several = len({each.provenance["trace_hash"] for each in results}) > 1 or len(set(traces)) > 1
+    called = traces or [trace_name(each) for each in results]
+    on = [f"{each.machine.label} on {trace}" for each, trace in zip(results, called, strict=True)]
+    own = on if several else labels(results)
     counts, seen = Counter(own), Counter[str]()
     names = []
     for name in own:

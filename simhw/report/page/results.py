@@ -18,7 +18,7 @@ from simhw.report.sheet import Sheet
 from simhw.results.step import Results
 
 
-def page_of(results: Sequence[Results], commands: Sequence[str] = ()) -> Page:
+def page_of(results: Sequence[Results], commands: Sequence[str] = (), traces: Sequence[str] = ()) -> Page:
     """What a page on results shows.
 
     Parameters
@@ -27,8 +27,10 @@ def page_of(results: Sequence[Results], commands: Sequence[str] = ()) -> Page:
         At least one; of one trace or of several.
     commands : sequence of str
         That made them.
+    traces : sequence of str
+        What the trace of each result is called; by default as its file is.
     """
-    names = names_of(results)
+    names = names_of(results, traces)
     named = list(zip(names, results, strict=True))
     numbered = [(f"machine-{number}", name, each) for number, (name, each) in enumerate(named, 1)]
     return Page(
@@ -37,7 +39,7 @@ def page_of(results: Sequence[Results], commands: Sequence[str] = ()) -> Page:
         headlines=tuple(_headline(anchor, name, each) for anchor, name, each in numbered),
         overview=charts_of.overview(named),
         machines=tuple(_machine_part(anchor, name, each) for anchor, name, each in numbered),
-        values=tuple(_values(results)),
+        values=tuple(_values(results, traces or [trace_name(each) for each in results])),
         constants=tuple(constants_of(named)),
         origins=tuple((name, origin_of(each, name)) for name, each in named),
         commands=tuple(dict.fromkeys(command for command in commands if command)),
@@ -57,7 +59,8 @@ def _headline(anchor: str, name: str, results: Results) -> Headline:
             Answer(ratio(total.overall_energy_efficiency), "times less energy, with memories"),
         ]
     bound = f"Bound by {BOUND_NAMES[total.overall.bound_by]}." if modelled else "Memories are ideal."
-    return Headline(anchor, name, results.baseline.label if results.baseline else "", tuple(answers), bound)
+    against = f"against {results.baseline.label}" if results.baseline else "no baseline to compare with"
+    return Headline(anchor, name, against, tuple(answers), bound)
 
 
 def _machine_part(anchor: str, name: str, results: Results) -> MachinePart:
@@ -115,8 +118,9 @@ def _sampling_sheet(results: Results) -> Sheet:
     return Sheet(columns, rows, total_last=True)
 
 
-def _values(results: Sequence[Results]) -> Iterable[ValuesPart]:
+def _values(results: Sequence[Results], traces: Sequence[str]) -> Iterable[ValuesPart]:
     """The parts of all traces, each once."""
-    traces = {str(each.provenance["trace_hash"]): each for each in reversed(results)}
-    found = (values_part(trace_name(each), each.values) for each in reversed(traces.values()))
+    named = reversed(list(zip(traces, results, strict=True)))
+    each_once = {str(each.provenance["trace_hash"]): (name, each.values) for name, each in named}
+    found = (values_part(name, values) for name, values in reversed(each_once.values()))
     return (part for part in found if part is not None)
