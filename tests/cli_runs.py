@@ -32,6 +32,16 @@ def some_trace() -> Trace:
     return Trace([conv, linear], Metadata("net", "digits", "dense", step=7, batch=2))
 
 
+def factorised() -> Trace:
+    """The step with the linear layer as two factors of rank 4, of which the first ran forward alone."""
+    rng = np.random.default_rng(6)
+    conv, linear = some_trace().layers
+    w1, a2, w2 = (rng.standard_normal(shape, dtype=np.float32) for shape in ((4, 40), (24, 4), (16, 4)))
+    first = Layer(f"{linear.name}.0", "linear", a=linear.a, w=w1, operations=["forward"])
+    second = Layer(f"{linear.name}.1", "linear", a=a2, w=w2, g=linear.g, operations=["forward", "weight_grad"])
+    return Trace([conv, first, second], Metadata("net", "digits", "low rank", step=7, batch=2))
+
+
 def output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> str:
     assert main([command, "--trace", "some", *arguments]) == 0
     return capsys.readouterr().out

@@ -73,6 +73,11 @@ class Gain:
     other: StepCost
 
     @property
+    def with_memories(self) -> bool:
+        """Whether the hardware's memories are modelled."""
+        return any(cost.memory is not None for step in (self.first, self.other) for _, cost in step.costs)
+
+    @property
     def times_as_fast(self) -> float:
         """Time of the first step over that of the other, with memories."""
         return quotient(self.first.totals.overall.time_s, self.other.totals.overall.time_s)

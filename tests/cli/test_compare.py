@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from simhw import Layer, Trace, compare_traces, load_machine, simulate
+from simhw import compare_traces, load_machine, simulate
 from simhw.cli import main
 from simhw.errors import SimhwError
 from simhw.quantities import percent, ratio
 from simhw.report.result_tables import BOUND_NAMES, labels
 from simhw.results.matching import matched
-from simhw.trace.metadata import Metadata
-from tests.cli_runs import details, fails, output, result, rows, some_trace
+from tests.cli_runs import details, factorised, fails, output, result, rows, some_trace
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -82,16 +80,6 @@ def test_compare_leaves_memories_out_where_they_are_ideal(capsys: pytest.Capture
     text = details(capsys, "compare", "--pe", "tensordash", "--pe", "fpraker:memory.model=ideal")
     assert len(rows(text, "tensordash")) == 3
     assert len(rows(text, "fpraker:memory.model=ideal")) == 1
-
-
-def factorised() -> Trace:
-    """The step with the linear layer as two factors of rank 4, of which the first ran forward alone."""
-    rng = np.random.default_rng(6)
-    conv, linear = some_trace().layers
-    w1, a2, w2 = (rng.standard_normal(shape, dtype=np.float32) for shape in ((4, 40), (24, 4), (16, 4)))
-    first = Layer(f"{linear.name}.0", "linear", a=linear.a, w=w1, operations=["forward"])
-    second = Layer(f"{linear.name}.1", "linear", a=a2, w=w2, g=linear.g, operations=["forward", "weight_grad"])
-    return Trace([conv, first, second], Metadata("net", "digits", "low rank", step=7, batch=2))
 
 
 def test_two_traces_stand_beside_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

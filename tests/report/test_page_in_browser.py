@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
-from simhw import explain, load_machine, simulate
+from simhw import compare_traces, explain, load_machine, simulate
 from simhw.report.page.limits import limits_page
 from simhw.report.page.model import SweepPage
 from simhw.report.page.results import page_of
 from simhw.report.page.sweep import sweep_page
+from simhw.report.page.traces import traces_page
 from simhw.report.page.write import AnyPage, write_page
+from simhw.results.comparison import Comparison
 from simhw.results.step import Results
+from simhw.results.traces import TraceComparison
 from simhw.sweeps.front import pareto_front
-from tests.cli_runs import result, some_trace
+from tests.cli_runs import factorised, result, some_trace
 from tests.report.browser import browser, complaints, opened, prefer, resize
 from tests.sweeps.test_front import frame
 
@@ -344,17 +347,30 @@ def traces() -> list[Results]:
     return [first, replace(first, provenance=first.provenance | {"trace": "other.npz", "trace_hash": "other"})]
 
 
+def steps() -> TraceComparison:
+    """A step beside one whose linear layer is two factors."""
+    return compare_traces({"dense": some_trace(), "lowrank": factorised()}, ["fpraker", "tensordash"], progress=False)
+
+
+def hostile_steps() -> TraceComparison:
+    """Two steps of which names, layers and machine mean harm."""
+    bad = hostile(result("fpraker"))
+    labelled = replace(bad, machine=bad.machine.called("fpraker"))
+    return TraceComparison({name: Comparison([labelled]) for name in (HOSTILE, HOSTILE + "other")})
+
+
 PAGES: dict[str, Callable[[], AnyPage]] = {
     "run": lambda: page_of([result("fpraker", sample=0.5)], ["simhw run"]),
     "variants": lambda: page_of(variants(), ["simhw compare"]),
     "traces": lambda: page_of(traces(), ["simhw compare"]),
+    "steps": lambda: traces_page(steps(), ["simhw compare"]),
     "limits": lambda: limits_page(explain(some_trace(), ["fpraker", "tensordash"], progress=False), "conv"),
     "sweep": some_sweep,
 }
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_axe_finds_nothing_serious(kind: str, driver: Any, tmp_path: Path) -> None:
+def test_axe_finds_nothing(kind: str, driver: Any, tmp_path: Path) -> None:
     write_page(PAGES[kind](), tmp_path / "page.html")
     opened(driver, tmp_path / "page.html")
     driver.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
@@ -365,14 +381,36 @@ def test_axe_finds_nothing_serious(kind: str, driver: Any, tmp_path: Path) -> No
         # The policy forbids foreign script to the page, not to the driver.
         found = axe().run(driver, options=VIOLATIONS)
         assert found["passes"]
-        serious = [
-            (each["id"], each["nodes"][0]["html"])
-            for each in found["violations"]
-            if each["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], colors
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == [], colors
     prefer(driver, "light")
     assert complaints(driver) == []
+
+
+def test_steps_and_their_layers_are_sorted_and_filtered(driver: Any, tmp_path: Path) -> None:
+    write_page(traces_page(steps()), tmp_path / "steps.html")
+    opened(driver, tmp_path / "steps.html")
+    heading = next(each for each in driver.find_elements("css selector", "#all-steps th") if "fast" in each.text)
+    heading.find_element("css selector", "button").click()
+    column = int(heading.get_attribute("cellIndex")) + 1
+    cells = driver.find_elements("css selector", f"#all-steps tbody td:nth-child({column})")
+    gains = [float(cell.get_attribute("data-v")) for cell in cells]
+    assert gains == sorted(gains, reverse=True)
+    assert gains[0] > 1  # the factors have fewer products
+    layers = "#difference-1-layers-1"
+    find(driver, '[data-filters="difference-1-layers-1"]').send_keys("conv")
+    assert shown(driver, f"{layers} tbody.layer > tr:first-child th") == ["conv"]
+    find(driver, f"{layers} tbody.layer:not([hidden]) button").click()
+    assert shown(driver, f"{layers} tr.op th") == ["forward", "input_grad", "weight_grad"]
+    assert complaints(driver) == []
+
+
+def test_script_in_the_name_of_a_trace_does_not_run(driver: Any, tmp_path: Path) -> None:
+    write_page(traces_page(hostile_steps(), [HOSTILE]), tmp_path / "steps.html")
+    opened(driver, tmp_path / "steps.html")
+    assert complaints(driver) == []
+    assert driver.title.startswith(f"{HOSTILE}other against {HOSTILE} on fpraker")
+    assert len(driver.find_elements("css selector", "script")) == 1
+    assert driver.find_elements("css selector", "img") == []
 
 
 def test_axe_finds_what_is_wrong(page: Any) -> None:

@@ -90,6 +90,7 @@ def edit(change: Callable[[dict[str, Any]], None]) -> Callable[[str], str]:
         (edit(lambda d: d.update(format="simhw-trace")), "this is no saved result"),
         (edit(lambda d: d.update(format_version=3)), "format version 3 is unknown"),
         (edit(lambda d: d.update(results=[])), "results: List should have at least 1 item"),
+        (edit(lambda d: d.update(traces=["one"])), "traces: 1 names of 2 results"),
         (edit(lambda d: d.update(more=1)), "more: Extra inputs are not permitted"),
         (edit(lambda d: d["results"][0]["operations"][0].update(macs=-1)), "operations.0.macs: Input should be"),
         (edit(lambda d: d["results"][0]["operations"][0]["cost"].update(cycles=[1, 2])), "give \\[value\\]"),

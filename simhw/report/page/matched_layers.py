@@ -42,7 +42,7 @@ def matched_table(gain: Gain, prefix: str) -> LayerTable:
         layers=layers,
         bounds=tuple(dict.fromkeys(row.bound_by for row in rows)),
         operations=tuple(name for name in OPERATIONS if name in ran),
-        with_memories=True,
+        with_memories=gain.with_memories,
         with_shares=False,
     )
 

@@ -121,6 +121,6 @@ def _sampling_sheet(results: Results) -> Sheet:
 def _values(results: Sequence[Results], traces: Sequence[str]) -> Iterable[ValuesPart]:
     """The parts of all traces, each once."""
     named = reversed(list(zip(traces, results, strict=True)))
-    each_once = {str(each.provenance["trace_hash"]): (name, each.values) for name, each in named}
+    each_once = {(name, each.provenance["trace_hash"]): (name, each.values) for name, each in named}
     found = (values_part(name, values) for name, values in reversed(each_once.values()))
     return (part for part in found if part is not None)

@@ -39,7 +39,7 @@ def traces_page(comparison: TraceComparison, commands: Sequence[str] = ()) -> Pa
     return replace(
         page,
         title=f"{', '.join(others)} against {first} on {on}",
-        subtitle="What one training step gains over another on the same hardware, with memories.",
+        subtitle="What one training step gains over another on the same hardware.",
         # Time and energy of every step stand in the first part already.
         overview=charts_of.ratios(list(zip(names_of(results, traces), results, strict=True))),
         traces=_part(comparison),
@@ -86,15 +86,23 @@ def _sentence(gain: Gain) -> str:
 
 
 def _headline(anchor: str, gain: Gain) -> Headline:
-    answers = (
-        Answer(ratio(gain.times_as_fast, gain.times_as_fast_half_width), "times as fast, with memories"),
-        Answer(ratio(gain.times_less_energy, gain.times_less_energy_half_width), "times less energy, with memories"),
-        Answer(ratio(gain.tiles_times_as_fast), "times as fast, tiles alone"),
-        Answer(ratio(share(gain.first.macs, gain.other.macs)), "times fewer products"),
-    )
+    fast = ratio(gain.times_as_fast, gain.times_as_fast_half_width)
+    less = ratio(gain.times_less_energy, gain.times_less_energy_half_width)
+    fewer = Answer(ratio(share(gain.first.macs, gain.other.macs)), "times fewer products")
+    against = f"{gain.other.trace} against {gain.first.trace}"
+    if not gain.with_memories:
+        answers = (Answer(fast, "times as fast"), Answer(less, "times less energy"), fewer)
+        return Headline(anchor, gain.other.hardware, against, answers, "Memories are ideal.")
     first, other = (BOUND_NAMES[step.totals.overall.bound_by] for step in (gain.first, gain.other))
     bound = f"Both bound by {first}." if first == other else f"Bound by {other}; {gain.first.trace} by {first}."
-    return Headline(anchor, gain.other.hardware, f"{gain.other.trace} against {gain.first.trace}", answers, bound)
+    tiles = Answer(ratio(gain.tiles_times_as_fast), "times as fast, tiles alone")
+    answers = (
+        Answer(fast, "times as fast, with memories"),
+        Answer(less, "times less energy, with memories"),
+        tiles,
+        fewer,
+    )
+    return Headline(anchor, gain.other.hardware, against, answers, bound)
 
 
 def _difference(anchor: str, gains: Sequence[Gain]) -> DifferencePart:
