@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from simhw import compare_traces, simulate
+from simhw import Trace, compare_traces, simulate
 from simhw.cli import main
 from simhw.quantities import ratio
 from simhw.report.page.layers import LayerTable
@@ -103,9 +103,7 @@ def test_a_layer_of_one_step_alone_has_no_ratio() -> None:
     assert "no such layer" in table.layers[1].operations[0].details[1][1]
 
 
-def _first_layer() -> object:
-    from simhw import Trace
-
+def _first_layer() -> Trace:
     trace = some_trace()
     return Trace([trace.layers[0]], trace.metadata)
 

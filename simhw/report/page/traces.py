@@ -88,21 +88,20 @@ def _sentence(gain: Gain) -> str:
 def _headline(anchor: str, gain: Gain) -> Headline:
     fast = ratio(gain.times_as_fast, gain.times_as_fast_half_width)
     less = ratio(gain.times_less_energy, gain.times_less_energy_half_width)
-    fewer = Answer(ratio(share(gain.first.macs, gain.other.macs)), "times fewer products")
+    memories = ", with memories" if gain.with_memories else ""
+    answers = [Answer(fast, f"times as fast{memories}"), Answer(less, f"times less energy{memories}")]
+    if gain.with_memories:
+        answers.append(Answer(ratio(gain.tiles_times_as_fast), "times as fast, tiles alone"))
+    answers.append(Answer(ratio(share(gain.first.macs, gain.other.macs)), "times fewer products"))
     against = f"{gain.other.trace} against {gain.first.trace}"
+    return Headline(anchor, gain.other.hardware, against, tuple(answers), _bound_by(gain))
+
+
+def _bound_by(gain: Gain) -> str:
     if not gain.with_memories:
-        answers = (Answer(fast, "times as fast"), Answer(less, "times less energy"), fewer)
-        return Headline(anchor, gain.other.hardware, against, answers, "Memories are ideal.")
+        return "Memories are ideal."
     first, other = (BOUND_NAMES[step.totals.overall.bound_by] for step in (gain.first, gain.other))
-    bound = f"Both bound by {first}." if first == other else f"Bound by {other}; {gain.first.trace} by {first}."
-    tiles = Answer(ratio(gain.tiles_times_as_fast), "times as fast, tiles alone")
-    answers = (
-        Answer(fast, "times as fast, with memories"),
-        Answer(less, "times less energy, with memories"),
-        tiles,
-        fewer,
-    )
-    return Headline(anchor, gain.other.hardware, against, answers, bound)
+    return f"Both bound by {first}." if first == other else f"Bound by {other}; {gain.first.trace} by {first}."
 
 
 def _difference(anchor: str, gains: Sequence[Gain]) -> DifferencePart:
