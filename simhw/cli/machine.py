@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from simhw.machine.machine import Machine
     from simhw.report.sheet import Sheet
     from simhw.roofline.device import Device
+    from simhw.roofline.numbers import Number
 
 Loaded = TypeVar("Loaded")
 
@@ -86,13 +87,14 @@ def _devices() -> "Sheet":
     from simhw.report.sheet import Sheet
     from simhw.roofline.ceilings import ceilings
     from simhw.roofline.device import load_device
-    from simhw.roofline.numbers import EVERY_DEVICE
 
-    headings = ["fp32 TFLOP/s", "fp16 TFLOP/s", "int8 TOP/s", "GB/s"]
+    numbers: tuple[Number, ...] = ("fp32", "tf32", "bf16", "fp16", "int8")
+    headings = [f"{number} T/s" for number in numbers] + ["GB/s"]
     columns = [("name", False), *((heading, True) for heading in headings), ("description", False)]
     rows = []
     for name, device in _loaded(device_names(), load_device):
-        peaks = [f"{ceilings(device, number)[0].per_s / 1e12:.4g}" for number in EVERY_DEVICE]
+        known = device.values.hardware.numbers
+        peaks = [f"{ceilings(device, each)[0].per_s / 1e12:.4g}" if each in known else "-" for each in numbers]
         rows.append([name, *peaks, f"{ceilings(device, 'fp32')[-1].per_s / 1e9:,.4g}", device.values.description])
     return Sheet(columns, rows, name="devices")
 

@@ -44,7 +44,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="default: amp for training, fp16 for inference; amp keeps fp32 weights",
+        help="default: amp for training, fp16 for inference (with bf16 where the device is known for that); both keep "
+        "fp32 weights in training",
     )
     parser.add_argument(
         "--batch", metavar="N", type=int, help="samples of a step (default: as the trace or topology has it, else 32)"
@@ -53,6 +54,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--fusion",
         choices=("eager", "fused"),
         help="whether elementwise functions are kernels of their own (default: eager on a GPU, fused elsewhere)",
+    )
+    parser.add_argument(
+        "--launch",
+        choices=("eager", "graph"),
+        default="eager",
+        help="whether the framework issues every kernel or the device replays a graph of them (default: eager)",
+    )
+    parser.add_argument(
+        "--layout", choices=("nchw", "nhwc"), default="nchw", help="of images in memory (default: nchw)"
     )
     parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
 
@@ -104,6 +114,14 @@ def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Networ
     from simhw.roofline.step.step import Fusion, Run
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
-    precision: Precision = arguments.precision or ("amp" if arguments.mode == "training" else "fp16")
+    precision: Precision = arguments.precision or _usual_precision(arguments.mode, device)
     fusion: Fusion = arguments.fusion or device.values.usual_fusion
-    return Run(batch, arguments.mode, precision, fusion, arguments.optimizer)
+    return Run(batch, arguments.mode, precision, fusion, arguments.optimizer, arguments.launch, arguments.layout)
+
+
+def _usual_precision(mode: str, device: "Device") -> Precision:
+    """Mixed in training, narrow in inference; with bf16 where a device has no rates for fp16."""
+    narrow = "fp16" in device.values.hardware.numbers
+    if mode == "training":
+        return "amp" if narrow else "bf16-amp"
+    return "fp16" if narrow else "bf16"

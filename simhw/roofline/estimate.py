@@ -48,8 +48,10 @@ class StepEstimate:
 
     @property
     def seconds(self) -> float:
-        """Seconds of a step: the host runs ahead of the device, so the slower of the two decides."""
-        return max(self.device_s, self.host_s)
+        """Seconds of a step: the host runs ahead of the device, so the slower of the two decides; a graph needs no
+        host.
+        """
+        return self.device_s if self.run.launch == "graph" else max(self.device_s, self.host_s)
 
     @property
     def samples_per_s(self) -> float:

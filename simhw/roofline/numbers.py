@@ -36,10 +36,10 @@ FORMATS: dict[Number, Format] = {
 }
 BYTES: dict[Number, int] = {number: form.bytes for number, form in FORMATS.items()}
 """Bytes of one value."""
-EVERY_DEVICE: tuple[Number, ...] = ("fp32", "fp16", "int8")
+EVERY_DEVICE: tuple[Number, ...] = ("fp32",)
 """Numbers that every device's file has rates for; others are up to the file."""
 
-Precision = Literal["fp32", "amp", "fp16", "int8", "tf32", "amp-bf16", "bf16", "fp8"]
+Precision = Literal["fp32", "amp", "fp16", "int8", "tf32", "bf16-amp", "bf16", "fp8"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ PRECISIONS: dict[Precision, StepNumbers] = {
     "fp16": StepNumbers("fp16", "fp16"),
     "int8": StepNumbers("int8", "int8", trains=False),
     "tf32": StepNumbers("tf32", "tf32"),
-    "amp-bf16": StepNumbers("bf16", "fp32"),
+    "bf16-amp": StepNumbers("bf16", "fp32"),
     "bf16": StepNumbers("bf16", "bf16"),
     "fp8": StepNumbers("fp8", "fp8", trains=False),
 }

@@ -1,7 +1,7 @@
 """What a device executes: kernels described by their shapes alone, as a library would be asked for them.
 
 A step of a network is a list of these.  Everything that is limited by moving data is a `Streaming` operator; products
-are a `Gemm`, a `Convolution` or a `Recurrent` cell.
+are a `Gemm`, a `Convolution`, a `Recurrent` cell or a fused `Attention`.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ StreamingKind = Literal[
     "optimizer",
 ]
 Cell = Literal["rnn", "lstm", "gru"]
+Layout = Literal["nchw", "nhwc"]
+"""How images lie in memory: a plane per channel, or the channels of a pixel side by side (PyTorch's channels_last)."""
 GATES: dict[Cell, int] = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
@@ -80,6 +82,8 @@ class Convolution:
     images, in_channels, out_channels, groups : int
     size, kernel, stride, padding, dilation : tuple of int
         Per spatial dimension; `size` is the input's.
+    layout : str
+        Of all three tensors.  A library whose kernels want the other one converts them around the product.
     """
 
     operation: Operation
@@ -93,6 +97,7 @@ class Convolution:
     dilation: tuple[int, ...]
     groups: int = 1
     number: Number = "fp32"
+    layout: Layout = "nchw"
 
     def __post_init__(self) -> None:
         _positive(
@@ -207,6 +212,8 @@ class Streaming:
     joined : bool
         It runs inside the kernel before it, as a compiler fuses them: nothing is launched, and its bytes are those that
         the kernel moves on top of its own (a residual's second input).
+    layout : str
+        Of images that are normalised or pooled; others do not mind.
     """
 
     kind: StreamingKind
@@ -218,6 +225,7 @@ class Streaming:
     vector_operations: float
     number: Number = "fp32"
     joined: bool = False
+    layout: Layout = "nchw"
 
     def __post_init__(self) -> None:
         _positive(self, rows=self.rows, columns=self.columns)
@@ -233,4 +241,67 @@ class Streaming:
         return self.read_bytes + self.written_bytes
 
 
-Operator = Gemm | Convolution | Recurrent | Streaming
+@dataclass(frozen=True)
+class Attention:
+    """Scaled dot-product attention as one kernel: scores stay on the chip (FlashAttention, arXiv 2205.14135).
+
+    Attributes
+    ----------
+    operation : str
+        forward, or input_grad for the gradients of queries, keys and values together.
+    batch, heads, queries, keys, width : int
+        `heads` of the queries, each of `width` values; positions that ask, and positions that answer.
+    shared : int
+        Heads of queries that share one of keys and values (grouped-query attention).
+    causal : bool
+        A position sees none after it; the scores of those are left out, in whole blocks.
+    """
+
+    operation: Operation
+    batch: int
+    heads: int
+    queries: int
+    keys: int
+    width: int
+    shared: int = 1
+    causal: bool = False
+    number: Number = "fp32"
+
+    def __post_init__(self) -> None:
+        _positive(
+            self,
+            batch=self.batch,
+            heads=self.heads,
+            queries=self.queries,
+            keys=self.keys,
+            width=self.width,
+            shared=self.shared,
+        )
+        if self.operation == "weight_grad":
+            raise ShapeError("Attention: there are no weights; give operation forward or input_grad")
+        if self.heads % self.shared:
+            raise ShapeError(f"Attention: {self.shared} heads that share keys do not divide {self.heads}")
+
+    @property
+    def scores(self) -> float:
+        """Pairs of a query and a key, those left out by `causal` not counted."""
+        pairs = float(self.queries * self.keys)
+        if self.causal:
+            # The last query sees all keys, each before it one fewer, down to none.
+            seen = min(self.queries, self.keys)
+            pairs -= seen * (seen - 1) / 2.0 + float(self.queries - seen) * self.keys
+        return pairs * self.batch * self.heads
+
+    @property
+    def flops(self) -> float:
+        """Two products forward; backward five, as the scores are computed anew."""
+        return 2.0 * self.scores * self.width * (2 if self.operation == "forward" else 5)
+
+    @property
+    def dram_bytes(self) -> float:
+        """Queries, keys, values and outputs once; backward these and the gradients of all."""
+        kept = 2.0 * self.heads * self.queries + 2.0 * self.heads // self.shared * self.keys
+        return float(BYTES[self.number]) * self.batch * kept * self.width * (1 if self.operation == "forward" else 2)
+
+
+Operator = Gemm | Convolution | Recurrent | Attention | Streaming

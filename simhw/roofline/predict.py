@@ -3,7 +3,7 @@
 from simhw.errors import MachineError
 from simhw.machine.costs import Range
 from simhw.roofline.device import Device
-from simhw.roofline.operators import Operator
+from simhw.roofline.operators import Attention, Operator
 from simhw.roofline.prediction import Prediction
 
 
@@ -13,9 +13,11 @@ def predict(operator: Operator, device: Device) -> Prediction:
     Raises
     ------
     MachineError
-        The device has no rates for the operator's numbers.
+        The device has no rates for the operator's numbers, or no fused attention.
     """
     known = device.values.hardware.numbers
+    if isinstance(operator, Attention) and not device.values.fuses_attention:
+        raise MachineError(f"{device.name} has no kernel for fused attention; run it as products")
     if operator.number not in known:
         raise MachineError(
             f"{device.name} has no rates for {operator.number}, only for {', '.join(known)}; "

@@ -120,7 +120,7 @@ def test_a_device_predicts_in_numbers_once_every_table_of_its_file_has_them() ->
     # As fast as fp16, whose entries it took over.
     assert predict(gemm, ours).seconds == predict(replace(gemm, number="fp16"), v100).seconds
     network = load_network("resnet18")
-    mixed, amp = (estimate(network, ours, Run(8, precision=precision)) for precision in ("amp-bf16", "amp"))
+    mixed, amp = (estimate(network, ours, Run(8, precision=precision)) for precision in ("bf16-amp", "amp"))
     # But for loss scaling, a kernel of the update, which bf16 needs not.
     unscaled = [each for _, each in amp.work if getattr(each.operator, "name", "") != "unscale"]
     assert len(unscaled) == len(amp.work) - 1

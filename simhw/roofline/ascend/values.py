@@ -23,6 +23,8 @@ class AscendValues(DescribedValues):
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "fused"
     """How its users run elementwise functions, where no one says."""
+    fuses_attention: ClassVar[bool] = False
+    """Whether attention runs as one kernel."""
 
     kind: Literal["ascend"]
     trains: bool = True

@@ -26,6 +26,8 @@ class GpuValues(DescribedValues):
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"
     """How its users run elementwise functions, where no one says."""
+    fuses_attention: ClassVar[bool] = False
+    """Whether attention runs as one kernel."""
 
     kind: Literal["gpu"]
     trains: bool = True

@@ -158,7 +158,8 @@ def _stream(
     read = float(BYTES[numbers[0]] + BYTES[numbers[1]]) * values * reads
     # Softmax reads in one number and writes in another; every other layer's result is cast back by a kernel of its own.
     written = float(BYTES[placed.reads if kind == "softmax" else placed.works]) * values
-    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works)
+    layout = placed.layout if kind == "batchnorm" else "nchw"
+    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works, layout=layout)
 
 
 def _batchnorm(layer: Normalization, placed: Placed) -> list[Operator]:
@@ -227,7 +228,15 @@ def _pool(layer: Pool, placed: Placed) -> Operator:
     rows, columns = placed.batch * layer.channels, max(prod(layer.size), prod(layer.out_size))
     operations = 1.0 if layer.kind == "max" else float(prod(layer.kernel))
     return Streaming(
-        "pool", f"{layer.kind}_pool_grad", rows, columns, read, written, operations * outputs, placed.works
+        "pool",
+        f"{layer.kind}_pool_grad",
+        rows,
+        columns,
+        read,
+        written,
+        operations * outputs,
+        placed.works,
+        layout=placed.layout,
     )
 
 

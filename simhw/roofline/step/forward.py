@@ -95,6 +95,7 @@ def convolution(layer: Conv, operation: Operation, placed: Placed) -> Convolutio
         dilation=layer.dilation,
         groups=layer.groups,
         number=placed.works,
+        layout=placed.layout,
     )
 
 
@@ -126,7 +127,8 @@ def _stream(
     """An operator that reads `values` so many times in the number that flows in, and writes them once."""
     read = float(BYTES[placed.reads if kind == "softmax" else placed.works]) * values * reads
     written = float(BYTES[placed.writes]) * values
-    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works)  # type: ignore[arg-type]  # a literal
+    layout = placed.layout if kind == "batchnorm" else "nchw"
+    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works, layout=layout)  # type: ignore[arg-type]  # a literal
 
 
 def _convolution_bias(layer: Conv, placed: Placed) -> list[Operator]:
@@ -203,7 +205,9 @@ def _pool(layer: Pool, placed: Placed) -> Operator:
     written = float(BYTES[placed.writes]) * outputs + indices
     operations = float(prod(layer.kernel)) * outputs
     rows, columns = placed.batch * layer.channels, max(prod(layer.size), prod(layer.out_size))
-    return Streaming("pool", f"{layer.kind}_pool", rows, columns, read, written, operations, placed.works)
+    return Streaming(
+        "pool", f"{layer.kind}_pool", rows, columns, read, written, operations, placed.works, layout=placed.layout
+    )
 
 
 def _embedding(layer: Embedding, placed: Placed) -> Operator:

@@ -34,6 +34,7 @@ from simhw.roofline.layers.network import (
     Weight,
 )
 from simhw.roofline.numbers import BYTES, Number, StepNumbers
+from simhw.roofline.operators import Layout
 
 UNJOINED = {"copy", "mul"}
 """Functions that no compiler joins to the kernel before."""
@@ -63,6 +64,8 @@ class Placed:
         The layer before it is a batch norm.
     explicit_forks : bool
         The network says where a value is used more than once (function ``fork``).
+    layout : str
+        Of images in memory.
     """
 
     layer: NetworkLayer
@@ -78,6 +81,7 @@ class Placed:
     joins: bool
     after_batchnorm: bool
     explicit_forks: bool
+    layout: Layout
 
     @property
     def input_values(self) -> int:
@@ -95,7 +99,9 @@ class Placed:
         return isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights != self.works
 
 
-def place(network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool) -> list[Placed]:
+def place(
+    network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool, layout: Layout
+) -> list[Placed]:
     """Every layer of a network with its surroundings, in order.
 
     Parameters
@@ -106,11 +112,15 @@ def place(network: Network, batch: int, training: bool, numbers: StepNumbers, fu
     training, fused : bool
         As in `Run`.
     numbers : StepNumbers
+    layout : str
+        Of images in memory.
     """
-    return list(_placed(network, batch, training, numbers, fused))
+    return list(_placed(network, batch, training, numbers, fused, layout))
 
 
-def _placed(network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool) -> Iterator[Placed]:
+def _placed(
+    network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool, layout: Layout
+) -> Iterator[Placed]:
     number, mixed = numbers.products, numbers.mixed and not fused
     explicit_forks = any(isinstance(layer, Pointwise) and layer.function == FORK for layer in network.layers)
     flow: Number = "fp32" if mixed else number
@@ -141,6 +151,7 @@ def _placed(network: Network, batch: int, training: bool, numbers: StepNumbers, 
             joins=fused and kernel_before and _elementwise(layer, training),
             after_batchnorm=batchnorm_before,
             explicit_forks=explicit_forks,
+            layout=layout,
         )
         trainable_before = trainable_before or _trainable(layer)
         if isinstance(layer, Pointwise) and layer.function == FORK:

@@ -21,7 +21,7 @@ from simhw.roofline.layers.network import (
     Softmax,
 )
 from simhw.roofline.numbers import PRECISIONS, Precision, StepNumbers
-from simhw.roofline.operators import GATES, Operator
+from simhw.roofline.operators import GATES, Layout, Operator
 from simhw.roofline.step.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.step.forward import forward_operators
 from simhw.roofline.step.placed import place
@@ -30,6 +30,10 @@ from simhw.roofline.step.update import loss_operators, update_operators
 Mode = Literal["inference", "training"]
 Fusion = Literal["eager", "fused"]
 """Whether every elementwise function is a kernel of its own, or joins the one before it."""
+Launch = Literal["eager", "graph"]
+"""Whether the framework issues every kernel of a step, or the device replays them as one graph."""
+Attend = Literal["products", "fused"]
+"""Whether attention is two products and a softmax between them, or one kernel."""
 Optimizer = Literal["sgd", "adam"]
 Phase = Literal["forward", "input_grad", "weight_grad", "update"]
 
@@ -55,9 +59,20 @@ class Run:
     precision: Precision = "fp32"
     fusion: Fusion = "eager"
     optimizer: Optimizer = "sgd"
+    launch: Launch = "eager"
+    layout: Layout = "nchw"
+    attention: Attend = "products"
 
     def __post_init__(self) -> None:
-        for name, known in (("mode", Mode), ("precision", Precision), ("fusion", Fusion), ("optimizer", Optimizer)):
+        for name, known in (
+            ("mode", Mode),
+            ("precision", Precision),
+            ("fusion", Fusion),
+            ("optimizer", Optimizer),
+            ("launch", Launch),
+            ("layout", Layout),
+            ("attention", Attend),
+        ):
             if getattr(self, name) not in get_args(known):
                 raise ShapeError(f"{name} is {quoted(getattr(self, name))}; give one of {', '.join(get_args(known))}")
         whole = issubclass(type(self.batch), Integral) and type(self.batch) is not bool  # numpy's integers too
@@ -124,7 +139,7 @@ def step(network: Network, run: Run) -> list[Work]:
     """
     _check_sizes(network, run.batch)
     numbers, fused, training = run.numbers, run.fusion == "fused", run.mode == "training"
-    placed = place(network, run.batch, training, numbers, fused)
+    placed = place(network, run.batch, training, numbers, fused, run.layout)
     work = [Work(each.layer.name, "forward", operator) for each in placed for operator in forward_operators(each)]
     if not training:
         return work
