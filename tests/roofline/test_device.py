@@ -106,7 +106,7 @@ def test_device_that_no_operator_could_run_on_is_refused(tmp_path: Path, text: s
 def test_table_without_one_kind_of_number_is_refused() -> None:
     values = load_device("ascend310").values.model_dump()
     del values["power"]["cube_pj_per_flop"]["fp16"]
-    with pytest.raises(MachineError, match=r"power.cube_pj_per_flop: .*needs an entry for fp16 too"):
+    with pytest.raises(MachineError, match=r"power.cube_pj_per_flop needs an entry for fp16"):
         validated(AscendValues, values, "mine")
 
 

@@ -13,7 +13,7 @@ from simhw.roofline.ascend.layout import convolution_product, gemm_product
 from simhw.roofline.ascend.power import Power, energy_on_ascend
 from simhw.roofline.ascend.recurrent import predict_recurrent
 from simhw.roofline.ascend.vector import input_layout, is_network_input, predict_streaming
-from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent
+from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.quantities import check_tables
 
@@ -49,6 +49,7 @@ class AscendValues(DescribedValues):
             return _with_layout(prediction, operator, hardware, achieved)
         if isinstance(operator, Recurrent):
             return predict_recurrent(operator, hardware, achieved)
+        assert not isinstance(operator, Attention), "a device without fused attention is never asked for it"
         return predict_streaming(operator, hardware, achieved)
 
     def energy_j(self, prediction: Prediction) -> Range:

@@ -13,7 +13,7 @@ from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.power import PowerParameters, energy_on_gpu
 from simhw.roofline.gpu.recurrent import RecurrentParameters, predict_recurrent
 from simhw.roofline.gpu.streaming import StreamingParameters, predict_streaming
-from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent
+from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.quantities import check_tables
 
@@ -51,6 +51,7 @@ class GpuValues(DescribedValues):
             return predict_convolution(operator, self.hardware, self.convolution)
         if isinstance(operator, Recurrent):
             return predict_recurrent(operator, self.hardware, self.recurrent, self.gemm)
+        assert not isinstance(operator, Attention), "a device without fused attention is never asked for it"
         return predict_streaming(operator, self.hardware, self.streaming)
 
     def energy_j(self, prediction: Prediction) -> Range:
