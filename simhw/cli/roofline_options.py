@@ -62,6 +62,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="whether the framework issues every kernel or the device replays a graph of them (default: eager)",
     )
     parser.add_argument(
+        "--attention",
+        choices=("products", "fused"),
+        help="whether attention is two products and a softmax or one kernel (default: one, where the device has it)",
+    )
+    parser.add_argument(
         "--layout", choices=("nchw", "nhwc"), default="nchw", help="of images in memory (default: nchw)"
     )
     parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
@@ -111,12 +116,23 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
 
 def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Network") -> "Run":
     """How the options say that the network is run."""
+    from simhw.roofline.step.attention import Attend
     from simhw.roofline.step.step import Fusion, Run
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
     precision: Precision = arguments.precision or _usual_precision(arguments.mode, device)
     fusion: Fusion = arguments.fusion or device.values.usual_fusion
-    return Run(batch, arguments.mode, precision, fusion, arguments.optimizer, arguments.launch, arguments.layout)
+    attention: Attend = arguments.attention or ("fused" if device.values.fuses_attention else "products")
+    return Run(
+        batch,
+        arguments.mode,
+        precision,
+        fusion,
+        arguments.optimizer,
+        arguments.launch,
+        arguments.layout,
+        attention,
+    )
 
 
 def _usual_precision(mode: str, device: "Device") -> Precision:

@@ -100,6 +100,17 @@ class MatMulEntry(Entry):
     k: Size
 
 
+class AttentionEntry(Entry):
+    """Attention; `keys` are as many as `queries` where they are not given."""
+
+    heads: Size
+    queries: Size
+    keys: Size | None = None
+    width: Size
+    shared: Size = 1
+    causal: bool = False
+
+
 class RecurrentEntry(Entry):
     """A recurrent layer; `in` and `steps` come from the layer before."""
 
@@ -170,6 +181,7 @@ ENTRIES: dict[str, type[Entry]] = {
     "conv": ConvEntry,
     "linear": LinearEntry,
     "matmul": MatMulEntry,
+    "attention": AttentionEntry,
     "rnn": RecurrentEntry,
     "lstm": RecurrentEntry,
     "gru": RecurrentEntry,

@@ -10,6 +10,7 @@ from simhw.roofline.layers import entries
 from simhw.roofline.layers.entries import Entry, Extents, Flow, Image, Resolver, SizePart, Tokens
 from simhw.roofline.layers.network import (
     FORK,
+    Attention,
     Conv,
     Embedding,
     Linear,
@@ -80,6 +81,8 @@ def layer_of(
             m, n, k = sizes.number("m", entry.m), sizes.number("n", entry.n), sizes.number("k", entry.k)
             products = sizes.number("products", entry.products)
             return MatMul(name, products, m, n, k), Tokens(products * m, n)
+        case entries.AttentionEntry():
+            return _attention(entry, name, sizes)
         case entries.RecurrentEntry():
             return _recurrent(kind, entry, name, flow, sizes)
         case entries.NormalizationEntry():
@@ -174,6 +177,15 @@ def _conv(entry: entries.ConvEntry, name: str, flow: Flow | None, sizes: Resolve
     return conv, Image(conv.out_channels, conv.out_size)
 
 
+def _attention(entry: entries.AttentionEntry, name: str, sizes: Resolver) -> tuple[NetworkLayer, Flow]:
+    heads, queries = sizes.number("heads", entry.heads), sizes.number("queries", entry.queries)
+    keys = queries if entry.keys is None else sizes.number("keys", entry.keys)
+    width, shared = sizes.number("width", entry.width), sizes.number("shared", entry.shared)
+    if heads % shared:
+        sizes.fail("shared", f"{shared} heads that share keys do not divide {heads}")
+    return Attention(name, heads, queries, keys, width, shared, entry.causal), Tokens(queries, heads * width)
+
+
 def _recurrent(
     kind: str, entry: entries.RecurrentEntry, name: str, flow: Flow | None, sizes: Resolver
 ) -> tuple[NetworkLayer, Flow]:
@@ -234,6 +246,8 @@ def written(layer: NetworkLayer) -> tuple[str, dict[str, Any]]:
             kind = "linear"
         case MatMul():
             kind = "matmul"
+        case Attention():
+            kind = "attention"
         case RecurrentLayer():
             kind, values["in"] = values.pop("cell"), values.pop("inputs")
         case Normalization():

@@ -88,6 +88,39 @@ class MatMul:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """Scaled dot-product attention of a sample: every query meets every key, and takes its share of each value.
+
+    `simhw.roofline.step.attention` makes one kernel of it, or products with a softmax between them.
+
+    Attributes
+    ----------
+    name : str
+    heads, queries, keys, width : int
+        Heads of queries, each of `width` values; positions that ask, and positions that answer.
+    shared : int
+        Heads of queries that share one of keys and values (grouped-query attention).
+    causal : bool
+        A position sees none after it.
+    """
+
+    name: str
+    heads: int
+    queries: int
+    keys: int
+    width: int
+    shared: int = 1
+    causal: bool = False
+
+    parameters = 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample, of all pairs: libraries without a causal kernel compute them all."""
+        return 2 * self.heads * self.queries * self.keys * self.width
+
+
+@dataclass(frozen=True)
 class RecurrentLayer:
     """One direction of one recurrent layer over `steps` positions."""
 
@@ -204,7 +237,19 @@ FORK = "fork"
 """A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added
 up.
 """
-NetworkLayer = Conv | Linear | MatMul | RecurrentLayer | Pointwise | Normalization | Softmax | Pool | Embedding | Weight
+NetworkLayer = (
+    Conv
+    | Linear
+    | MatMul
+    | Attention
+    | RecurrentLayer
+    | Pointwise
+    | Normalization
+    | Softmax
+    | Pool
+    | Embedding
+    | Weight
+)
 """Anything a network is made of."""
 
 

@@ -3,6 +3,7 @@
 from math import prod
 
 from simhw.roofline.functions import function_of
+from simhw.roofline.layers import network as layers
 from simhw.roofline.layers.network import (
     FORK,
     Conv,
@@ -18,7 +19,7 @@ from simhw.roofline.layers.network import (
 )
 from simhw.roofline.numbers import BYTES, Number
 from simhw.roofline.operators import Gemm, Operator, Streaming, StreamingKind
-from simhw.roofline.step.forward import INDEX_BYTES, cast, convolution, normalized_shape, recurrent
+from simhw.roofline.step.forward import INDEX_BYTES, attention, cast, convolution, normalized_shape, recurrent
 from simhw.roofline.step.placed import Placed
 
 SOFTMAX_GRADIENT_OPERATIONS = 4
@@ -35,7 +36,7 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
     """Kernels of the gradient of what flowed into a layer; none where nothing trainable lies before it.
 
     - Convolution and recurrent: their input gradient; linear: output gradient (rows, out) by weights (out, in); matmul:
-      a product for each of its two inputs.
+      a product for each of its two inputs; fused attention: one call for queries, keys and values.
     - Batch norm reads input and gradient twice (sums, then application) and writes once; the kernel gives the gradients
       of scale and shift with it, so it runs for them alone too.  Layer norm and softmax read the gradient and what they
       kept (input, output) once.
@@ -71,6 +72,8 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
                 Gemm(layer.m, layer.k, layer.n, batch, placed.works, (False, True)),
                 Gemm(layer.k, layer.n, layer.m, batch, placed.works, (True, False)),
             ]
+        case layers.Attention():
+            gradients = [attention(layer, "input_grad", placed)]
         case Normalization():
             rows, columns = normalized_shape(layer, placed.batch)
             operations = LAYERNORM_GRADIENT_OPERATIONS
@@ -105,7 +108,7 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
     - Gradients in fp16 of weights in fp32 are cast, a kernel per layer.
     """
     layer = placed.layer
-    if not placed.training or isinstance(layer, MatMul | Softmax | Pool | Weight):
+    if not placed.training or isinstance(layer, MatMul | layers.Attention | Softmax | Pool | Weight):
         return []
     if isinstance(layer, Pointwise):
         return _summed_over_batch(layer, placed)

@@ -7,6 +7,7 @@ data.
 from math import prod
 
 from simhw.roofline.functions import function_of
+from simhw.roofline.layers import network as layers
 from simhw.roofline.layers.network import (
     FORK,
     Conv,
@@ -21,7 +22,7 @@ from simhw.roofline.layers.network import (
     Weight,
 )
 from simhw.roofline.numbers import BYTES, Number
-from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent, Streaming
+from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent, Streaming
 from simhw.roofline.step.placed import Placed
 from simhw.trace.layer import Operation
 
@@ -63,6 +64,8 @@ def forward_operators(placed: Placed) -> list[Operator]:
         case MatMul():
             batch = layer.products * placed.batch
             return [*casts, Gemm(layer.m, layer.n, layer.k, batch, placed.works, (False, False))]
+        case layers.Attention():
+            return [*casts, attention(layer, "forward", placed)]
         case RecurrentLayer():
             return [*casts, recurrent(layer, "forward", placed)]
         case Normalization():
@@ -96,6 +99,21 @@ def convolution(layer: Conv, operation: Operation, placed: Placed) -> Convolutio
         groups=layer.groups,
         number=placed.works,
         layout=placed.layout,
+    )
+
+
+def attention(layer: layers.Attention, operation: Operation, placed: Placed) -> Attention:
+    """One operation of fused attention on a batch."""
+    return Attention(
+        operation=operation,
+        batch=placed.batch,
+        heads=layer.heads,
+        queries=layer.queries,
+        keys=layer.keys,
+        width=layer.width,
+        shared=layer.shared,
+        causal=layer.causal,
+        number=placed.works,
     )
 
 

@@ -1,10 +1,10 @@
 """A layer where it stands in a network: which numbers flow into and out of it, and what a training step needs of it.
 
 Without mixed precision everything has one number.  With it, as PyTorch's autocast does it: products (convolution,
-linear, matmul, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and write in fp32;
-adding a parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every other function keep
-the number that flows in.  Where a layer works in another number than the one that flows in, a cast kernel runs before
-it, but softmax casts while it reads.
+linear, matmul, attention, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and
+write in fp32; adding a parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every
+other function keep the number that flows in.  Where a layer works in another number than the one that flows in, a cast
+kernel runs before it, but softmax casts while it reads.
 
 A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have
 the number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products
@@ -20,6 +20,7 @@ from math import prod
 
 from simhw.roofline.layers.network import (
     FORK,
+    Attention,
     Conv,
     Embedding,
     Linear,
@@ -173,6 +174,8 @@ def _input_values(layer: NetworkLayer) -> int:
             return layer.rows * layer.in_features
         case MatMul():
             return layer.products * layer.m * layer.k
+        case Attention():
+            return layer.heads * layer.queries * layer.width
         case RecurrentLayer():
             return layer.steps * (layer.inputs or layer.hidden)
         case Normalization() | Pointwise():
@@ -187,7 +190,7 @@ def _input_values(layer: NetworkLayer) -> int:
 
 def _numbers(layer: NetworkLayer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
     """Numbers in which a layer works and writes under autocast."""
-    if isinstance(layer, Conv | Linear | MatMul | RecurrentLayer):
+    if isinstance(layer, Conv | Linear | MatMul | Attention | RecurrentLayer):
         return number, number
     if isinstance(layer, Softmax | Embedding) or (isinstance(layer, Normalization) and layer.kind == "layernorm"):
         return "fp32", "fp32"

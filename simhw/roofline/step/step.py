@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from simhw.errors import ShapeError, quoted
 from simhw.roofline.layers.network import (
+    Attention,
     Conv,
     Embedding,
     Linear,
@@ -22,6 +23,7 @@ from simhw.roofline.layers.network import (
 )
 from simhw.roofline.numbers import PRECISIONS, Precision, StepNumbers
 from simhw.roofline.operators import GATES, Layout, Operator
+from simhw.roofline.step.attention import Attend, with_attention
 from simhw.roofline.step.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.step.forward import forward_operators
 from simhw.roofline.step.placed import place
@@ -32,8 +34,6 @@ Fusion = Literal["eager", "fused"]
 """Whether every elementwise function is a kernel of its own, or joins the one before it."""
 Launch = Literal["eager", "graph"]
 """Whether the framework issues every kernel of a step, or the device replays them as one graph."""
-Attend = Literal["products", "fused"]
-"""Whether attention is two products and a softmax between them, or one kernel."""
 Optimizer = Literal["sgd", "adam"]
 Phase = Literal["forward", "input_grad", "weight_grad", "update"]
 
@@ -138,6 +138,7 @@ def step(network: Network, run: Run) -> list[Work]:
         A layer has more products, parameters or values than 64 bits count.
     """
     _check_sizes(network, run.batch)
+    network = with_attention(network, run.attention)
     numbers, fused, training = run.numbers, run.fusion == "fused", run.mode == "training"
     placed = place(network, run.batch, training, numbers, fused, run.layout)
     work = [Work(each.layer.name, "forward", operator) for each in placed for operator in forward_operators(each)]
@@ -183,6 +184,12 @@ def _tensors(layer: NetworkLayer) -> tuple[tuple[int, ...], ...]:
                 (layer.products, layer.m, layer.k),
                 (layer.products, layer.k, layer.n),
                 (layer.products, layer.m, layer.n),
+            )
+        case Attention():
+            return (
+                (layer.queries, layer.heads, layer.width),
+                (layer.keys, layer.heads, layer.width),
+                (layer.heads, layer.queries, layer.keys),
             )
         case RecurrentLayer():
             return (layer.steps, layer.inputs), (layer.steps, GATES[layer.cell], layer.hidden)
