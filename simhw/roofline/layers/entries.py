@@ -89,6 +89,17 @@ class LinearEntry(Entry):
     rows: Size | None = None
     bias: bool = True
     trainable: bool = True
+    tied: bool = False
+
+
+class ExpertsEntry(Entry):
+    """A linear layer in each of some experts; `in` comes from the layer before."""
+
+    experts: Size
+    inputs: Size | None = Field(None, alias="in")
+    out: Size
+    rows: Size
+    trainable: bool = True
 
 
 class MatMulEntry(Entry):
@@ -121,7 +132,7 @@ class RecurrentEntry(Entry):
 
 
 class NormalizationEntry(Entry):
-    """Batch or layer norm; both sizes come from the layer before."""
+    """Batch, layer or RMS norm; both sizes come from the layer before."""
 
     channels: Size | None = None
     elements: Size | None = None
@@ -180,6 +191,7 @@ class WeightEntry(Entry):
 ENTRIES: dict[str, type[Entry]] = {
     "conv": ConvEntry,
     "linear": LinearEntry,
+    "experts": ExpertsEntry,
     "matmul": MatMulEntry,
     "attention": AttentionEntry,
     "rnn": RecurrentEntry,
@@ -187,6 +199,7 @@ ENTRIES: dict[str, type[Entry]] = {
     "gru": RecurrentEntry,
     "batchnorm": NormalizationEntry,
     "layernorm": NormalizationEntry,
+    "rmsnorm": NormalizationEntry,
     "softmax": SoftmaxEntry,
     "maxpool": PoolEntry,
     "avgpool": PoolEntry,

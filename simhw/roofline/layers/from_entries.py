@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from math import prod
-from typing import Any, Literal
+from typing import Any, get_args
 
 from simhw.errors import ShapeError, quoted
 from simhw.roofline.functions import FUNCTIONS
@@ -13,10 +13,12 @@ from simhw.roofline.layers.network import (
     Attention,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     NetworkLayer,
     Normalization,
+    NormKind,
     Pointwise,
     Pool,
     RecurrentLayer,
@@ -75,8 +77,14 @@ def layer_of(
                 if entry.rows is None and tokens is None
                 else sizes.number("rows", _given(entry.rows, tokens.rows if tokens else None, "rows", sizes))
             )
-            linear = Linear(name, inputs, sizes.number("out", entry.out), rows, entry.bias, entry.trainable)
+            linear = Linear(name, inputs, sizes.number("out", entry.out), rows, entry.bias, entry.trainable, entry.tied)
             return linear, Tokens(rows, linear.out_features)
+        case entries.ExpertsEntry():
+            tokens = _tokens(flow)
+            inputs = sizes.number("in", _given(entry.inputs, tokens.features if tokens else None, "in", sizes))
+            rows, out = sizes.number("rows", entry.rows), sizes.number("out", entry.out)
+            experts = Experts(name, sizes.number("experts", entry.experts), inputs, out, rows, entry.trainable)
+            return experts, Tokens(rows, out)
         case entries.MatMulEntry():
             m, n, k = sizes.number("m", entry.m), sizes.number("n", entry.n), sizes.number("k", entry.k)
             products = sizes.number("products", entry.products)
@@ -200,7 +208,7 @@ def _recurrent(
 def _normalization(
     kind: str, entry: entries.NormalizationEntry, name: str, flow: Flow | None, sizes: Resolver
 ) -> tuple[NetworkLayer, Flow | None]:
-    norm: Literal["batchnorm", "layernorm"] = "layernorm" if kind == "layernorm" else "batchnorm"
+    norm: NormKind = next(each for each in get_args(NormKind) if each == kind)
     width = None if flow is None else flow.channels if isinstance(flow, Image) else flow.features
     channels = sizes.number("channels", _given(entry.channels, width, "channels", sizes))
     elements = sizes.number("elements", _given(entry.elements, _values(flow) if flow else None, "elements", sizes))
@@ -244,6 +252,8 @@ def written(layer: NetworkLayer) -> tuple[str, dict[str, Any]]:
             kind = "conv"
         case Linear():
             kind = "linear"
+        case Experts():
+            kind = "experts"
         case MatMul():
             kind = "matmul"
         case Attention():

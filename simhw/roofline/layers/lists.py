@@ -120,8 +120,12 @@ def _named_sizes(given: Any, overrides: Mapping[str, int], where: str) -> dict[s
             raise ShapeError(f"{where}: the list has no size called {quoted(name)} to set; its sizes are: {known}")
     sizes = given | dict(overrides)
     for name, value in sizes.items():
+        if isinstance(value, str) and isinstance(sizes.get(value), int):  # as large as another, where no one sets it
+            sizes[name] = value = sizes[value]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ShapeError(f"{where}: size {name} is {quoted(value)}; give a whole number of at least 1")
+            raise ShapeError(
+                f"{where}: size {name} is {quoted(value)}; give a whole number from 1, or the name of another size"
+            )
     return sizes
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 from simhw.errors import ShapeError, quoted
 from simhw.roofline.operators import GATES, Cell, convolved
 
+NormKind = Literal["batchnorm", "layernorm", "rmsnorm"]
+
 
 @dataclass(frozen=True)
 class Conv:
@@ -46,7 +48,10 @@ class Conv:
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer over `rows` vectors per sample (1 in a classifier, the tokens in a transformer)."""
+    """A linear layer over `rows` vectors per sample (1 in a classifier, the tokens in a transformer).
+
+    `tied`: its weights are those of an embedding, which counts them.
+    """
 
     name: str
     in_features: int
@@ -54,11 +59,49 @@ class Linear:
     rows: int = 1
     bias: bool = True
     trainable: bool = True
+    tied: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Weights and biases that the layer multiplies by and adds."""
+        return self.in_features * self.out_features + self.out_features * self.bias
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
-        return self.in_features * self.out_features + self.out_features * self.bias
+        """Weights and biases of its own."""
+        return self.weights - self.in_features * self.out_features * self.tied
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return self.rows * self.in_features * self.out_features
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A linear layer without bias in each of some experts, between which a sample's rows are shared out.
+
+    Attributes
+    ----------
+    name : str
+    experts, in_features, out_features : int
+    rows : int
+        Of a sample, over all experts: tokens times the experts that each goes to, times the capacity where an expert
+        takes a fixed number of rows.  Every expert is taken to have as many as the others.
+    trainable : bool
+    """
+
+    name: str
+    experts: int
+    in_features: int
+    out_features: int
+    rows: int
+    trainable: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Weights of all experts."""
+        return self.experts * self.in_features * self.out_features
 
     @property
     def macs(self) -> int:
@@ -160,11 +203,11 @@ class Pointwise:
 @dataclass(frozen=True)
 class Normalization:
     """Normalisation of `elements` values per sample with a scale and a shift per channel (`channels`: the width in
-    layernorm).
+    layernorm and rmsnorm, which has no shift and takes no mean).
     """
 
     name: str
-    kind: Literal["batchnorm", "layernorm"]
+    kind: NormKind
     channels: int
     elements: int
     trainable: bool = True
@@ -174,7 +217,7 @@ class Normalization:
     @property
     def parameters(self) -> int:
         """Scale and shift."""
-        return 2 * self.channels
+        return (1 if self.kind == "rmsnorm" else 2) * self.channels
 
 
 @dataclass(frozen=True)
@@ -240,6 +283,7 @@ up.
 NetworkLayer = (
     Conv
     | Linear
+    | Experts
     | MatMul
     | Attention
     | RecurrentLayer

@@ -8,6 +8,7 @@ from simhw.roofline.layers.network import (
     FORK,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     Normalization,
@@ -19,7 +20,15 @@ from simhw.roofline.layers.network import (
 )
 from simhw.roofline.numbers import BYTES, Number
 from simhw.roofline.operators import Gemm, Operator, Streaming, StreamingKind
-from simhw.roofline.step.forward import INDEX_BYTES, attention, cast, convolution, normalized_shape, recurrent
+from simhw.roofline.step.forward import (
+    INDEX_BYTES,
+    attention,
+    cast,
+    convolution,
+    normalized_shape,
+    recurrent,
+    rows_of_experts,
+)
 from simhw.roofline.step.placed import Placed
 
 SOFTMAX_GRADIENT_OPERATIONS = 4
@@ -66,6 +75,9 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
             gradients = [
                 Gemm(rows, layer.in_features, layer.out_features, number=placed.works, transposed=(False, False))
             ]
+        case Experts():
+            used, rows = rows_of_experts(layer, placed)
+            gradients = [Gemm(rows, layer.in_features, layer.out_features, used, placed.works, (False, False))]
         case MatMul():
             batch = layer.products * placed.batch
             gradients = [
@@ -78,7 +90,9 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
             rows, columns = normalized_shape(layer, placed.batch)
             operations = LAYERNORM_GRADIENT_OPERATIONS
             gradients = [
-                _stream("layernorm", "layernorm_grad", rows, columns, placed, (placed.writes, placed.works), operations)
+                _stream(
+                    "layernorm", f"{layer.kind}_grad", rows, columns, placed, (placed.writes, placed.works), operations
+                )
             ]
         case Softmax():
             rows = layer.rows * placed.batch
@@ -105,7 +119,8 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
       is summed over the batch.
     - Layer norm reads input and gradient once more for its scale and shift.
     - An embedding writes zeros to the whole gradient table, and adds the rows that were looked up.
-    - Gradients in fp16 of weights in fp32 are cast, a kernel per layer.
+    - Gradients in fp16 of weights in fp32 are cast, a kernel per layer; those of tied weights are added to the
+      embedding's.
     """
     layer = placed.layer
     if not placed.training or isinstance(layer, MatMul | layers.Attention | Softmax | Pool | Weight):
@@ -127,20 +142,27 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
             )
             if layer.bias:
                 gradients.append(_bias_sum(layer.out_features, rows, placed.works))
+        case Experts():
+            used, rows = rows_of_experts(layer, placed)
+            gradients.append(Gemm(layer.out_features, layer.in_features, rows, used, placed.works, (True, False)))
         case RecurrentLayer():
             gradients.append(recurrent(layer, "weight_grad", placed))
-        case Normalization(kind="layernorm"):
+        case Normalization(kind="layernorm" | "rmsnorm"):
             rows, columns = normalized_shape(layer, placed.batch)
             read = float(BYTES[placed.writes] + BYTES[placed.works]) * rows * columns
             operations = float(LAYERNORM_WEIGHT_OPERATIONS) * rows * columns
-            written = 2.0 * columns * BYTES[placed.weights]
+            written = float(layer.parameters) * BYTES[placed.weights]
             gradients.append(
-                Streaming("reduction", "layernorm_weight_grad", columns, rows, read, written, operations, placed.works)
+                Streaming(
+                    "reduction", f"{layer.kind}_weight_grad", columns, rows, read, written, operations, placed.works
+                )
             )
         case Embedding():
             gradients.append(_embedding(layer, placed))
     if placed.casts_weights and not placed.fused:
-        gradients.append(cast(layer.parameters, placed.works, placed.weights))
+        gradients.append(cast(placed.multiplied_weights, placed.works, placed.weights))
+    if isinstance(layer, Linear) and layer.tied:
+        gradients.append(_tied_sum(layer, placed))
     return gradients
 
 
@@ -255,6 +277,13 @@ def _bias_sum(channels: int, positions: int, number: Number) -> Operator:
         values,
         number,
     )
+
+
+def _tied_sum(layer: Linear, placed: Placed) -> Operator:
+    """The gradient of tied weights is added to the embedding's."""
+    values = layer.in_features * layer.out_features
+    size = float(BYTES[placed.weights]) * values
+    return Streaming("elementwise", "tied_sum", 1, values, 2 * size, size, float(values), placed.weights)
 
 
 def _summed_over_batch(layer: Pointwise, placed: Placed) -> list[Operator]:

@@ -4,7 +4,7 @@ Left out everywhere: vectors of one value per channel (scales, shifts, statistic
 data.
 """
 
-from math import prod
+from math import ceil, prod
 
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers import network as layers
@@ -12,6 +12,7 @@ from simhw.roofline.layers.network import (
     FORK,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     Normalization,
@@ -28,8 +29,10 @@ from simhw.trace.layer import Operation
 
 INDEX_BYTES = 8
 """PyTorch keeps indices (of tokens, of a pool's maxima) as 64-bit integers."""
-LAYERNORM_OPERATIONS = 8
-"""Per value: mean 1, variance 3, and (x - mean) * scale * weight + bias 4."""
+NORM_OPERATIONS = {"layernorm": 8, "rmsnorm": 4}
+"""Per value: mean 1, variance 3, and (x - mean) * scale * weight + bias 4; without mean and bias, squares 2 and x *
+scale * weight 2.
+"""
 SOFTMAX_OPERATIONS = 5
 """Per value: maximum, difference, exponential, sum, division."""
 BATCHNORM_OPERATIONS = {"training": 7, "inference": 2}
@@ -44,7 +47,8 @@ def forward_operators(placed: Placed) -> list[Operator]:
     fused).
 
     - Batch norm reads its input twice in training (statistics, then application), once in inference, and writes once.
-    - Layer norm and softmax read once and write once.
+    - Layer norm, RMS norm and softmax read once and write once.
+    - Experts are a batched product, all of the same rows.
     - An elementwise function reads each of its inputs and writes once; dropout writes a mask of a byte per value
       besides, and is nothing in inference.
     - A pool reads its input and writes its output; a max pool in training writes an index per output besides.
@@ -61,6 +65,8 @@ def forward_operators(placed: Placed) -> list[Operator]:
                 *casts,
                 Gemm(rows, layer.out_features, layer.in_features, number=placed.works, transposed=(False, True)),
             ]
+        case Experts():
+            return [*casts, expert_products(layer, placed)]
         case MatMul():
             batch = layer.products * placed.batch
             return [*casts, Gemm(layer.m, layer.n, layer.k, batch, placed.works, (False, False))]
@@ -102,6 +108,19 @@ def convolution(layer: Conv, operation: Operation, placed: Placed) -> Convolutio
     )
 
 
+def expert_products(layer: Experts, placed: Placed) -> Gemm:
+    """The forward products of all experts at once; with fewer rows than experts, of those that get one."""
+    used, rows = rows_of_experts(layer, placed)
+    return Gemm(rows, layer.out_features, layer.in_features, used, placed.works, (False, True))
+
+
+def rows_of_experts(layer: Experts, placed: Placed) -> tuple[int, int]:
+    """Experts that get rows, and rows of each, rounded up."""
+    rows = layer.rows * placed.batch
+    used = min(layer.experts, rows)
+    return used, ceil(rows / used)
+
+
 def attention(layer: layers.Attention, operation: Operation, placed: Placed) -> Attention:
     """One operation of fused attention on a batch."""
     return Attention(
@@ -135,7 +154,7 @@ def _casts(placed: Placed) -> list[Operator]:
     if placed.casts_input and placed.input_values:
         casts.append(cast(placed.input_values, placed.reads, placed.works))
     if placed.casts_weights:
-        casts.append(cast(placed.layer.parameters, placed.weights, placed.works))
+        casts.append(cast(placed.multiplied_weights, placed.weights, placed.works))
     return casts
 
 
@@ -159,8 +178,9 @@ def _convolution_bias(layer: Conv, placed: Placed) -> list[Operator]:
 def _normalization(layer: Normalization, placed: Placed) -> list[Operator]:
     values = placed.batch * layer.elements
     rows, columns = normalized_shape(layer, placed.batch)
-    if layer.kind == "layernorm":
-        return [_stream("layernorm", "layernorm", rows, columns, values, placed, LAYERNORM_OPERATIONS)]
+    if layer.kind != "batchnorm":
+        operations = NORM_OPERATIONS[layer.kind]
+        return [_stream("layernorm", layer.kind, rows, columns, values, placed, operations)]
     if placed.joins:
         return []
     mode = "training" if placed.training else "inference"
@@ -180,7 +200,7 @@ def _normalization(layer: Normalization, placed: Placed) -> list[Operator]:
 
 def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
     """Independent statistics, and values that share one."""
-    if layer.kind == "layernorm":
+    if layer.kind != "batchnorm":
         return batch * layer.elements // layer.channels, layer.channels
     return layer.channels, batch * layer.elements // layer.channels
 

@@ -23,6 +23,7 @@ from simhw.roofline.layers.network import (
     Attention,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     Network,
@@ -97,7 +98,17 @@ class Placed:
     @property
     def casts_weights(self) -> bool:
         """The layer multiplies by weights that are kept in another number than it works in."""
-        return isinstance(self.layer, Conv | Linear | RecurrentLayer) and self.weights != self.works
+        return bool(self.multiplied_weights) and self.weights != self.works
+
+    @property
+    def multiplied_weights(self) -> int:
+        """Weights and biases that the layer multiplies by and adds, its own or an embedding's; none in other layers."""
+        match self.layer:
+            case Linear():
+                return self.layer.weights
+            case Conv() | Experts() | RecurrentLayer():
+                return self.layer.parameters
+        return 0
 
 
 def place(
@@ -172,6 +183,8 @@ def _input_values(layer: NetworkLayer) -> int:
             return layer.in_channels * prod(layer.size)
         case Linear():
             return layer.rows * layer.in_features
+        case Experts():
+            return layer.rows * layer.in_features
         case MatMul():
             return layer.products * layer.m * layer.k
         case Attention():
@@ -190,9 +203,9 @@ def _input_values(layer: NetworkLayer) -> int:
 
 def _numbers(layer: NetworkLayer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
     """Numbers in which a layer works and writes under autocast."""
-    if isinstance(layer, Conv | Linear | MatMul | Attention | RecurrentLayer):
+    if isinstance(layer, Conv | Linear | Experts | MatMul | Attention | RecurrentLayer):
         return number, number
-    if isinstance(layer, Softmax | Embedding) or (isinstance(layer, Normalization) and layer.kind == "layernorm"):
+    if isinstance(layer, Softmax | Embedding) or (isinstance(layer, Normalization) and layer.kind != "batchnorm"):
         return "fp32", "fp32"
     if isinstance(layer, Pointwise) and layer.function == "bias":
         return flow, "fp32"
@@ -203,7 +216,7 @@ def _numbers(layer: NetworkLayer, flow: Number, other: Number, number: Number) -
 
 def _trainable(layer: NetworkLayer) -> bool:
     """Whether gradients must reach the layer; a `Weight` stands anywhere in a list, so it asks for none."""
-    return isinstance(layer, Conv | Linear | RecurrentLayer | Normalization | Embedding) and layer.trainable
+    return isinstance(layer, Conv | Linear | Experts | RecurrentLayer | Normalization | Embedding) and layer.trainable
 
 
 def _elementwise(layer: NetworkLayer, training: bool) -> bool:

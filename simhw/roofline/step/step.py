@@ -12,6 +12,7 @@ from simhw.roofline.layers.network import (
     Attention,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     Network,
@@ -178,6 +179,8 @@ def _tensors(layer: NetworkLayer) -> tuple[tuple[int, ...], ...]:
         case Conv():
             return (layer.in_channels, *layer.size), (layer.out_channels, *layer.out_size)
         case Linear():
+            return (layer.rows, layer.in_features), (layer.rows, layer.out_features)
+        case Experts():
             return (layer.rows, layer.in_features), (layer.rows, layer.out_features)
         case MatMul():
             return (
