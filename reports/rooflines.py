@@ -24,7 +24,7 @@ from simhw.roofline.compression.ranks import LayerTimer, optimised_rank, rank_la
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 
 # Network, tokens, device, run, and published samples/s, low to high (reports of MLPerf, NVIDIA's and Huawei's model
 # zoos).

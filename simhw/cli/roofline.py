@@ -6,7 +6,14 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from simhw.cli import calibrate, ranks
-from simhw.cli.roofline_options import add_network_options, add_run_options, chosen_device, chosen_network, chosen_run
+from simhw.cli.roofline_options import (
+    add_network_options,
+    add_run_options,
+    chosen_device,
+    chosen_network,
+    chosen_run,
+    tokens_of,
+)
 
 if TYPE_CHECKING:
     from simhw.roofline.estimate import StepEstimate
@@ -88,7 +95,7 @@ def _estimates(arguments: argparse.Namespace) -> "list[StepEstimate]":
     elif other is not None:
         from simhw.roofline.networks.catalogue import load_network
 
-        found.append(estimate(load_network(other, sequence=arguments.sequence), device, found[0].run))
+        found.append(estimate(load_network(other, **tokens_of(arguments)), device, found[0].run))
     return found
 
 
@@ -126,6 +133,13 @@ def _frame(estimates: "list[StepEstimate]") -> Any:
             precision=run.precision,
             fusion=run.fusion,
             optimizer=run.optimizer,
+            launch=run.launch,
+            layout=run.layout,
+            attention=run.attention,
+            accumulate=run.accumulate,
+            checkpoint=run.checkpoint,
+            shards=run.shards,
+            zero=run.zero,
             version=__version__,
         )
         frames.append(frame)

@@ -1,7 +1,7 @@
 """What `simhw roofline` and its actions have in common: which network, on what, and how it is run."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simhw.errors import SimhwError
 from simhw.roofline.numbers import PRECISIONS, Precision
@@ -9,7 +9,7 @@ from simhw.roofline.numbers import PRECISIONS, Precision
 if TYPE_CHECKING:
     from simhw.roofline.device import Device
     from simhw.roofline.layers.network import Network
-    from simhw.roofline.step.step import Run
+    from simhw.roofline.step.run import Run
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,12 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument("--layers", metavar="FILE", help="a layer list: .yaml, .csv, or a SCALE-Sim topology")
     network.add_argument("--trace", metavar="TRACE", help="the product layers of a trace, by their shapes")
+    parser.add_argument(
+        "--cache",
+        metavar="N",
+        type=int,
+        help="tokens whose keys and values are kept from before: --sequence more are decoded (default: 1 more)",
+    )
     parser.add_argument(
         "--sequence", metavar="N", type=int, help="tokens of a sample (transformers; default: as the layer list has it)"
     )
@@ -69,7 +75,24 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout", choices=("nchw", "nhwc"), default="nchw", help="of images in memory (default: nchw)"
     )
-    parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
+    parser.add_argument("--optimizer", choices=("sgd", "adam", "lamb"), default="sgd", help="default: sgd")
+    parser.add_argument(
+        "--accumulate", metavar="N", type=int, default=1, help="passes whose gradients are added up before an update"
+    )
+    parser.add_argument(
+        "--checkpoint", action="store_true", help="keep the inputs of blocks alone, and run each forward again"
+    )
+    parser.add_argument(
+        "--shards", metavar="N", type=int, default=1, help="devices that share the optimizer's state (ZeRO)"
+    )
+    parser.add_argument(
+        "--zero",
+        metavar="STAGE",
+        type=int,
+        choices=(1, 2, 3),
+        default=1,
+        help="what else they share: 2 gradients, 3 weights too (default: 1)",
+    )
 
 
 def chosen_network(arguments: argparse.Namespace) -> "Network":
@@ -86,9 +109,9 @@ def chosen_network(arguments: argparse.Namespace) -> "Network":
         from simhw.roofline.layers.from_trace import network_from_trace
         from simhw.trace.reader import load_trace
 
-        if arguments.sequence is not None:
+        if arguments.sequence is not None or arguments.cache is not None:
             raise SimhwError(
-                "--sequence sets a size of a layer list; the layers of a --trace are as they were captured"
+                "--sequence and --cache set sizes of a layer list; the layers of a --trace are as they were captured"
             )
         return network_from_trace(load_trace(arguments.trace))
     name = arguments.model if arguments.model is not None else arguments.layers
@@ -96,7 +119,25 @@ def chosen_network(arguments: argparse.Namespace) -> "Network":
         raise SimhwError(
             "no network: give --model, --layers or --trace; `simhw roofline --model list` names the models"
         )
-    return load_network(name, sequence=arguments.sequence)
+    return load_network(name, **tokens_of(arguments))
+
+
+def tokens_of(arguments: argparse.Namespace) -> "dict[str, Any]":
+    """How many tokens a sample has, and how many came before: what `load_network` takes.
+
+    Raises
+    ------
+    SimhwError
+        Tokens were kept in training, or are fewer than none.
+    """
+    if arguments.cache is None:
+        return {"sequence": arguments.sequence}
+    if arguments.mode == "training":
+        raise SimhwError("--cache is for inference: training has all tokens at once; give --mode inference")
+    if arguments.cache < 0:
+        raise SimhwError(f"--cache is {arguments.cache}; give the number of tokens before, 0 or more")
+    sequence = 1 if arguments.sequence is None else arguments.sequence
+    return {"sequence": sequence, "sizes": {"context": arguments.cache + sequence}}
 
 
 def chosen_device(text: str, settings: list[str]) -> "Device":
@@ -117,7 +158,7 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
 def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Network") -> "Run":
     """How the options say that the network is run."""
     from simhw.roofline.step.attention import Attend
-    from simhw.roofline.step.step import Fusion, Run
+    from simhw.roofline.step.run import Fusion, Run
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
     precision: Precision = arguments.precision or _usual_precision(arguments.mode, device)
@@ -132,6 +173,10 @@ def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Networ
         arguments.launch,
         arguments.layout,
         attention,
+        arguments.accumulate,
+        arguments.checkpoint,
+        arguments.shards,
+        arguments.zero,
     )
 
 

@@ -11,7 +11,7 @@ from simhw.roofline.compression.choice import Choice, choice_frame
 from simhw.roofline.device import Device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.network import Network
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from simhw.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
-PHASES: tuple[Phase, ...] = ("forward", "input_grad", "weight_grad", "update")
+PHASES: tuple[Phase, ...] = ("forward", "recompute", "input_grad", "weight_grad", "update")
 LIMIT_NAMES = {
     "matrix": "matrix unit",
     "vector": "vector unit",
@@ -32,8 +32,18 @@ def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
     """Inputs and the total of a prediction."""
     network, device, run = estimate.network, estimate.device, estimate.run
     how = f"{run.mode}, {run.precision}, batch {run.batch}, {run.fusion} elementwise"
+    if run.layout != "nchw":
+        how += f", {run.layout}"
+    if run.launch == "graph":
+        how += ", one graph"
     if run.mode == "training":
         how += f", {run.optimizer}"
+        if run.accumulate > 1:
+            how += f", {run.accumulate} passes of {run.batch} before an update"
+        if run.checkpoint:
+            how += ", blocks run forward again"
+        if run.shards > 1:
+            how += f", {run.shards} devices share what ZeRO {run.zero} shares"
     energy, seconds = estimate.energy_j, estimate.seconds
     facts = [
         (
@@ -59,6 +69,8 @@ def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
                 f"{busy} of the time",
             )
         )
+    needs, has = estimate.memory, device.values.hardware.memory_bytes
+    facts.append(("memory", f"{needs.total / 1e9:,.3g} GB{f' of {has / 1e9:,.4g}' if has else ''}"))
     return [*facts, ("version", f"simhw {__version__}")]
 
 
@@ -103,7 +115,7 @@ def _group_row(name: str, group: "pd.DataFrame", whole: float) -> list[str]:
     rates = [f"{flops / seconds / 1e12:.3g}", percent(ideal / seconds), f"{moved / seconds / 1e9:,.0f}"]
     return [
         name,
-        f"{len(group):,}",
+        f"{int(group['kernels'].sum()):,}",
         f"{seconds * 1e3:,.4g}",
         percent(seconds / whole),
         f"{flops / 1e9:,.4g}",
@@ -168,7 +180,7 @@ def comparison_sheet(first: StepEstimate, second: StepEstimate) -> Sheet:
     columns = [("", False), ("first", True), ("second", True), ("first / second", True)]
     rows = [
         _compared("step, ms", first.seconds * 1e3, second.seconds * 1e3),
-        _compared("ms a sample", first.seconds / first.run.batch * 1e3, second.seconds / second.run.batch * 1e3),
+        _compared("ms a sample", first.seconds / first.run.samples * 1e3, second.seconds / second.run.samples * 1e3),
         _compared("energy, J", first.energy_j.mid, second.energy_j.mid),
         _compared("parameters, M", first.network.parameters / 1e6, second.network.parameters / 1e6),
         _compared("GMACs a sample", first.network.macs / 1e9, second.network.macs / 1e9),

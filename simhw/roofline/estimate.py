@@ -12,7 +12,9 @@ from simhw.roofline.layers.network import Network
 from simhw.roofline.operators import Streaming
 from simhw.roofline.predict import energy_of, predict
 from simhw.roofline.prediction import Prediction
-from simhw.roofline.step.step import Run, Work, step
+from simhw.roofline.step.memory import Memory, memory_of
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import Work, step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +41,12 @@ class StepEstimate:
     @cached_property
     def device_s(self) -> float:
         """Seconds that the device is busy: the kernels one after another."""
-        return sum(prediction.seconds for _, prediction in self.work)
+        return sum(work.times * prediction.seconds for work, prediction in self.work)
 
     @cached_property
     def host_s(self) -> float:
         """Seconds that the framework needs to issue all operators."""
-        return sum(prediction.host_s for _, prediction in self.work)
+        return sum(work.times * prediction.host_s for work, prediction in self.work)
 
     @property
     def seconds(self) -> float:
@@ -56,21 +58,26 @@ class StepEstimate:
     @property
     def samples_per_s(self) -> float:
         """Throughput."""
-        return self.run.batch / self.seconds
+        return self.run.samples / self.seconds
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What the prediction has to be read with, a sentence each."""
         return cautions(self.network, self.device, self.run)
 
+    @property
+    def memory(self) -> Memory:
+        """What the step needs of the device's memory."""
+        return memory_of(self.network, self.run)
+
     @cached_property
     def energies_j(self) -> tuple[Range, ...]:
-        """Energy [J] of every operator."""
+        """Energy [J] of every operator, as often as a step runs it."""
         known: dict[object, Range] = {}
         for _, prediction in self.work:
             if prediction.operator not in known:
                 known[prediction.operator] = energy_of(prediction, self.device)
-        return tuple(known[prediction.operator] for _, prediction in self.work)
+        return tuple(known[prediction.operator].times(work.times) for work, prediction in self.work)
 
     @property
     def energy_j(self) -> Range:
@@ -89,12 +96,13 @@ class StepEstimate:
                 "layer": work.layer,
                 "phase": work.phase,
                 "operator": _kind(prediction),
-                "seconds": prediction.seconds,
-                "host_s": prediction.host_s,
+                "kernels": work.times,
+                "seconds": work.times * prediction.seconds,
+                "host_s": work.times * prediction.host_s,
                 "limit": prediction.limit,
                 "utilisation": prediction.utilisation,
-                "flops": prediction.operator.flops,
-                "dram_bytes": prediction.dram_bytes,
+                "flops": work.times * prediction.operator.flops,
+                "dram_bytes": work.times * prediction.dram_bytes,
                 "peak_flops_per_s": prediction.peak_flops_per_s,
                 "energy_low_j": energy.low,
                 "energy_j": energy.mid,

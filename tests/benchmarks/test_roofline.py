@@ -8,7 +8,7 @@ from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.network import Conv
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 
 
 @pytest.mark.parametrize("device", ["v100", "ascend910"])

@@ -16,7 +16,7 @@ from simhw.roofline.compression.ranks import LayerTimer, optimised_rank
 from simhw.roofline.device import load_device
 from simhw.roofline.layers.network import Linear
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 from simhw.trace.metadata import Metadata
 from tests.cli_runs import fails
 

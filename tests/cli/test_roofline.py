@@ -9,10 +9,11 @@ from typing import get_args
 import pytest
 
 from simhw.cli import main, roofline
+from simhw.roofline import numbers, operators
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step import step
+from simhw.roofline.step import attention, run
 from tests.cli_runs import fails
 
 
@@ -35,7 +36,7 @@ def test_step_is_told_as_it_was_estimated(capsys: pytest.CaptureFixture[str]) ->
     text = output(
         capsys, "--model", "resnet18", "--device", "v100", "--precision", "amp", "--batch", "64", "--mode", "training"
     )
-    expected = estimate(load_network("resnet18"), load_device("v100"), step.Run(64, "training", "amp", "eager"))
+    expected = estimate(load_network("resnet18"), load_device("v100"), run.Run(64, "training", "amp", "eager"))
     assert fact(text, "run") == "training, amp, batch 64, eager elementwise, sgd"
     assert fact(text, "step") == f"{expected.seconds * 1e3:,.4g} ms, {expected.samples_per_s:,.4g} samples/s"
     assert fact(text, "network").startswith("resnet18: 11.69 M parameters, 1.814 G MACs a sample; ")
@@ -194,7 +195,7 @@ def test_list_names_every_network(capsys: pytest.CaptureFixture[str]) -> None:
         (("--model", "resnet18", "--out", "t.txt"), "must end in one of"),
         (("--model", "resnet18", "--plot", "nowhere/p.png"), "there is no folder"),
         (("--trace", "nothing.npz"), "nothing.npz"),
-        (("--trace", "resnet50.npz", "--sequence", "12"), "--sequence sets a size of a layer list"),
+        (("--trace", "resnet50.npz", "--sequence", "12"), "--sequence and --cache set sizes of a layer list"),
         (("--model", "bert-base", "--sequence", "4096"), "sequence is 4,096, more than the positions of 512"),
         (("--layers", "x" * 300 + ".yaml"), "no network 'xxx"),
         (("--layers", "."), "no network '.'"),
@@ -221,9 +222,13 @@ def test_options_offer_all_that_a_run_takes() -> None:
     roofline.add_parser(commands)
     actions = {action.dest: action for action in commands.choices["roofline"]._actions}
     for name, kind in (
-        ("mode", step.Mode),
-        ("precision", step.Precision),
-        ("fusion", step.Fusion),
-        ("optimizer", step.Optimizer),
+        ("mode", run.Mode),
+        ("precision", numbers.Precision),
+        ("fusion", run.Fusion),
+        ("optimizer", run.Optimizer),
+        ("launch", run.Launch),
+        ("layout", operators.Layout),
+        ("attention", attention.Attend),
+        ("zero", run.Zero),
     ):
         assert set(actions[name].choices or ()) == set(get_args(kind))

@@ -11,7 +11,7 @@ import yaml
 from simhw.roofline.device import load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_text, mutated_tree
 
 LIST = """

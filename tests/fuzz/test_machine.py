@@ -24,7 +24,7 @@ from simhw.machine.overrides import parse_overrides
 from simhw.roofline.device import device_source, load_device
 from simhw.roofline.estimate import estimate
 from simhw.roofline.layers.lists import parse_layer_list
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 from simhw.trace.trace import Trace
 from tests.mutations import ODD_TEXT, ODD_VALUES, accepted, fuzz, generators, mutated_text, mutated_tree
 from tests.slow_engine import tensor

@@ -21,7 +21,7 @@ from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.numbers import FORMATS, Number
 from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent, Streaming
 from simhw.roofline.predict import energy_of, predict
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 from simhw.trace.layer import OPERATIONS
 from tests.places import SHARED
 

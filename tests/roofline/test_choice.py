@@ -26,7 +26,7 @@ from simhw.roofline.compression.ranks import LayerTimer
 from simhw.roofline.device import load_device
 from simhw.roofline.layers.network import Conv, Linear
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 
 OPTION = st.builds(
     Option, rank=st.integers(1, 9), seconds=st.integers(1, 50).map(float), cost=st.integers(0, 30).map(float)

@@ -17,7 +17,7 @@ from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.operators import Gemm
 from simhw.roofline.predict import predict
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 
 UNSOURCED = {"kind", "name", "description"}
 

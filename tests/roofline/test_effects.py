@@ -23,7 +23,7 @@ from simhw.roofline.layers.network import Linear, MatMul, Pointwise
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.networks.transformers import grouped_attention, selection_speedup, skipping_tokens
 from simhw.roofline.networks.video import VARIANTS, eco_lite, three_dimensional_macs
-from simhw.roofline.step.step import Run
+from simhw.roofline.step.run import Run
 
 REPRODUCED = ["conv3d", "r2plus1d", "prop-cat", "prop-add"]
 """3D variants whose published parameters and products come out of their definition."""

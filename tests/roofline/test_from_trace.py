@@ -8,7 +8,8 @@ from simhw.errors import ShapeError
 from simhw.roofline.layers.from_trace import network_from_trace
 from simhw.roofline.layers.network import Conv, Linear, MatMul, RecurrentLayer
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import step
 from simhw.trace.batch import captured_batch
 from simhw.trace.metadata import Metadata
 

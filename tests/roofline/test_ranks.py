@@ -18,7 +18,8 @@ from simhw.roofline.device import load_device
 from simhw.roofline.layers.network import Conv, Linear, Network
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.predict import predict
-from simhw.roofline.step.step import Run, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import step
 
 LAYER = Linear("fc", 64, 64)  # ranks 16 (2 times) down to 10 (3 times: 4096 / 384 = 10.7)
 WIDE = Conv("conv", 512, 512, (7, 7), (3, 3), (1, 1), (1, 1), (1, 1))

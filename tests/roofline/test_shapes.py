@@ -27,7 +27,8 @@ from simhw.roofline.layers.network import (
     Weight,
 )
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import step
 from simhw_workloads.models.resnet import resnet50
 from tests.roofline.zoo_layers import Gate, Residual
 

@@ -23,7 +23,8 @@ from simhw.roofline.layers.network import (
 )
 from simhw.roofline.networks.catalogue import load_network, network_names
 from simhw.roofline.operators import Convolution, Gemm, Recurrent, Streaming
-from simhw.roofline.step.step import Run, Work, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import Work, step
 
 
 def conv(name: str, inputs: int, outputs: int, size: int = 8, **changes: object) -> Conv:

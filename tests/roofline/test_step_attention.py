@@ -12,7 +12,8 @@ from simhw.roofline.layers.network import Attention, Linear, MatMul, Network, Po
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.predict import predict
 from simhw.roofline.step.attention import with_attention
-from simhw.roofline.step.step import Run, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import step
 
 
 @pytest.mark.parametrize("name", ["bert-base", "vit-s"])

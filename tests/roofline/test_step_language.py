@@ -5,7 +5,8 @@ import pytest
 from simhw.roofline.layers.lists import layer_list_text, parse_layer_list
 from simhw.roofline.layers.network import Embedding, Experts, Linear, Network, Normalization
 from simhw.roofline.operators import Gemm, Streaming
-from simhw.roofline.step.step import Run, Work, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import Work, step
 
 
 def operators(work: list[Work], layer: str, kind: type) -> list[tuple[str, object]]:

@@ -7,7 +7,8 @@ import pytest
 
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.operators import Gemm, Streaming
-from simhw.roofline.step.step import Run, Work, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import Work, step
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - torch may be absent

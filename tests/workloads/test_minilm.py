@@ -8,7 +8,7 @@ from torch import nn
 
 from simhw.errors import WorkloadError
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run as DeviceRun
+from simhw.roofline.step.run import Run as DeviceRun
 from simhw.roofline.step.step import step
 from simhw_workloads.distillation import StateDistillation
 from simhw_workloads.lowrank.blocks import block_products, expand

@@ -1,7 +1,7 @@
 """How the cross table runs a device of the rooflines: training or inference, precision, eager or fused."""
 
 from simhw.roofline.device import Device
-from simhw.roofline.step.step import Run as DeviceRun
+from simhw.roofline.step.run import Run as DeviceRun
 
 DEVICES = {"v100": "training", "ascend910": "training", "ascend310": "inference"}
 """Devices of the cross table, and what each runs there."""

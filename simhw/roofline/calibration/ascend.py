@@ -23,7 +23,8 @@ from simhw.roofline.calibration.score import Score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.layers.network import Conv, Linear, Network, Normalization, Pointwise, Pool
 from simhw.roofline.networks.catalogue import load_network
-from simhw.roofline.step.step import Run, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import step
 
 NETWORKS = {
     "AlexNet": "alexnet",

@@ -20,7 +20,7 @@ from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.networks.transformers import grouped_attention, selection_speedup, skipping_tokens
 from simhw.roofline.networks.video import VARIANTS, eco_lite, three_dimensional_macs
 from simhw.roofline.numbers import Precision
-from simhw.roofline.step.step import Fusion, Mode, Run
+from simhw.roofline.step.run import Fusion, Mode, Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,8 @@ from simhw.roofline.device import Device
 from simhw.roofline.layers.network import Conv, Linear, Network, NetworkLayer
 from simhw.roofline.operators import Operator
 from simhw.roofline.predict import predict
-from simhw.roofline.step.step import Run, step
+from simhw.roofline.step.run import Run
+from simhw.roofline.step.step import step
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,10 +2,10 @@
 update.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
-from numbers import Integral
-from typing import Literal, get_args
+from math import ceil, prod
+from typing import Literal
 
 from simhw.errors import ShapeError, quoted
 from simhw.roofline.layers.network import (
@@ -22,79 +22,26 @@ from simhw.roofline.layers.network import (
     RecurrentLayer,
     Softmax,
 )
-from simhw.roofline.numbers import PRECISIONS, Precision, StepNumbers
-from simhw.roofline.operators import GATES, Layout, Operator
-from simhw.roofline.step.attention import Attend, with_attention
+from simhw.roofline.layers.repeated import blocks_of
+from simhw.roofline.operators import GATES, Operator
+from simhw.roofline.step.attention import with_attention
 from simhw.roofline.step.backward import input_gradient_operators, weight_gradient_operators
 from simhw.roofline.step.forward import forward_operators
 from simhw.roofline.step.placed import place
-from simhw.roofline.step.update import loss_operators, update_operators
+from simhw.roofline.step.run import MAX_COUNT, Run
+from simhw.roofline.step.update import accumulation_operators, loss_operators, update_operators
 
-Mode = Literal["inference", "training"]
-Fusion = Literal["eager", "fused"]
-"""Whether every elementwise function is a kernel of its own, or joins the one before it."""
-Launch = Literal["eager", "graph"]
-"""Whether the framework issues every kernel of a step, or the device replays them as one graph."""
-Optimizer = Literal["sgd", "adam"]
-Phase = Literal["forward", "input_grad", "weight_grad", "update"]
-
-
-MAX_COUNT = 2**63 - 1
-"""Of products, parameters or values of a layer in a step: what hardware counts in 64 bits, far above all that any
-device holds.
-"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """How a network is run.
-
-    Raises
-    ------
-    ShapeError
-        The batch is no positive whole number, another value is none of those known, or training is asked for in int8.
-    """
-
-    batch: int
-    mode: Mode = "training"
-    precision: Precision = "fp32"
-    fusion: Fusion = "eager"
-    optimizer: Optimizer = "sgd"
-    launch: Launch = "eager"
-    layout: Layout = "nchw"
-    attention: Attend = "products"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("mode", Mode),
-            ("precision", Precision),
-            ("fusion", Fusion),
-            ("optimizer", Optimizer),
-            ("launch", Launch),
-            ("layout", Layout),
-            ("attention", Attend),
-        ):
-            if getattr(self, name) not in get_args(known):
-                raise ShapeError(f"{name} is {quoted(getattr(self, name))}; give one of {', '.join(get_args(known))}")
-        whole = issubclass(type(self.batch), Integral) and type(self.batch) is not bool  # numpy's integers too
-        if not whole or not 1 <= self.batch <= MAX_COUNT:
-            raise ShapeError(f"batch is {quoted(self.batch)}; give a whole number from 1 to {MAX_COUNT:,}")
-        if self.mode == "training" and not self.numbers.trains:
-            raise ShapeError(f"{self.precision} is for inference; train in fp32 or amp")
-
-    @property
-    def numbers(self) -> StepNumbers:
-        """Numbers of products and of weights."""
-        return PRECISIONS[self.precision]
+Phase = Literal["forward", "recompute", "input_grad", "weight_grad", "update"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """An operator and the layer and phase that it belongs to."""
+    """An operator, the layer and phase that it belongs to, and how often a step runs it."""
 
     layer: str
     phase: Phase
     operator: Operator
+    times: int = 1
 
 
 def step(network: Network, run: Run) -> list[Work]:
@@ -122,6 +69,10 @@ def step(network: Network, run: Run) -> list[Work]:
     appear.  Copies to another layout and products with a gate, which wait for a whole tensor, stay kernels; in training
     so does a batch norm, and functions after it join it.
 
+    Several passes may add their gradients up before an update; a kernel per layer adds each but the first.  Blocks may
+    run forward again before their backward pass (phase ``recompute``), so that their tensors need not be kept.  Devices
+    that share the optimizer's state update their part each; what they send each other is not counted.
+
     Parameters
     ----------
     network : Network
@@ -136,25 +87,49 @@ def step(network: Network, run: Run) -> list[Work]:
     Raises
     ------
     ShapeError
-        A layer has more products, parameters or values than 64 bits count.
+        A layer has more products, parameters or values than 64 bits count, or there are no blocks to run again.
     """
     _check_sizes(network, run.batch)
     network = with_attention(network, run.attention)
     numbers, fused, training = run.numbers, run.fusion == "fused", run.mode == "training"
     placed = place(network, run.batch, training, numbers, fused, run.layout)
-    work = [Work(each.layer.name, "forward", operator) for each in placed for operator in forward_operators(each)]
+    passes = run.accumulate if training else 1
+
+    def work_of(layer: str, phase: Phase, operators: Iterable[Operator]) -> list[Work]:
+        return [Work(layer, phase, operator, passes) for operator in operators]
+
+    work = [each for item in placed for each in work_of(item.layer.name, "forward", forward_operators(item))]
     if not training:
         return work
     logits = placed[-1].writes if placed else numbers.products
     forward, backward = loss_operators(network, run.batch, logits, mixed=numbers.mixed)
-    work += [Work("loss", "forward", operator) for operator in forward]
-    work += [Work("loss", "input_grad", operator) for operator in backward]
-    for each in reversed(placed):
-        work += [Work(each.layer.name, "input_grad", operator) for operator in input_gradient_operators(each)]
-        work += [Work(each.layer.name, "weight_grad", operator) for operator in weight_gradient_operators(each)]
-    parameters = sum(layer.parameters for layer in network.layers if getattr(layer, "trainable", False))
+    work += work_of("loss", "forward", forward)
+    work += work_of("loss", "input_grad", backward)
+    again = _recomputed(network, run)
+    for index, each in reversed(list(enumerate(placed))):
+        for earlier in placed[again[index] : index + 1] if index in again else ():
+            work += work_of(earlier.layer.name, "recompute", forward_operators(earlier))
+        work += work_of(each.layer.name, "input_grad", input_gradient_operators(each))
+        work += work_of(each.layer.name, "weight_grad", weight_gradient_operators(each))
+        if run.accumulate > 1:
+            sums = accumulation_operators(each.layer, numbers.weights)
+            work += [Work(each.layer.name, "weight_grad", operator, run.accumulate - 1) for operator in sums]
+    trained = sum(layer.parameters for layer in network.layers if getattr(layer, "trainable", False))
+    parameters = ceil(trained / run.shards)
     updates = update_operators(parameters, run.optimizer, numbers.weights, fused, scaled=numbers.scales_loss)
     return work + [Work("optimizer", "update", operator) for operator in updates]
+
+
+def _recomputed(network: Network, run: Run) -> dict[int, int]:
+    """The first layer of every block whose forward pass runs again, by the block's last layer."""
+    if not run.checkpoint:
+        return {}
+    blocks = blocks_of(network.layers)
+    if not blocks:
+        raise ShapeError(
+            f"{network.name}: no blocks to checkpoint; layers of a block are called NAME.NUMBER. and so on"
+        )
+    return {end - 1: start for start, end in blocks}
 
 
 def _check_sizes(network: Network, batch: int) -> None:

@@ -1,13 +1,16 @@
 """Kernels at the two ends of a training step: the loss, and the optimizer's update of all parameters at once."""
 
-from simhw.roofline.layers.network import Linear, Network, Weight
+from simhw.roofline.layers.network import Linear, Network, NetworkLayer, Weight
 from simhw.roofline.numbers import BYTES, Number
 from simhw.roofline.operators import Operator, Streaming
 
+# LAMB (arXiv 1904.00962) as kernels that take all tensors at once: moments and direction, norms of each tensor, update.
+LAMB = (("moments", 4, 3, 14), ("norms", 2, 0, 4), ("update", 2, 1, 2))
 # Function, tensors read, tensors written, operations per value.  Source: PyTorch 2, torch/optim/sgd.py and adamw.py,
 # the for-each implementations that are the default on a GPU.
 FOREACH: dict[str, tuple[tuple[str, int, int, int], ...]] = {
     "sgd": (("weight_decay", 2, 1, 2), ("momentum", 1, 1, 1), ("add_gradient", 2, 1, 1), ("update", 2, 1, 2)),
+    "lamb": LAMB,
     "adam": (
         ("weight_decay", 1, 1, 1),
         ("mean", 2, 1, 3),
@@ -21,6 +24,7 @@ FOREACH: dict[str, tuple[tuple[str, int, int, int], ...]] = {
 }
 FUSED: dict[str, tuple[tuple[str, int, int, int], ...]] = {
     "sgd": (("update", 3, 2, 6),),
+    "lamb": LAMB,
     "adam": (("update", 4, 3, 14),),
 }
 LOSS_OPERATIONS = 5
@@ -31,7 +35,8 @@ def update_operators(parameters: int, optimizer: str, number: Number, fused: boo
     """The optimizer's update of all trainable parameters, with weight decay, and momentum in SGD.
 
     PyTorch 2 runs each elementary function of the update over all tensors in one multi-tensor kernel: four for SGD (44
-    bytes a parameter in fp32), eight for AdamW (80).  Fused, one kernel does all (20 and 28 bytes).  With loss scaling
+    bytes a parameter in fp32), eight for AdamW (80).  Fused, one kernel does all (20 and 28 bytes).  LAMB is three
+    kernels in either (48).  With loss scaling
     a kernel before them divides every gradient and looks for infinities.
     """
     if not parameters:
@@ -52,6 +57,16 @@ def update_operators(parameters: int, optimizer: str, number: Number, fused: boo
             number,
         )
         for name, reads, writes, operations in functions
+    ]
+
+
+def accumulation_operators(layer: NetworkLayer, number: Number) -> list[Operator]:
+    """The kernel that adds a pass's gradients of a layer to those of the passes before it."""
+    if not layer.parameters or not getattr(layer, "trainable", False):
+        return []
+    size = float(BYTES[number]) * layer.parameters
+    return [
+        Streaming("elementwise", "accumulate", 1, layer.parameters, 2 * size, size, float(layer.parameters), number)
     ]
 
 
