@@ -12,6 +12,10 @@ from simhw.progress import track
 from simhw.roofline.calibration import ascend, convolution, gemm, power, recurrent, streaming
 from simhw.roofline.calibration.benchmarks import V100, Benchmarks
 from simhw.roofline.calibration.measurements import READERS, read_measurements
+from simhw.roofline.calibration.pytorch import attention as pytorch_attention
+from simhw.roofline.calibration.pytorch import gemm as pytorch_gemm
+from simhw.roofline.calibration.pytorch import recurrent as pytorch_recurrent
+from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
 
@@ -54,7 +58,19 @@ def _of_ascend(device: str) -> Fits:
     return Fits((partial(ascend.read_rows, device=device),), {"ascend": partial(ascend.calibrate, device=device)})
 
 
-FITS: dict[str, Fits] = {"v100": _of_gpu(V100), "ascend310": _of_ascend("ascend310")}
+def _of_pytorch(device: str) -> Fits:
+    """Of a GPU that was measured in PyTorch: half of the shapes of each file are fitted, the others scored."""
+    return Fits(
+        tuple(partial(read_kernels, device=device, what=what) for what in ("gemm", "other")),
+        {
+            "gemm": partial(pytorch_gemm.calibrate, device=device, starts=pytorch_gemm.H200),
+            "attention": partial(pytorch_attention.calibrate, device=device, searches=pytorch_attention.H200),
+            "recurrent": partial(pytorch_recurrent.calibrate, device=device),
+        },
+    )
+
+
+FITS: dict[str, Fits] = {"v100": _of_gpu(V100), "ascend310": _of_ascend("ascend310"), "h200": _of_pytorch("h200")}
 """Fits by device; boards of one chip share its constants."""
 
 

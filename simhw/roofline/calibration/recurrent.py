@@ -12,7 +12,7 @@ from simhw.errors import SimhwError
 from simhw.roofline.calibration.benchmarks import Benchmarks
 from simhw.roofline.calibration.measurements import Measured, read_measurements
 from simhw.roofline.calibration.score import Score, percentage_errors, score_of, textbook_seconds
-from simhw.roofline.gpu.gemm import predict_gemm
+from simhw.roofline.gpu.products import predict_product
 from simhw.roofline.gpu.recurrent import product_of
 from simhw.roofline.gpu.values import GpuValues
 from simhw.roofline.numbers import BYTES, Number
@@ -33,7 +33,7 @@ def _features(row: Measured, gpu: GpuValues) -> Features:
     cell = row.operator
     assert isinstance(cell, Recurrent), "the files hold recurrent cells alone"
     length = 1 if cell.operation == "weight_grad" else cell.steps
-    product = predict_gemm(product_of(cell, cell.hidden, length), gpu.hardware, gpu.gemm)
+    product = predict_product(product_of(cell, cell.hidden, length), gpu.hardware, gpu.products)
     gradients = 2.0 * BYTES[cell.number] * GATES[cell.cell] * cell.hidden**2 if cell.operation == "weight_grad" else 0.0
     return float(length), product.seconds, gradients
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import Field
 
 from simhw.machine.described import Section
-from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
 from simhw.roofline.gpu.hardware import GpuHardware
+from simhw.roofline.gpu.products import ProductParameters, predict_product
 from simhw.roofline.numbers import BYTES
 from simhw.roofline.operators import GATES, Gemm, Recurrent
 from simhw.roofline.prediction import Limit, Prediction
@@ -56,12 +56,12 @@ class RecurrentParameters(Section):
 
 
 def predict_recurrent(
-    recurrent: Recurrent, hardware: GpuHardware, parameters: RecurrentParameters, gemm: GemmParameters
+    recurrent: Recurrent, hardware: GpuHardware, parameters: RecurrentParameters, products: ProductParameters
 ) -> Prediction:
     """Time of a recurrent layer's operation over all its steps."""
     chain = parameters.chains[recurrent.number][recurrent.operation]
     length = 1 if recurrent.operation == "weight_grad" else recurrent.steps
-    product = predict_gemm(product_of(recurrent, recurrent.hidden, length), hardware, gemm)
+    product = predict_product(product_of(recurrent, recurrent.hidden, length), hardware, products)
     share = length * chain.product_share
     times_s: dict[Limit, float] = {limit: share * seconds for limit, seconds in product.times_s.items()}
     seconds = chain.call_s + length * chain.step_s + share * product.seconds
@@ -79,7 +79,7 @@ def predict_recurrent(
         times_s["dram"] += gradients / parameters.gradient_bytes_per_s[recurrent.number]
         moved += gradients
     if recurrent.inputs:
-        of_input = predict_gemm(product_of(recurrent, recurrent.inputs, 1), hardware, gemm)
+        of_input = predict_product(product_of(recurrent, recurrent.inputs, 1), hardware, products)
         seconds += of_input.seconds
         moved += of_input.dram_bytes
         for limit, alone_s in of_input.times_s.items():

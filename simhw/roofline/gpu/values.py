@@ -8,9 +8,12 @@ from simhw.machine.costs import Range
 from simhw.machine.described import DescribedValues
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
-from simhw.roofline.gpu.gemm import GemmParameters, predict_gemm
+from simhw.roofline.gpu.attention import AttentionParameters, predict_attention
+from simhw.roofline.gpu.gemm import GemmParameters
 from simhw.roofline.gpu.hardware import GpuHardware
+from simhw.roofline.gpu.pipelined_gemm import PipelinedGemmParameters
 from simhw.roofline.gpu.power import PowerParameters, energy_on_gpu
+from simhw.roofline.gpu.products import ProductParameters, predict_product
 from simhw.roofline.gpu.recurrent import RecurrentParameters, predict_recurrent
 from simhw.roofline.gpu.streaming import StreamingParameters, predict_streaming
 from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent
@@ -21,21 +24,22 @@ from simhw.roofline.quantities import check_tables
 class GpuValues(DescribedValues):
     """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements.
 
-    `trains`: whether training is run on it.
+    `trains`: whether training is run on it.  `gemm` or `pipelined_gemm`: products with operands staged by the threads that
+    multiply, or beside them.  `attention`: of devices that run it as one kernel.
     """
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"
     """How its users run elementwise functions, where no one says."""
-    fuses_attention: ClassVar[bool] = False
-    """Whether attention runs as one kernel."""
 
     kind: Literal["gpu"]
     trains: bool = True
     hardware: GpuHardware
-    gemm: GemmParameters
+    gemm: GemmParameters | None = None
+    pipelined_gemm: PipelinedGemmParameters | None = None
     convolution: ConvolutionParameters
     streaming: StreamingParameters
     recurrent: RecurrentParameters
+    attention: AttentionParameters | None = None
     power: PowerParameters
 
     @model_validator(mode="after")
@@ -43,15 +47,35 @@ class GpuValues(DescribedValues):
         check_tables(self, self.hardware.numbers)
         return self
 
+    @model_validator(mode="after")
+    def _products_are_of_one_form(self) -> "GpuValues":
+        if (self.gemm is None) == (self.pipelined_gemm is None):
+            raise ValueError("give one of the sections gemm and pipelined_gemm")
+        return self
+
+    @property
+    def products(self) -> ProductParameters:
+        """Constants for products, of either form."""
+        found = self.gemm or self.pipelined_gemm
+        assert found is not None, "one of them was asked for when the file was read"
+        return found
+
+    @property
+    def fuses_attention(self) -> bool:
+        """Whether attention runs as one kernel."""
+        return self.attention is not None
+
     def predict(self, operator: Operator) -> Prediction:
         """How long an operator takes."""
         if isinstance(operator, Gemm):
-            return predict_gemm(operator, self.hardware, self.gemm)
+            return predict_product(operator, self.hardware, self.products)
         if isinstance(operator, Convolution):
             return predict_convolution(operator, self.hardware, self.convolution)
         if isinstance(operator, Recurrent):
-            return predict_recurrent(operator, self.hardware, self.recurrent, self.gemm)
-        assert not isinstance(operator, Attention), "a device without fused attention is never asked for it"
+            return predict_recurrent(operator, self.hardware, self.recurrent, self.products)
+        if isinstance(operator, Attention):
+            assert self.attention is not None, "a device without fused attention is never asked for it"
+            return predict_attention(operator, self.hardware, self.attention)
         return predict_streaming(operator, self.hardware, self.streaming)
 
     def energy_j(self, prediction: Prediction) -> Range:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import get_args
 
 from simhw.errors import ShapeError
+from simhw.files.reading import parse_whole
 from simhw.roofline.calibration.measured_rows import MeasuredRow, measured_rows
 from simhw.roofline.numbers import Number
-from simhw.roofline.operators import Convolution, Gemm, Layout, Operator
-from simhw.trace.layer import OPERATIONS
+from simhw.roofline.operators import Attention, Convolution, Gemm, Layout, Operator, Recurrent
+from simhw.trace.layer import OPERATIONS, Operation
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,35 @@ def _conv(row: MeasuredRow) -> Timed:
     return Timed((convolution,), _seconds(row), None, operation, shape, row.place)
 
 
+def _other(row: MeasuredRow) -> Timed | None:
+    """Attention (heads x tokens x width) and LSTM; other kinds of the file are others' to read."""
+    kind = row.text("kind")
+    if kind not in ("sdpa", "lstm"):
+        return None
+    batch, steps = row.counts("batch", "steps")
+    operation = row.text("operation")
+    if operation not in ("forward", "backward"):
+        row.fail(f"column 'operation' is {operation!r}; give forward or backward")
+    operators = (_attention if kind == "sdpa" else _lstm)(row, batch, steps, operation == "forward")
+    return Timed(operators, _seconds(row), None, kind, (kind, batch, row.text("size"), steps), row.place)
+
+
+def _attention(row: MeasuredRow, batch: int, steps: int, forward: bool) -> tuple[Operator, ...]:
+    sizes = [parse_whole(each) for each in row.text("size").split("x")]
+    if len(sizes) != 3 or None in sizes:
+        row.fail(f"column 'size' is {row.text('size')!r}; give heads x tokens x width, such as 12x128x64")
+    heads, tokens, width = (each or 0 for each in sizes)
+    operation: Operation = "forward" if forward else "input_grad"
+    return (Attention(operation, batch, heads, tokens, tokens, width, number=number_of(row)),)
+
+
+def _lstm(row: MeasuredRow, batch: int, steps: int, forward: bool) -> tuple[Operator, ...]:
+    """A layer whose inputs are as wide as its state; backward measures both gradients."""
+    width = row.count("size")
+    operations: tuple[Operation, ...] = ("forward",) if forward else ("input_grad", "weight_grad")
+    return tuple(Recurrent("lstm", each, width, width, batch, steps, number_of(row)) for each in operations)
+
+
 def _seconds(row: MeasuredRow) -> float:
     return row.quantity("ms") * 1e-3
 
@@ -101,8 +131,8 @@ def _eager_s(row: MeasuredRow) -> float | None:
     return row.quantity("eager_us") * 1e-6 if row.text("eager_us") else None
 
 
-READERS: dict[str, Callable[[MeasuredRow], Timed]] = {"gemm": _gemm, "conv": _conv}
-"""Readers by the end of the file's name."""
+READERS: dict[str, Callable[[MeasuredRow], Timed | None]] = {"gemm": _gemm, "conv": _conv, "other": _other}
+"""Readers by the end of the file's name; none of a row is passed over."""
 
 
 def read_kernels(folder: Path, device: str, what: str) -> list[Timed]:
@@ -116,9 +146,10 @@ def read_kernels(folder: Path, device: str, what: str) -> list[Timed]:
     return list(_read(measured_rows(folder, f"{device}_{what}"), READERS[what]))
 
 
-def _read(rows: list[MeasuredRow], read: Callable[[MeasuredRow], Timed]) -> Iterator[Timed]:
+def _read(rows: list[MeasuredRow], read: Callable[[MeasuredRow], Timed | None]) -> Iterator[Timed]:
     for row in rows:
         try:
-            yield read(row)
+            if (timed := read(row)) is not None:
+                yield timed
         except ShapeError as error:  # sizes that do not fit each other
             row.fail(str(error))
