@@ -24,11 +24,12 @@ from simhw.roofline.operators import Gemm
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share, every
 
-Family = Literal["linear", "general", "even", "narrow"]
-"""Kinds of kernels: of a linear layer's product, of any other one; and of operands with rows that do not start at
-multiples of 16 bytes, which the hardware's copies want: rows at multiples of 4 bytes, and any.
+Family = Literal["linear", "general", "thin", "even", "narrow"]
+"""Kinds of kernels: of a linear layer's product, of any other one; of a product with few rows; and of operands with
+rows that do not start at multiples of 16 bytes, which the hardware's copies want: rows at multiples of 4 bytes, and any.
 """
 COPIED_BYTES, EVEN_BYTES = 16, 4
+FEW_ROWS = 16
 SPLITS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
 """Parts of a reduction that are tried."""
 Array = npt.NDArray[np.float64]
@@ -114,7 +115,10 @@ class PipelinedGemmParameters(Section):
     Attributes
     ----------
     kernels : dict of number to dict of family to PipelinedKernels
-        Without an entry for narrow rows, these cost nothing more.
+        Without an entry for narrow rows or for few, these have no kernels of their own.
+    bias_s : float
+        By how much a linear layer's product takes longer, as a bias is added; those of the family linear have it in
+        their `launch_s`.
     dram_bytes_per_s : float
         Achieved off-chip rate; operands and output that fit the L2 together are taken to be there.
     host_s, host_batched_s : float
@@ -122,9 +126,14 @@ class PipelinedGemmParameters(Section):
     """
 
     kernels: ByNumber[Annotated[dict[Family, PipelinedKernels], every(("linear", "general"))]]
+    bias_s: Seconds
     dram_bytes_per_s: Rate
     host_s: Seconds
     host_batched_s: Seconds
+
+    def added_s(self, gemm: Gemm, family: Family) -> float:
+        """By how much a product takes longer than its family's kernels."""
+        return self.bias_s if is_linear(gemm) and family != "linear" else 0.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,14 @@ def family_of(gemm: Gemm, kernels: dict[Family, PipelinedKernels]) -> Family:
     start = BYTES[gemm.number] * gcd(*extents)
     if start % COPIED_BYTES and "narrow" in kernels:
         return "narrow" if start % EVEN_BYTES or "even" not in kernels else "even"
-    return "linear" if gemm.batch == 1 and gemm.transposed == (False, True) else "general"
+    if gemm.batch == 1 and gemm.m <= FEW_ROWS and "thin" in kernels:
+        return "thin"
+    return "linear" if is_linear(gemm) else "general"
+
+
+def is_linear(gemm: Gemm) -> bool:
+    """Whether a product is a linear layer's: both operands lie along the reduction."""
+    return gemm.batch == 1 and gemm.transposed == (False, True)
 
 
 def times_of(
@@ -205,7 +221,9 @@ def _joined(first: Array, second: Array, overlap: float) -> Array:
 def predict_pipelined_gemm(gemm: Gemm, hardware: GpuHardware, parameters: PipelinedGemmParameters) -> Prediction:
     """Time of a product with the kernel that is fastest for it."""
     families = parameters.kernels[gemm.number]
-    kernels = families[family_of(gemm, families)]
+    family = family_of(gemm, families)
+    kernels = families[family]
+    launch_s = kernels.launch_s + parameters.added_s(gemm, family)
     host_s = parameters.host_s if gemm.batch == 1 else parameters.host_batched_s
     peak = hardware.matrix_flops_per_s(gemm.number)
     if kernels.small is not None and kernels.small.take(gemm):
@@ -219,13 +237,14 @@ def predict_pipelined_gemm(gemm: Gemm, hardware: GpuHardware, parameters: Pipeli
     best = int(times.best[0])
     columns, rows, parts = (int(each[best]) for each in kernels.candidates)
     resident = gemm.dram_bytes <= hardware.l2_bytes
-    seconds, memory_s = float(times.seconds[0, best]), float(times.memory[0, best])
+    seconds = float(times.seconds[0, best]) + launch_s - kernels.launch_s
+    memory_s = float(times.memory[0, best])
     staging_s = float(times.staging[0, best])
     times_s: dict[Limit, float] = {
         "matrix": float(times.matrix[0, best]),
         "l2": max(staging_s, memory_s) if resident else staging_s,
         "dram": 0.0 if resident else memory_s,
-        "launch": kernels.launch_s + (kernels.reduce_s if parts > 1 else 0.0),
+        "launch": launch_s + (kernels.reduce_s if parts > 1 else 0.0),
     }
     split = f", split {parts}" if parts > 1 else ""
     return Prediction(

@@ -44,7 +44,7 @@ RANGES: dict[str, tuple[float, float]] = {
 """Lowest and highest value that the hardware allows: an SM's port to the L2 takes 64 to 128 bytes a cycle, the L2 5.5
 TB/s, and a further kernel costs no more than two launches.
 """
-HELD = 0.05
+HELD = 0.4
 """Weight of a deviation of a constant from its start, as a logarithm, in that of a row's time."""
 OUTLIER = 0.1
 """Deviation beyond which a row counts less than by its square."""
@@ -64,10 +64,10 @@ def product(row: Timed) -> Gemm:
 
 def fit_family(
     rows: Sequence[Timed],
-    kernels: PipelinedKernels,
     start: Mapping[str, float],
     hardware: GpuHardware,
-    dram_bytes_per_s: float,
+    parameters: PipelinedGemmParameters,
+    family: Family,
 ) -> PipelinedKernels:
     """Least squares on logarithms of time, outliers damped, constants held close to their start; deterministic.
 
@@ -75,14 +75,16 @@ def fit_family(
     ----------
     rows : sequence of Timed
         Products of one family.
-    kernels : PipelinedKernels
-        What is not searched.
     start : mapping of str to float
         By the names in `RANGES`.
+    parameters : PipelinedGemmParameters
+        What is not searched.
     """
+    number = product(rows[0]).number
+    kernels = parameters.kernels[number][family]
     sizes = np.array([(each.batch, each.m, each.n, each.k) for each in map(product, rows)], dtype=float)
     truth = np.log([row.seconds for row in rows])
-    number = product(rows[0]).number
+    added = np.array([parameters.added_s(product(row), family) for row in rows])
     names = list(RANGES)
     low, high = (np.log([RANGES[name][place] for name in names]) for place in range(2))
     first = np.log([start[name] for name in names])
@@ -91,8 +93,8 @@ def fit_family(
         return kernels.model_copy(update={name: math.exp(value) for name, value in zip(names, point, strict=True)})
 
     def deviations(point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        seconds = times_of(sizes, number, tried(list(point)), hardware, dram_bytes_per_s).seconds.min(axis=1)
-        return np.concatenate([np.log(seconds) - truth, HELD * (point - first)])
+        seconds = times_of(sizes, number, tried(list(point)), hardware, parameters.dram_bytes_per_s).seconds.min(axis=1)
+        return np.concatenate([np.log(seconds + added) - truth, HELD * (point - first)])
 
     found = least_squares(
         deviations,
@@ -124,9 +126,7 @@ def fit(
         ]
         small = [row for row in own if kernels.small is not None and kernels.small.take(product(row))]
         fmean(row.seconds for row in own)
-        fitted = fit_family(
-            [row for row in own if row not in small], kernels, start, hardware, parameters.dram_bytes_per_s
-        )
+        fitted = fit_family([row for row in own if row not in small], start, hardware, parameters, family)
         if kernels.small is not None:
             step_s = _slope(small)
             call_s = median(row.seconds - product(row).k * step_s for row in small)
@@ -196,21 +196,24 @@ _COPIED = {
 }
 """Operands that the hardware copies, for instructions of a whole group of warps."""
 _LOADED = _COPIED | {
-    "staged_bytes_per_cycle": 14.0,
-    "l2_bytes_per_s": 3e12,
+    "staged_bytes_per_cycle": 15.0,
+    "step_cycles": 250.0,
+    "l2_bytes_per_s": 2.5e12,
+    "reduce_s": 5e-6,
     "stored_bytes_per_cycle": 13.0,
     "overlap": 3.0,
 }
 """Operands that threads load, for instructions of a warp or, in fp32, of a thread."""
 H200: Starts = {
-    ("fp32", "linear"): _LOADED | {"staged_bytes_per_cycle": 10.0, "step_cycles": 250.0},
-    ("fp32", "general"): _LOADED | {"staged_bytes_per_cycle": 10.0, "step_cycles": 250.0},
-    ("tf32", "linear"): _COPIED | {"step_cycles": 200.0},
-    ("tf32", "general"): _LOADED | {"matrix_share": 0.57, "staged_bytes_per_cycle": 24.0, "step_cycles": 300.0},
-    ("tf32", "narrow"): _LOADED | {"matrix_share": 0.23, "step_cycles": 350.0},
+    ("fp32", "linear"): _LOADED | {"staged_bytes_per_cycle": 10.0},
+    ("fp32", "general"): _LOADED | {"staged_bytes_per_cycle": 12.0},
+    ("fp32", "thin"): _COPIED | {"step_cycles": 60.0, "reduce_s": 1e-6},
+    ("tf32", "linear"): _COPIED | {"step_cycles": 200.0, "reduce_s": 5e-6},
+    ("tf32", "general"): _LOADED | {"matrix_share": 0.57, "staged_bytes_per_cycle": 24.0, "l2_bytes_per_s": 4e12},
+    ("tf32", "narrow"): _LOADED | {"matrix_share": 0.22},
     ("bf16", "linear"): _COPIED,
     ("bf16", "general"): _COPIED,
-    ("bf16", "even"): _LOADED | {"matrix_share": 0.25, "step_cycles": 600.0},
-    ("bf16", "narrow"): _LOADED | {"matrix_share": 0.11, "step_cycles": 1200.0},
+    ("bf16", "even"): _LOADED | {"matrix_share": 0.15, "step_cycles": 300.0, "l2_bytes_per_s": 1.5e12},
+    ("bf16", "narrow"): _LOADED | {"matrix_share": 0.11, "step_cycles": 1200.0, "l2_bytes_per_s": 1.5e12},
 }
-"""Starts for an H200.  Each was near what its family fits to, once all families had set out from the same."""
+"""Starts for an H200: near what the families of one kind fit to, once all of it had set out from the same."""
