@@ -31,8 +31,14 @@ def v100(board: str = "v100") -> GpuValues:
     return values
 
 
+def constants(board: str = "v100") -> GemmParameters:
+    found = v100(board).gemm
+    assert found is not None
+    return found
+
+
 def predicted(gemm: Gemm, board: str = "v100") -> Prediction:
-    return predict_gemm(gemm, v100(board).hardware, v100(board).gemm)
+    return predict_gemm(gemm, v100(board).hardware, constants(board))
 
 
 def milliseconds(m: int, n: int, k: int, number: Number = "fp32", batch: int = 1) -> float:
@@ -171,7 +177,7 @@ def test_shipped_constants_predict_kernels_that_no_fit_saw(name: str, most: floa
     # Fitted on DeepBench, the framework's times on even rows.
     rows = read_measurements(DATA, f"neusight_v100_{name}")[1::2]
     seconds = calibration.in_framework(v100("v100-pcie").hardware)
-    assert mape([seconds(row.operator, v100().gemm) for row in rows], [row.seconds for row in rows]) <= most
+    assert mape([seconds(row.operator, constants()) for row in rows], [row.seconds for row in rows]) <= most
 
 
 @cache
@@ -183,7 +189,7 @@ def calibrated() -> tuple[dict[str, float], list[Score]]:
 @pytest.mark.slow
 def test_the_fit_gives_the_shipped_constants() -> None:
     for name, value in calibrated()[0].items():
-        assert calibration.value_of(v100().gemm, name.removeprefix("gemm.")) == pytest.approx(value, rel=0.01), name
+        assert calibration.value_of(constants(), name.removeprefix("gemm.")) == pytest.approx(value, rel=0.01), name
 
 
 @needs_data
@@ -202,13 +208,13 @@ def test_a_fit_recovers_the_constants_that_made_the_times() -> None:
     hardware = v100().hardware
     seconds = calibration.on_device(hardware)
     truth: GemmParameters = calibration.replaced(
-        v100().gemm, {"kernels.fp32.matrix_share": 0.85, "dram_bytes_per_s": 6e11}
+        constants(), {"kernels.fp32.matrix_share": 0.85, "dram_bytes_per_s": 6e11}
     )
     rows = [
         replace(row, seconds=seconds(row.operator, truth))
         for row in read_measurements(DATA, "deepbench_v100_gemm_fp32")[::3]
     ]
     search = {name: BENCHMARKS.gemm["fp32"][name] for name in ("kernels.fp32.matrix_share", "dram_bytes_per_s")}
-    found = calibration.fit(rows, v100().gemm, search, seconds)
+    found = calibration.fit(rows, constants(), search, seconds)
     assert found.kernels["fp32"].matrix_share == pytest.approx(0.85, rel=0.02)
     assert found.dram_bytes_per_s == pytest.approx(6e11, rel=0.02)

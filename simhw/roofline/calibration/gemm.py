@@ -128,6 +128,7 @@ def calibrate(folder: Path, benchmarks: Benchmarks) -> tuple[dict[str, float], l
     even = {name: rows[::2] for name, rows in neusight.items()}
 
     on_board = on_device(library.hardware)
+    assert library.gemm is not None, "these fits are of operands that threads stage"
     fitted = fit(deepbench["fp32"], library.gemm, benchmarks.gemm["fp32"], on_board)
     fitted = fit_host(even, fitted, framework)
     fitted = fit(deepbench["fp16"], fitted, benchmarks.gemm["fp16"], on_board)

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from simhw.machine.described import Section
 from simhw.roofline.gpu.hardware import GpuHardware
-from simhw.roofline.numbers import BYTES
 from simhw.roofline.operators import Attention
 from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share, every

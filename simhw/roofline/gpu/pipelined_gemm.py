@@ -25,8 +25,8 @@ from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share, every
 
 Family = Literal["linear", "general", "thin", "even", "narrow"]
-"""Kinds of kernels: of a linear layer's product, of any other one; of a product with few rows; and of operands with
-rows that do not start at multiples of 16 bytes, which the hardware's copies want: rows at multiples of 4 bytes, and any.
+"""Kinds of kernels: of a linear layer's product, of any other one; of a product with few rows; and of operands whose
+rows do not start at multiples of 16 bytes, as the hardware's copies want it: at multiples of 4 bytes, and any.
 """
 COPIED_BYTES, EVEN_BYTES = 16, 4
 FEW_ROWS = 16

@@ -6,9 +6,9 @@ from pydantic import model_validator
 
 from simhw.machine.costs import Range
 from simhw.machine.described import DescribedValues
+from simhw.roofline.gpu.attention import AttentionParameters, predict_attention
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
-from simhw.roofline.gpu.attention import AttentionParameters, predict_attention
 from simhw.roofline.gpu.gemm import GemmParameters
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.pipelined_gemm import PipelinedGemmParameters
@@ -24,8 +24,8 @@ from simhw.roofline.quantities import check_tables
 class GpuValues(DescribedValues):
     """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements.
 
-    `trains`: whether training is run on it.  `gemm` or `pipelined_gemm`: products with operands staged by the threads that
-    multiply, or beside them.  `attention`: of devices that run it as one kernel.
+    `trains`: whether training is run on it.  `gemm` or `pipelined_gemm`: products with operands staged by the threads
+    that multiply, or beside them.  `attention`: of devices that run it as one kernel.
     """
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"

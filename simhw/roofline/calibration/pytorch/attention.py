@@ -96,7 +96,8 @@ def calibrate(
 ) -> tuple[dict[str, float], list[Score]]:
     """Constants fitted to one half of the shapes, and the errors that these leave on the other."""
     values = load_device(device).values
-    assert isinstance(values, GpuValues) and values.attention is not None
+    assert isinstance(values, GpuValues)
+    assert values.attention is not None
     rows = [row for row in read_kernels(folder, device, "other") if row.kind == "sdpa"]
     fitted_rows, scored_rows = halves(rows)
     fitted = values.attention

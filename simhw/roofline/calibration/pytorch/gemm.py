@@ -152,7 +152,8 @@ def _slope(rows: Sequence[Timed]) -> float:
 def calibrate(folder: Path, device: str, starts: Starts) -> tuple[dict[str, float], list[Score]]:
     """Constants fitted to one half of the shapes, and the errors that these leave on the other."""
     values = load_device(device).values
-    assert isinstance(values, GpuValues) and values.pipelined_gemm is not None
+    assert isinstance(values, GpuValues)
+    assert values.pipelined_gemm is not None
     fitted_rows, scored_rows = halves(read_kernels(folder, device, "gemm"))
     fitted = fit(fitted_rows, values.pipelined_gemm, starts, values.hardware)
     constants = {"pipelined_gemm.host_s": fitted.host_s, "pipelined_gemm.host_batched_s": fitted.host_batched_s}

@@ -103,11 +103,12 @@ def _other(row: MeasuredRow) -> Timed | None:
     operation = row.text("operation")
     if operation not in ("forward", "backward"):
         row.fail(f"column 'operation' is {operation!r}; give forward or backward")
-    operators = (_attention if kind == "sdpa" else _lstm)(row, batch, steps, operation == "forward")
+    forward = operation == "forward"
+    operators = _attention(row, batch, forward) if kind == "sdpa" else _lstm(row, batch, steps, forward)
     return Timed(operators, _seconds(row), None, kind, (kind, batch, row.text("size"), steps), row.place)
 
 
-def _attention(row: MeasuredRow, batch: int, steps: int, forward: bool) -> tuple[Operator, ...]:
+def _attention(row: MeasuredRow, batch: int, forward: bool) -> tuple[Operator, ...]:
     sizes = [parse_whole(each) for each in row.text("size").split("x")]
     if len(sizes) != 3 or None in sizes:
         row.fail(f"column 'size' is {row.text('size')!r}; give heads x tokens x width, such as 12x128x64")
