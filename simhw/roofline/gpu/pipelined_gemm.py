@@ -25,7 +25,7 @@ from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share, every
 
 Family = Literal["linear", "general", "thin", "even", "narrow"]
-"""Kinds of kernels: of a linear layer's product, of any other one; of a product with few rows; and of operands whose
+"""Kinds of kernels: of a linear layer's product and of any other one; of a product with few rows; and of operands whose
 rows do not start at multiples of 16 bytes, as the hardware's copies want it: at multiples of 4 bytes, and any.
 """
 COPIED_BYTES, EVEN_BYTES = 16, 4
@@ -85,6 +85,8 @@ class PipelinedKernels(Section):
     shortest_part : int
         Reduction that a block keeps at least.
     small : SmallProducts, optional
+    any_layout : bool
+        Of a linear layer's: they serve every single product, however its operands lie.
     """
 
     tiles: list[Annotated[str, Field(pattern=r"^[1-9]\d{0,3}x[1-9]\d{0,3}$")]] = Field(min_length=1, max_length=500)
@@ -100,6 +102,7 @@ class PipelinedKernels(Section):
     split_fill: Annotated[float, Field(gt=0, le=16)]
     shortest_part: Count
     small: SmallProducts | None = None
+    any_layout: bool = False
 
     @cached_property
     def candidates(self) -> tuple[Array, Array, Array]:
@@ -117,8 +120,8 @@ class PipelinedGemmParameters(Section):
     kernels : dict of number to dict of family to PipelinedKernels
         Without an entry for narrow rows or for few, these have no kernels of their own.
     bias_s : float
-        By how much a linear layer's product takes longer, as a bias is added; those of the family linear have it in
-        their `launch_s`.
+        By how much a linear layer's product takes longer, as a bias is added; the family linear has it in its
+        `launch_s`.
     dram_bytes_per_s : float
         Achieved off-chip rate; operands and output that fit the L2 together are taken to be there.
     host_s, host_batched_s : float
@@ -132,8 +135,8 @@ class PipelinedGemmParameters(Section):
     host_batched_s: Seconds
 
     def added_s(self, gemm: Gemm, family: Family) -> float:
-        """By how much a product takes longer than its family's kernels."""
-        return self.bias_s if is_linear(gemm) and family != "linear" else 0.0
+        """By how much a product takes longer than its family's kernels: a bias, or the lack of one."""
+        return self.bias_s * (is_linear(gemm) - (family == "linear"))
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ def family_of(gemm: Gemm, kernels: dict[Family, PipelinedKernels]) -> Family:
         return "narrow" if start % EVEN_BYTES or "even" not in kernels else "even"
     if gemm.batch == 1 and gemm.m <= FEW_ROWS and "thin" in kernels:
         return "thin"
-    return "linear" if is_linear(gemm) else "general"
+    own = is_linear(gemm) or (gemm.batch == 1 and kernels["linear"].any_layout)
+    return "linear" if own else "general"
 
 
 def is_linear(gemm: Gemm) -> bool:
@@ -201,7 +205,9 @@ def times_of(
     # 32-bit partial sums, written and read again.
     added = np.where(parts > 1, kernels.reduce_s + 8.0 * parts * batch * m * n / kernels.l2_bytes_per_s, 0.0)
     seconds = kernels.launch_s + _joined(queue * per_block / hardware.clock_hz, memory, kernels.overlap) + added
-    tried = (parts == 1) | ((k >= kernels.shortest_part * parts) & (blocks <= kernels.split_fill * hardware.sms))
+    # Batched products are not split: their batch fills the multiprocessors.
+    fills = (batch == 1) & (k >= kernels.shortest_part * parts) & (blocks <= kernels.split_fill * hardware.sms)
+    tried = (parts == 1) | fills
     return Times(
         seconds=np.where(tried, seconds, np.inf),
         matrix=queue * depth * multiply / hardware.clock_hz,
