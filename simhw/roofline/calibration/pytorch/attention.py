@@ -29,18 +29,19 @@ HELD = 0.1
 """Weight of a deviation of a constant from its start, as a logarithm, in that of a row's time."""
 OUTLIER = 0.1
 """Deviation beyond which a row counts less than by its square."""
-_ANY: Search = {
+_BF16: Search = {
     "matrix_share": (0.2, 0.7, 1.0),
     "block_cycles": (100.0, 2000.0, 60000.0),
     "launch_s": (1e-6, 4e-6, 4e-5),
+    "scores_per_cycle": (1.0, 32.0, 512.0),
+    "bytes_per_s": (8e11, 2.5e12, 4.2e12),
 }
+_FP32: Search = {**_BF16, "scores_per_cycle": (1.0, 8.0, 512.0)}
 H200: Mapping[tuple[Number, Operation], Search] = {
-    (number, operation): {**_ANY, **rates}
-    for operation in ("forward", "input_grad")
-    for number, rates in (
-        ("fp32", {"scores_per_cycle": (1.0, 8.0, 512.0), "bytes_per_s": (8e11, 2.5e12, 4.2e12)}),
-        ("bf16", {"scores_per_cycle": (1.0, 32.0, 512.0), "bytes_per_s": (8e11, 2.5e12, 4.2e12)}),
-    )
+    ("fp32", "forward"): _FP32,
+    ("fp32", "input_grad"): _FP32,
+    ("bf16", "forward"): _BF16,
+    ("bf16", "input_grad"): _BF16,
 }
 """An H200's.  An SM takes 16 exponentials a cycle (recalled); fp32's are within its arithmetic."""
 
