@@ -22,7 +22,7 @@ from simhw.roofline.step.run import Run
 UNSOURCED = {"kind", "name", "description"}
 
 
-@pytest.mark.parametrize("name", ["v100", "v100-pcie", "ascend910", "ascend310"])
+@pytest.mark.parametrize("name", ["v100", "v100-pcie", "h200", "ascend910", "ascend310"])
 def test_every_constant_of_a_device_has_a_source(name: str) -> None:
     device = load_device(name)
     constants = set(leaf_names(device.values.model_dump(exclude_defaults=True))) - UNSOURCED
