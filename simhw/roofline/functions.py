@@ -26,6 +26,8 @@ class Function:
         per value, or nothing.
     passes : bool
         The gradient that comes in is the one that goes out: no kernel.
+    views : bool
+        Forward nothing is moved: the next kernel reads the tensor as it lies.
     """
 
     kind: StreamingKind = "elementwise"
@@ -33,6 +35,7 @@ class Function:
     gradient_operations: float = 1
     keeps: Literal["output", "inputs", "mask", "nothing"] = "inputs"
     passes: bool = False
+    views: bool = False
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -43,6 +46,8 @@ FUNCTIONS: dict[str, Function] = {
     "scale": Function(operations=1, gradient_operations=1, keeps="nothing"),
     "dropout": Function(operations=3, gradient_operations=2, keeps="mask"),
     "copy": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing"),
+    "permute": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", views=True),
+    "slice": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", views=True),
     "relu": Function(kind="activation", operations=1, gradient_operations=1, keeps="output"),
     "relu6": Function(kind="activation", operations=2, gradient_operations=2, keeps="output"),
     "tanh": Function(kind="activation", operations=1, gradient_operations=3, keeps="output"),
@@ -51,6 +56,7 @@ FUNCTIONS: dict[str, Function] = {
     "silu": Function(kind="activation", operations=5, gradient_operations=9),
 }
 """Functions by name.  ``copy`` stands for every change of layout: permuting, concatenating, slicing into a new tensor.
+``permute`` and ``slice`` are views, of which only the gradients are copied.
 """
 
 

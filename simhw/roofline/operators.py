@@ -214,6 +214,10 @@ class Streaming:
         the kernel moves on top of its own (a residual's second input).
     layout : str
         Of images that are normalised or pooled; others do not mind.
+    pieces : int
+        Stretches of memory that a row lies in: the images of a batch for a channel, the tensors of an update.
+    kept_bytes : float
+        Of what it reads, what the forward pass kept for it: long ago, so that no cache has it any more.
     """
 
     kind: StreamingKind
@@ -226,9 +230,11 @@ class Streaming:
     number: Number = "fp32"
     joined: bool = False
     layout: Layout = "nchw"
+    pieces: int = 1
+    kept_bytes: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(self, rows=self.rows, columns=self.columns)
+        _positive(self, rows=self.rows, columns=self.columns, pieces=self.pieces)
 
     @property
     def flops(self) -> float:

@@ -280,6 +280,10 @@ FORK = "fork"
 """A `Pointwise` that costs nothing forward: its value is used `inputs` times from here, so as many gradients are added
 up.
 """
+SLICE = "slice"
+"""A `Pointwise` that costs nothing forward: its value is cut into `inputs` parts.  Their gradients are written into
+zeros of the whole, and added up.
+"""
 NetworkLayer = (
     Conv
     | Linear

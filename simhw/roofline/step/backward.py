@@ -1,11 +1,13 @@
 """Kernels of a layer's backward pass, with their exact traffic: gradients of what flowed in, and of parameters."""
 
-from math import prod
+from dataclasses import replace
+from math import ceil, prod
 
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers import network as layers
 from simhw.roofline.layers.network import (
     FORK,
+    SLICE,
     Conv,
     Embedding,
     Experts,
@@ -119,7 +121,7 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
       is summed over the batch.
     - Layer norm reads input and gradient once more for its scale and shift.
     - An embedding writes zeros to the whole gradient table, and adds the rows that were looked up.
-    - Gradients in fp16 of weights in fp32 are cast, a kernel per layer; those of tied weights are added to the
+    - Gradients in fp16 of weights in fp32 are cast, a kernel per tensor; those of tied weights are added to the
       embedding's.
     """
     layer = placed.layer
@@ -160,7 +162,7 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
         case Embedding():
             gradients.append(_embedding(layer, placed))
     if placed.casts_weights and not placed.fused:
-        gradients.append(cast(placed.multiplied_weights, placed.works, placed.weights))
+        gradients += [cast(values, placed.works, placed.weights) for values in placed.multiplied]
     if isinstance(layer, Linear) and layer.tied:
         gradients.append(_tied_sum(layer, placed))
     return gradients
@@ -181,10 +183,23 @@ def _stream(
     """
     values = rows * columns
     read = float(BYTES[numbers[0]] + BYTES[numbers[1]]) * values * reads
-    # Softmax reads in one number and writes in another; every other layer's result is cast back by a kernel of its own.
-    written = float(BYTES[placed.reads if kind == "softmax" else placed.works]) * values
+    # Where the layer itself casts as it reads, its gradient does as it writes; else a kernel of its own casts back.
+    written = float(BYTES[placed.reads if placed.casts_in_passing else placed.works]) * values
     layout = placed.layout if kind == "batchnorm" else "nchw"
-    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works, layout=layout)
+    pieces = placed.batch if kind == "batchnorm" and layout == "nchw" else 1
+    return Streaming(
+        kind,
+        name,
+        rows,
+        columns,
+        read,
+        written,
+        operations * values,
+        placed.works,
+        layout=layout,
+        pieces=pieces,
+        kept_bytes=float(BYTES[numbers[1]]) * values,
+    )
 
 
 def _batchnorm(layer: Normalization, placed: Placed) -> list[Operator]:
@@ -212,6 +227,8 @@ def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
         added = []
     if layer.function == FORK:
         return added
+    if layer.function == SLICE:
+        return _slices(layer, placed)
     if function.passes:
         return [*added, *_narrowed(values, placed)]
     kept = {"mask": 1.0, "nothing": 0.0}.get(function.keeps, size) * values
@@ -220,7 +237,8 @@ def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
         read = BYTES[placed.writes] * values + kept * max(1, layer.inputs - 1)
         return (
             added
-            + [_elementwise(name, layer, placed, read, size * values, function.gradient_operations)] * layer.inputs
+            + [_elementwise(name, layer, placed, read, size * values, function.gradient_operations, kept=kept)]
+            * layer.inputs
         )
     if placed.after_batchnorm and function.keeps != "mask":
         return added
@@ -230,18 +248,46 @@ def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
     ]
 
 
+def _slices(layer: Pointwise, placed: Placed) -> list[Operator]:
+    """Zeros of the whole and a copy into them for each part, and sums of the wholes."""
+    values, parts = placed.batch * layer.elements, layer.inputs
+    size = float(BYTES[placed.reads]) * values
+    part = replace(layer, elements=ceil(layer.elements / parts))
+    one: list[Operator] = [
+        _elementwise("zeros", layer, placed, 0.0, size, 0),
+        _elementwise("slice_grad", part, placed, size / parts, size / parts, 0),
+    ]
+    return one * parts + [_elementwise("gradient_sum", layer, placed, 2 * size, size, 1)] * (parts - 1)
+
+
 def _narrowed(values: int, placed: Placed) -> list[Operator]:
     """The cast of a gradient in fp32 to what flowed into an addition in fp16."""
     return [cast(values, placed.writes, placed.reads)] if placed.writes != placed.reads else []
 
 
 def _elementwise(
-    name: str, layer: Pointwise, placed: Placed, read: float, written: float, operations: float, joined: bool = False
+    name: str,
+    layer: Pointwise,
+    placed: Placed,
+    read: float,
+    written: float,
+    operations: float,
+    joined: bool = False,
+    kept: float = 0.0,
 ) -> Streaming:
     values = placed.batch * layer.elements
-    kind = "elementwise" if name == "gradient_sum" else function_of(layer.function).kind
+    kind = "elementwise" if name in ("gradient_sum", "zeros") else function_of(layer.function).kind
     return Streaming(
-        kind, name, placed.batch, layer.elements, read, written, float(operations) * values, placed.reads, joined
+        kind,
+        name,
+        placed.batch,
+        layer.elements,
+        read,
+        written,
+        float(operations) * values,
+        placed.reads,
+        joined,
+        kept_bytes=kept,
     )
 
 

@@ -37,6 +37,8 @@ SOFTMAX_OPERATIONS = 5
 """Per value: maximum, difference, exponential, sum, division."""
 BATCHNORM_OPERATIONS = {"training": 7, "inference": 2}
 """Per value: statistics 3 and application 4; in inference one multiplication and one addition."""
+_COUNT = Streaming("elementwise", "count", 1, 1, INDEX_BYTES, INDEX_BYTES, 1.0)
+"""PyTorch's batch norm counts the batches that it has seen, in a kernel of one value."""
 
 
 def forward_operators(placed: Placed) -> list[Operator]:
@@ -142,10 +144,9 @@ def recurrent(layer: RecurrentLayer, operation: Operation, placed: Placed) -> Re
 
 
 def cast(values: int, source: Number, target: Number) -> Streaming:
-    """A kernel that reads values in one number and writes them in another."""
-    return Streaming(
-        "copy", "cast", 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target
-    )
+    """A kernel that reads values in one number and writes them in another: ``cast`` to a narrower one, ``widen``."""
+    name = "widen" if BYTES[target] > BYTES[source] else "cast"
+    return Streaming("copy", name, 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target)
 
 
 def _casts(placed: Placed) -> list[Operator]:
@@ -154,7 +155,7 @@ def _casts(placed: Placed) -> list[Operator]:
     if placed.casts_input and placed.input_values:
         casts.append(cast(placed.input_values, placed.reads, placed.works))
     if placed.casts_weights:
-        casts.append(cast(placed.multiplied_weights, placed.weights, placed.works))
+        casts += [cast(values, placed.weights, placed.works) for values in placed.multiplied]
     return casts
 
 
@@ -162,10 +163,23 @@ def _stream(
     kind: str, name: str, rows: int, columns: int, values: int, placed: Placed, operations: float, reads: int = 1
 ) -> Streaming:
     """An operator that reads `values` so many times in the number that flows in, and writes them once."""
-    read = float(BYTES[placed.reads if kind == "softmax" else placed.works]) * values * reads
+    read = float(BYTES[placed.reads if placed.casts_in_passing else placed.works]) * values * reads
     written = float(BYTES[placed.writes]) * values
     layout = placed.layout if kind == "batchnorm" else "nchw"
-    return Streaming(kind, name, rows, columns, read, written, operations * values, placed.works, layout=layout)  # type: ignore[arg-type]  # a literal
+    # A channel's statistics go through a plane of every image, if planes lie one after another.
+    pieces = placed.batch if name == "batchnorm" and layout == "nchw" else 1
+    return Streaming(
+        kind,  # type: ignore[arg-type]  # a literal
+        name,
+        rows,
+        columns,
+        read,
+        written,
+        operations * values,
+        placed.works,
+        layout=layout,
+        pieces=pieces,
+    )
 
 
 def _convolution_bias(layer: Conv, placed: Placed) -> list[Operator]:
@@ -183,19 +197,13 @@ def _normalization(layer: Normalization, placed: Placed) -> list[Operator]:
         return [_stream("layernorm", layer.kind, rows, columns, values, placed, operations)]
     if placed.joins:
         return []
-    mode = "training" if placed.training else "inference"
-    return [
-        _stream(
-            "batchnorm",
-            "batchnorm",
-            rows,
-            columns,
-            values,
-            placed,
-            BATCHNORM_OPERATIONS[mode],
-            2 if placed.training else 1,
-        )
-    ]
+    if placed.training:
+        operations = BATCHNORM_OPERATIONS["training"]
+        return [_COUNT, _stream("batchnorm", "batchnorm", rows, columns, values, placed, operations, reads=2)]
+    # Nothing is summed up: the kernel goes through every plane of every image.
+    rows, columns = placed.batch * layer.channels, layer.elements // layer.channels
+    operations = BATCHNORM_OPERATIONS["inference"]
+    return [_stream("batchnorm", "batchnorm_inference", rows, columns, values, placed, operations)]
 
 
 def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
@@ -206,9 +214,9 @@ def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
 
 
 def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
-    if layer.function == FORK or (layer.function == "dropout" and not placed.training):
-        return []
     function = function_of(layer.function)
+    if layer.function == FORK or function.views or (layer.function == "dropout" and not placed.training):
+        return []
     values = placed.batch * layer.elements
     others = float(BYTES[placed.other]) * values * (layer.inputs - 1)
     read = BYTES[placed.reads] * values + others

@@ -4,7 +4,7 @@ Without mixed precision everything has one number.  With it, as PyTorch's autoca
 linear, matmul, attention, recurrent) work and write in fp16; layer norm, softmax, embeddings and the loss work and
 write in fp32; adding a parameter (function ``bias``) or a tensor in fp32 gives fp32; batch norm, pooling and every
 other function keep the number that flows in.  Where a layer works in another number than the one that flows in, a cast
-kernel runs before it, but softmax casts while it reads.
+kernel runs before it, but softmax in fp16 casts while it reads (it has no such kernel for bf16).
 
 A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have
 the number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+from simhw.roofline.functions import function_of
 from simhw.roofline.layers.network import (
     FORK,
     Attention,
@@ -35,6 +36,7 @@ from simhw.roofline.layers.network import (
     Softmax,
     Weight,
 )
+from simhw.roofline.layers.parameters import multiplied_tensors
 from simhw.roofline.numbers import BYTES, Number, StepNumbers
 from simhw.roofline.operators import Layout
 
@@ -93,22 +95,25 @@ class Placed:
     @property
     def casts_input(self) -> bool:
         """A kernel casts what flows in before the layer runs."""
-        return self.works != self.reads and not self.fused and not isinstance(self.layer, Softmax)
+        return self.works != self.reads and not self.fused and not self.casts_in_passing
+
+    @property
+    def casts_in_passing(self) -> bool:
+        """The layer's own kernel reads one number, and works in another."""
+        return isinstance(self.layer, Softmax) and self.reads == "fp16"
 
     @property
     def casts_weights(self) -> bool:
         """The layer multiplies by weights that are kept in another number than it works in."""
-        return bool(self.multiplied_weights) and self.weights != self.works
+        return bool(self.multiplied) and self.weights != self.works
 
     @property
-    def multiplied_weights(self) -> int:
-        """Weights and biases that the layer multiplies by and adds, its own or an embedding's; none in other layers."""
-        match self.layer:
-            case Linear():
-                return self.layer.weights
-            case Conv() | Experts() | RecurrentLayer():
-                return self.layer.parameters
-        return 0
+    def multiplied(self) -> tuple[int, ...]:
+        """Values of each tensor of weights that the layer multiplies by and adds, its own or an embedding's; a compiler
+        casts them at once.
+        """
+        tensors = multiplied_tensors(self.layer)
+        return (sum(tensors),) if self.fused and tensors else tensors
 
 
 def place(
@@ -148,7 +153,9 @@ def _placed(
             branches -= 1
         other = stream if stream is not None else flow
         works, writes = _numbers(layer, flow, other, number) if mixed else (number, number)
-        costs_nothing = isinstance(layer, Weight) or (isinstance(layer, Pointwise) and layer.function == FORK)
+        costs_nothing = isinstance(layer, Weight) or (
+            isinstance(layer, Pointwise) and (layer.function == FORK or function_of(layer.function).views)
+        )
         yield Placed(
             layer=layer,
             batch=batch,

@@ -22,6 +22,7 @@ from simhw.roofline.layers.network import (
     RecurrentLayer,
     Softmax,
 )
+from simhw.roofline.layers.parameters import parameter_tensors
 from simhw.roofline.layers.repeated import blocks_of
 from simhw.roofline.operators import GATES, Operator
 from simhw.roofline.step.attention import with_attention
@@ -58,7 +59,7 @@ def step(network: Network, run: Run) -> list[Work]:
     - fp32, fp16: everything, parameters and the optimizer's state too.  int8: products and activations of a byte a
       value.
     - amp, eager: as PyTorch's autocast places numbers (`simhw.roofline.step.placed`).  Weights are kept in fp32 and
-      cast to fp16 once a step, a kernel for each layer with weights (6 bytes a value), and their gradients cast back
+      cast to fp16 once a step, a kernel for each tensor of weights (6 bytes a value), and their gradients cast back
       likewise; loss scaling adds a pass over all gradients before the update.  Inference casts weights too.
     - amp, fused: every activation is in fp16; weights are cast by kernels, gradients where they are written.
 
@@ -114,10 +115,22 @@ def step(network: Network, run: Run) -> list[Work]:
         if run.accumulate > 1:
             sums = accumulation_operators(each.layer, numbers.weights)
             work += [Work(each.layer.name, "weight_grad", operator, run.accumulate - 1) for operator in sums]
-    trained = sum(layer.parameters for layer in network.layers if getattr(layer, "trainable", False))
-    parameters = ceil(trained / run.shards)
-    updates = update_operators(parameters, run.optimizer, numbers.weights, fused, scaled=numbers.scales_loss)
+    updates = update_operators(
+        _updated(network, run.shards),
+        run.optimizer,
+        numbers.weights,
+        fused,
+        scaled=numbers.scales_loss,
+        captured=run.launch == "graph",
+    )
     return work + [Work("optimizer", "update", operator) for operator in updates]
+
+
+def _updated(network: Network, shards: int) -> list[int]:
+    """Values of each tensor that a device updates; a share of all parameters is one flat tensor."""
+    trained = [layer for layer in network.layers if getattr(layer, "trainable", False)]
+    tensors = [size for layer in trained for size in parameter_tensors(layer)]
+    return tensors if shards == 1 or not tensors else [ceil(sum(tensors) / shards)]
 
 
 def _recomputed(network: Network, run: Run) -> dict[int, int]:

@@ -1,5 +1,7 @@
 """Kernels at the two ends of a training step: the loss, and the optimizer's update of all parameters at once."""
 
+from collections.abc import Sequence
+
 from simhw.roofline.layers.network import Linear, Network, NetworkLayer, Weight
 from simhw.roofline.numbers import BYTES, Number
 from simhw.roofline.operators import Operator, Streaming
@@ -31,33 +33,68 @@ LOSS_OPERATIONS = 5
 """Per value of the log-softmax: maximum, difference, exponential, sum, difference of the logarithm."""
 
 
-def update_operators(parameters: int, optimizer: str, number: Number, fused: bool, scaled: bool) -> list[Operator]:
+CAPTURED: dict[str, dict[str, tuple[int, int, int]]] = {"adam": {"correction": (1, 1, 1), "rate": (1, 1, 1)}}
+"""Functions that a graph needs: corrections and rate lie on the device, and dividing tensors by a list of such values
+has no multi-tensor kernel, so each tensor gets its own.  Source: adamw.py, `capturable`; the kernels of
+measured steps.
+"""
+
+
+def update_operators(
+    tensors: Sequence[int],
+    optimizer: str,
+    number: Number,
+    fused: bool,
+    scaled: bool,
+    captured: bool = False,
+) -> list[Operator]:
     """The optimizer's update of all trainable parameters, with weight decay, and momentum in SGD.
 
     PyTorch 2 runs each elementary function of the update over all tensors in one multi-tensor kernel: four for SGD (44
     bytes a parameter in fp32), eight for AdamW (80).  Fused, one kernel does all (20 and 28 bytes).  LAMB is three
-    kernels in either (48).  With loss scaling
-    a kernel before them divides every gradient and looks for infinities.
+    kernels in either (48).  With loss scaling a kernel before them divides every gradient and looks for infinities.
+    In a graph (`captured`) AdamW divides every tensor by its correction and by the rate in kernels of its own.
+
+    Parameters
+    ----------
+    tensors : sequence of int
+        Values of each tensor of parameters.
+    optimizer : str
+    number : str
+        Of parameters and state.
+    fused, scaled, captured : bool
     """
-    if not parameters:
+    if not tensors:
         return []
     functions = (FUSED if fused else FOREACH)[optimizer]
     if scaled:
         functions = (("unscale", 1, 1, 2), *functions)
-    size = float(BYTES[number]) * parameters
-    return [
+    alone = CAPTURED.get(optimizer, {}) if captured and not fused else {}
+    parameters = sum(tensors)
+    size = float(BYTES[number])
+    updates: list[Operator] = [
         Streaming(
             "optimizer",
             name if name == "unscale" else f"{optimizer}_{name}",
             1,
             parameters,
-            reads * size,
-            writes * size,
+            reads * size * parameters,
+            writes * size * parameters,
             float(operations) * parameters,
             number,
+            pieces=len(tensors),
         )
         for name, reads, writes, operations in functions
+        if name not in alone
     ]
+    for reads, writes, operations in alone.values():
+        updates += [
+            Streaming(
+                "elementwise", "divide", 1, each, reads * size * each, writes * size * each, operations * each, number
+            )
+            for each in tensors
+        ]
+    return updates
 
 
 def accumulation_operators(layer: NetworkLayer, number: Number) -> list[Operator]:
