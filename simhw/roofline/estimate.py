@@ -44,16 +44,25 @@ class StepEstimate:
         return sum(work.times * prediction.seconds for work, prediction in self.work)
 
     @cached_property
+    def gaps_s(self) -> float:
+        """Seconds between kernels that the framework launches one by one, beyond those between a graph's."""
+        return sum(work.times * self.device.values.gap_s(prediction) for work, prediction in self.work)
+
+    @cached_property
     def host_s(self) -> float:
         """Seconds that the framework needs to issue all operators."""
-        return sum(work.times * prediction.host_s for work, prediction in self.work)
+        issued = (work.times * self._issue_s(work, prediction) for work, prediction in self.work)
+        return self.device.values.step_issue_s + sum(issued)
+
+    def _issue_s(self, work: Work, prediction: Prediction) -> float:
+        return self.device.values.issue_s(prediction, work.phase in ("input_grad", "weight_grad"))
 
     @property
     def seconds(self) -> float:
         """Seconds of a step: the host runs ahead of the device, so the slower of the two decides; a graph needs no
         host.
         """
-        return self.device_s if self.run.launch == "graph" else max(self.device_s, self.host_s)
+        return self.device_s if self.run.launch == "graph" else max(self.device_s + self.gaps_s, self.host_s)
 
     @property
     def samples_per_s(self) -> float:
@@ -81,8 +90,11 @@ class StepEstimate:
 
     @property
     def energy_j(self) -> Range:
-        """Energy [J] of a step, while the device is busy."""
-        return Range.total(self.energies_j)
+        """Energy [J] of a step: of its kernels, and of the device while it waits for the framework, where that is
+        known.
+        """
+        waiting_j = self.device.values.waiting_w * (self.seconds - self.device_s)
+        return Range.total((*self.energies_j, Range(waiting_j, waiting_j, waiting_j)))
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
@@ -98,7 +110,7 @@ class StepEstimate:
                 "operator": _kind(prediction),
                 "kernels": work.times,
                 "seconds": work.times * prediction.seconds,
-                "host_s": work.times * prediction.host_s,
+                "host_s": work.times * self._issue_s(work, prediction),
                 "limit": prediction.limit,
                 "utilisation": prediction.utilisation,
                 "flops": work.times * prediction.operator.flops,

@@ -32,6 +32,8 @@ class Prediction:
     host_s : float
         Time that the framework needs to issue it.  It overlaps with earlier kernels; alone, an operator takes the
         longer of both.
+    launches : int
+        Kernels that it is; none where it is part of another operator's.
     latency_s : float
         Time until a kernel starts that no other runs before: in a stream it is hidden behind the kernel before.
     """
@@ -44,6 +46,7 @@ class Prediction:
     dram_bytes: float
     host_s: float = 0.0
     latency_s: float = 0.0
+    launches: int = 1
 
     @property
     def limit(self) -> Limit:

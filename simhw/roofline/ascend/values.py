@@ -52,6 +52,26 @@ class AscendValues(DescribedValues):
         assert not isinstance(operator, Attention), "a device without fused attention is never asked for it"
         return predict_streaming(operator, hardware, achieved)
 
+    def issue_s(self, prediction: Prediction, backward: bool) -> float:
+        """None: see `predict`."""
+        del backward
+        return prediction.host_s
+
+    @property
+    def step_issue_s(self) -> float:
+        """None."""
+        return 0.0
+
+    def gap_s(self, prediction: Prediction) -> float:
+        """None: the device runs a graph."""
+        del prediction
+        return 0.0
+
+    @property
+    def waiting_w(self) -> float:
+        """None: it never waits."""
+        return 0.0
+
     def energy_j(self, prediction: Prediction) -> Range:
         """Energy [J] of an operator, low to high."""
         return energy_on_ascend(prediction, self.power)

@@ -237,6 +237,7 @@ def predict_streaming(streaming: Streaming, hardware: GpuHardware, parameters: S
         dram_bytes=missing * bytes_moved,
         host_s=0.0 if streaming.joined else kernel.host_s,
         latency_s=0.0 if streaming.joined else kernel.latency_s,
+        launches=parameters.launches(streaming),
     )
 
 

@@ -11,6 +11,7 @@ from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.gemm import GemmParameters
 from simhw.roofline.gpu.hardware import GpuHardware
+from simhw.roofline.gpu.host import HostParameters
 from simhw.roofline.gpu.pipelined_gemm import PipelinedGemmParameters
 from simhw.roofline.gpu.power import PowerParameters, energy_on_gpu
 from simhw.roofline.gpu.products import ProductParameters, predict_product
@@ -25,7 +26,8 @@ class GpuValues(DescribedValues):
     """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements.
 
     `trains`: whether training is run on it.  `gemm` or `pipelined_gemm`: products with operands staged by the threads
-    that multiply, or beside them.  `attention`: of devices that run it as one kernel.
+    that multiply, or beside them.  `attention`: of devices that run it as one kernel.  `host`: of devices whose
+    framework was timed by kind of call; without it each kernel's constants have its time.
     """
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"
@@ -41,6 +43,7 @@ class GpuValues(DescribedValues):
     recurrent: RecurrentParameters
     attention: AttentionParameters | None = None
     power: PowerParameters
+    host: HostParameters | None = None
 
     @model_validator(mode="after")
     def _tables_have_the_same_numbers(self) -> "GpuValues":
@@ -77,6 +80,25 @@ class GpuValues(DescribedValues):
             assert self.attention is not None, "a device without fused attention is never asked for it"
             return predict_attention(operator, self.hardware, self.attention)
         return predict_streaming(operator, self.hardware, self.streaming)
+
+    def issue_s(self, prediction: Prediction, backward: bool) -> float:
+        """Time [s] in which the framework issues an operator, of the forward pass or after it."""
+        return prediction.host_s if self.host is None else self.host.issue_s(prediction, backward)
+
+    @property
+    def step_issue_s(self) -> float:
+        """Time [s] of the framework for a step, whatever it does."""
+        return 0.0 if self.host is None else self.host.step_s
+
+    def gap_s(self, prediction: Prediction) -> float:
+        """Time [s] that an operator takes more in a stream of launches than in a graph."""
+        return 0.0 if self.host is None else self.host.stream_s * prediction.launches
+
+    @property
+    def waiting_w(self) -> float:
+        """Power [W] while the device waits for the framework, where that was timed."""
+        idle_w = self.power.constant_w + self.power.idle_sm_w * self.hardware.sms
+        return 0.0 if self.host is None else idle_w
 
     def energy_j(self, prediction: Prediction) -> Range:
         """Energy [J] of an operator, low to high."""
