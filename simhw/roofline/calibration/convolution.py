@@ -139,6 +139,7 @@ def calibrate(folder: Path, benchmarks: Benchmarks) -> tuple[dict[str, float], l
         A file is missing or cannot be read.
     """
     gpu, searched = benchmarks.library, benchmarks.convolution
+    assert gpu.convolution is not None, "these benchmarks are of algorithms in one layout"
     rows = [row for file in FILES.values() for row in read_measurements(folder, benchmarks.file(file))]
     values = fit(rows, gpu.hardware, gpu.convolution, searched).model_dump()
     constants = {f"convolution.{name}": leaf(values, name) for ranges in searched.values() for name in ranges}
@@ -151,6 +152,7 @@ def _held_out(
     folds: Sequence[tuple[list[Measured], list[Measured]]], what: str, benchmarks: Benchmarks
 ) -> Iterator[Score]:
     gpu = benchmarks.library
+    assert gpu.convolution is not None, "these benchmarks are of algorithms in one layout"
     errors: dict[tuple[Number, str], list[tuple[float, float]]] = {}
     for fitted, held in folds:
         parameters = fit(fitted, gpu.hardware, gpu.convolution, benchmarks.convolution)

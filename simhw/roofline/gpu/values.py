@@ -9,6 +9,8 @@ from simhw.machine.described import DescribedValues
 from simhw.roofline.gpu.attention import AttentionParameters, predict_attention
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
+from simhw.roofline.gpu.engines.convolution import predict_by_engines
+from simhw.roofline.gpu.engines.parameters import EngineParameters
 from simhw.roofline.gpu.gemm import GemmParameters
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.host import HostParameters
@@ -26,8 +28,10 @@ class GpuValues(DescribedValues):
     """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements.
 
     `trains`: whether training is run on it.  `gemm` or `pipelined_gemm`: products with operands staged by the threads
-    that multiply, or beside them.  `attention`: of devices that run it as one kernel.  `host`: of devices whose
-    framework was timed by kind of call; without it each kernel's constants have its time.
+    that multiply, or beside them.  `convolution` or `convolution_engines`: convolutions by algorithms that all lie in one
+    layout, or by engines of which most want one layout and convert to it.  `attention`: of devices that run it as one
+    kernel.  `host`: of devices whose framework was timed by kind of call; without it each kernel's constants have its
+    time.
     """
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"
@@ -38,7 +42,8 @@ class GpuValues(DescribedValues):
     hardware: GpuHardware
     gemm: GemmParameters | None = None
     pipelined_gemm: PipelinedGemmParameters | None = None
-    convolution: ConvolutionParameters
+    convolution: ConvolutionParameters | None = None
+    convolution_engines: EngineParameters | None = None
     streaming: StreamingParameters
     recurrent: RecurrentParameters
     attention: AttentionParameters | None = None
@@ -68,11 +73,19 @@ class GpuValues(DescribedValues):
         """Whether attention runs as one kernel."""
         return self.attention is not None
 
+    def _convolutions_are_of_one_form(self) -> "GpuValues":
+        if (self.convolution is None) == (self.convolution_engines is None):
+            raise ValueError("give one of the sections convolution and convolution_engines")
+        return self
+
     def predict(self, operator: Operator) -> Prediction:
         """How long an operator takes."""
         if isinstance(operator, Gemm):
             return predict_product(operator, self.hardware, self.products)
         if isinstance(operator, Convolution):
+            if self.convolution_engines is not None:
+                return predict_by_engines(operator, self.hardware, self.convolution_engines)
+            assert self.convolution is not None, "one of them was asked for when the file was read"
             return predict_convolution(operator, self.hardware, self.convolution)
         if isinstance(operator, Recurrent):
             return predict_recurrent(operator, self.hardware, self.recurrent, self.products)

@@ -1,5 +1,6 @@
 """A convolution by the engines that can compute it: the fastest runs."""
 
+from dataclasses import replace
 from math import prod
 
 from simhw.roofline.gpu.algorithm import TimedAlgorithm
@@ -21,7 +22,7 @@ def timed_engines(
     Layers of one filter per channel have kernels of their own.  tf32 data is stored as fp32 is, so that fp32's implicit
     GEMM, which needs no other layout, may run it: it does where channels are few.
     """
-    engines = parameters.engines[convolution.number]
+    engines = parameters.kernels[convolution.number]
     if convolution.groups == convolution.in_channels > 1:
         return [_depthwise(convolution, hardware, engines.depthwise[convolution.layout])]
     found: list[TimedAlgorithm] = []
@@ -29,9 +30,9 @@ def timed_engines(
         found += on_tensor_cores(convolution, hardware, engines.tensor_cores)
     if engines.multiply_add is not None:
         found += on_multiply_add(convolution, hardware, engines.multiply_add)
-    plain = parameters.engines["fp32"].multiply_add
+    plain = parameters.kernels["fp32"].multiply_add
     if engines.multiply_add is None and BYTES[convolution.number] == BYTES["fp32"] and plain is not None:
-        found.append(implicit(convolution, hardware, plain))
+        found.append(implicit(replace(convolution, number="fp32"), hardware, plain))
     return found
 
 

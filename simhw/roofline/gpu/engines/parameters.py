@@ -233,11 +233,11 @@ class EngineParameters(Section):
 
     Attributes
     ----------
-    engines : dict of number to Engines
+    kernels : dict of number to Engines
         tf32 data may run on fp32's multiply-add units too, as it is stored alike.
     host_s : float
         Time of the framework to issue a convolution.
     """
 
-    engines: ByNumber[Engines]
+    kernels: ByNumber[Engines]
     host_s: Seconds
