@@ -13,7 +13,7 @@ from typing import Any
 
 from simhw.machine.dotted import assign, leaf
 from simhw.roofline.calibration.benchmarks import Search
-from simhw.roofline.calibration.pytorch.descent import descend
+from simhw.roofline.calibration.pytorch.descent import descend, rounded
 from simhw.roofline.calibration.pytorch.halves import halves
 from simhw.roofline.calibration.pytorch.kernels import Timed, read_kernels
 from simhw.roofline.calibration.score import Score, score_of, textbook_seconds
@@ -73,22 +73,26 @@ def fit(
 
 
 def _fit_depthwise(rows: Sequence[Timed], values: dict[str, Any], number: Number) -> None:
-    """Rates at which depthwise layers multiply, launches taken away: medians."""
+    """Rates at which depthwise layers multiply, launches taken away: medians.
+
+    The one shape that a fit may see cannot tell a weight gradient's rate from what summing its parts costs.  It reads
+    and multiplies what the input gradient does, at that one's rate; what remains is fixed.
+    """
     for layout in {convolution_of(row).layout for row in rows}:
         place = f"kernels.{number}.depthwise.{layout}"
-        launch_s = leaf(values, f"{place}.launch_s")
-        for operation in OPERATIONS:
-            found = [
-                _macs(convolution_of(row)) / (row.seconds - launch_s)
-                for row in rows
-                if is_depthwise(convolution_of(row))
-                and convolution_of(row).operation == operation
-                and convolution_of(row).layout == layout
-            ]
-            assign(values, f"{place}.macs_per_s.{operation}", float(f"{median(found):.3g}"), "fit")
+        own = [row for row in rows if is_depthwise(convolution_of(row)) and convolution_of(row).layout == layout]
+        rate = 0.0
+        for operation in ("forward", "input_grad"):
+            launch_s = leaf(values, f"{place}.launch_s.{operation}")
+            rate = median(_macs(row) / (row.seconds - launch_s) for row in own if row.kind == operation)
+            assign(values, f"{place}.macs_per_s.{operation}", rounded(rate), "fit")
+        fixed_s = median(row.seconds - _macs(row) / rate for row in own if row.kind == "weight_grad")
+        assign(values, f"{place}.macs_per_s.weight_grad", rounded(rate), "fit")
+        assign(values, f"{place}.launch_s.weight_grad", rounded(max(fixed_s, 0.0)), "fit")
 
 
-def _macs(convolution: Convolution) -> float:
+def _macs(row: Timed) -> float:
+    convolution = convolution_of(row)
     made = convolution.size if convolution.operation == "input_grad" else convolution.out_size
     return float(convolution.images) * convolution.in_channels * prod(made) * prod(convolution.kernel)
 
@@ -110,9 +114,9 @@ def calibrate(
     values = fitted.model_dump()
     names = [name for search in searched.values() for name in search]
     names += [
-        f"kernels.{number}.depthwise.{layout}.macs_per_s.{operation}"
+        f"kernels.{number}.depthwise.{layout}.{name}"
         for number, layout in sorted({(row.number, convolution_of(row).layout) for row in fitted_rows})
-        for operation in OPERATIONS
+        for name in ("launch_s.weight_grad", *(f"macs_per_s.{operation}" for operation in OPERATIONS))
     ]
     constants = {f"convolution_engines.{name}": float(leaf(values, name)) for name in names}
     return constants, scores(scored_rows, fitted, gpu.hardware, f"{device}_conv")

@@ -10,7 +10,7 @@ from simhw.roofline.calibration.benchmarks import Search
 STEPS = (1.5, 1.2, 1.08, 1.03)
 ROUNDS = 6
 DIGITS = 3
-HELD = 0.002
+HELD = 0.02
 """Weight of a constant's squared distance from its start, as a logarithm, in a mean relative error."""
 WORST_ERROR = 1.0
 """Relative error beyond which a row counts no more: libraries take a kernel that is several times slower now and then."""
@@ -44,7 +44,7 @@ def descend(
         return sum(errors) / len(errors) + HELD * sum(away) / len(away)
 
     for name, (_, first, _) in searched.items():
-        assign(values, name, _rounded(first), "fit")
+        assign(values, name, rounded(first), "fit")
     best = loss()
     for step in STEPS:
         for _ in range(ROUNDS):
@@ -68,7 +68,7 @@ def _walked(
     """Go on in one direction while it helps."""
     while True:
         here = leaf(values, name)
-        trial = _rounded(min(max(here * factor, low), high))
+        trial = rounded(min(max(here * factor, low), high))
         if trial == here:
             return best
         assign(values, name, trial, "fit")
@@ -79,5 +79,6 @@ def _walked(
         best = found
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """To as many digits as a device's file states."""
     return float(f"{value:.{DIGITS}g}")

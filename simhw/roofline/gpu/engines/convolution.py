@@ -70,16 +70,17 @@ def _depthwise(convolution: Convolution, hardware: GpuHardware, kernels: Depthwi
     made = convolution.size if convolution.operation == "input_grad" else convolution.out_size
     channels = convolution.in_channels if convolution.operation == "input_grad" else convolution.out_channels
     macs = float(convolution.images) * channels * prod(made) * prod(convolution.kernel)
+    launch_s = kernels.launch_s[convolution.operation]
     arithmetic_s = macs / kernels.macs_per_s[convolution.operation]
     moved = tensor_bytes(convolution)
     dram_s = moved / hardware.dram_bytes_per_s
     return TimedAlgorithm(
         algorithm="depthwise",
         mapping=f"depthwise, {convolution.groups} channels, {prod(convolution.kernel)} taps",
-        seconds=max(arithmetic_s, dram_s) + kernels.launch_s,
+        seconds=max(arithmetic_s, dram_s) + launch_s,
         matrix_s=arithmetic_s,
         staging_s=0.0,
         dram_s=dram_s,
-        launch_s=kernels.launch_s,
+        launch_s=launch_s,
         dram_bytes=moved,
     )

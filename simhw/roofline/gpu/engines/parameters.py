@@ -48,6 +48,8 @@ class TensorCoreKernels(Section):
         That a multiprocessor stages from the L2.
     start_steps : float
         What filling a block's pipeline and writing its results cost, in steps of the reduction at the peak.
+    shortest_part : int
+        Steps that a part of a split reduction keeps at least.
     """
 
     tiles: TileSizes
@@ -56,6 +58,7 @@ class TensorCoreKernels(Section):
     matrix_share: Shares
     staged_bytes_per_cycle: Rate
     start_steps: Steps
+    shortest_part: Count
 
 
 class Conversions(Section):
@@ -97,8 +100,8 @@ class TensorCores(Section):
         Staged by products whose rows are aligned to 4, 2 or 1 values alone.
     group_channels : int
         Groups are joined up to so many channels, with zeros between them.
-    shortest_part, reduce_s : float
-        Steps that a part of a split reduction keeps at least; the kernel that adds the parts.
+    reduce_s : float
+        The kernel that adds the parts of a split reduction.
     scratch_bytes_per_s : float
         Rate for partial sums, which one kernel writes and the next reads.
     overlap : float
@@ -116,7 +119,6 @@ class TensorCores(Section):
     padded_share: Share
     narrow_bytes_per_cycle: dict[Annotated[str, Field(pattern="^aligned_[124]$")], Rate]
     group_channels: Count
-    shortest_part: Count
     reduce_s: Seconds
     scratch_bytes_per_s: Rate
     overlap: Annotated[float, Field(ge=1, le=20)]
@@ -211,12 +213,13 @@ class Depthwise(Section):
 
     Attributes
     ----------
-    launch_s : float
+    launch_s : dict of operation to float
+        Fixed cost of a call.
     macs_per_s : dict of operation to float
         Multiply-accumulates of all multiprocessors.
     """
 
-    launch_s: Seconds
+    launch_s: Launches
     macs_per_s: DepthwiseRates
 
 

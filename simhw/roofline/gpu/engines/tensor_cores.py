@@ -111,7 +111,7 @@ def _fastest(
     engines: TensorCores,
 ) -> tuple[TimedBlocks, float]:
     """The fastest tile and split, and what adding the parts takes."""
-    most = min(each.k for each in lowered) // engines.shortest_part if splits else 1
+    most = min(each.k for each in lowered) // kernels.shortest_part if splits else 1
     # 32-bit partial sums, written and read again.
     partial_s = 8.0 * sum(each.count * each.m * each.n for each in lowered) / engines.scratch_bytes_per_s
     best: tuple[TimedBlocks, float] | None = None
@@ -156,14 +156,11 @@ def _aligned(convolution: Convolution, engines: TensorCores) -> bool:
 
 
 def _alignment(convolution: Convolution, engines: TensorCores) -> int:
-    """Values to which all rows that a product reads are aligned: the largest power of two up to the vector's."""
-    inputs, outputs, pixels = convolution.in_channels, convolution.out_channels, prod(convolution.out_size)
-    if convolution.layout == "nhwc":
-        read = [inputs] if convolution.operation == "forward" else [inputs, outputs]
-    else:
-        read = [pixels] if convolution.operation == "weight_grad" else [pixels, inputs]
+    """Values to which the rows of all three matrices of a product are aligned: a power of two up to the vector's."""
+    rows = [convolution.in_channels]
+    rows.append(convolution.out_channels if convolution.layout == "nhwc" else prod(convolution.out_size))
     alignment = engines.aligned_channels
-    while any(size % alignment for size in read):
+    while any(size % alignment for size in rows):
         alignment //= 2
     return alignment
 
