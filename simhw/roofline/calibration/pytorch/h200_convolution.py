@@ -48,7 +48,7 @@ def _tensor_cores(
     }
     for place, operation in enumerate(OPERATIONS):
         found |= {
-            f"implicit.launch_s.{operation}": _near((4e-6, 5e-6, 4e-6)[place]),
+            f"implicit.launch_s.{operation}": _near(3e-6),
             f"implicit.matrix_share.{operation}": _share(shares[place], 0.2),
             f"pointwise.launch_s.{operation}": _near(2.5e-6),
             f"pointwise.matrix_share.{operation}": _share(pointwise_shares[place], 0.2),
@@ -81,7 +81,7 @@ def _multiply_add() -> Search:
     for operation, first in starts.items():
         kernels = {name: _share(value, 0.15) for name, value in first.items() if name != "small_alone"}
         kernels["small_alone"] = (1.0, first["small_alone"], 6.0)
-        kernels["launch_s"] = _near(5e-6)
+        kernels["launch_s"] = _near(3e-6)
         kernels["pointwise_share"] = (0.3, 1.0, 1.5)
         kernels["strided_share"] = (0.3, 0.8, 1.5)
         kernels["grouped_share"] = _share(0.5, 0.02)

@@ -19,8 +19,9 @@ def timed_engines(
 ) -> list[TimedAlgorithm]:
     """Every engine that can compute it, timed.
 
-    Layers of one filter per channel have kernels of their own.  tf32 data is stored as fp32 is, so that fp32's implicit
-    GEMM, which needs no other layout, may run it: it does where channels are few.
+    Layers of one filter per channel have kernels of their own.  Where converting the layout costs more than the product,
+    the library runs fp32's implicit GEMM, which needs no conversion: tf32 data is stored alike, and weight gradients are
+    summed in fp32 whatever the data.
     """
     engines = parameters.kernels[convolution.number]
     if convolution.groups == convolution.in_channels > 1:
@@ -31,7 +32,8 @@ def timed_engines(
     if engines.multiply_add is not None:
         found += on_multiply_add(convolution, hardware, engines.multiply_add)
     plain = parameters.kernels["fp32"].multiply_add
-    if engines.multiply_add is None and BYTES[convolution.number] == BYTES["fp32"] and plain is not None:
+    borrows = BYTES[convolution.number] == BYTES["fp32"] or convolution.operation == "weight_grad"
+    if engines.multiply_add is None and borrows and plain is not None:
         found.append(implicit(replace(convolution, number="fp32"), hardware, plain))
     return found
 

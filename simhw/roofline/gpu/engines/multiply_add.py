@@ -63,14 +63,19 @@ def implicit(convolution: Convolution, hardware: GpuHardware, engines: MultiplyA
 
 
 @lru_cache(maxsize=1 << 14)
-def _lowered(convolution: Convolution) -> tuple[LoweredProduct, ...]:
+def _lowered(convolution: Convolution, phased_channels: int) -> tuple[LoweredProduct, ...]:
+    """The products; an input gradient of odd channels visits the gaps between the values that a stride left, too."""
+    inputs, outputs = convolution.in_channels // convolution.groups, convolution.out_channels // convolution.groups
+    if convolution.operation == "input_grad" and (inputs % phased_channels or outputs % phased_channels):
+        pixels = convolution.images * prod(convolution.size)
+        return (LoweredProduct(convolution.groups, pixels, inputs, outputs * prod(convolution.kernel)),)
     return tuple(products(convolution, 1))
 
 
 def _blocks(
     convolution: Convolution, kernels: MultiplyAddKernels, hardware: GpuHardware, engines: MultiplyAdd
 ) -> tuple[float, str]:
-    lowered = _lowered(convolution)
+    lowered = _lowered(convolution, engines.phased_channels)
     share = kernels.matrix_share
     if prod(convolution.kernel) == 1:
         share *= kernels.pointwise_share

@@ -188,6 +188,8 @@ class MultiplyAdd(Section):
         Forward takes the largest tile that gives at least this share of the multiprocessors a block.
     start_steps : float
         As `TensorCoreKernels.start_steps`.
+    phased_channels : int
+        Input gradients of a stride skip the gaps between its values where channels on both sides are multiples of it.
     direct_pointwise_share, direct_share : float
         Of the peak, in the weight gradient that every block adds to with atomics: for 1 x 1 kernels, and others.
     overlap : float
@@ -201,6 +203,7 @@ class MultiplyAdd(Section):
     medium_alone: Blocks
     fills: Annotated[float, Field(ge=0.01, le=4)]
     start_steps: Steps
+    phased_channels: Count
     operations: Annotated[dict[Operation, MultiplyAddKernels], EVERY_OPERATION]
     direct_pointwise_share: Share
     direct_share: Share
@@ -237,7 +240,7 @@ class EngineParameters(Section):
     Attributes
     ----------
     kernels : dict of number to Engines
-        tf32 data may run on fp32's multiply-add units too, as it is stored alike.
+        Others than fp32 may run on fp32's multiply-add units too (`simhw.roofline.gpu.engines.convolution`).
     host_s : float
         Time of the framework to issue a convolution.
     """
