@@ -56,9 +56,10 @@ class GpuValues(DescribedValues):
         return self
 
     @model_validator(mode="after")
-    def _products_are_of_one_form(self) -> "GpuValues":
-        if (self.gemm is None) == (self.pipelined_gemm is None):
-            raise ValueError("give one of the sections gemm and pipelined_gemm")
+    def _each_section_has_one_form(self) -> "GpuValues":
+        for first, second in (("gemm", "pipelined_gemm"), ("convolution", "convolution_engines")):
+            if (getattr(self, first) is None) == (getattr(self, second) is None):
+                raise ValueError(f"give one of the sections {first} and {second}")
         return self
 
     @property
@@ -72,11 +73,6 @@ class GpuValues(DescribedValues):
     def fuses_attention(self) -> bool:
         """Whether attention runs as one kernel."""
         return self.attention is not None
-
-    def _convolutions_are_of_one_form(self) -> "GpuValues":
-        if (self.convolution is None) == (self.convolution_engines is None):
-            raise ValueError("give one of the sections convolution and convolution_engines")
-        return self
 
     def predict(self, operator: Operator) -> Prediction:
         """How long an operator takes."""

@@ -42,9 +42,7 @@ def is_depthwise(convolution: Convolution) -> bool:
     return convolution.groups == convolution.in_channels > 1
 
 
-def predicted_s(
-    rows: Sequence[Timed], hardware: GpuHardware, parameters: EngineParameters
-) -> list[float]:
+def predicted_s(rows: Sequence[Timed], hardware: GpuHardware, parameters: EngineParameters) -> list[float]:
     """Times of the rows."""
     return [predict_by_engines(convolution_of(row), hardware, parameters).seconds for row in rows]
 
@@ -97,9 +95,7 @@ def _macs(row: Timed) -> float:
     return float(convolution.images) * convolution.in_channels * prod(made) * prod(convolution.kernel)
 
 
-def calibrate(
-    folder: Path, device: str, searched: Mapping[Number, Search]
-) -> tuple[dict[str, float], list[Score]]:
+def calibrate(folder: Path, device: str, searched: Mapping[Number, Search]) -> tuple[dict[str, float], list[Score]]:
     """Constants fitted to one half of the shapes, and the errors that these leave on the other.
 
     Raises
@@ -122,9 +118,7 @@ def calibrate(
     return constants, scores(scored_rows, fitted, gpu.hardware, f"{device}_conv")
 
 
-def scores(
-    rows: Sequence[Timed], parameters: EngineParameters, hardware: GpuHardware, file: str
-) -> list[Score]:
+def scores(rows: Sequence[Timed], parameters: EngineParameters, hardware: GpuHardware, file: str) -> list[Score]:
     """Errors by number and layout, all operations and each."""
     found = []
     for number, layout in dict.fromkeys((row.number, convolution_of(row).layout) for row in rows):

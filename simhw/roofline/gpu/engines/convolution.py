@@ -38,9 +38,7 @@ def timed_engines(
     return found
 
 
-def predict_by_engines(
-    convolution: Convolution, hardware: GpuHardware, parameters: EngineParameters
-) -> Prediction:
+def predict_by_engines(convolution: Convolution, hardware: GpuHardware, parameters: EngineParameters) -> Prediction:
     """How long one operation of a convolution takes, by the fastest engine that can compute it.
 
     Parameters

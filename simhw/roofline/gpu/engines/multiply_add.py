@@ -28,9 +28,7 @@ WINOGRAD_OUTPUTS, WINOGRAD_POSITIONS = 4, 36
 WINOGRAD_TILES = ((64, 128), (64, 64))
 
 
-def on_multiply_add(
-    convolution: Convolution, hardware: GpuHardware, engines: MultiplyAdd
-) -> list[TimedAlgorithm]:
+def on_multiply_add(convolution: Convolution, hardware: GpuHardware, engines: MultiplyAdd) -> list[TimedAlgorithm]:
     """The implicit GEMM, and the transforms that the library would use."""
     found = [implicit(convolution, hardware, engines)]
     if _fourier_is_used(convolution, engines):
@@ -107,9 +105,7 @@ def _blocks(
     return best_s, best
 
 
-def _direct_s(
-    convolution: Convolution, lowered: LoweredProduct, hardware: GpuHardware, engines: MultiplyAdd
-) -> float:
+def _direct_s(convolution: Convolution, lowered: LoweredProduct, hardware: GpuHardware, engines: MultiplyAdd) -> float:
     share = engines.direct_pointwise_share if prod(convolution.kernel) == 1 else engines.direct_share
     flops = 2.0 * padded(lowered.m, SMALL) * padded(lowered.n, SMALL) * lowered.k
     return flops / (hardware.matrix_flops_per_s(convolution.number) * share)

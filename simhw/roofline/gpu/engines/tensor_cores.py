@@ -25,9 +25,7 @@ SPLIT_WAVES = (1, 2, 4)
 """A split reduction fills so many waves."""
 
 
-def on_tensor_cores(
-    convolution: Convolution, hardware: GpuHardware, engines: TensorCores
-) -> list[TimedAlgorithm]:
+def on_tensor_cores(convolution: Convolution, hardware: GpuHardware, engines: TensorCores) -> list[TimedAlgorithm]:
     """The implicit GEMM, and the product that a 1 x 1 convolution is."""
     found = [_implicit(convolution, hardware, engines)]
     if is_product(convolution):
