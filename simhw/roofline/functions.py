@@ -46,6 +46,10 @@ FUNCTIONS: dict[str, Function] = {
     "scale": Function(operations=1, gradient_operations=1, keeps="nothing"),
     "dropout": Function(operations=3, gradient_operations=2, keeps="mask"),
     "copy": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing"),
+    "contiguous": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", passes=True),
+    "transposed": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", passes=True),
+    "transpose": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing"),
+    "scale_view": Function(kind="copy", operations=1, gradient_operations=1, keeps="nothing"),
     "permute": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", views=True),
     "slice": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", views=True),
     "relu": Function(kind="activation", operations=1, gradient_operations=1, keeps="output"),
@@ -56,7 +60,9 @@ FUNCTIONS: dict[str, Function] = {
     "silu": Function(kind="activation", operations=5, gradient_operations=9),
 }
 """Functions by name.  ``copy`` stands for every change of layout: permuting, concatenating, slicing into a new tensor.
-``permute`` and ``slice`` are views, of which only the gradients are copied.
+``permute`` and ``slice`` are views, of which only the gradients are copied; ``contiguous`` copies forward alone.
+``transposed`` and ``transpose`` are as ``contiguous`` and ``copy``, but exchange the innermost dimension, which costs
+more; ``scale_view`` scales a part of a tensor as it lies there.
 """
 
 

@@ -37,7 +37,7 @@ class HostParameters(Section):
     forward, backward : Calls
         Each operator of the step model is a call.
     tensor_s : float
-        Of an update, for each tensor and function of it.
+        Of an update, for each tensor and function of it, in a kernel for many or in one of its own.
     step_s : float
         Of a step, whatever it does: the loop around it, the loss.
     stream_s : float
@@ -61,7 +61,7 @@ class HostParameters(Section):
         assert isinstance(operator, Streaming)
         if operator.joined:
             return 0.0
-        if operator.kind == "optimizer":
+        if operator.kind == "optimizer" or operator.name == "divide":
             return self.tensor_s * operator.pieces
         if operator.name in NORMS:
             return calls.batchnorm

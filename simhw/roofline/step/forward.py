@@ -229,10 +229,11 @@ def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
         if not read + written + kept:
             return []
     operations = function.operations * max(1, layer.inputs - 1) * values
+    mixed = layer.inputs > 1 and placed.other != placed.reads
     return [
         Streaming(
             function.kind,
-            layer.function,
+            f"{layer.function}_mixed" if mixed else layer.function,
             placed.batch,
             layer.elements,
             read,

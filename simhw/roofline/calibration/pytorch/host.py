@@ -5,7 +5,6 @@ longer.  Steps bound by the host were measured to 10 to 25% (spec page h200.md),
 them: so costs are held close to where they set out, which is what single calls took in a loop.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -22,8 +21,10 @@ from simhw.roofline.device import Device, load_device
 from simhw.roofline.estimate import StepEstimate, estimate
 from simhw.roofline.gpu.host import HostParameters
 
-HELD = 0.15
-"""Weight of a constant's deviation from its start, as a logarithm, in that of a step's time."""
+HELD, HELD_TOGETHER = 0.3, 0.02
+"""Weight of a constant's deviation from its start, as a logarithm, in that of a step's time; and of what all calls of a
+pass deviate by: how fast a processor is concerns them all.
+"""
 OUTLIER = 0.1
 """Deviation beyond which a step counts less than by its square: that of measurements bound by the host."""
 START: Mapping[str, float] = {
@@ -47,8 +48,16 @@ result.
 
 
 def estimates(steps: Sequence[MeasuredStep], device: Device) -> list[StepEstimate]:
-    """What the device's model says of each step, issued kernel by kernel."""
-    return [estimate(each.network, device, each.run) for each in steps]
+    """What the device's model says of each step.
+
+    Its optimizer was made for a graph, so its operators are those of a graph, whichever way it ran.
+    """
+    return [estimate(each.network, device, each.launched("graph")) for each in steps]
+
+
+def eager_s(predicted: StepEstimate) -> float:
+    """Seconds of a step of a graph's operators that the framework issues one by one."""
+    return max(predicted.device_s + predicted.gaps_s, predicted.host_s)
 
 
 def fit(steps: Sequence[MeasuredStep], predicted: Sequence[StepEstimate]) -> dict[str, float]:
@@ -64,20 +73,25 @@ def fit(steps: Sequence[MeasuredStep], predicted: Sequence[StepEstimate]) -> dic
     counts = np.array([_counts(each, names) for each in predicted])
     # Kernels of a step that was run as a graph too are known; stream gaps come on top.
     device_s = np.array(
-        [
-            (step.graph_s or each.device_s) + each.gaps_s if each.run.launch == "eager" else 0.0
-            for step, each in zip(steps, predicted, strict=True)
-        ]
+        [(step.graph_s or each.device_s) + each.gaps_s for step, each in zip(steps, predicted, strict=True)]
     )
     truth = np.log([step.eager_s for step in steps])
     start = np.log([START[name] for name in names])
+    # A constant deviates with its section (forward, backward, neither), and on its own.
+    sections = sorted({name.rpartition(".")[0] for name in names})
+    member = np.array([[name.rpartition(".")[0] == section for section in sections] for name in names], dtype=float)
+
+    def constants(point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.exp(start + member @ point[: len(sections)] + point[len(sections) :])
 
     def deviations(point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        seconds = np.maximum(device_s, counts @ np.exp(point))
-        return np.concatenate([np.log(seconds) - truth, HELD * (point - start)])
+        seconds = np.maximum(device_s, counts @ constants(point))
+        held = np.where(np.arange(len(point)) < len(sections), HELD_TOGETHER, HELD) * point
+        return np.concatenate([np.log(seconds) - truth, held])
 
-    found = least_squares(deviations, start, diff_step=0.02, loss="soft_l1", f_scale=OUTLIER, max_nfev=200)
-    return {name: math.exp(value) for name, value in zip(names, found.x, strict=True)}
+    first = np.full(len(sections) + len(names), 0.01)  # steps are relative, so that nothing starts at 0
+    found = least_squares(deviations, first, diff_step=0.02, loss="soft_l1", f_scale=OUTLIER, max_nfev=200)
+    return dict(zip(names, (float(each) for each in constants(found.x)), strict=True))
 
 
 def _counts(each: StepEstimate, names: Sequence[str]) -> list[float]:

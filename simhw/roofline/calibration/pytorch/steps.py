@@ -105,10 +105,19 @@ def quantised_ranks(network: Network) -> Network:
     return decomposed(network, ranks, f"{network.name}-quantised")
 
 
+FUNCTIONS = {"query_heads": "contiguous", "value_heads": "contiguous", "key_heads": "transposed", "scale": "scale_view"}
+"""What slices make of the layers that lay heads out: the product's operands are copied, but their gradients only when
+they are written into the whole.
+"""
+
+
 def sliced(network: Network) -> Network:
     """A transformer whose queries, keys and values are slices of the projection's output."""
     layers: list[NetworkLayer] = []
     for layer in network.layers:
+        last = layer.name.rpartition(".")[2]
+        if isinstance(layer, Pointwise) and last in FUNCTIONS:
+            layer = replace(layer, function=FUNCTIONS[last])
         layers.append(layer)
         if isinstance(layer, Linear) and layer.name.endswith(".qkv"):
             elements = layer.rows * layer.out_features
@@ -121,8 +130,14 @@ def sliced(network: Network) -> Network:
 
 
 def classifying(network: Network) -> Network:
-    """BERT without dropout, with a classifier."""
-    layers = [layer for layer in network.layers if not (isinstance(layer, Pointwise) and layer.function == "dropout")]
+    """BERT without dropout, with a classifier; a product by keys wants them transposed."""
+    layers = [
+        replace(layer, function="transpose")
+        if isinstance(layer, Pointwise) and layer.name.endswith(".key_heads")
+        else layer
+        for layer in network.layers
+        if not (isinstance(layer, Pointwise) and layer.function == "dropout")
+    ]
     pooler = next(layer for layer in reversed(layers) if isinstance(layer, Linear))
     return replace(network, layers=(*layers, Linear("classifier", pooler.out_features, CLASSES)))
 

@@ -133,7 +133,7 @@ H200 = (
         row_s=1e-6,
     ),
     case("batchnorm_grad.channels_last", RATE, START, VALUE, rows=["batchnorm_grad of a step"]),
-    case("batchnorm_inference.two_bytes", START, ROW, VALUE, rows=["batchnorm_inference of a step"]),
+    case("batchnorm_inference.planes", START, ROW, VALUE, rows=["batchnorm_inference of a step"]),
     case("max_pool.planes", START, ROW, VALUE, rows=["max_pool forward", "max_pool of a step"]),
     case("max_pool.channels_last", VALUE, rows=["max_pool of a step"], value_s=5e-10),
     case("max_pool_grad.planes", START, ROW, VALUE, rows=["max_pool backward", "max_pool_grad of a step"]),
