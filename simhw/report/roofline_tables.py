@@ -54,24 +54,38 @@ def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
         ("device", f"{device.label}, hash {device.content_hash}: {device.values.description}"),
         ("run", how),
         ("step", f"{seconds * 1e3:,.4g} ms, {estimate.samples_per_s:,.4g} samples/s"),
+        *_issuing(estimate),
         (
             "energy",
-            f"{energy.mid:,.4g} J a step ({energy.low:,.3g} to {energy.high:,.3g}), "
-            f"{energy.mid / estimate.device_s:,.3g} W",
+            f"{energy.mid:,.4g} J a step ({energy.low:,.3g} to {energy.high:,.3g}), {estimate.power_w:,.3g} W",
         ),
     ]
-    if estimate.host_s > estimate.device_s:
-        busy = percent(estimate.device_s / seconds)
-        facts.append(
-            (
-                "host",
-                f"the framework needs {estimate.host_s * 1e3:,.4g} ms to issue the kernels: the device is busy "
-                f"{busy} of the time",
-            )
-        )
     needs, has = estimate.memory, device.values.hardware.memory_bytes
     facts.append(("memory", f"{needs.total / 1e9:,.3g} GB{f' of {has / 1e9:,.4g}' if has else ''}"))
     return [*facts, ("version", f"simhw {__version__}")]
+
+
+def _issuing(estimate: StepEstimate) -> list[tuple[str, str]]:
+    """Whether the framework or the device holds a step up, and what the other way to launch kernels would give; nothing
+    of a device that runs compiled graphs alone.
+    """
+    host, graph = f"{estimate.host_s * 1e3:,.4g} ms", f"{estimate.device_s * 1e3:,.4g} ms"
+    streamed_s = estimate.device_s + estimate.gaps_s
+    if not estimate.host_s:
+        return []
+    if estimate.run.launch == "graph":
+        eager = f"{max(streamed_s, estimate.host_s) * 1e3:,.4g} ms"
+        return [("launch", f"one graph of all kernels; issued one by one a step would take {eager}")]
+    if estimate.host_s <= streamed_s:
+        return [("launch", f"kernel by kernel; the device decides, as the framework needs only {host} to issue them")]
+    return [
+        (
+            "launch",
+            f"kernel by kernel, and the framework cannot issue them fast enough: it needs {host}, and the device is "
+            f"busy {percent(estimate.device_s / estimate.seconds)} of the time; as one graph (--launch graph) a step "
+            f"would take {graph}",
+        )
+    ]
 
 
 def caution_lines(cautions: Iterable[str]) -> list[str]:

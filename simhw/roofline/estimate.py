@@ -96,6 +96,12 @@ class StepEstimate:
         waiting_j = self.device.values.waiting_w * (self.seconds - self.device_s)
         return Range.total((*self.energies_j, Range(waiting_j, waiting_j, waiting_j)))
 
+    @property
+    def power_w(self) -> float:
+        """Mean power [W] over the time that `energy_j` tells of."""
+        counted_s = self.seconds if self.device.values.waiting_w else self.device_s
+        return self.energy_j.mid / counted_s
+
     @cached_property
     def frame(self) -> "pd.DataFrame":
         """A row per operator of the step: what it is, how long it takes, what binds it, what it moves and what it

@@ -14,7 +14,10 @@ from simhw.roofline.calibration.benchmarks import V100, Benchmarks
 from simhw.roofline.calibration.measurements import READERS, read_measurements
 from simhw.roofline.calibration.pytorch import attention as pytorch_attention
 from simhw.roofline.calibration.pytorch import gemm as pytorch_gemm
+from simhw.roofline.calibration.pytorch import host, step_kernels, streaming_rows, whole_steps
+from simhw.roofline.calibration.pytorch import power as pytorch_power
 from simhw.roofline.calibration.pytorch import recurrent as pytorch_recurrent
+from simhw.roofline.calibration.pytorch import streaming as pytorch_streaming
 from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
@@ -61,11 +64,19 @@ def _of_ascend(device: str) -> Fits:
 def _of_pytorch(device: str) -> Fits:
     """Of a GPU that was measured in PyTorch: half of the shapes of each file are fitted, the others scored."""
     return Fits(
-        tuple(partial(read_kernels, device=device, what=what) for what in ("gemm", "other")),
+        (
+            *(partial(read_kernels, device=device, what=what) for what in ("gemm", "other")),
+            partial(streaming_rows.read_streaming, device=device),
+            partial(step_kernels.read_all_profiles, device=device),
+        ),
         {
             "gemm": partial(pytorch_gemm.calibrate, device=device, starts=pytorch_gemm.H200),
             "attention": partial(pytorch_attention.calibrate, device=device, searches=pytorch_attention.H200),
             "recurrent": partial(pytorch_recurrent.calibrate, device=device),
+            "streaming": partial(pytorch_streaming.calibrate, device=device),
+            "host": partial(host.calibrate, device=device),
+            "power": partial(pytorch_power.calibrate, device=device),
+            "steps": partial(whole_steps.calibrate, device=device),
         },
     )
 

@@ -199,7 +199,8 @@ def _normalization(layer: Normalization, placed: Placed) -> list[Operator]:
         return []
     if placed.training:
         operations = BATCHNORM_OPERATIONS["training"]
-        return [_COUNT, _stream("batchnorm", "batchnorm", rows, columns, values, placed, operations, reads=2)]
+        applied = _stream("batchnorm", "batchnorm", rows, columns, values, placed, operations, reads=2)
+        return [applied] if placed.fused else [_COUNT, applied]
     # Nothing is summed up: the kernel goes through every plane of every image.
     rows, columns = placed.batch * layer.channels, layer.elements // layer.channels
     operations = BATCHNORM_OPERATIONS["inference"]

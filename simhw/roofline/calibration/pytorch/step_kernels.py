@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simhw.roofline.calibration.measured_rows import measured_rows
 from simhw.roofline.calibration.pytorch.kernels import Timed
-from simhw.roofline.calibration.pytorch.steps import MeasuredStep
+from simhw.roofline.calibration.pytorch.steps import MeasuredStep, read_steps
 from simhw.roofline.compression.decompose import is_shortcut
 from simhw.roofline.layers.network import Network
 from simhw.roofline.operators import Streaming
@@ -98,6 +98,11 @@ def read_profiles(folder: Path, device: str, steps: Sequence[MeasuredStep]) -> l
         if found is not None:
             profiles.append(Profile(found, kernels))
     return profiles
+
+
+def read_all_profiles(folder: Path, device: str) -> list[Profile]:
+    """The kernels of every step, and with them the steps; raises as `read_profiles` and `read_steps`."""
+    return read_profiles(folder, device, read_steps(folder, device))
 
 
 def matched(profile: Profile, gap_s: float) -> Iterator[Timed]:

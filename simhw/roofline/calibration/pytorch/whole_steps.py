@@ -1,4 +1,4 @@
-"""How well whole steps are predicted that no fit of the host or of power saw: as a graph, kernel by kernel, in energy."""
+"""How well whole steps are predicted that no fit of the host or of power saw: as a graph, one by one, in energy."""
 
 from collections.abc import Sequence
 from pathlib import Path
