@@ -165,6 +165,7 @@ def test_shipped_constants_predict_steps_that_no_fit_saw() -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_the_fits_give_the_shipped_costs() -> None:
     constants = host.calibrate(DATA, "h200")[0] | power.calibrate(DATA, "h200")[0]
     for name, value in constants.items():
