@@ -1,7 +1,8 @@
 """Products of matrices on a GPU whose blocks stage operands beside the arithmetic (Ampere, Hopper).
 
 Copies to shared memory run by themselves, several steps of the reduction ahead.  So a step takes the longer of its
-multiplication and its staging, and no less than a step takes from start to end where nothing hides it.  A block then
+multiplication and its staging, and no less than a step takes from start to end where nothing hides it.  Kernels that
+stage little ahead do not hide that themselves: blocks that share a multiprocessor hide it for each other.  A block then
 writes its tile.  Blocks queue at the multiprocessors; memory runs beside them.  A further kernel adds up a reduction
 that was split.
 
@@ -25,11 +26,13 @@ from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share, every
 
 Family = Literal["linear", "general", "thin", "even", "narrow"]
-"""Kinds of kernels: of a linear layer's product and of any other one; of a product with few rows; and of operands whose
-rows do not start at multiples of 16 bytes, as the hardware's copies want it: at multiples of 4 bytes, and any.
+"""Kinds of kernels: of a linear layer's product and of any other one; of a linear layer's with few rows; and of operands
+whose rows do not start at multiples of 16 bytes, as the hardware's copies want it: at multiples of 4 bytes, and any.
 """
 COPIED_BYTES, EVEN_BYTES = 16, 4
 FEW_ROWS = 16
+MOST_RESIDENT = 8
+"""Blocks that share a multiprocessor, however small."""
 SPLITS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
 """Parts of a reduction that are tried."""
 Array = npt.NDArray[np.float64]
@@ -71,6 +74,12 @@ class PipelinedKernels(Section):
         Of one multiprocessor: operands to shared memory, and the tile to memory.
     step_cycles : float
         Of a step from start to end.
+    step_overlap : float
+        Exponent with which a step's work and its time from start to end add up: 1 is one after the other, as in kernels
+        that stage little ahead.
+    resident_outputs : int
+        Outputs that a multiprocessor holds, of all blocks that share it; one block where its tile is larger.  These
+        blocks take their steps from start to end side by side.
     launch_s : float
         Of a kernel, with its first operands and its end.
     l2_bytes_per_s : float
@@ -95,6 +104,8 @@ class PipelinedKernels(Section):
     staged_bytes_per_cycle: Rate
     stored_bytes_per_cycle: Rate
     step_cycles: Rate
+    step_overlap: Annotated[float, Field(ge=1, le=20)] = 4.0
+    resident_outputs: Count = 1
     launch_s: Seconds
     l2_bytes_per_s: Rate
     overlap: Annotated[float, Field(ge=1, le=20)]
@@ -162,7 +173,7 @@ def family_of(gemm: Gemm, kernels: dict[Family, PipelinedKernels]) -> Family:
     start = BYTES[gemm.number] * gcd(*extents)
     if start % COPIED_BYTES and "narrow" in kernels:
         return "narrow" if start % EVEN_BYTES or "even" not in kernels else "even"
-    if gemm.batch == 1 and gemm.m <= FEW_ROWS and "thin" in kernels:
+    if is_linear(gemm) and gemm.m <= FEW_ROWS and "thin" in kernels:
         return "thin"
     own = is_linear(gemm) or (gemm.batch == 1 and kernels["linear"].any_layout)
     return "linear" if own else "general"
@@ -198,20 +209,22 @@ def times_of(
     stage = (columns + rows) * step * size / kernels.staged_bytes_per_cycle
     store = columns * rows * size / kernels.stored_bytes_per_cycle
     busy = depth * _joined(multiply, stage, 8.0) + store
-    per_block = _joined(busy, depth * kernels.step_cycles, 4.0)
+    resident = np.clip(kernels.resident_outputs // (columns * rows), 1.0, MOST_RESIDENT)
+    waited = np.ceil(queue / resident) * depth * kernels.step_cycles
+    worked = _joined(queue * busy, waited, kernels.step_overlap)
     moved = size * batch * (m * k + k * n + m * n)
     rate = np.where(moved <= hardware.l2_bytes, kernels.l2_bytes_per_s, min(kernels.l2_bytes_per_s, dram_bytes_per_s))
     memory = moved / rate
     # 32-bit partial sums, written and read again.
     added = np.where(parts > 1, kernels.reduce_s + 8.0 * parts * batch * m * n / kernels.l2_bytes_per_s, 0.0)
-    seconds = kernels.launch_s + _joined(queue * per_block / hardware.clock_hz, memory, kernels.overlap) + added
+    seconds = kernels.launch_s + _joined(worked / hardware.clock_hz, memory, kernels.overlap) + added
     # Batched products are not split: their batch fills the multiprocessors.
     fills = (batch == 1) & (k >= kernels.shortest_part * parts) & (blocks <= kernels.split_fill * hardware.sms)
     tried = (parts == 1) | fills
     return Times(
         seconds=np.where(tried, seconds, np.inf),
         matrix=queue * depth * multiply / hardware.clock_hz,
-        staging=queue * (np.maximum(depth * np.maximum(stage, kernels.step_cycles), store)) / hardware.clock_hz,
+        staging=np.maximum(queue * np.maximum(depth * stage, store), waited) / hardware.clock_hz,
         memory=memory + 0.0 * queue,
         blocks=blocks,
     )

@@ -206,8 +206,8 @@ _LOADED = _COPIED | {
 }
 """Operands that threads load, for instructions of a warp or, in fp32, of a thread."""
 H200: Starts = {
-    ("fp32", "linear"): _LOADED | {"staged_bytes_per_cycle": 10.0},
-    ("fp32", "general"): _LOADED | {"staged_bytes_per_cycle": 12.0},
+    ("fp32", "linear"): _LOADED | {"step_cycles": 180.0},
+    ("fp32", "general"): _LOADED | {"step_cycles": 180.0},
     ("fp32", "thin"): _COPIED | {"step_cycles": 60.0, "reduce_s": 1e-6},
     ("tf32", "linear"): _COPIED | {"step_cycles": 200.0, "reduce_s": 5e-6},
     ("tf32", "general"): _LOADED | {"matrix_share": 0.57, "staged_bytes_per_cycle": 24.0, "l2_bytes_per_s": 4e12},
