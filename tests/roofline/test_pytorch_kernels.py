@@ -8,6 +8,7 @@ from simhw.errors import SimhwError
 from simhw.roofline.calibration.pytorch import recurrent as calibration
 from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.calibration.score import mape
+from simhw.roofline.numbers import Number
 from simhw.roofline.operators import Attention, Recurrent
 from tests.roofline.h200 import DATA, h200, needs_data, scored
 
@@ -47,11 +48,16 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, row: str, says: str)
 
 
 @needs_data
-def test_shipped_constants_predict_lstm_layers_that_no_fit_saw() -> None:
+@pytest.mark.parametrize(
+    ("number", "kernels", "most"), [("fp32", 1, 20.0), ("fp32", 2, 20.0), ("bf16", 1, 12.5), ("bf16", 2, 21.5)]
+)
+def test_shipped_constants_predict_lstm_layers_that_no_fit_saw(number: Number, kernels: int, most: float) -> None:
+    """A row forwards is one kernel, and one backwards two."""
     rows = [row for row in scored("other") if row.kind == "lstm"]
-    assert len(rows) == 16
+    rows = [row for row in rows if row.number == number and len(row.operators) == kernels]
+    assert len(rows) == 4
     found = [calibration.seconds_of(row, h200(), h200().recurrent) for row in rows]
-    assert mape(found, [row.seconds for row in rows]) < 20
+    assert mape(found, [row.seconds for row in rows]) <= most
 
 
 @needs_data

@@ -26,8 +26,9 @@ from simhw.roofline.prediction import Limit, Prediction
 from simhw.roofline.quantities import ByNumber, Count, Rate, Seconds, Share, every
 
 Family = Literal["linear", "general", "thin", "even", "narrow"]
-"""Kinds of kernels: of a linear layer's product and of any other one; of a linear layer's with few rows; and of operands
-whose rows do not start at multiples of 16 bytes, as the hardware's copies want it: at multiples of 4 bytes, and any.
+"""Kinds of kernels: of a linear layer's product and of any other one; of a linear layer's with few rows; and of
+operands whose rows do not start at multiples of 16 bytes, as the hardware's copies want it: at multiples of 4 bytes,
+and any.
 """
 COPIED_BYTES, EVEN_BYTES = 16, 4
 FEW_ROWS = 16
@@ -144,6 +145,19 @@ class PipelinedGemmParameters(Section):
     dram_bytes_per_s: Rate
     host_s: Seconds
     host_batched_s: Seconds
+
+    @cached_property
+    def of_chains(self) -> "PipelinedGemmParameters":
+        """Kernels that a chain of products in one call has: none for few rows, and none for small products."""
+        tables = {
+            number: {
+                family: kernels.model_copy(update={"small": None})
+                for family, kernels in families.items()
+                if family != "thin"
+            }
+            for number, families in self.kernels.items()
+        }
+        return self.model_copy(update={"kernels": tables})
 
     def added_s(self, gemm: Gemm, family: Family) -> float:
         """By how much a product takes longer than its family's kernels: a bias, or the lack of one."""

@@ -61,7 +61,12 @@ def predict_recurrent(
     """Time of a recurrent layer's operation over all its steps."""
     chain = parameters.chains[recurrent.number][recurrent.operation]
     length = 1 if recurrent.operation == "weight_grad" else recurrent.steps
-    product = predict_product(product_of(recurrent, recurrent.hidden, length), hardware, products)
+    product = predict_product(
+        product_of(recurrent, recurrent.hidden, length),
+        hardware,
+        products,
+        chained=recurrent.operation != "weight_grad",
+    )
     share = length * chain.product_share
     times_s: dict[Limit, float] = {limit: share * seconds for limit, seconds in product.times_s.items()}
     seconds = chain.call_s + length * chain.step_s + share * product.seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from scipy.optimize import lsq_linear
+from scipy.optimize import least_squares
 
 from simhw.roofline.calibration.pytorch.halves import halves
 from simhw.roofline.calibration.pytorch.kernels import Timed, read_kernels
@@ -24,6 +24,8 @@ from simhw.trace.layer import Operation
 
 CHAINS: tuple[Operation, ...] = ("forward", "input_grad")
 NUMBERS: tuple[Number, ...] = ("fp32", "bf16")
+OUTLIER = 0.05
+"""Relative error beyond which a row counts by its size, not by its square."""
 LEAST_SHARE = 0.01
 """Of a product: a step takes at least a little of it."""
 
@@ -40,7 +42,9 @@ def seconds_of(row: Timed, gpu: GpuValues, parameters: RecurrentParameters) -> f
 def fit_chain(
     rows: Sequence[Timed], gpu: GpuValues, parameters: RecurrentParameters, number: Number, operation: Operation
 ) -> RecurrentParameters:
-    """Step and product's share of one chain: least squares on relative errors; a prediction is linear in both.
+    """Step and product's share of one chain: least absolute relative errors, of which the scores are means.
+
+    One shape of few that the library takes another kernel for does not draw the others with it.
 
     Raises
     ------
@@ -63,8 +67,17 @@ def fit_chain(
     )
     truth = np.array([row.seconds for row in rows])
     features = np.stack([(step - least) / truth, (whole - least) / truth], axis=1)
+    wanted = (truth - least) / truth
     # A product in a chain takes no longer than alone.
-    steps, shares = lsq_linear(features, (truth - least) / truth, bounds=([0.0, 0.0], [np.inf, 1.0])).x
+    steps, shares = least_squares(
+        lambda point: features @ point - wanted,
+        [1.0, 0.5],
+        jac=lambda _: features,
+        bounds=([0.0, 0.0], [np.inf, 1.0]),
+        x_scale=[10.0, 1.0],
+        loss="soft_l1",
+        f_scale=OUTLIER,
+    ).x
     return tried(float(steps) * unit, LEAST_SHARE + float(shares) * (1.0 - LEAST_SHARE))
 
 
