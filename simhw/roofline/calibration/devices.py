@@ -13,11 +13,13 @@ from simhw.roofline.calibration import ascend, convolution, gemm, power, recurre
 from simhw.roofline.calibration.benchmarks import V100, Benchmarks
 from simhw.roofline.calibration.measurements import READERS, read_measurements
 from simhw.roofline.calibration.pytorch import attention as pytorch_attention
+from simhw.roofline.calibration.pytorch import convolution as pytorch_convolution
 from simhw.roofline.calibration.pytorch import gemm as pytorch_gemm
 from simhw.roofline.calibration.pytorch import host, step_kernels, streaming_rows, whole_steps
 from simhw.roofline.calibration.pytorch import power as pytorch_power
 from simhw.roofline.calibration.pytorch import recurrent as pytorch_recurrent
 from simhw.roofline.calibration.pytorch import streaming as pytorch_streaming
+from simhw.roofline.calibration.pytorch.h200_convolution import SEARCHED
 from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
@@ -65,12 +67,13 @@ def _of_pytorch(device: str) -> Fits:
     """Of a GPU that was measured in PyTorch: half of the shapes of each file are fitted, the others scored."""
     return Fits(
         (
-            *(partial(read_kernels, device=device, what=what) for what in ("gemm", "other")),
+            *(partial(read_kernels, device=device, what=what) for what in ("gemm", "conv", "other")),
             partial(streaming_rows.read_streaming, device=device),
             partial(step_kernels.read_all_profiles, device=device),
         ),
         {
             "gemm": partial(pytorch_gemm.calibrate, device=device, starts=pytorch_gemm.H200),
+            "convolution": partial(pytorch_convolution.calibrate, device=device, searched=SEARCHED),
             "attention": partial(pytorch_attention.calibrate, device=device, searches=pytorch_attention.H200),
             "recurrent": partial(pytorch_recurrent.calibrate, device=device),
             "streaming": partial(pytorch_streaming.calibrate, device=device),

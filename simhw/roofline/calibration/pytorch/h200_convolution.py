@@ -63,6 +63,7 @@ def _multiply_add() -> Search:
         "medium_alone": (1.0, 1.1, 6.0),
         "fills": (0.2, 0.49, 1.2),
         "start_steps": _near(20.0),
+        "grouped_share": _share(0.5, 0.02),
         "direct_pointwise_share": _share(0.16),
         "direct_share": _share(0.22),
         "transforms.fourier_s": _near(2e-5),
@@ -81,10 +82,9 @@ def _multiply_add() -> Search:
     for operation, first in starts.items():
         kernels = {name: _share(value, 0.15) for name, value in first.items() if name != "small_alone"}
         kernels["small_alone"] = (1.0, first["small_alone"], 6.0)
-        kernels["launch_s"] = _near(3e-6)
+        kernels["launch_s"] = (1.5e-6, 2.5e-6, 4e-6)
         kernels["pointwise_share"] = (0.3, 1.0, 1.5)
         kernels["strided_share"] = (0.3, 0.8, 1.5)
-        kernels["grouped_share"] = _share(0.5, 0.02)
         found |= {f"operations.{operation}.{name}": search for name, search in kernels.items()}
     return {f"kernels.fp32.multiply_add.{name}": search for name, search in found.items()}
 

@@ -80,7 +80,7 @@ def _blocks(
     elif prod(convolution.stride) > 1:
         share *= kernels.strided_share
     if convolution.groups > 1:
-        share *= kernels.grouped_share
+        share *= engines.grouped_share
     sizes = (
         (engines.large, 1.0, 1.0),
         (engines.medium, kernels.medium_share, engines.medium_alone),

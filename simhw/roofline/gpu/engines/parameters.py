@@ -40,6 +40,7 @@ class TensorCoreKernels(Section):
     Attributes
     ----------
     tiles : list of [int, int]
+        Rows and columns of the product that one thread block computes.
     channel_step : int
         The reduction runs over channels in such steps at every tap.
     launch_s, matrix_share : dict of operation to float
@@ -132,8 +133,8 @@ class MultiplyAddKernels(Section):
     launch_s : float
     matrix_share : float
         Of the peak, with the large tile and several taps.
-    medium_share, small_share, pointwise_share, strided_share, grouped_share : float
-        Of that share: with smaller tiles, 1 x 1 kernels, larger kernels with a stride, and groups.
+    medium_share, small_share, pointwise_share, strided_share : float
+        Of that share: with smaller tiles, 1 x 1 kernels, and larger kernels with a stride.
     small_alone : float
         A lone small block takes the time of so many that share a multiprocessor.
     """
@@ -145,7 +146,6 @@ class MultiplyAddKernels(Section):
     small_alone: Blocks
     pointwise_share: Annotated[float, Field(ge=0.01, le=2)]
     strided_share: Annotated[float, Field(ge=0.01, le=2)]
-    grouped_share: Share
 
 
 class Transforms(Section):
@@ -190,6 +190,8 @@ class MultiplyAdd(Section):
         As `TensorCoreKernels.start_steps`.
     phased_channels : int
         Input gradients of a stride skip the gaps between its values where channels on both sides are multiples of it.
+    grouped_share : float
+        Of all shares, where there are groups.
     direct_pointwise_share, direct_share : float
         Of the peak, in the weight gradient that every block adds to with atomics: for 1 x 1 kernels, and others.
     overlap : float
@@ -205,6 +207,7 @@ class MultiplyAdd(Section):
     start_steps: Steps
     phased_channels: Count
     operations: Annotated[dict[Operation, MultiplyAddKernels], EVERY_OPERATION]
+    grouped_share: Share
     direct_pointwise_share: Share
     direct_share: Share
     transforms: Transforms
