@@ -5,7 +5,7 @@ binds it.
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from simhw.cli import calibrate, ranks
+from simhw.cli import calibrate, ranks, score
 from simhw.cli.roofline_options import (
     add_network_options,
     add_run_options,
@@ -47,6 +47,7 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="other actions")
     ranks.add_parser(actions)
     calibrate.add_parser(actions)
+    score.add_parser(actions)
 
 
 def execute(arguments: argparse.Namespace) -> int:

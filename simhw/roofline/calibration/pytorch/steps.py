@@ -179,14 +179,24 @@ def measured_network(model: str, variant: str) -> Network:
 
 
 def _step(row: MeasuredRow) -> MeasuredStep:
-    model, variant = row.text("model"), row.text("variant")
     try:
-        network = measured_network(model, variant)
+        network = measured_network(row.text("model"), row.text("variant"))
     except ShapeError as error:
         row.fail(str(error))
     parameters = row.text("parameters")
     if parameters and row.count("parameters") != network.parameters:
         row.fail(f"column 'parameters' is {parameters}; {network.name} by shape has {network.parameters:,}")
+    return step_of(row, network)
+
+
+def step_of(row: MeasuredRow, network: Network) -> MeasuredStep:
+    """A row whose network is known.
+
+    Raises
+    ------
+    SimhwError
+        The row cannot be read.
+    """
     mode = next((each for each in get_args(Mode) if each == row.text("mode")), None)
     if mode is None:
         row.fail(f"column 'mode' is {quoted(row.text('mode'))}; give one of {', '.join(get_args(Mode))}")
@@ -203,8 +213,8 @@ def _step(row: MeasuredRow) -> MeasuredStep:
     return MeasuredStep(
         network=network,
         run=run,
-        model=model,
-        variant=variant,
+        model=row.text("model"),
+        variant=row.text("variant"),
         eager_s=row.quantity("step_ms") * 1e-3,
         graph_s=_milli(row, "graph_ms"),
         power_w=_known(row, "power_w"),

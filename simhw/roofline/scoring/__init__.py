@@ -1,0 +1,1 @@
+"""Errors of a device's constants as they are shipped, on files of measurements, without any fit."""
