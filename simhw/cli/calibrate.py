@@ -21,7 +21,12 @@ def add_parser(actions: Any) -> None:
         "rows that no fit saw.",
         epilog="Example: simhw roofline calibrate --device v100 --data ../shared/data",
     )
-    parser.add_argument("--device", metavar="DEVICE", default="v100", help="v100 (default) or ascend310")
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        default="v100",
+        help="v100 (default), ascend310, h200, or the .yaml file of a GPU that extends parts of the h200",
+    )
     parser.add_argument(
         "--data", metavar="FOLDER", required=True, help="folder of the measurements; which files: docs/calibration.md"
     )
@@ -41,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_target(arguments.out, TABLE_SUFFIXES)
     device = load_device(arguments.device)
-    constants, scores = calibrate(device, Path(arguments.data))
+    constants, scores = calibrate(device, Path(arguments.data), arguments.device)
     written = []
     if arguments.out:
         import pandas as pd

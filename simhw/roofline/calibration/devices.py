@@ -23,6 +23,7 @@ from simhw.roofline.calibration.pytorch.h200_convolution import SEARCHED
 from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.calibration.score import Score
 from simhw.roofline.device import Device
+from simhw.roofline.gpu.values import GpuValues
 
 Reader = Callable[[Path], object]
 Fit = Callable[[Path], tuple[dict[str, float], list[Score]]]
@@ -63,13 +64,16 @@ def _of_ascend(device: str) -> Fits:
     return Fits((partial(ascend.read_rows, device=device),), {"ascend": partial(ascend.calibrate, device=device)})
 
 
-def _of_pytorch(device: str) -> Fits:
-    """Of a GPU that was measured in PyTorch: half of the shapes of each file are fitted, the others scored."""
+def _of_pytorch(name: str, device: str) -> Fits:
+    """Of a GPU that was measured in PyTorch: half of the shapes of each file are fitted, the others scored.
+
+    `name` begins the names of the files; `device` is the same, or the path of the device's file.
+    """
     return Fits(
         (
-            *(partial(read_kernels, device=device, what=what) for what in ("gemm", "conv", "other")),
-            partial(streaming_rows.read_streaming, device=device),
-            partial(step_kernels.read_all_profiles, device=device),
+            *(partial(read_kernels, device=name, what=what) for what in ("gemm", "conv", "other")),
+            partial(streaming_rows.read_streaming, device=name),
+            partial(step_kernels.read_all_profiles, device=name),
         ),
         {
             "gemm": partial(pytorch_gemm.calibrate, device=device, starts=pytorch_gemm.H200),
@@ -84,7 +88,11 @@ def _of_pytorch(device: str) -> Fits:
     )
 
 
-FITS: dict[str, Fits] = {"v100": _of_gpu(V100), "ascend310": _of_ascend("ascend310"), "h200": _of_pytorch("h200")}
+FITS: dict[str, Fits] = {
+    "v100": _of_gpu(V100),
+    "ascend310": _of_ascend("ascend310"),
+    "h200": _of_pytorch("h200", "h200"),
+}
 """Fits by device; boards of one chip share its constants."""
 
 
@@ -97,24 +105,49 @@ class Fitted:
     stated: float
 
 
-def calibrate(device: Device, folder: Path) -> tuple[list[Fitted], list[Score]]:
+def fits_of(device: Device, where: str) -> Fits:
+    """The fits of a device: those of its name; else, of a GPU whose file has the sections of one that was measured in
+    PyTorch, that one's, with its searches.
+
+    Raises
+    ------
+    SimhwError
+        There are none.
+    """
+    if device.name in FITS:
+        return FITS[device.name]
+    if isinstance(device.values, GpuValues) and device.values.pipelined_gemm is not None:
+        return _of_pytorch(device.name, where)
+    raise SimhwError(
+        f"no constants of {device.name} are fitted; there are fits for {', '.join(FITS)}, and for files that extend "
+        "parts of an h200"
+    )
+
+
+def calibrate(device: Device, folder: Path, where: str | None = None) -> tuple[list[Fitted], list[Score]]:
     """Fit a device's constants to a folder of measurements, and score its models on rows that no fit saw.
+
+    Parameters
+    ----------
+    device : Device
+    folder : Path
+    where : str, optional
+        The device's file, if it is not one that comes with simhw.
 
     Raises
     ------
     SimhwError
         Nothing is fitted for the device, the folder is missing, a file of it cannot be read, or its rows are too few.
     """
-    if device.name not in FITS:
-        raise SimhwError(f"no constants of {device.name} are fitted; there are fits for {', '.join(FITS)}")
+    found_fits = fits_of(device, where or device.name)
     if not folder.is_dir():
         raise SimhwError(f"{folder}: no such folder; give the one that holds the measurements")
-    for read in FITS[device.name].readers:
+    for read in found_fits.readers:
         read(folder)
     values = device.values.model_dump()
     constants: list[Fitted] = []
     scores: list[Score] = []
-    for fitted, found in _results(FITS[device.name].fits, folder):
+    for fitted, found in _results(found_fits.fits, folder):
         constants += [Fitted(name, value, float(leaf(values, name))) for name, value in fitted.items()]
         scores += found
     return constants, scores

@@ -90,7 +90,7 @@ def functions(folder: Path, name: str, device: Device, half: Half) -> Found:
     """``NAME_streaming.csv``: functions that stream, and the time of calling them from Python."""
     rows = half_of(read_streaming(folder, name), half)
     return _joined(
-        _table("functions", rows, device, lambda row: row.kind),
+        _table("functions", rows, device, lambda row: row.kind, streamed=True),
         _called("functions, called from Python", rows, device),
     )
 
@@ -102,7 +102,7 @@ def others(folder: Path, name: str, device: Device, half: Half) -> Found:
     return _joined(
         _table("fused attention", half_of(attention, half), device, _direction),
         _table("LSTM", half_of(lstm, half), device, _direction),
-        _table("optimizers and copies", half_of(read_updates(folder, name), half), device, lambda row: row.kind),
+        _table("optimizers and copies", half_of(read_updates(folder, name), half), device, lambda row: row.kind, True),
     )
 
 
@@ -111,7 +111,10 @@ def _direction(row: Timed) -> str:
     return "forward" if getattr(first, "operation", "forward") == "forward" else "backward"
 
 
-def _table(title: str, rows: Sequence[Timed], device: Device, kind: Callable[[Timed], str]) -> Found:
+def _table(
+    title: str, rows: Sequence[Timed], device: Device, kind: Callable[[Timed], str], streamed: bool = False
+) -> Found:
+    """Errors on calls that were measured in a graph, or `streamed`: launched one by one, queued behind another."""
     left: list[LeftOut] = []
     unit: SizeUnit = "FLOP"
     scored = []
@@ -120,7 +123,7 @@ def _table(title: str, rows: Sequence[Timed], device: Device, kind: Callable[[Ti
         predictions = _predicted(row.operators, device, place, left)
         if predictions:
             unit = size_unit(row.operators[0])
-            seconds = sum(each.seconds for each in predictions)
+            seconds = sum(each.seconds + (device.values.gap_s(each) if streamed else 0.0) for each in predictions)
             scored.append(_scored(row.operators, kind(row), row.seconds, seconds, place, device))
     return [ScoreTable(title, "ms", tuple(scored), unit, BOUNDS[unit])], left
 

@@ -8,7 +8,7 @@ from simhw.errors import MachineError, ShapeError, quoted
 from simhw.progress import track
 from simhw.roofline.calibration.measured_rows import MeasuredRow, measured_rows
 from simhw.roofline.calibration.pytorch.steps import MeasuredStep, measured_network, step_of
-from simhw.roofline.calibration.score import textbook_seconds
+from simhw.roofline.calibration.pytorch.whole_steps import textbook_s
 from simhw.roofline.device import Device
 from simhw.roofline.estimate import StepEstimate, estimate
 from simhw.roofline.layers.network import Network
@@ -162,9 +162,3 @@ def _table(title: str, unit: str, rows: list[Scored | None]) -> ScoreTable:
 def flops(made: StepEstimate) -> float:
     """Operations of a step."""
     return sum(work.times * work.operator.flops for work, _ in made.work)
-
-
-def textbook_s(made: StepEstimate) -> float:
-    """Seconds of a step by the textbook roofline: those of its operators, one after another."""
-    hardware = made.device.values.hardware
-    return sum(work.times * textbook_seconds(work.operator, hardware) for work, _ in made.work)

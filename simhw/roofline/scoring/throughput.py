@@ -5,10 +5,11 @@ from pathlib import Path
 from simhw.progress import track
 from simhw.roofline.calibration.ascend import CLIPS, NETWORKS
 from simhw.roofline.calibration.measured_rows import measured_rows
+from simhw.roofline.calibration.pytorch.whole_steps import textbook_s
 from simhw.roofline.device import Device
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.scoring.kernels import Found, short_place
-from simhw.roofline.scoring.steps import estimated, flops, textbook_s
+from simhw.roofline.scoring.steps import estimated, flops
 from simhw.roofline.scoring.table import STEP_BOUNDS, LeftOut, Scored, ScoreTable
 from simhw.roofline.step.run import Run
 

@@ -95,11 +95,13 @@ def fit_kernel(
 def calibrate(
     folder: Path, device: str, searches: Mapping[tuple[Number, Operation], Search]
 ) -> tuple[dict[str, float], list[Score]]:
-    """Constants fitted to one half of the shapes, and the errors that these leave on the other."""
+    """Constants fitted to one half of the shapes, and the errors that these leave on the other; `device` is a name or
+    the path of a file, whose `name` the files of measurements begin with.
+    """
     values = load_device(device).values
     assert isinstance(values, GpuValues)
     assert values.attention is not None
-    rows = [row for row in read_kernels(folder, device, "other") if row.kind == "sdpa"]
+    rows = [row for row in read_kernels(folder, values.name, "other") if row.kind == "sdpa"]
     fitted_rows, scored_rows = halves(rows)
     fitted = values.attention
     constants: dict[str, float] = {}
@@ -109,7 +111,7 @@ def calibrate(
         name = f"attention.kernels.{number}.{operation}"
         constants |= {f"{name}.{each}": float(getattr(kernel, each)) for each in search}
     found = [
-        scored(_own(scored_rows, number, operation), fitted, values.hardware, f"{device}_other")
+        scored(_own(scored_rows, number, operation), fitted, values.hardware, f"{values.name}_other")
         for number, operation in searches
     ]
     return constants, found

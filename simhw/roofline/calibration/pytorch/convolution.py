@@ -105,7 +105,7 @@ def calibrate(folder: Path, device: str, searched: Mapping[Number, Search]) -> t
     """
     gpu = load_device(device).values
     assert isinstance(gpu, GpuValues) and gpu.convolution_engines is not None
-    fitted_rows, scored_rows = halves(read_kernels(folder, device, "conv"))
+    fitted_rows, scored_rows = halves(read_kernels(folder, gpu.name, "conv"))
     fitted = fit(fitted_rows, gpu.convolution_engines, gpu.hardware, searched)
     values = fitted.model_dump()
     names = [name for search in searched.values() for name in search]
@@ -115,7 +115,7 @@ def calibrate(folder: Path, device: str, searched: Mapping[Number, Search]) -> t
         for name in ("launch_s.weight_grad", *(f"macs_per_s.{operation}" for operation in OPERATIONS))
     ]
     constants = {f"convolution_engines.{name}": float(leaf(values, name)) for name in names}
-    return constants, scores(scored_rows, fitted, gpu.hardware, f"{device}_conv")
+    return constants, scores(scored_rows, fitted, gpu.hardware, f"{gpu.name}_conv")
 
 
 def scores(rows: Sequence[Timed], parameters: EngineParameters, hardware: GpuHardware, file: str) -> list[Score]:

@@ -150,11 +150,13 @@ def _slope(rows: Sequence[Timed]) -> float:
 
 
 def calibrate(folder: Path, device: str, starts: Starts) -> tuple[dict[str, float], list[Score]]:
-    """Constants fitted to one half of the shapes, and the errors that these leave on the other."""
+    """Constants fitted to one half of the shapes, and the errors that these leave on the other; `device` is a name or
+    the path of a file, whose `name` the files of measurements begin with.
+    """
     values = load_device(device).values
     assert isinstance(values, GpuValues)
     assert values.pipelined_gemm is not None
-    fitted_rows, scored_rows = halves(read_kernels(folder, device, "gemm"))
+    fitted_rows, scored_rows = halves(read_kernels(folder, values.name, "gemm"))
     fitted = fit(fitted_rows, values.pipelined_gemm, starts, values.hardware)
     constants = {"pipelined_gemm.host_s": fitted.host_s, "pipelined_gemm.host_batched_s": fitted.host_batched_s}
     for number, family in starts:
@@ -163,7 +165,7 @@ def calibrate(folder: Path, device: str, starts: Starts) -> tuple[dict[str, floa
         constants |= {f"{name}.{each}": float(getattr(kernels, each)) for each in RANGES}
         if kernels.small is not None:
             constants |= {f"{name}.small.call_s": kernels.small.call_s, f"{name}.small.step_s": kernels.small.step_s}
-    return constants, scores(scored_rows, fitted, values.hardware, f"{device}_gemm")
+    return constants, scores(scored_rows, fitted, values.hardware, f"{values.name}_gemm")
 
 
 def scores(rows: Sequence[Timed], parameters: PipelinedGemmParameters, hardware: GpuHardware, file: str) -> list[Score]:

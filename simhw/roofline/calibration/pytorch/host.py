@@ -119,6 +119,6 @@ def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]
     `simhw.roofline.calibration.pytorch.whole_steps`.
     """
     loaded = load_device(device)
-    fitted, _ = halves(read_steps(folder, device))
+    fitted, _ = halves(read_steps(folder, loaded.name))
     constants = fit(fitted, estimates(fitted, loaded))
     return {f"host.{name}": value for name, value in constants.items()}, []

@@ -77,7 +77,7 @@ def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]
     `simhw.roofline.calibration.pytorch.whole_steps`.
     """
     loaded = load_device(device)
-    fitted, _ = halves(read_steps(folder, device))
+    fitted, _ = halves(read_steps(folder, loaded.name))
     try:
         costs = fit(fitted, estimates(fitted, loaded))
     except KeyError as error:

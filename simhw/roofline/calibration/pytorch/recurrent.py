@@ -82,10 +82,12 @@ def fit_chain(
 
 
 def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]:
-    """Constants fitted to one half of the shapes, and the errors that these leave on the other."""
+    """Constants fitted to one half of the shapes, and the errors that these leave on the other; `device` is a name or
+    the path of a file, whose `name` the files of measurements begin with.
+    """
     gpu = load_device(device).values
     assert isinstance(gpu, GpuValues)
-    fitted_rows, scored_rows = halves([row for row in read_kernels(folder, device, "other") if row.kind == "lstm"])
+    fitted_rows, scored_rows = halves([row for row in read_kernels(folder, gpu.name, "other") if row.kind == "lstm"])
     fitted = gpu.recurrent
     constants: dict[str, float] = {}
     found = []
@@ -95,7 +97,7 @@ def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]
             chain = fitted.chains[number][operation]
             name = f"recurrent.chains.{number}.{operation}"
             constants |= {f"{name}.step_s": chain.step_s, f"{name}.product_share": chain.product_share}
-            found.append(scored(_own(scored_rows, number, operation), gpu, fitted, f"{device}_other"))
+            found.append(scored(_own(scored_rows, number, operation), gpu, fitted, f"{gpu.name}_other"))
     return constants, found
 
 

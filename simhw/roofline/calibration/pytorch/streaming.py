@@ -281,16 +281,16 @@ def calibrate(folder: Path, device: str, groups: Sequence[Group] = H200) -> tupl
     """Constants fitted to one half of the shapes, and the errors that these leave on the other."""
     values = load_device(device).values
     assert isinstance(values, GpuValues)
-    fitted_rows, scored_rows = halves(read_streaming(folder, device))
-    fitted_updates, scored_updates = halves(read_updates(folder, device))
-    fitted_steps, _ = halves(read_steps(folder, device))
-    profiles = read_profiles(folder, device, fitted_steps)
+    fitted_rows, scored_rows = halves(read_streaming(folder, values.name))
+    fitted_updates, scored_updates = halves(read_updates(folder, values.name))
+    fitted_steps, _ = halves(read_steps(folder, values.name))
+    profiles = read_profiles(folder, values.name, fitted_steps)
     constants, parameters, stream_s = fit(
         [*fitted_rows, *fitted_updates], profiles, groups, values.streaming, values.hardware
     )
     seconds: Callable[[Timed], float] = lambda row: predicted_s(row, parameters, values.hardware, stream_s)  # noqa: E731
-    scores = scored(scored_rows, seconds, values.hardware, f"{device}_streaming")
-    scores += scored(scored_updates, seconds, values.hardware, f"{device}_other")
+    scores = scored(scored_rows, seconds, values.hardware, f"{values.name}_streaming")
+    scores += scored(scored_updates, seconds, values.hardware, f"{values.name}_other")
     return {f"streaming.{name}": value for name, value in constants.items()} | {"host.stream_s": stream_s}, scores
 
 

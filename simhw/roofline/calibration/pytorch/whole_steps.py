@@ -15,8 +15,8 @@ from simhw.roofline.gpu.values import GpuValues
 def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]:
     """No constants; scores of the device's file on the steps of networks that no fit saw."""
     loaded = load_device(device)
-    _, scored = halves(read_steps(folder, device))
-    return {}, scores(scored, loaded, f"{device}_steps")
+    _, scored = halves(read_steps(folder, loaded.name))
+    return {}, scores(scored, loaded, f"{loaded.name}_steps")
 
 
 def scores(steps: Sequence[MeasuredStep], device: Device, file: str) -> list[Score]:
@@ -28,7 +28,7 @@ def scores(steps: Sequence[MeasuredStep], device: Device, file: str) -> list[Sco
         None was measured so.
     """
     predicted = estimates(steps, device)
-    textbook = [_textbook_s(each) for each in predicted]
+    textbook = [textbook_s(each) for each in predicted]
     assert isinstance(device.values, GpuValues)
     most_w = device.values.power.tdp_w
 
@@ -55,7 +55,7 @@ def scores(steps: Sequence[MeasuredStep], device: Device, file: str) -> list[Sco
     ]
 
 
-def _textbook_s(predicted: StepEstimate) -> float:
+def textbook_s(predicted: StepEstimate) -> float:
     """The textbook roofline of every operator, one after the other."""
     hardware = predicted.device.values.hardware
     return sum(work.times * textbook_seconds(prediction.operator, hardware) for work, prediction in predicted.work)
