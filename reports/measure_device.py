@@ -310,8 +310,8 @@ def convolved(draw: random.Random, count: int, quick: bool) -> Iterator[dict[str
         usual += [("resnet", channels, size, channels, 3, 1, 1), ("resnet", channels, size, wide_channels, 1, 1, 1)]
         usual.append(("resnet", wide_channels, size, channels, 1, 1, 1))
         usual.append(("mobile", channels, size, channels, 3, 1, channels))
-    for source, channels, size, outputs, kernel, stride, groups in usual[: 2 if quick else None]:
-        for images in (1,) if quick else (8, 64):
+    for source, channels, size, outputs, kernel, stride, groups in [] if quick else usual:
+        for images in (8, 64):
             yield _convolution(source, images, channels, size, outputs, kernel, stride, groups)
     for index in range(count):
         kernel, multiple = draw.choice((1, 3, 3, 5)), (16, 8, 1)[index % 3]
