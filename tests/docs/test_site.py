@@ -11,6 +11,8 @@ import pytest
 import simhw
 from simhw.machine.constants import constants
 from simhw.machine.machine import load_machine
+from simhw.roofline.device import load_device
+from simhw.roofline.gpu.values import GpuValues
 from tests.docs.reader import blocks
 from tests.places import ROOT
 
@@ -89,6 +91,20 @@ def test_the_machine_file_of_its_page_is_one(tmp_path: Path) -> None:
     assert differing == {"tile.rows", "tiles"}
     assert small.values.tiles * small.values.tile.rows == fpraker.values.tiles * fpraker.values.tile.rows
     assert small.values.baseline == fpraker.values.baseline
+
+
+def test_the_device_of_its_page_is_one_with_the_constants_that_are_written_into_it(tmp_path: Path) -> None:
+    device, fitted = (block.code for block in blocks("docs/measuring.md") if block.language == "yaml")
+    path = tmp_path / "a100.yaml"
+    path.write_text(device + fitted, encoding="utf-8")
+    a100, h200 = load_device(path), load_device("h200")
+    assert a100.values.hardware.dram_bytes_per_s == 2e12
+    assert isinstance(a100.values, GpuValues)
+    assert a100.values.pipelined_gemm is not None
+    assert a100.values.pipelined_gemm.kernels["bf16"]["linear"].matrix_share == 0.81
+    # What the file does not state is the device's that it extends.
+    assert isinstance(h200.values, GpuValues)
+    assert a100.values.streaming == h200.values.streaming
 
 
 def test_the_python_page_names_all_that_is_public() -> None:
