@@ -12,6 +12,7 @@ from simhw.errors import SimhwError
 from simhw.roofline.calibration import ascend, devices, power
 from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
 from simhw.roofline.calibration.measurements import READERS, read_measurements
+from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.device import load_device
 from simhw.roofline.operators import Convolution, Gemm, Streaming
 from tests.places import ROOT, SHARED
@@ -225,12 +226,14 @@ def test_networks_to_leave_out_are_needed_and_others_are_not(tmp_path: Path) -> 
 
 def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
-    examples = re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    examples = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     files = ["deepbench_v100_gemm_fp32", "deepbench_v100_conv_fp16mix", "deepbench_v100_rnn_fp32", "neusight_v100_gelu"]
-    for name, text in zip([*files, "ascend310_fps"], examples, strict=True):
+    for name, text in zip([*files, "h200_gemm", "ascend310_fps"], examples, strict=True):
         (tmp_path / f"{name}.csv").write_text(text)
     # The convolution's gradient of the weights was not measured; a recurrent layer has all three.
     assert [len(read_measurements(tmp_path, name)) for name in files] == [1, 2, 3, 1]
+    (product,) = read_kernels(tmp_path, "h200", "gemm")
+    assert (product.seconds, product.eager_s) == pytest.approx((3.1e-6, 25.4e-6))
     assert ascend.read_rows(tmp_path, "ascend310") == [("ResNet18", 16, 2100.0)]
 
 
