@@ -9,7 +9,7 @@ from simhw.roofline.scoring.kernels import short_place
 from simhw.roofline.scoring.steps import PredictedStep
 from simhw.roofline.step.run import Launch
 
-BASES = ("dense", "MHA")
+BASES = ("", "dense", "MHA")
 """Variants that the others of a model are set beside."""
 CLEAR_PERCENT = 5.0
 """Measured gain or loss from which its sign counts: steps that the host issues vary by as much."""
