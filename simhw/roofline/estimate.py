@@ -150,7 +150,7 @@ def estimate(network: Network, device: Device, run: Run) -> StepEstimate:
     known: dict[object, Prediction] = {}
     if not network.layers:
         raise ShapeError(f"{network.name}: no layers, so that there is nothing to predict; list them under `layers`")
-    work = step(network, run)
+    work = step(network, run, device.values.compiler)
     if not work:
         raise ShapeError(
             f"{network.name}: no layer that does any work in {run.mode}; a list needs at least one that computes or "

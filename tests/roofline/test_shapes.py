@@ -210,6 +210,29 @@ def test_views_are_free_and_copies_are_not() -> None:
     assert network.layers == (Pointwise("copy", "copy", 12),)
 
 
+def test_parts_of_images_are_slices_and_say_how_many() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = self.first(x)
+        kept, rest = y[:, :6], y[:, 6:]
+        z = torch.cat([kept, *self.second(rest).chunk(3, 1), self.third(x)], 1)
+        result: Tensor = z[:, :, 1:]  # a part of the image's rows, not of its channels
+        return result
+
+    convs = {name: nn.Conv2d(*channels, 1) for name, channels in (("first", (3, 16)), ("second", (10, 12)))}
+    network = network_of(Function(forward, **convs, third=nn.Conv2d(3, 8, 1)), torch.zeros(1, 3, 5, 5))
+    assert [replace(layer, name="") for layer in network.layers if isinstance(layer, Pointwise)] == [
+        Pointwise("", "slice", 16 * 25, 2),
+        Pointwise("", "slice", 12 * 25, 3),
+        # Parts of 6, 4, 4, 4 and 8 channels have two in common.
+        Pointwise("", "copy", 26 * 25, part=2),
+    ]
+
+
+def test_parts_of_tokens_are_views() -> None:
+    model = Function(lambda self, x: self.layer(x)[..., :2] + self.layer(x)[..., 2:], layer=nn.Linear(4, 4))
+    assert functions(network_of(model, torch.zeros(1, 6, 4))) == ["add"]
+
+
 def test_parameters_of_no_layer_are_weights() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         tokens = torch.cat([self.token.expand(len(x), -1, -1), x], 1)

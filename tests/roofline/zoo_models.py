@@ -162,6 +162,6 @@ if __name__ == "__main__":
     for zoo_name in ZOO:
         write_compact_list(
             captured(zoo_name),
-            ROOT / "simhw" / "networks" / f"{zoo_name}.yaml",
+            ROOT / "simhw" / "roofline" / "networks" / f"{zoo_name}.yaml",
             ZOO[zoo_name].size,
         )

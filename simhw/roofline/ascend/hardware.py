@@ -107,6 +107,8 @@ class Achieved(Section):
         Share of the peak rate that the stage itself achieves.
     exposed : float
         Share of the shorter stages of an operator (reading, computing, writing back) that the longest does not hide.
+    relayout : float
+        Bytes per cycle and core, read and written, that change between the padded and the plain layout.
     """
 
     operator_s: Seconds
@@ -114,6 +116,7 @@ class Achieved(Section):
     vector: Share
     dram: Share
     exposed: Annotated[float, Field(ge=0, le=1)]
+    relayout: Rate
 
     def overlapped(self, *stages_s: float) -> float:
         """Seconds that stages take together."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from simhw.machine.costs import Range
-from simhw.machine.described import DescribedValues
+from simhw.machine.described import DescribedValues, Section
 from simhw.roofline.ascend.cube import predict_product
 from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.ascend.layout import convolution_product, gemm_product
@@ -16,6 +16,15 @@ from simhw.roofline.ascend.vector import input_layout, is_network_input, predict
 from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.quantities import check_tables
+from simhw.roofline.step.compiler import Compiler
+
+
+class Graph(Section):
+    """What the vendor's graph compiler joins to the kernel before; `simhw.roofline.step.compiler` says what each is."""
+
+    joins: dict[str, bool]
+    others: bool
+    after_products: bool
 
 
 class AscendValues(DescribedValues):
@@ -29,6 +38,7 @@ class AscendValues(DescribedValues):
     kind: Literal["ascend"]
     trains: bool = True
     hardware: AscendHardware
+    graph: Graph
     achieved: Achieved
     power: Power
 
@@ -36,6 +46,11 @@ class AscendValues(DescribedValues):
     def _tables_have_the_same_numbers(self) -> "AscendValues":
         check_tables(self, self.hardware.numbers)
         return self
+
+    @property
+    def compiler(self) -> Compiler:
+        """What fuses, and changes the layout."""
+        return Compiler(self.graph.joins, self.graph.others, self.graph.after_products, self.hardware.cube_depth)
 
     def predict(self, operator: Operator) -> Prediction:
         """How long an operator takes: graphs are compiled and run on the device, so the host costs nothing."""

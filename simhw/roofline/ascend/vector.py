@@ -8,6 +8,7 @@ from simhw.roofline.ascend.hardware import Achieved, AscendHardware
 from simhw.roofline.numbers import BYTES
 from simhw.roofline.operators import Convolution, Streaming
 from simhw.roofline.prediction import Limit, Prediction
+from simhw.roofline.step.forward import is_relayout
 
 JOINED_TENSORS = 3
 """What a fused function reads besides shares the L2 with the input and the output of the kernel that it runs in."""
@@ -20,6 +21,8 @@ def predict_streaming(streaming: Streaming, hardware: AscendHardware, achieved: 
     room = hardware.l2_bytes / JOINED_TENSORS if streaming.joined else hardware.l2_bytes
     dram_bytes = max(0.0, moved - room)
     launch = 0.0 if streaming.joined else achieved.operator_s
+    if is_relayout(streaming):
+        return _relayout(streaming, dram_bytes, hardware, achieved)
     times: dict[Limit, float] = {
         "vector": streaming.vector_operations / (hardware.vector_flops_per_s(streaming.number) * achieved.vector),
         "buffer": streaming.written_bytes / (per_cycle * min(hardware.ub_to_l2, hardware.l2_write)),
@@ -34,6 +37,24 @@ def predict_streaming(streaming: Streaming, hardware: AscendHardware, achieved: 
         seconds=launch + achieved.overlapped(*stages),
         times_s={**times, "launch": launch},
         mapping=f"vector unit{where}, {in_l2:.0%} of the data in the L2",
+        peak_flops_per_s=hardware.vector_flops_per_s(streaming.number),
+        dram_bytes=dram_bytes,
+    )
+
+
+def _relayout(streaming: Streaming, dram_bytes: float, hardware: AscendHardware, achieved: Achieved) -> Prediction:
+    """A change of layout picks values out of every block, so that its rate is far below the buffers'."""
+    moved = streaming.read_bytes + streaming.written_bytes
+    times: dict[Limit, float] = {
+        "buffer": moved / (hardware.cores * hardware.clock_hz * achieved.relayout),
+        "dram": dram_bytes / (hardware.dram_bytes_per_s * achieved.dram),
+        "launch": achieved.operator_s,
+    }
+    return Prediction(
+        operator=streaming,
+        seconds=achieved.operator_s + max(times["buffer"], times["dram"]),
+        times_s=times,
+        mapping="between blocks of channels and the plain layout",
         peak_flops_per_s=hardware.vector_flops_per_s(streaming.number),
         dram_bytes=dram_bytes,
     )

@@ -1,20 +1,21 @@
 """Fit of an Ascend to images per second of whole networks, one network left out at a time.
 
-Two constants are fitted: the time of an operator beside its work, and the share of its stages that the longest does not
-hide.  The time of a network is linear in both, so that each network is predicted three times and every fit after that
-is arithmetic.  Fitted are networks of two-dimensional convolutions, ReLU, pooling and sums alone, whose groups are
+Three constants are fitted: the time of an operator beside its work, the share of its stages that the longest does not
+hide, and the rate at which data change layout.  The time of a network is linear in the first two and in one over the
+third, so that each network is predicted twice and every fit after that is arithmetic.
+
+The first two are fitted to networks of two-dimensional convolutions, ReLU, pooling and sums alone, whose groups are
 either of one channel or as wide as the layout's innermost dimension: for these a compiler's graph has the operators
-that a list of layers tells.  Slices and concatenations may become copies to another layout, other functions and narrow
-groups kernels of their own, of which no list tells.  Networks with them are scored, too, by the constants of the fitted
-ones.
+that a list of layers tells.  The rate is fitted to those of the other networks that change layout.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 from pathlib import Path
 from statistics import fmean
 
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from simhw.errors import SimhwError, quoted
 from simhw.roofline.ascend.values import AscendValues
@@ -23,6 +24,7 @@ from simhw.roofline.calibration.score import Score, score_of, textbook_seconds
 from simhw.roofline.device import load_device
 from simhw.roofline.layers.network import Conv, Linear, Network, Normalization, Pointwise, Pool
 from simhw.roofline.networks.catalogue import load_network
+from simhw.roofline.step.forward import is_relayout
 from simhw.roofline.step.run import Run
 from simhw.roofline.step.step import step
 
@@ -55,6 +57,10 @@ CLIPS = {"C3D": 10}
 """Samples of the list in one of the file's: a video is ten clips."""
 FUNCTIONS = {"relu", "relu6", "add", "fork", "dropout"}
 UNIT_S = 1e-5
+UNFITTED = 1.0
+"""A rate for networks that do not change layout."""
+RATES = (log(0.1), log(100.0))
+"""Logarithms of bytes per cycle and core between which the rate of a change of layout is searched."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ class MeasuredNetwork:
     operators : float
         Operators that are launched.
     longest_s, hidden_s : float
-        Sums of the operators' longest stages, and of the others.
+        Sums of the operators' longest stages, and of the others, but for changes of layout.
+    relaid_s : float
+        Sum of the changes of layout, at a byte per cycle and core.
     textbook_s : float
         Sum of the larger of operations at the peak and bytes at the peak bandwidth.
     """
@@ -81,11 +89,12 @@ class MeasuredNetwork:
     operators: float
     longest_s: float
     hidden_s: float
+    relaid_s: float
     textbook_s: float
 
-    def predicted_s(self, operator_s: float, exposed: float) -> float:
+    def predicted_s(self, operator_s: float, exposed: float, relayout: float) -> float:
         """Seconds with other constants."""
-        return self.longest_s + exposed * self.hidden_s + operator_s * self.operators
+        return self.longest_s + exposed * self.hidden_s + operator_s * self.operators + self.relaid_s / relayout
 
 
 def measured_file(device: str) -> str:
@@ -121,24 +130,28 @@ def read_networks(folder: Path, ascend: AscendValues) -> list[MeasuredNetwork]:
     ]
 
 
-def _parts(network: Network, batch: int, ascend: AscendValues) -> tuple[float, float, float, float]:
-    """Operators, longest stages, other stages, and the textbook's seconds."""
+def _parts(network: Network, batch: int, ascend: AscendValues) -> tuple[float, float, float, float, float]:
+    """Operators, seconds of longest stages, of other stages and of changes of layout, and the textbook's, which knows
+    no layouts.
+    """
+    units = {"operator_s": UNIT_S, "relayout": 1.0}
     counted, hidden = (
-        ascend.model_copy(
-            update={"achieved": ascend.achieved.model_copy(update={"operator_s": UNIT_S, "exposed": exposed})}
-        )
+        ascend.model_copy(update={"achieved": ascend.achieved.model_copy(update=units | {"exposed": exposed})})
         for exposed in (0.0, 1.0)
     )
-    work = step(network, Run(batch, "inference", "fp16", "fused"))
-    operators = longest_s = both_s = textbook_s = 0.0
-    for each in work:
+    operators = longest_s = both_s = relaid_s = textbook_s = 0.0
+    for each in step(network, Run(batch, "inference", "fp16", "fused"), ascend.compiler):
         prediction = counted.predict(each.operator)
         launched = prediction.times_s["launch"] / UNIT_S
         operators += launched
-        longest_s += prediction.seconds - UNIT_S * launched
+        worked_s = prediction.seconds - UNIT_S * launched
+        if is_relayout(each.operator):
+            relaid_s += worked_s
+            continue
+        longest_s += worked_s
         both_s += hidden.predict(each.operator).seconds - UNIT_S * launched
         textbook_s += textbook_seconds(each.operator, ascend.hardware)
-    return operators, longest_s, both_s - longest_s, textbook_s
+    return operators, longest_s, both_s - longest_s, relaid_s, textbook_s
 
 
 def is_plain(network: Network, depth: int) -> bool:
@@ -170,7 +183,11 @@ def fit(rows: Sequence[MeasuredNetwork]) -> tuple[float, float]:
     def error(point: Sequence[float]) -> float:
         operator_s, exposed = abs(point[0]) * UNIT_S, min(abs(point[1]), 1.0)
         return fmean(
-            fmean(abs(row.predicted_s(operator_s, exposed) / row.seconds - 1) for row in rows if row.model == model)
+            fmean(
+                abs(row.predicted_s(operator_s, exposed, UNFITTED) / row.seconds - 1)
+                for row in rows
+                if row.model == model
+            )
             for model in models
         )
 
@@ -181,9 +198,38 @@ def fit(rows: Sequence[MeasuredNetwork]) -> tuple[float, float]:
     return abs(float(best[0])) * UNIT_S, min(abs(float(best[1])), 1.0)
 
 
+def fit_relayout(rows: Sequence[MeasuredNetwork], operator_s: float, exposed: float) -> float | None:
+    """Bytes per cycle and core that change layout, with the least mean error of the logarithm; every network weighs the
+    same.  None where no network changes layout.
+
+    Parameters
+    ----------
+    rows : sequence of MeasuredNetwork
+    operator_s, exposed : float
+        As fitted to plain networks.
+    """
+    models = sorted({row.model for row in rows if row.relaid_s})
+    if not models:
+        return None
+
+    def error(rate: float) -> float:
+        return fmean(
+            fmean(
+                abs(log(row.predicted_s(operator_s, exposed, exp(rate)) / row.seconds))
+                for row in rows
+                if row.model == model
+            )
+            for model in models
+        )
+
+    return exp(float(minimize_scalar(error, bounds=RATES, method="bounded").x))
+
+
 def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]:
-    """Constants fitted to all plain networks, and the errors on each network left out, and on the networks that no fit
-    saw.
+    """Constants fitted to all networks, and the errors on each network left out.
+
+    Networks that are not plain take the first two constants from those that are, and the rate from the others that
+    change layout, or where there are none from the device's file.
 
     Raises
     ------
@@ -193,7 +239,7 @@ def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]
     ascend = load_device(device).values
     if not isinstance(ascend, AscendValues):
         raise SimhwError(f"device {quoted(device)} is no Ascend; only those are fitted to whole networks")
-    file = measured_file(device)
+    file, stated = measured_file(device), ascend.achieved.relayout
     rows = read_networks(folder, ascend)
     plain = [row for row in rows if is_plain(row.network, ascend.hardware.cube_depth["fp16"])]
     others = [row for row in rows if row not in plain]
@@ -205,20 +251,27 @@ def calibrate(folder: Path, device: str) -> tuple[dict[str, float], list[Score]]
             f"there are {known}"
         )
     operator_s, exposed = fit(plain)
+    constants = {"achieved.operator_s": operator_s, "achieved.exposed": exposed}
     scores, held = [], []
     for model in models:
-        constants = fit([row for row in plain if row.model != model])
-        own = [(row, row.predicted_s(*constants)) for row in plain if row.model == model]
+        left = fit([row for row in plain if row.model != model])
+        own = [(row, row.predicted_s(*left, UNFITTED)) for row in plain if row.model == model]
         scores.append(_score(file, model, "the other plain networks", own))
         held += own
     together = [_score(file, "plain networks", "the other plain networks, each left out in turn", held)]
-    predicted = [(row, row.predicted_s(operator_s, exposed)) for row in others]
-    if predicted:
-        together.append(_score(file, "networks that are not plain", "plain networks", predicted))
+    if not others:
+        return constants, [*together, *scores]
+    fitted_on, held = "plain networks, and of the others each left out in turn", []
     for model in sorted({row.model for row in others}):
-        own = [pair for pair in predicted if pair[0].model == model]
-        scores.append(_score(file, f"{model} (not plain)", "plain networks", own))
-    return {"achieved.operator_s": operator_s, "achieved.exposed": exposed}, [*together, *scores]
+        rate = fit_relayout([row for row in others if row.model != model], operator_s, exposed) or stated
+        own = [(row, row.predicted_s(operator_s, exposed, rate)) for row in others if row.model == model]
+        scores.append(_score(file, f"{model} (not plain)", fitted_on, own))
+        held += own
+    together.append(_score(file, "networks that are not plain", fitted_on, held))
+    relayout = fit_relayout(others, operator_s, exposed)
+    if relayout is not None:
+        constants["achieved.relayout"] = relayout
+    return constants, [*together, *scores]
 
 
 def _score(file: str, name: str, fitted_on: str, rows: Sequence[tuple[MeasuredNetwork, float]]) -> Score:

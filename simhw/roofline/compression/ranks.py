@@ -48,7 +48,7 @@ class LayerTimer:
             # A trainable layer of the same numbers stands before them, so that they pass a gradient on as they would in
             # a network.
             names = {layer.name for layer in shapes}
-            work = step(Network("layers", (Linear("", 1, 1), *shapes)), self.run)
+            work = step(Network("layers", (Linear("", 1, 1), *shapes)), self.run, self.device.values.compiler)
             self._layers[shapes] = sum(self._operator_s(each.operator) for each in work if each.layer in names)
         return self._layers[shapes]
 

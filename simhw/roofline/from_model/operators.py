@@ -26,6 +26,7 @@ Role = Literal[
     "dropout",
     "pointwise",
     "pass",
+    "slice",
     "free",
     "refused",
 ]
@@ -63,6 +64,7 @@ _NAMED: dict[Role, str] = {
     "dropout": "native_dropout",
     # Beside those that PyTorch marks as such.
     "pointwise": _COPIES + "hardswish _prelu_kernel",
+    "slice": "split split_with_sizes slice narrow",
     # Tensors that are made without reading any, queries, and views that PyTorch does not mark as such.
     "free": """
         empty empty_like new_empty empty_strided new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones

@@ -20,6 +20,7 @@ from simhw.roofline.from_model.operators import function_name, plain_name, role_
 from simhw.roofline.from_model.pools import of_bag, of_pool, of_reduction
 from simhw.roofline.from_model.record import OperatorRecord
 from simhw.roofline.layers.network import (
+    SLICE,
     Conv,
     Embedding,
     Linear,
@@ -33,6 +34,9 @@ from simhw.roofline.layers.network import (
     Weight,
 )
 from simhw.roofline.operators import Cell
+
+IMAGES = 4
+"""Dimensions from which a tensor is taken to hold images: samples, channels, and two of space."""
 
 
 class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no hints
@@ -55,6 +59,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self._parameters = parameters
         self._values: dict[int, OperatorRecord] = {}
         self._held: list[Tensor] = []  # so that no new tensor is given the address of one that is followed
+        self._sliced: dict[tuple[object, ...], OperatorRecord] = {}
         self._hidden = False
         self.failed = ""
         self._used: set[str] = set()
@@ -98,6 +103,8 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         match what:
             case "free":
                 return
+            case "slice":
+                self._slice(operator, args[0], list(tensors_in([result])))
             case "refused":
                 raise CaptureError(
                     f"{self._where()}: operator {operator} has no layer in a network by shape; it cannot be captured"
@@ -184,7 +191,9 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         # A tensor that is repeated along an axis, such as a gate per channel, is read once and is small.
         full = sum(2 * _distinct(tensor) > output.numel() for tensor in reads)
         inputs = 1 if function == "copy" else max(1, full)
-        self.add(Pointwise(self._name(function), function, max(1, output.numel()), inputs), operator, reads, output)
+        part = _common_channels(reads) if operator == "aten::cat" else 1
+        layer = Pointwise(self._name(function), function, max(1, output.numel()), inputs, part)
+        self.add(layer, operator, reads, output)
 
     def _name(self, what: str) -> str:
         path = self._names.path
@@ -337,6 +346,22 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         sizes = of_pool(name, args, result)
         self.add(Pool(self._name(f"{sizes.kind}pool"), *sizes), operator, [args[0]], result)
 
+    def _slice(self, operator: str, x: Tensor, views: Sequence[Tensor]) -> None:
+        """Record parts of images' channels: one layer for all that are read of a tensor."""
+        if x.dim() < IMAGES or storage(x) not in self._values:
+            return
+        parts = [view for view in views if view.shape[1] < x.shape[1] and view.stride() == x.stride()]
+        if not parts:
+            return
+        key = storage(x), x.storage_offset(), tuple(x.shape), tuple(x.stride())
+        if key not in self._sliced:
+            layer = Pointwise(self._name(SLICE), SLICE, x.numel(), 0)
+            self._sliced[key] = OperatorRecord(layer, 1, operator, x.numel(), ())
+            self.records.append(self._sliced[key])
+        record = self._sliced[key]
+        assert isinstance(record.layer, Pointwise)
+        record.layer = replace(record.layer, inputs=record.layer.inputs + len(parts))
+
     def _reduction(self, name: str, operator: str, x: Tensor, result: Tensor) -> None:
         self.add(Pool(self._name(name), *of_reduction(name, x, result)), operator, [x], result)
 
@@ -380,6 +405,12 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def _of_parameters(self, tensors: Sequence[Tensor]) -> bool:
         return any(name in self._parameters for tensor in tensors for name in self._names.weight(tensor))
+
+
+def _common_channels(tensors: Sequence[Tensor]) -> int:
+    """The channels that all images which are joined to one have a multiple of; 1 where these are no images."""
+    alike = bool(tensors) and all(t.dim() >= IMAGES and t.shape[2:] == tensors[0].shape[2:] for t in tensors)
+    return math.gcd(*(t.shape[1] for t in tensors)) if alike else 1
 
 
 def _distinct(tensor: Tensor) -> int:

@@ -22,6 +22,7 @@ from simhw.roofline.gpu.streaming import StreamingParameters, predict_streaming
 from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent
 from simhw.roofline.prediction import Prediction
 from simhw.roofline.quantities import check_tables
+from simhw.roofline.step.compiler import FRAMEWORK, Compiler
 
 
 class GpuValues(DescribedValues):
@@ -36,6 +37,9 @@ class GpuValues(DescribedValues):
 
     usual_fusion: ClassVar[Literal["eager", "fused"]] = "eager"
     """How its users run elementwise functions, where no one says."""
+
+    compiler: ClassVar[Compiler] = FRAMEWORK
+    """What fuses."""
 
     kind: Literal["gpu"]
     trains: bool = True

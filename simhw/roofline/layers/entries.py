@@ -144,6 +144,7 @@ class PointwiseEntry(Entry):
 
     elements: Size | None = None
     inputs: Size | None = None
+    part: Size = 1
 
 
 class FunctionEntry(PointwiseEntry):

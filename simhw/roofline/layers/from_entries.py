@@ -10,6 +10,7 @@ from simhw.roofline.layers import entries
 from simhw.roofline.layers.entries import Entry, Extents, Flow, Image, Resolver, SizePart, Tokens
 from simhw.roofline.layers.network import (
     FORK,
+    SLICE,
     Attention,
     Conv,
     Embedding,
@@ -27,7 +28,7 @@ from simhw.roofline.layers.network import (
 )
 from simhw.roofline.operators import GATES, Cell, convolved
 
-SHORT_FUNCTIONS = {**dict.fromkeys(FUNCTIONS, 1), "add": 2, "mul": 2, FORK: 2}
+SHORT_FUNCTIONS = {**dict.fromkeys(FUNCTIONS, 1), "add": 2, "mul": 2, FORK: 2, SLICE: 2}
 """Elementwise functions that are kinds of their own, and how many tensors they read where the entry does not say."""
 KINDS = (*entries.ENTRIES, *SHORT_FUNCTIONS)
 
@@ -102,7 +103,8 @@ def layer_of(
                 "elements", _given(entry.elements, _values(after) if after else None, "elements", sizes)
             )
             count = sizes.number("inputs", SHORT_FUNCTIONS.get(function, 1) if entry.inputs is None else entry.inputs)
-            return Pointwise(name, function, elements, count), after
+            part = sizes.number("part", entry.part)
+            return Pointwise(name, function, elements, count, part), after
         case entries.SoftmaxEntry():
             tokens = flow if isinstance(flow, Tokens) else None
             rows = sizes.number("rows", _given(entry.rows, tokens.rows if tokens else None, "rows", sizes))
@@ -264,6 +266,8 @@ def written(layer: NetworkLayer) -> tuple[str, dict[str, Any]]:
             kind = values.pop("kind")
         case Pointwise():
             kind = "pointwise" if layer.function not in SHORT_FUNCTIONS else values.pop("function")
+            if layer.part == 1:  # which says nothing
+                del values["part"]
         case Softmax():
             kind = "softmax"
         case Pool():

@@ -8,6 +8,7 @@ from math import prod
 from typing import Literal
 
 from simhw.errors import ShapeError, quoted
+from simhw.roofline.functions import function_of
 from simhw.roofline.operators import GATES, Cell, convolved
 
 NormKind = Literal["batchnorm", "layernorm", "rmsnorm"]
@@ -189,12 +190,15 @@ class RecurrentLayer:
 class Pointwise:
     """An elementwise function of `inputs` tensors of `elements` values per sample: relu, gelu, add, mul, dropout, bias,
     ...
+
+    `part`: channels that every image of a concatenation has a multiple of; 1 where a copy is none, or it is not known.
     """
 
     name: str
     function: str
     elements: int
     inputs: int = 1
+    part: int = 1
 
     parameters = 0
     macs = 0
@@ -282,7 +286,7 @@ up.
 """
 SLICE = "slice"
 """A `Pointwise` that costs nothing forward: its value is cut into `inputs` parts.  Their gradients are written into
-zeros of the whole, and added up.
+zeros of the whole, and added up.  A compiler whose layout pads channels moves the parts.
 """
 NetworkLayer = (
     Conv
@@ -299,6 +303,13 @@ NetworkLayer = (
     | Weight
 )
 """Anything a network is made of."""
+
+
+def is_free(layer: NetworkLayer) -> bool:
+    """Whether a layer has no kernel in a forward pass: parameters, forks and views."""
+    if isinstance(layer, Pointwise):
+        return layer.function == FORK or function_of(layer.function).views
+    return isinstance(layer, Weight)
 
 
 @dataclass(frozen=True)

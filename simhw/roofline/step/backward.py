@@ -29,6 +29,7 @@ from simhw.roofline.step.forward import (
     convolution,
     normalized_shape,
     recurrent,
+    relayout,
     rows_of_experts,
 )
 from simhw.roofline.step.placed import Placed
@@ -60,6 +61,15 @@ def input_gradient_operators(placed: Placed) -> list[Operator]:
     - A max pool reads the gradient and the indices and writes every input's gradient.
     - Values that the forward pass cast are cast back.
     """
+    # What changed layout on the way in changes it back on the way out, and the other way round.
+    gradients = _input_gradients(placed)
+    if not placed.input_grad:
+        return gradients
+    before, behind = (relayout(values, placed.works) for values in placed.relaid)
+    return [*behind, *gradients, *before]
+
+
+def _input_gradients(placed: Placed) -> list[Operator]:
     layer = placed.layer
     if isinstance(layer, RecurrentLayer):  # going back through time is needed for the weights too
         needed = placed.input_grad or (placed.training and layer.trainable)
@@ -211,6 +221,8 @@ def _batchnorm(layer: Normalization, placed: Placed) -> list[Operator]:
 
 
 def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
+    if layer.function == SLICE:
+        return []
     function = function_of(layer.function)
     values = placed.batch * layer.elements
     size = float(BYTES[placed.reads])

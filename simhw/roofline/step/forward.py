@@ -9,7 +9,6 @@ from math import ceil, prod
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers import network as layers
 from simhw.roofline.layers.network import (
-    FORK,
     Conv,
     Embedding,
     Experts,
@@ -21,12 +20,15 @@ from simhw.roofline.layers.network import (
     RecurrentLayer,
     Softmax,
     Weight,
+    is_free,
 )
 from simhw.roofline.numbers import BYTES, Number
 from simhw.roofline.operators import Attention, Convolution, Gemm, Operator, Recurrent, Streaming
 from simhw.roofline.step.placed import Placed
 from simhw.trace.layer import Operation
 
+RELAYOUT = "relayout"
+"""What the kernel is called that a compiler puts between others to change the layout."""
 INDEX_BYTES = 8
 """PyTorch keeps indices (of tokens, of a pool's maxima) as 64-bit integers."""
 NORM_OPERATIONS = {"layernorm": 8, "rmsnorm": 4}
@@ -42,7 +44,7 @@ _COUNT = Streaming("elementwise", "count", 1, 1, INDEX_BYTES, INDEX_BYTES, 1.0)
 
 
 def forward_operators(placed: Placed) -> list[Operator]:
-    """Kernels of the forward pass of one layer, casts before it included.
+    """Kernels of the forward pass of one layer, casts before it and changes of layout around it included.
 
     Convolutions, linear layers, batched products and recurrent layers are products.  A linear layer's bias is added
     where its product writes; a convolution's is a kernel of its own that reads and writes the output (joined when
@@ -56,6 +58,11 @@ def forward_operators(placed: Placed) -> list[Operator]:
     - A pool reads its input and writes its output; a max pool in training writes an index per output besides.
     - An embedding reads the rows of the table that are looked up, each once, and the indices.
     """
+    before, behind = (relayout(values, placed.works) for values in placed.relaid)
+    return [*before, *_operators(placed), *behind]
+
+
+def _operators(placed: Placed) -> list[Operator]:
     casts = _casts(placed)
     layer = placed.layer
     match layer:
@@ -149,6 +156,17 @@ def cast(values: int, source: Number, target: Number) -> Streaming:
     return Streaming("copy", name, 1, values, float(BYTES[source]) * values, float(BYTES[target]) * values, 0.0, target)
 
 
+def relayout(values: int, number: Number) -> list[Operator]:
+    """The kernel that brings values to another layout, if there are any."""
+    size = float(BYTES[number]) * values
+    return [Streaming("copy", RELAYOUT, 1, values, size, size, 0.0, number)] if values else []
+
+
+def is_relayout(operator: Operator) -> bool:
+    """Whether an operator is a compiler's change of layout."""
+    return isinstance(operator, Streaming) and operator.name == RELAYOUT
+
+
 def _casts(placed: Placed) -> list[Operator]:
     """Casts of what flows in, and of weights that are kept in fp32."""
     casts: list[Operator] = []
@@ -215,9 +233,9 @@ def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
 
 
 def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
-    function = function_of(layer.function)
-    if layer.function == FORK or function.views or (layer.function == "dropout" and not placed.training):
+    if is_free(layer) or (layer.function == "dropout" and not placed.training):
         return []
+    function = function_of(layer.function)
     values = placed.batch * layer.elements
     others = float(BYTES[placed.other]) * values * (layer.inputs - 1)
     read = BYTES[placed.reads] * values + others

@@ -12,7 +12,6 @@ from math import prod
 
 from simhw.roofline.functions import function_of
 from simhw.roofline.layers.network import (
-    FORK,
     Attention,
     Conv,
     Embedding,
@@ -26,7 +25,7 @@ from simhw.roofline.layers.network import (
     Pool,
     RecurrentLayer,
     Softmax,
-    Weight,
+    is_free,
 )
 from simhw.roofline.layers.repeated import blocks_of
 from simhw.roofline.numbers import BYTES
@@ -114,7 +113,7 @@ def _kept(placed: Sequence[Placed]) -> list[float]:
     """Bytes that each layer leaves for the backward pass: its output, if that layer or a later one needs it, and what
     it keeps besides.
     """
-    working = [index for index, each in enumerate(placed) if not _is_free(each.layer)]
+    working = [index for index, each in enumerate(placed) if not is_free(each.layer)]
     kept = [0.0] * len(placed)
     for position, index in enumerate(working):
         each = placed[index]
@@ -145,10 +144,6 @@ def _checkpointed(placed: Sequence[Placed], kept: Sequence[float]) -> float:
         if start and start - 1 not in inside:  # the layer before keeps the same tensor
             outside -= min(size, kept[start - 1])
     return outside + inputs + max((sum(kept[start:end]) for start, end in blocks), default=0.0)
-
-
-def _is_free(layer: NetworkLayer) -> bool:
-    return isinstance(layer, Weight) or (isinstance(layer, Pointwise) and layer.function == FORK)
 
 
 def _needs_input(layer: NetworkLayer) -> bool:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from simhw.roofline.functions import function_of
 from simhw.roofline.layers.network import (
     FORK,
     Attention,
@@ -35,13 +34,16 @@ from simhw.roofline.layers.network import (
     RecurrentLayer,
     Softmax,
     Weight,
+    is_free,
 )
 from simhw.roofline.layers.parameters import multiplied_tensors
 from simhw.roofline.numbers import BYTES, Number, StepNumbers
 from simhw.roofline.operators import Layout
+from simhw.roofline.step.compiler import FRAMEWORK, Compiler
+from simhw.roofline.step.relayout import relayouts
 
-UNJOINED = {"copy", "mul"}
-"""Functions that no compiler joins to the kernel before."""
+PRODUCTS = (Conv, Linear, Experts, MatMul, Attention, RecurrentLayer)
+"""Layers that multiply."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Placed:
         The network says where a value is used more than once (function ``fork``).
     layout : str
         Of images in memory.
+    relaid : tuple of int
+        Values of a batch that a compiler brings to another layout before the layer, and behind it.
     """
 
     layer: NetworkLayer
@@ -86,6 +90,7 @@ class Placed:
     after_batchnorm: bool
     explicit_forks: bool
     layout: Layout
+    relaid: tuple[int, int]
 
     @property
     def input_values(self) -> int:
@@ -117,7 +122,13 @@ class Placed:
 
 
 def place(
-    network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool, layout: Layout
+    network: Network,
+    batch: int,
+    training: bool,
+    numbers: StepNumbers,
+    fused: bool,
+    layout: Layout,
+    compiler: Compiler = FRAMEWORK,
 ) -> list[Placed]:
     """Every layer of a network with its surroundings, in order.
 
@@ -131,31 +142,39 @@ def place(
     numbers : StepNumbers
     layout : str
         Of images in memory.
+    compiler : Compiler
+        Of whoever fuses.
     """
-    return list(_placed(network, batch, training, numbers, fused, layout))
+    return list(_placed(network, batch, training, numbers, fused, layout, compiler))
 
 
 def _placed(
-    network: Network, batch: int, training: bool, numbers: StepNumbers, fused: bool, layout: Layout
+    network: Network,
+    batch: int,
+    training: bool,
+    numbers: StepNumbers,
+    fused: bool,
+    layout: Layout,
+    compiler: Compiler,
 ) -> Iterator[Placed]:
     number, mixed = numbers.products, numbers.mixed and not fused
     explicit_forks = any(isinstance(layer, Pointwise) and layer.function == FORK for layer in network.layers)
     flow: Number = "fp32" if mixed else number
     stream: Number | None = None
     trainable_before = False
-    kernel_before = False
+    kernel_before = False  # that a function may join
     batchnorm_before = False
     forked: tuple[Number, int] = ("fp32", 0)  # number and values of the last fork
     branches = 0  # products that may still read it
-    for layer in network.layers:
+    depth = compiler.depth.get(number) if fused else None
+    relaid = relayouts(network.layers, depth) if depth else [(0, 0)] * len(network.layers)
+    for layer, (before, behind) in zip(network.layers, relaid, strict=True):
         if mixed and branches and isinstance(layer, Conv | Linear) and _input_values(layer) == forked[1]:
             flow = forked[0]
             branches -= 1
         other = stream if stream is not None else flow
         works, writes = _numbers(layer, flow, other, number) if mixed else (number, number)
-        costs_nothing = isinstance(layer, Weight) or (
-            isinstance(layer, Pointwise) and (layer.function == FORK or function_of(layer.function).views)
-        )
+        joins = fused and kernel_before and compiler.may_join(layer, training)
         yield Placed(
             layer=layer,
             batch=batch,
@@ -167,20 +186,26 @@ def _placed(
             other=other,
             weights=numbers.weights,
             input_grad=training and trainable_before,
-            joins=fused and kernel_before and _elementwise(layer, training),
+            joins=joins,
             after_batchnorm=batchnorm_before,
             explicit_forks=explicit_forks,
             layout=layout,
+            relaid=(batch * before, batch * behind),
         )
         trainable_before = trainable_before or _trainable(layer)
         if isinstance(layer, Pointwise) and layer.function == FORK:
             forked, branches = (flow, layer.elements), layer.inputs - 1
-        if costs_nothing:
+        if is_free(layer) or (not training and isinstance(layer, Pointwise) and layer.function == "dropout"):
             continue
-        flow, kernel_before = writes, True
-        batchnorm_before = isinstance(layer, Normalization) and layer.kind == "batchnorm"
+        flow = writes
+        kernel_before = joins or not compiler.after_products or isinstance(layer, PRODUCTS) or _is_batchnorm(layer)
+        batchnorm_before = _is_batchnorm(layer)
         if isinstance(layer, Pointwise) and layer.function == "add":
             stream = writes
+
+
+def _is_batchnorm(layer: NetworkLayer) -> bool:
+    return isinstance(layer, Normalization) and layer.kind == "batchnorm"
 
 
 def _input_values(layer: NetworkLayer) -> int:
@@ -210,7 +235,7 @@ def _input_values(layer: NetworkLayer) -> int:
 
 def _numbers(layer: NetworkLayer, flow: Number, other: Number, number: Number) -> tuple[Number, Number]:
     """Numbers in which a layer works and writes under autocast."""
-    if isinstance(layer, Conv | Linear | Experts | MatMul | Attention | RecurrentLayer):
+    if isinstance(layer, PRODUCTS):
         return number, number
     if isinstance(layer, Softmax | Embedding) or (isinstance(layer, Normalization) and layer.kind != "batchnorm"):
         return "fp32", "fp32"
@@ -224,14 +249,3 @@ def _numbers(layer: NetworkLayer, flow: Number, other: Number, number: Number) -
 def _trainable(layer: NetworkLayer) -> bool:
     """Whether gradients must reach the layer; a `Weight` stands anywhere in a list, so it asks for none."""
     return isinstance(layer, Conv | Linear | Experts | RecurrentLayer | Normalization | Embedding) and layer.trainable
-
-
-def _elementwise(layer: NetworkLayer, training: bool) -> bool:
-    """Whether a graph compiler runs the layer inside the kernel before it.
-
-    In training a batch norm's statistics forbid that.  A copy changes the layout, and a product with a gate waits for
-    what the gate was made of, which is the whole tensor: they stay kernels.
-    """
-    if isinstance(layer, Pointwise):
-        return layer.function not in UNJOINED
-    return isinstance(layer, Normalization) and layer.kind == "batchnorm" and not training

@@ -27,6 +27,7 @@ from simhw.roofline.layers.repeated import blocks_of
 from simhw.roofline.operators import GATES, Operator
 from simhw.roofline.step.attention import with_attention
 from simhw.roofline.step.backward import input_gradient_operators, weight_gradient_operators
+from simhw.roofline.step.compiler import FRAMEWORK, Compiler
 from simhw.roofline.step.forward import forward_operators
 from simhw.roofline.step.placed import place
 from simhw.roofline.step.run import MAX_COUNT, Run
@@ -45,7 +46,7 @@ class Work:
     times: int = 1
 
 
-def step(network: Network, run: Run) -> list[Work]:
+def step(network: Network, run: Run, compiler: Compiler = FRAMEWORK) -> list[Work]:
     """The operators of one step, in the order of execution.
 
     Inference is the forward pass.  Training adds the loss (cross-entropy, where the network ends in a linear layer),
@@ -67,8 +68,9 @@ def step(network: Network, run: Run) -> list[Work]:
     which is an elementwise function there (folded into the weights after a convolution).  Such a function costs no
     kernel; bytes that it moves on top of the kernel's own (a residual's second input, a dropout's mask, what a gelu
     keeps for its gradient) stand in a `Streaming` that is marked `joined`.  A function without such bytes does not
-    appear.  Copies to another layout and products with a gate, which wait for a whole tensor, stay kernels; in training
-    so does a batch norm, and functions after it join it.
+    appear.  Which functions join, and where data change layout between kernels, the device's compiler says
+    (`simhw.roofline.step.compiler`, `relayout`).  In training a batch norm stays a kernel, and functions after it join
+    it.
 
     Several passes may add their gradients up before an update; a kernel per layer adds each but the first.  Blocks may
     run forward again before their backward pass (phase ``recompute``), so that their tensors need not be kept.  Devices
@@ -79,6 +81,8 @@ def step(network: Network, run: Run) -> list[Work]:
     network : Network
         Sizes are per sample; the batch multiplies them.
     run : Run
+    compiler : Compiler
+        Of the device, where the run is fused.
 
     Returns
     -------
@@ -93,7 +97,7 @@ def step(network: Network, run: Run) -> list[Work]:
     _check_sizes(network, run.batch)
     network = with_attention(network, run.attention)
     numbers, fused, training = run.numbers, run.fusion == "fused", run.mode == "training"
-    placed = place(network, run.batch, training, numbers, fused, run.layout)
+    placed = place(network, run.batch, training, numbers, fused, run.layout, compiler)
     passes = run.accumulate if training else 1
 
     def work_of(layer: str, phase: Phase, operators: Iterable[Operator]) -> list[Work]:
