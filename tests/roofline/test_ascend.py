@@ -201,6 +201,17 @@ def test_fine_tuning_bert_on_a_910_is_predicted_within_15_percent(name: str, bat
     assert made.samples_per_s == pytest.approx(published, rel=0.15)
 
 
+def test_relative_positions_explain_a_part_of_what_nezha_takes_longer_than_bert_on_a_910() -> None:
+    run = Run(96, "training", "amp", "fused", "lamb")
+    nezha, bert = (
+        estimate(load_network(name), DEVICES["ascend910"], run).samples_per_s
+        for name in ("bert-nezha-large", "bert-large")
+    )
+    # Published: 269 (spec page roofline.md, section 5).  The rest is not explained.
+    assert 269 < nezha < 0.9 * bert
+    assert nezha == pytest.approx(269, rel=0.3)
+
+
 def test_plain_networks_are_told_by_their_layers_alone() -> None:
     plain = {name for name in NETWORKS.values() if is_plain(load_network(name), 16)}
     # Slices (res2net), concatenations (squeezenet), groups of 4 (se-resnext), three dimensions (c3d), attention

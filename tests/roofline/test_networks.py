@@ -38,8 +38,8 @@ GMACS = {
 
 
 def test_every_shipped_network_has_a_published_count() -> None:
-    # Those of the zoo: tests/roofline/test_zoo.py.
-    assert network_names() == sorted({*PARAMETERS, *ZOO})
+    # Those of the zoo: tests/roofline/test_zoo.py; NEZHA's follow from BERT's.
+    assert network_names() == sorted({*PARAMETERS, *ZOO, "bert-nezha-large"})
 
 
 @pytest.mark.parametrize(("name", "parameters"), PARAMETERS.items())
@@ -61,6 +61,17 @@ def test_arithmetic_of_bert_by_its_formula(name: str, hidden: int, layers: int, 
     # pooler.
     expected = layers * sequence * (4 * hidden**2 + 2 * hidden * inner + 2 * sequence * hidden) + hidden**2
     assert load_network(name, sequence=sequence).macs == expected
+
+
+def test_nezha_is_bert_of_another_vocabulary_with_relative_positions() -> None:
+    nezha, bert = load_network("bert-nezha-large"), load_network("bert-large")
+    # 9,394 words and 512 positions fewer; heads: two sentences, a dense layer with its norm, biases of the words.
+    heads = (2 * 1024 + 2) + (1024 * 1024 + 3 * 1024) + 21_128
+    assert nezha.parameters == bert.parameters - (30_522 - 21_128 + 512) * 1024 + heads
+    # A query meets the encodings of 128 distances, and its weights those of 128: twice what its head does with keys
+    # and values, over again.
+    relative = sum(layer.macs for layer in nezha.layers if "relative" in layer.name)
+    assert relative == 24 * 2 * 128 * 128 * 1024
 
 
 def test_sequence_length_changes_no_parameter() -> None:

@@ -417,6 +417,13 @@ def test_an_elementwise_function_with_no_kernel_before_it_is_one() -> None:
     assert not only(work, "relu").joined
 
 
+def test_a_table_that_all_samples_share_makes_products_of_all_their_rows_and_wants_no_gradient() -> None:
+    work = products(step(network(Linear("a", 8, 8), MatMul("qr", products=6, m=3, n=5, k=7, fixed=True)), Run(4)))
+    shapes = [(each.phase, each.operator.m, each.operator.n, each.operator.k, each.operator.batch)
+              for each in work if each.layer == "qr" and isinstance(each.operator, Gemm)]  # fmt: skip
+    assert shapes == [("forward", 12, 5, 7, 6), ("input_grad", 12, 7, 5, 6)]
+
+
 # --- every shipped network ---
 
 
@@ -428,7 +435,10 @@ def test_products_of_a_step_do_three_times_the_forward_arithmetic_but_for_the_fi
     training = products(step(shipped, Run(2)))
     first = next(layer for layer in shipped.layers if isinstance(layer, Conv | Linear))
     starts = isinstance(first, Conv)  # a transformer's first linear layer passes gradients to its embeddings
-    assert sum(each.operator.flops for each in training) == 2 * 2 * (3 * shipped.macs - (first.macs if starts else 0))
+    # Tables want no gradient.
+    tables = sum(layer.macs for layer in shipped.layers if isinstance(layer, MatMul) and layer.fixed)
+    expected = 3 * shipped.macs - tables - (first.macs if starts else 0)
+    assert sum(each.operator.flops for each in training) == 2 * 2 * expected
 
 
 @pytest.mark.parametrize("name", network_names())

@@ -109,6 +109,7 @@ class MatMulEntry(Entry):
     m: Size
     n: Size
     k: Size
+    fixed: bool = False
 
 
 class AttentionEntry(Entry):

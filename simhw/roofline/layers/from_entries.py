@@ -89,7 +89,7 @@ def layer_of(
         case entries.MatMulEntry():
             m, n, k = sizes.number("m", entry.m), sizes.number("n", entry.n), sizes.number("k", entry.k)
             products = sizes.number("products", entry.products)
-            return MatMul(name, products, m, n, k), Tokens(products * m, n)
+            return MatMul(name, products, m, n, k, entry.fixed), Tokens(products * m, n)
         case entries.AttentionEntry():
             return _attention(entry, name, sizes)
         case entries.RecurrentEntry():

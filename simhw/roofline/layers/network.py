@@ -112,13 +112,18 @@ class Experts:
 
 @dataclass(frozen=True)
 class MatMul:
-    """`products` products per sample of two activations, (m, k) by (k, n): attention scores and their use."""
+    """`products` products per sample of two activations, (m, k) by (k, n): attention scores and their use.
+
+    `fixed`: the right operands are the same for all samples, and nothing trains them (encodings of relative positions),
+    so that each product is of the rows of all samples.
+    """
 
     name: str
     products: int
     m: int
     n: int
     k: int
+    fixed: bool = False
 
     @property
     def parameters(self) -> int:

@@ -30,6 +30,7 @@ from simhw.roofline.step.forward import (
     normalized_shape,
     recurrent,
     relayout,
+    rows_and_products,
     rows_of_experts,
 )
 from simhw.roofline.step.placed import Placed
@@ -91,11 +92,10 @@ def _input_gradients(placed: Placed) -> list[Operator]:
             used, rows = rows_of_experts(layer, placed)
             gradients = [Gemm(rows, layer.in_features, layer.out_features, used, placed.works, (False, False))]
         case MatMul():
-            batch = layer.products * placed.batch
-            gradients = [
-                Gemm(layer.m, layer.k, layer.n, batch, placed.works, (False, True)),
-                Gemm(layer.k, layer.n, layer.m, batch, placed.works, (True, False)),
-            ]
+            rows, products = rows_and_products(layer, placed)
+            gradients = [Gemm(rows, layer.k, layer.n, products, placed.works, (False, True))]
+            if not layer.fixed:
+                gradients.append(Gemm(layer.k, layer.n, rows, products, placed.works, (True, False)))
         case layers.Attention():
             gradients = [attention(layer, "input_grad", placed)]
         case Normalization():

@@ -77,8 +77,8 @@ def _operators(placed: Placed) -> list[Operator]:
         case Experts():
             return [*casts, expert_products(layer, placed)]
         case MatMul():
-            batch = layer.products * placed.batch
-            return [*casts, Gemm(layer.m, layer.n, layer.k, batch, placed.works, (False, False))]
+            rows, products = rows_and_products(layer, placed)
+            return [*casts, Gemm(rows, layer.n, layer.k, products, placed.works, (False, False))]
         case layers.Attention():
             return [*casts, attention(layer, "forward", placed)]
         case RecurrentLayer():
@@ -121,6 +121,13 @@ def expert_products(layer: Experts, placed: Placed) -> Gemm:
     """The forward products of all experts at once; with fewer rows than experts, of those that get one."""
     used, rows = rows_of_experts(layer, placed)
     return Gemm(rows, layer.out_features, layer.in_features, used, placed.works, (False, True))
+
+
+def rows_and_products(layer: MatMul, placed: Placed) -> tuple[int, int]:
+    """Rows of the left operands of a batch, and how many products there are."""
+    if layer.fixed:
+        return layer.m * placed.batch, layer.products
+    return layer.m, layer.products * placed.batch
 
 
 def rows_of_experts(layer: Experts, placed: Placed) -> tuple[int, int]:

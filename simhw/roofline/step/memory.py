@@ -168,7 +168,8 @@ def _besides(placed: Placed) -> float:
         return 0.0
     match layer:
         case MatMul():
-            return float(BYTES[placed.works]) * batch * layer.products * layer.k * layer.n
+            samples = 1 if layer.fixed else batch
+            return float(BYTES[placed.works]) * samples * layer.products * layer.k * layer.n
         case Attention():
             shared = 2.0 * layer.heads // layer.shared * layer.keys * layer.width
             return batch * (BYTES[placed.works] * shared + STATISTICS_BYTES * layer.heads * layer.queries)
