@@ -42,7 +42,9 @@ PUBLISHED: list[tuple[str, int | None, str, Run, float, float]] = [
     ("resnet50", None, "ascend910", Run(32, precision="amp", fusion="fused"), 1787, 1787),
     ("resnet50", None, "ascend910", Run(256, precision="amp", fusion="fused"), 2115, 2115),
     ("resnet101", None, "ascend910", Run(32, precision="amp", fusion="fused"), 1056, 1056),
-    ("bert-large", 128, "ascend910", Run(96, precision="amp", fusion="fused", optimizer="adam"), 269, 269),
+    ("bert-nezha-large", 128, "ascend910", Run(96, precision="amp", fusion="fused", optimizer="lamb"), 269, 269),
+    ("bert-large", 384, "ascend910", Run(32, precision="amp", fusion="fused", optimizer="adam"), 121, 121),
+    ("bert-base", 384, "ascend910", Run(96, precision="amp", fusion="fused", optimizer="adam"), 333, 333),
 ]
 STAIRCASE = "layer4.1.conv2"
 
