@@ -51,11 +51,13 @@ class Constant:
 
 
 def constants(described: Described[Any]) -> Iterator[Constant]:
-    """Every constant, in the order of the file's sections."""
+    """Every constant, in the order of the file's sections; what neither file nor user states and nothing stands for is
+    none.
+    """
     values = described.values.model_dump()
     for name in leaf_names(values):
-        if name not in NO_CONSTANTS:
-            source = described.provenance.get(name)
+        source = described.provenance.get(name)
+        if name not in NO_CONSTANTS and not (source is None and leaf(values, name) is None):
             yield Constant(name, value_text(leaf(values, name)), unit_of(name), source, name in described.overrides)
 
 
