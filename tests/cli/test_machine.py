@@ -127,9 +127,11 @@ def test_list_has_every_device_and_its_peaks(capsys: pytest.CaptureFixture[str])
     assert main(["machine", "list"]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.split()}
     # Spec page roofline.md, section 1: 15.7 and 125 TFLOP/s; 256 (262 derived); 11.1 and 22 at 680 MHz.
-    assert rows["v100"][1:5] == ["15.67", "125.3", "62.67", "900"]
-    assert rows["ascend910"][2:5] == ["262.1", "524.3", "1,200"]
-    assert rows["ascend310"][2:5] == ["11.14", "22.28", "51.2"]
+    # fp32, tf32, bf16, fp16, int8 and GB/s; the H200's at its highest clock.
+    assert rows["v100"][1:7] == ["15.67", "-", "-", "125.3", "62.67", "900"]
+    assert rows["ascend910"][2:7] == ["-", "-", "262.1", "524.3", "1,200"]
+    assert rows["ascend310"][2:7] == ["-", "-", "11.14", "22.28", "51.2"]
+    assert rows["h200"][1:7] == ["66.91", "535.3", "1071", "-", "-", "4,800"]
 
 
 def test_show_has_every_constant_of_a_device_with_its_source(capsys: pytest.CaptureFixture[str]) -> None:

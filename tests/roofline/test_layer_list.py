@@ -445,7 +445,7 @@ def test_the_examples_of_the_manual_are_read(tmp_path: Path) -> None:
         f"stage.1.{name}" for name in ("input", "conv1", "bn1", "add", "relu")
     ]
     assert tiny.parameters == 3 * 16 * 9 + 2 * (16 * 16 * 9 + 2 * 16) + 16 * 10 + 10
-    rows = "kind" + manual.split("```\nkind")[1].split("```")[0]
+    rows = "kind" + manual.split("```text\nkind")[1].split("```")[0]
     assert table(tmp_path, rows).layers[2] == Linear("fc", 128 * 112 * 112, 1000)
 
 

@@ -221,8 +221,8 @@ def _batchnorm(layer: Normalization, placed: Placed) -> list[Operator]:
 
 
 def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
-    if layer.function == SLICE:
-        return []
+    if layer.function == SLICE and placed.fused:
+        return []  # a compiler moves the parts of a gradient as it moved those of the value
     function = function_of(layer.function)
     values = placed.batch * layer.elements
     size = float(BYTES[placed.reads])
