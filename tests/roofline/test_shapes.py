@@ -310,7 +310,7 @@ def test_work_done_once_for_all_samples_is_told() -> None:
             (1, 4),
             "aten::mm does not grow with the batch",
         ),
-        (Function(lambda _, x: x * x.sum().item()), (1, 4), "values=True"),
+        (Function(lambda self, x: x * self.layer(x).sum().item(), layer=nn.Linear(4, 4)), (1, 4), "values=True"),
         (nn.LSTM(4, 8, proj_size=2), (1, 5, 4), "projection"),
         (nn.Linear(4, 4), (), "no samples along axis 0"),
     ],
@@ -338,7 +338,7 @@ def test_what_has_no_size_per_sample_is_refused_by_name(model: nn.Module, shape:
         (nn.Linear(4, 4), "abc", 0, "inputs of type str: give a tensor"),
         (nn.Linear(4, 4), torch.zeros(1, 4), -2, "batch_axis=-2: give the axis of samples, counted from 0"),
         (nn.Linear(4, 4), torch.zeros(1, 4), "0", "batch_axis='0': give the axis"),
-        (Function(lambda _, x: torch.from_numpy(x.numpy())), torch.zeros(1, 4), 0, "try values=True"),
+        (Function(lambda _, x: torch.from_numpy(x.numpy())), torch.zeros(1, 4), 0, "or values=True"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused_in_one_line(model: Any, inputs: Any, axis: Any, words: str) -> None:

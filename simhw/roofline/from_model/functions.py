@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from simhw.capture.recurrent import RECURRENT_CELLS, RECURRENT_LAYERS
 from simhw.capture.vectors import VECTOR_PRODUCTS
@@ -19,6 +20,7 @@ from simhw.roofline.from_model.recorder import ShapeRecorder
 
 _ATTENTION = torch.nn.functional.scaled_dot_product_attention
 _LINEAR = torch.nn.functional.linear
+_RMS_NORMS = (torch.nn.functional.rms_norm, torch.rms_norm)
 _DROPOUTS = (
     torch.nn.functional.dropout,
     torch.nn.functional.dropout1d,
@@ -62,6 +64,14 @@ class ShapeFunctions(TorchFunctionMode):
             return self.bilinear(*args, **given)
         if func in VECTOR_PRODUCTS:
             return VECTOR_PRODUCTS[func](*args, **given)
+        if func in (Tensor.tolist, Tensor.__contains__) and args[0].is_meta:
+            value = recorder.value(args[0])
+            if func is Tensor.__contains__:  # of padding, which inputs that are not known are taken not to have
+                return value is not None and args[1] in tree_leaves(value.tolist())
+            if value is not None:
+                return value.tolist()
+        if func in _RMS_NORMS:
+            return self.rms_norm(*args, **given)
         if func is torch.nn.functional.instance_norm:
             with recorder.hidden():
                 result = func(*args, **given)
@@ -92,6 +102,19 @@ class ShapeFunctions(TorchFunctionMode):
         with self._recorder.hidden():
             result = torch.empty_like(x).copy_(x)
         self._recorder.pointwise("dropout", "dropout", [x], result)
+        return result
+
+    def rms_norm(
+        self,
+        input: Tensor,  # PyTorch's name
+        normalized_shape: Sequence[int],
+        weight: Tensor | None = None,
+        eps: float | None = None,
+    ) -> Tensor:
+        """Record an RMS norm."""
+        with self._recorder.hidden(), torch._C.DisableTorchFunction():
+            result = torch.rms_norm(input, normalized_shape, weight, eps)
+        self._recorder.rms_norm("aten::rms_norm", input, normalized_shape, weight, result)
         return result
 
     def bilinear(self, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

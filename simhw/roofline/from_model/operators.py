@@ -15,8 +15,10 @@ from simhw.capture.operators import role
 Role = Literal[
     "convolution",
     "product",
+    "experts",
     "batchnorm",
     "layernorm",
+    "rmsnorm",
     "groupnorm",
     "softmax",
     "pool",
@@ -49,7 +51,9 @@ _NAMED: dict[Role, str] = {
         native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
         _batch_norm_with_update _batch_norm_no_update batch_norm_with_update
     """,
+    "experts": "_grouped_mm",
     "layernorm": "native_layer_norm",
+    "rmsnorm": "_fused_rms_norm",
     "groupnorm": "native_group_norm",
     "softmax": "_softmax _log_softmax _safe_softmax",
     "pool": """
@@ -63,7 +67,7 @@ _NAMED: dict[Role, str] = {
     "embedding_bag": "_embedding_bag _embedding_bag_forward_only",
     "dropout": "native_dropout",
     # Beside those that PyTorch marks as such.
-    "pointwise": _COPIES + "hardswish _prelu_kernel",
+    "pointwise": _COPIES + "hardswish _prelu_kernel masked_fill",
     "slice": "split split_with_sizes slice narrow",
     # Tensors that are made without reading any, queries, and views that PyTorch does not mark as such.
     "free": """
@@ -98,6 +102,8 @@ def plain_name(operator: OpOverload) -> str:
 @cache
 def role_of(operator: OpOverload) -> Role:
     """What an operator is in a network by shape; ``refused`` where it may multiply in a way that no layer has."""
+    if operator._schema.name == "transformers::grouped_mm_fallback":  # where PyTorch has no product for the numbers
+        return "experts"
     if operator.namespace != "aten":
         return "free" if role(operator.namespace, "") == "harmless" else "refused"
     name = plain_name(operator)

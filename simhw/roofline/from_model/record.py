@@ -23,6 +23,10 @@ class OperatorRecord:
         Values that it wrote, and how many of them were read in all.
     weights : tuple of str
         Parameters that the layer holds.
+    constant : bool
+        What it computed depends on neither inputs nor parameters.
+    counts : bool
+        All that it read are whole numbers or truth values.
     """
 
     layer: NetworkLayer
@@ -30,6 +34,8 @@ class OperatorRecord:
     operator: str
     elements: int
     weights: tuple[str, ...]
+    constant: bool = False
+    counts: bool = False
     read: int = 0
 
     @property

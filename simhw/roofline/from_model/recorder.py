@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch._ops import OpOverload
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from simhw.capture.names import Names
 from simhw.capture.tensors import storage, tensors_in
 from simhw.errors import CaptureError
+from simhw.roofline.from_model.constants import Constants
 from simhw.roofline.from_model.operators import function_name, plain_name, role_of
 from simhw.roofline.from_model.pools import of_bag, of_pool, of_reduction
 from simhw.roofline.from_model.record import OperatorRecord
@@ -23,10 +24,12 @@ from simhw.roofline.layers.network import (
     SLICE,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     NetworkLayer,
     Normalization,
+    NormKind,
     Pointwise,
     Pool,
     RecurrentLayer,
@@ -49,16 +52,29 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         Paths of PyTorch's own modules, after which their operator is called.
     parameters : mapping of str to Tensor
         The model's, by name.
+    inputs : sequence of Tensor
+        Of the forward pass.
+    constants : Constants or None
+        Values of tensors that have none; None where all have.
     """
 
-    def __init__(self, names: Names, leaves: set[str], parameters: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        leaves: set[str],
+        parameters: Mapping[str, Tensor],
+        inputs: Sequence[Tensor],
+        constants: Constants | None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.records: list[OperatorRecord] = []
         self._names = names
         self._leaves = leaves
         self._parameters = parameters
         self._values: dict[int, OperatorRecord] = {}
-        self._held: list[Tensor] = []  # so that no new tensor is given the address of one that is followed
+        self._inputs = {storage(tensor) for tensor in inputs}
+        self._held = list(inputs)  # so that no new tensor is given the address of one that is followed
+        self._constants = constants
         self._sliced: dict[tuple[object, ...], OperatorRecord] = {}
         self._hidden = False
         self.failed = ""
@@ -88,13 +104,18 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                 f"{self._where()}: operator {func.name()} has no layer in a network by shape; use another form of it"
             )
         try:
-            result = func(*args, **given)
+            result = self._run(func, args, given)
         except (NotImplementedError, RuntimeError):
             self.failed = f"{self._where()}: operator {func._schema.name}"
             raise
         if not self._hidden:
             self._record(func, args, given, result)
         return result
+
+    def _run(self, func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
+        if func._schema.name == "aten::_grouped_mm" and args[0].is_meta:  # runs in some numbers alone
+            return args[0].new_empty((*args[0].shape[:-1], args[1].shape[-1]))
+        return func(*args, **given) if self._constants is None else self._constants.run(func, args, given)
 
     def _record(self, func: Any, args: Sequence[Any], given: Mapping[str, Any], result: Any) -> None:
         name, operator, what = plain_name(func), func._schema.name, role_of(func)
@@ -113,10 +134,14 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                 self._convolution(operator, args, result)
             case "product":
                 self._product(operator, args, result)
+            case "experts":
+                self._experts(operator, args[0], args[1], result)
             case "batchnorm":
                 self._normalization("batchnorm", operator, args[0], args[0].shape[1], args[1:3], result[0])
             case "layernorm":
                 self._normalization("layernorm", operator, args[0], math.prod(args[1]), args[2:4], result[0])
+            case "rmsnorm":
+                self.rms_norm(operator, args[0], args[1], args[2], result[0])
             case "groupnorm":
                 self.channel_norm(operator, args[0], args[1:3], result[0])
             case "softmax":
@@ -136,6 +161,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                     table.shape[1],
                     indices.numel(),
                     self.trainable(table),
+                    self._tied(table),
                 )
                 self.add(layer, operator, [], result, [table])
             case "embedding_bag":
@@ -146,6 +172,10 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
                 self._elementwise(name, operator, [*args, *given.values()], result)
             case "pass":
                 self._pass(name, operator, [*args, *given.values()], result)
+
+    def value(self, tensor: Tensor) -> Tensor | None:
+        """The values of a tensor that has none itself, if they are known."""
+        return None if self._constants is None else self._constants.value(tensor)
 
     # What layers share
 
@@ -160,9 +190,11 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
     ) -> None:
         """Record a layer that reads tensors and writes another, and holds parameters."""
         held = self._parameter_names([weight for weight in weights if weight is not None])
+        constant = not held and all(self._is_constant(tensor) for tensor in reads)
         for tensor in reads:
             self._read(tensor, operator)
-        record = OperatorRecord(layer, images, operator, max(1, output.numel()), held)
+        counts = bool(reads) and not any(tensor.is_floating_point() or tensor.is_complex() for tensor in reads)
+        record = OperatorRecord(layer, images, operator, max(1, output.numel()), held, constant, counts)
         self.records.append(record)
         self.wrote(record, output)
 
@@ -194,6 +226,22 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         part = _common_channels(reads) if operator == "aten::cat" else 1
         layer = Pointwise(self._name(function), function, max(1, output.numel()), inputs, part)
         self.add(layer, operator, reads, output)
+
+    def _is_constant(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on neither inputs nor parameters."""
+        value = self._values.get(storage(tensor))
+        if value is not None:
+            return value.constant
+        names = self._names.weight(tensor)
+        return storage(tensor) not in self._inputs and not any(name in self._parameters for name in names)
+
+    def _tied(self, weight: Tensor) -> bool:
+        """Whether an embedding before has the same parameter as its table."""
+        names = [name for name in self._names.weight(weight) if name in self._parameters]
+        return any(
+            isinstance(record.layer, Embedding) and any(name in record.weights for name in names)
+            for record in self.records
+        )
 
     def _name(self, what: str) -> str:
         path = self._names.path
@@ -289,9 +337,23 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         form.
         """
         rows, held = x.numel() // x.shape[-1], weight if held is None else held
+        if not rows:
+            return  # an expert that no row goes to
         name = self.weight_name(held, "linear")
-        layer = Linear(name, weight.shape[1], weight.shape[0], rows, bias is not None, self.trainable(held))
+        sizes = weight.shape[1], weight.shape[0], rows
+        layer = Linear(name, *sizes, bias is not None, self.trainable(held), self._tied(held))
         self.add(layer, operator, [x], result, [held, bias])
+
+    def _experts(self, operator: str, x: Tensor, weight: Tensor, result: Tensor) -> None:
+        """Record the products of rows with the weights of the expert that each goes to."""
+        if x.dim() != 2 or weight.dim() != 3 or not self.is_weight(weight):
+            raise CaptureError(
+                f"{self._where()}: operator {operator} multiplies other tensors than rows with experts' weights; it "
+                "has no layer in a network by shape"
+            )
+        name, (experts, inputs, outputs) = self.weight_name(weight, "experts"), weight.shape
+        layer = Experts(name, experts, inputs, outputs, x.shape[0], self.trainable(weight))
+        self.add(layer, operator, [x], result, [weight])
 
     def _product(self, operator: str, args: Sequence[Any], result: Tensor) -> None:
         added = args[0] if operator in ("aten::addmm", "aten::baddbmm") else None
@@ -312,7 +374,7 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def _normalization(
         self,
-        kind: Literal["batchnorm", "layernorm"],
+        kind: NormKind,
         operator: str,
         x: Tensor,
         channels: int,
@@ -323,6 +385,10 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         name = self._name(kind) if weight is None else self.weight_name(weight, kind)
         layer = Normalization(name, kind, channels, x.numel(), self.trainable(weight))
         self.add(layer, operator, [x], out, weights)
+
+    def rms_norm(self, operator: str, x: Tensor, shape: Sequence[int], weight: Tensor | None, out: Tensor) -> None:
+        """Record an RMS norm over the last axes."""
+        self._normalization("rmsnorm", operator, x, math.prod(shape), [weight], out)
 
     def channel_norm(self, operator: str, x: Tensor, weights: Sequence[Tensor | None], out: Tensor) -> None:
         """Record a group or instance norm: each sample by itself, as in layer norm, with a scale and a shift per
@@ -373,9 +439,11 @@ class ShapeRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         if result.numel() <= 1 or (not reads and not self._of_parameters(tensors)):
             return  # a counter, such as batch norm's of its steps
         parameter = len(reads) < len(tensors)
+        # A tensor of one value is a number, but for a parameter.
+        constant = not parameter and sum(tensor.numel() > 1 for tensor in tensors) <= 1
         if name == "hardtanh" and tuple(given[1:3]) == (0, 6):
             name = "relu6"
-        function = function_name(name, len(tensors) == 1, parameter)
+        function = function_name(name, constant, parameter)
         if name == "copy_":
             tensors = tensors[1:]
         self.pointwise(function, operator, tensors, result)

@@ -15,18 +15,21 @@ from simhw.capture.functions import plain_attention
 from simhw.capture.names import Names
 from simhw.capture.options import whole_number
 from simhw.errors import CaptureError
+from simhw.roofline.from_model.constants import Constants
 from simhw.roofline.from_model.functions import ShapeFunctions, attention
 from simhw.roofline.from_model.record import OperatorRecord
 from simhw.roofline.from_model.recorder import ShapeRecorder
 from simhw.roofline.layers.network import (
     FORK,
     Conv,
+    Experts,
     Linear,
     MatMul,
     Network,
     NetworkLayer,
     Normalization,
     Pointwise,
+    Pool,
     RecurrentLayer,
     Weight,
 )
@@ -34,7 +37,7 @@ from simhw.roofline.layers.network import (
 BATCHES = (2, 3)
 """The model runs with both: sizes that grow from one to the other in proportion are per sample."""
 _GROWING = ("rows", "products", "m", "n", "elements", "channels")
-_PRODUCTS = (Conv, Linear, MatMul, RecurrentLayer)
+_PRODUCTS = (Conv, Linear, Experts, MatMul, RecurrentLayer)
 
 
 def network_of(
@@ -61,7 +64,9 @@ def network_of(
     ----------
     model : Module
     inputs : Tensor or sequence
-        Of the forward pass, as it takes them, with any number of samples; nothing but their shapes and types counts.
+        Of the forward pass, as it takes them, with any number of samples.  Their shapes and types count, and the values
+        of the first sample where the model asks for them; without any (on the meta device) nothing is taken to be
+        padding.
     name : str
         Of the network; by default the model's class.
     batch_axis : int
@@ -88,7 +93,7 @@ def network_of(
         )
     batch_axis = whole_number("batch_axis", batch_axis, 0, "the axis of samples, counted from 0") or 0
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    runs = [_run(model, _with_batch(given, batch, batch_axis, values), values) for batch in BATCHES]
+    runs = [_run(model, _with_batch(given, batch, batch_axis), values) for batch in BATCHES]
     (few, unused), (many, _) = runs
     if [record.operator for record in few] != [record.operator for record in many]:
         raise CaptureError(
@@ -120,7 +125,14 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
     names = Names({"": bare})
     modules = [(path, module) for path, module in bare.named_modules() if path and not any(module.children())]
     leaves = {path for path, module in modules if type(module).__module__.startswith("torch.nn.")}
-    recorder = ShapeRecorder(names, leaves, dict(bare.named_parameters()))
+    read = [each for each in tree_leaves(inputs) if isinstance(each, Tensor)]
+    constants = None
+    if not values:
+        without = {id(each): torch.empty_like(each, device="meta") for each in read}
+        constants = Constants([(without[id(each)], each.cpu()) for each in read if not each.is_meta])
+        inputs = tree_map(lambda each: without.get(id(each), each), inputs)
+        read = list(without.values())
+    recorder = ShapeRecorder(names, leaves, dict(bare.named_parameters()), read, constants)
     with ExitStack() as around:
         around.enter_context(torch.no_grad())
         around.enter_context(plain_attention())
@@ -129,14 +141,15 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
         functions = ShapeFunctions(recorder)
         for context in (names, recorder, functions):
             around.enter_context(context)
-        # nn.MultiheadAttention calls them where function modes do not see it.
-        for called, ours in (
-            ("scaled_dot_product_attention", attention),
-            ("dropout", functions.dropout),
-            ("linear", functions.linear),
+        for module, called, ours in (
+            # nn.MultiheadAttention calls them where function modes do not see it.
+            (torch.nn.functional, "scaled_dot_product_attention", attention),
+            (torch.nn.functional, "dropout", functions.dropout),
+            (torch.nn.functional, "linear", functions.linear),
+            (torch, "autocast", _Autocast),
         ):
-            around.callback(setattr, torch.nn.functional, called, getattr(torch.nn.functional, called))
-            setattr(torch.nn.functional, called, ours)
+            around.callback(setattr, module, called, getattr(module, called))
+            setattr(module, called, ours)
         try:
             bare(*inputs)
         except (NotImplementedError, RuntimeError, TypeError) as error:
@@ -145,8 +158,17 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], values: bool) -> tuple[list[
                 raise
             first = str(error).splitlines()[0]
             where = recorder.failed or type(model).__name__
-            raise CaptureError(f"{where} does not run on tensors without values; try values=True: {first}") from error
+            raise CaptureError(
+                f"{where} does not run on tensors without values; give inputs that have some, or values=True: {first}"
+            ) from error
     return recorder.records, recorder.unused
+
+
+class _Autocast(torch.autocast):
+    """Autocast that a model asks of the device of its tensors, which is none that autocast knows."""
+
+    def __init__(self, device_type: str, *args: Any, **given: Any) -> None:
+        super().__init__("cpu" if device_type == "meta" else device_type, *args, **given)
 
 
 def _without_values(model: nn.Module) -> dict[int, Any]:
@@ -162,7 +184,7 @@ def _without_values(model: nn.Module) -> dict[int, Any]:
     return memo
 
 
-def _with_batch(inputs: tuple[Any, ...], batch: int, axis: int, values: bool) -> tuple[Any, ...]:
+def _with_batch(inputs: tuple[Any, ...], batch: int, axis: int) -> tuple[Any, ...]:
     """The inputs with so many samples."""
 
     def change(value: Any) -> Any:
@@ -172,9 +194,7 @@ def _with_batch(inputs: tuple[Any, ...], batch: int, axis: int, values: bool) ->
             raise CaptureError(
                 f"an input of shape {tuple(value.shape)} has no samples along axis {axis}; give batch_axis"
             )
-        if values:
-            return value.index_select(axis, torch.zeros(batch, dtype=torch.long, device=value.device))
-        return torch.empty((*value.shape[:axis], batch, *value.shape[axis + 1 :]), dtype=value.dtype, device="meta")
+        return value.index_select(axis, torch.zeros(batch, dtype=torch.long, device=value.device))
 
     return tuple(tree_map(change, value) for value in inputs)
 
@@ -192,13 +212,16 @@ def _per_sample(a: OperatorRecord, b: OperatorRecord) -> list[NetworkLayer | Non
     if a.images != b.images:
         differ.add("images")
     if not differ:
-        if isinstance(layer, _PRODUCTS):
+        if isinstance(layer, _PRODUCTS) and not a.constant:
             raise CaptureError(
                 f"layer {layer.name!r}: the product {a.operator} does not grow with the batch, but is done once for "
                 "all samples; "
                 "a network by shape has sizes per sample alone"
             )
-        return [None]
+        # A table that is looked up once for all samples, such as one of positions, is updated all the same.
+        return [None, *([Weight(layer.name, layer.parameters, layer.trainable)] if layer.parameters else [])]  # type: ignore[union-attr]  # it has parameters
+    if isinstance(layer, Pool) and a.counts and len(differ) > 1:
+        return [None]  # how many entries of all samples' masks are set
     if isinstance(layer, Normalization) and "channels" in differ:
         raise CaptureError(
             f"layer {layer.name!r} normalises each sample by itself, which no layer of a network by shape does"

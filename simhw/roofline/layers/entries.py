@@ -181,6 +181,7 @@ class EmbeddingEntry(Entry):
     width: Size
     rows: Size
     trainable: bool = True
+    tied: bool = False
 
 
 class WeightEntry(Entry):

@@ -116,9 +116,8 @@ def layer_of(
             return _pool(kind, entry, name, flow, sizes)
         case entries.EmbeddingEntry():
             rows, width = sizes.number("rows", entry.rows), sizes.number("width", entry.width)
-            return Embedding(name, sizes.number("vocabulary", entry.vocabulary), width, rows, entry.trainable), Tokens(
-                rows, width
-            )
+            vocabulary = sizes.number("vocabulary", entry.vocabulary)
+            return Embedding(name, vocabulary, width, rows, entry.trainable, entry.tied), Tokens(rows, width)
         case entries.WeightEntry():
             return Weight(name, sizes.number("parameters", entry.parameters), entry.trainable), flow
     raise AssertionError(f"an entry of no known kind: {kind}")

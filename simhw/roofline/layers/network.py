@@ -258,20 +258,24 @@ class Pool:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A table of `vocabulary` vectors of `width`, of which a sample looks up `rows`."""
+    """A table of `vocabulary` vectors of `width`, of which a sample looks up `rows`.
+
+    `tied`: its table is that of an embedding before it, which counts it.
+    """
 
     name: str
     vocabulary: int
     width: int
     rows: int
     trainable: bool = True
+    tied: bool = False
 
     macs = 0
 
     @property
     def parameters(self) -> int:
-        """The table."""
-        return self.vocabulary * self.width
+        """Values of a table of its own."""
+        return self.vocabulary * self.width * (not self.tied)
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,24 @@ made of either here, so that a run can choose.
 Products: copies of keys and values for each head that shares them, scores, scale, mask, softmax, context.  Backward
 their gradients follow from these.  Fused, the kernel reads queries, keys and values where the linear layers wrote them
 and writes what the next one reads, so that the copies around it, which lay heads out for batched products, are gone;
-scale, mask and dropout are part of it.  Source: PyTorch's `scaled_dot_product_attention`.
+scale, mask, bias and dropout are part of it.  What products do not tell is lost: that a mask is causal, that heads
+share keys which were copied for each, the bytes of a bias.  A layer that reads the scores besides, such as their mean
+over heads, stays.  Source: PyTorch's `scaled_dot_product_attention`.
 """
 
 from dataclasses import replace
 from typing import Literal
 
-from simhw.roofline.layers.network import Attention, MatMul, Network, NetworkLayer, Pointwise, Softmax
+from simhw.roofline.layers.network import FORK, Attention, MatMul, Network, NetworkLayer, Pointwise, Softmax, Weight
 
 Attend = Literal["products", "fused"]
 """Whether attention is two products and a softmax between them, or one kernel."""
-INSIDE = {"scale", "mask", "dropout"}
-"""Functions between the products that are part of the kernel."""
-AROUND = {"copy", "scale"}
-"""Functions on queries, keys and values before the products that are part of it."""
-MOST_AROUND = 6
-"""Of them: a copy and a scale for each of the three."""
+INSIDE = {"scale", "mask", "dropout", "add", "bias", "copy", FORK}
+"""Functions of the scores that are part of the kernel."""
+AROUND = {"copy", "scale", FORK}
+"""Functions on queries, keys and values before the products that are part of the kernel."""
+MOST_AROUND = 8
+"""Of them, in the networks that we know."""
 
 
 def with_attention(network: Network, attend: Attend) -> Network:
@@ -61,46 +63,60 @@ def _fused(layers: tuple[NetworkLayer, ...]) -> list[NetworkLayer]:
     made: list[NetworkLayer] = []
     index = 0
     while index < len(layers):
-        end = _end(layers, index)
         scores = layers[index]
-        if end is None or not isinstance(scores, MatMul):
+        found = _found(layers, index, scores) if isinstance(scores, MatMul) else None
+        if found is None or not isinstance(scores, MatMul):
             made.append(scores)
             index += 1
             continue
+        queries, keys = (scores.products * rows * scores.k for rows in (scores.m, scores.n))
+        around = {queries, keys, 2 * keys, queries + 2 * keys}
         for _ in range(MOST_AROUND):
-            if not made or not _is_function(made[-1], AROUND):
+            if not made or not _is_function(made[-1], AROUND, around):
                 break
             made.pop()
-        made.append(Attention(scores.name.removesuffix(".scores"), scores.products, scores.m, scores.n, scores.k))
+        end, beside = found
+        made += [*beside, Attention(_name(scores), scores.products, scores.m, scores.n, scores.k)]
         index = end + 1
-        values = scores.products * scores.m * scores.k
-        after = layers[index] if index < len(layers) else None
-        if isinstance(after, Pointwise) and after.function == "copy" and after.elements == values:
+        if index < len(layers) and _is_function(layers[index], {"copy"}, {queries}):
             index += 1
     return made
 
 
-def _end(layers: tuple[NetworkLayer, ...], start: int) -> int | None:
-    """Where the attention ends whose scores are computed at `start`; None where there is none."""
-    scores = layers[start]
-    if not isinstance(scores, MatMul):
-        return None
-    index = _after_functions(layers, start + 1)
-    if index >= len(layers) or not isinstance(layers[index], Softmax):
-        return None
-    index = _after_functions(layers, index + 1)
-    context = layers[index] if index < len(layers) else None
-    turned = (scores.products, scores.m, scores.k, scores.n)
-    if isinstance(context, MatMul) and (context.products, context.m, context.n, context.k) == turned:
-        return index
+def _name(scores: MatMul) -> str:
+    """Of the attention, by that of its scores."""
+    return scores.name.removesuffix(".scores").replace("matmul", "attention")
+
+
+def _found(layers: tuple[NetworkLayer, ...], start: int, scores: MatMul) -> tuple[int, list[NetworkLayer]] | None:
+    """Where the attention ends whose scores are computed at `start`, and what stands in it that is no part of it; None
+    where there is none.
+    """
+    beside: list[NetworkLayer] = []
+    normalised = False
+    for index in range(start + 1, len(layers)):
+        layer = layers[index]
+        if isinstance(layer, Softmax) and not normalised:
+            normalised = True
+        elif isinstance(layer, MatMul):
+            turned = (scores.products, scores.m, scores.k, scores.n)
+            return (index, beside) if normalised and (layer.products, layer.m, layer.n, layer.k) == turned else None
+        elif isinstance(layer, Weight) or (isinstance(layer, Pointwise) and not _is_inside(layer, scores)):
+            # A bias that is a parameter, and what makes a mask: smaller than the scores, which pass through all others.
+            if isinstance(layer, Pointwise) and layer.elements >= scores.products * scores.m * scores.n:
+                return None
+            beside.append(layer)
+        elif not isinstance(layer, Pointwise):
+            return None
     return None
 
 
-def _after_functions(layers: tuple[NetworkLayer, ...], index: int) -> int:
-    while index < len(layers) and _is_function(layers[index], INSIDE):
-        index += 1
-    return index
+def _is_inside(layer: Pointwise, scores: MatMul) -> bool:
+    """Whether a layer is a function of the scores that the kernel computes, or a copy of the values."""
+    return _is_function(layer, INSIDE, {scores.products * scores.m * scores.n}) or _is_function(
+        layer, {"copy"}, {scores.products * scores.n * scores.k}
+    )
 
 
-def _is_function(layer: NetworkLayer, names: set[str]) -> bool:
-    return isinstance(layer, Pointwise) and layer.function in names
+def _is_function(layer: NetworkLayer, names: set[str], elements: set[int]) -> bool:
+    return isinstance(layer, Pointwise) and layer.function in names and layer.elements in elements

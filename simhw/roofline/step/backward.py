@@ -174,7 +174,9 @@ def weight_gradient_operators(placed: Placed) -> list[Operator]:
     if placed.casts_weights and not placed.fused:
         gradients += [cast(values, placed.works, placed.weights) for values in placed.multiplied]
     if isinstance(layer, Linear) and layer.tied:
-        gradients.append(_tied_sum(layer, placed))
+        gradients.append(_tied_sum(layer.in_features * layer.out_features, placed))
+    if isinstance(layer, Embedding) and layer.tied:
+        gradients.append(_tied_sum(layer.vocabulary * layer.width, placed))
     return gradients
 
 
@@ -337,9 +339,8 @@ def _bias_sum(channels: int, positions: int, number: Number) -> Operator:
     )
 
 
-def _tied_sum(layer: Linear, placed: Placed) -> Operator:
+def _tied_sum(values: int, placed: Placed) -> Operator:
     """The gradient of tied weights is added to the embedding's."""
-    values = layer.in_features * layer.out_features
     size = float(BYTES[placed.weights]) * values
     return Streaming("elementwise", "tied_sum", 1, values, 2 * size, size, float(values), placed.weights)
 
