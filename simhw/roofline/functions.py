@@ -52,6 +52,7 @@ FUNCTIONS: dict[str, Function] = {
     "scale_view": Function(kind="copy", operations=1, gradient_operations=1, keeps="nothing"),
     "permute": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", views=True),
     "slice": Function(kind="copy", operations=0, gradient_operations=0, keeps="nothing", views=True),
+    "cache": Function(kind="copy", operations=0, keeps="nothing", passes=True),
     "relu": Function(kind="activation", operations=1, gradient_operations=1, keeps="output"),
     "relu6": Function(kind="activation", operations=2, gradient_operations=2, keeps="output"),
     "tanh": Function(kind="activation", operations=1, gradient_operations=3, keeps="output"),
@@ -63,6 +64,7 @@ FUNCTIONS: dict[str, Function] = {
 ``permute`` and ``slice`` are views, of which only the gradients are copied; ``contiguous`` copies forward alone.
 ``transposed`` and ``transpose`` are as ``contiguous`` and ``copy``, but exchange the innermost dimension, which costs
 more; ``scale_view`` scales a part of a tensor as it lies there.
+``cache`` keeps keys or values for tokens to come: a copy in inference, nothing in training.
 """
 
 

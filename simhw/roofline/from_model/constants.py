@@ -73,7 +73,10 @@ class Constants:
         """The values of a tensor, if they are known."""
         if not tensor.is_meta:
             return tensor
-        return None if storage(tensor) in self._overwritten else self._values.get(tensor)
+        if storage(tensor) in self._overwritten or tensor not in self._values:
+            return None
+        value: Tensor = self._values[tensor]
+        return value
 
     def _known(self, func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, Any] | None:
         """The arguments with values for tensors, if all are known and the result is the same each time."""
@@ -83,7 +86,8 @@ class Constants:
         values = [self.value(leaf) if isinstance(leaf, Tensor) else _on_cpu(leaf) for leaf in leaves]
         if any(value is None and leaf is not None for value, leaf in zip(values, leaves, strict=True)):
             return None
-        return tree_unflatten(values, form)
+        known_args, known_given = tree_unflatten(values, form)
+        return known_args, known_given
 
     def _note(self, result: Any, values: Any) -> None:
         for tensor, value in zip(tree_leaves(result), tree_leaves(values), strict=True):

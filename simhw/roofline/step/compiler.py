@@ -26,7 +26,7 @@ class Compiler:
         Channels of the innermost dimension of the layout that kernels work in; empty where that pads nothing.
     """
 
-    joins: Mapping[str, bool] = field(default_factory=lambda: {"copy": False, "mul": False})
+    joins: Mapping[str, bool] = field(default_factory=lambda: {"copy": False, "cache": False, "mul": False})
     others: bool = True
     after_products: bool = False
     depth: Mapping[Number, int] = field(default_factory=dict)

@@ -54,7 +54,7 @@ def forward_operators(placed: Placed) -> list[Operator]:
     - Layer norm, RMS norm and softmax read once and write once.
     - Experts are a batched product, all of the same rows.
     - An elementwise function reads each of its inputs and writes once; dropout writes a mask of a byte per value
-      besides, and is nothing in inference.
+      besides, and is nothing in inference; what is kept for tokens to come (``cache``) is nothing in training.
     - A pool reads its input and writes its output; a max pool in training writes an index per output besides.
     - An embedding reads the rows of the table that are looked up, each once, and the indices.
     """
@@ -240,7 +240,7 @@ def normalized_shape(layer: Normalization, batch: int) -> tuple[int, int]:
 
 
 def _pointwise(layer: Pointwise, placed: Placed) -> list[Operator]:
-    if is_free(layer) or (layer.function == "dropout" and not placed.training):
+    if is_free(layer) or layer.function == ("cache" if placed.training else "dropout"):
         return []
     function = function_of(layer.function)
     values = placed.batch * layer.elements

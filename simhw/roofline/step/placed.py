@@ -6,10 +6,11 @@ write in fp32; adding a parameter (function ``bias``) or a tensor in fp32 gives 
 other function keep the number that flows in.  Where a layer works in another number than the one that flows in, a cast
 kernel runs before it, but softmax in fp16 casts while it reads (it has no such kernel for bf16).
 
-A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to have
-the number that the last ``add`` before it gave out, which is that of the residual stream.  The first n - 1 products
-after a fork of n uses whose input is as large read the forked value: query, key and value each cast the tensor that
-they share.
+A list has no edges, so what a layer reads is told by order and size.  The second tensor of an ``add`` is taken to be
+that of the last fork of its size which none closed yet; where there is none, to have the number that the last ``add``
+before it gave out, which is that of the residual stream.  Other functions of several tensors read those that were just
+made.  The first n - 1 products after a fork of n uses whose input is as large read the forked value: query, key and
+value each cast the tensor that they share.  They are n where the residual parted before, at a fork that is still open.
 
 A graph compiler (`fused`) keeps every activation in fp16, the input included, and casts in passing.
 """
@@ -166,13 +167,19 @@ def _placed(
     batchnorm_before = False
     forked: tuple[Number, int] = ("fp32", 0)  # number and values of the last fork
     branches = 0  # products that may still read it
+    open_forks: list[tuple[Number, int]] = []
+    nested = False  # the last fork is of the size of one that is open
     depth = compiler.depth.get(number) if fused else None
     relaid = relayouts(network.layers, depth) if depth else [(0, 0)] * len(network.layers)
     for layer, (before, behind) in zip(network.layers, relaid, strict=True):
         if mixed and branches and isinstance(layer, Conv | Linear) and _input_values(layer) == forked[1]:
             flow = forked[0]
             branches -= 1
-        other = stream if stream is not None else flow
+            if nested and not branches and open_forks[-1:] == [forked]:
+                open_forks.pop()  # query, key and value were all that read it
+        other = flow
+        if isinstance(layer, Pointwise) and layer.function == "add" and layer.inputs > 1:
+            other = _closed(open_forks, layer.elements) or stream or flow
         works, writes = _numbers(layer, flow, other, number) if mixed else (number, number)
         joins = fused and kernel_before and compiler.may_join(layer, training)
         yield Placed(
@@ -194,7 +201,9 @@ def _placed(
         )
         trainable_before = trainable_before or _trainable(layer)
         if isinstance(layer, Pointwise) and layer.function == FORK:
-            forked, branches = (flow, layer.elements), layer.inputs - 1
+            nested = any(elements == layer.elements for _, elements in open_forks)
+            forked, branches = (flow, layer.elements), layer.inputs - (not nested)
+            open_forks.append(forked)
         if is_free(layer) or (not training and isinstance(layer, Pointwise) and layer.function == "dropout"):
             continue
         flow = writes
@@ -206,6 +215,16 @@ def _placed(
 
 def _is_batchnorm(layer: NetworkLayer) -> bool:
     return isinstance(layer, Normalization) and layer.kind == "batchnorm"
+
+
+def _closed(open_forks: list[tuple[Number, int]], elements: int) -> Number | None:
+    """The number of the last open fork of that size, which is closed, and with it all that were opened since."""
+    for index in reversed(range(len(open_forks))):
+        if open_forks[index][1] == elements:
+            number = open_forks[index][0]
+            del open_forks[index:]
+            return number
+    return None
 
 
 def _input_values(layer: NetworkLayer) -> int:
