@@ -96,9 +96,11 @@ def test_language_models_are_those_of_transformers(name: str) -> None:
     captured = network_of(made, [ids, None, ids] if name == "t5-base" else ids)
     shipped = load_network(name, sequence=TOKENS, sizes={"target": TOKENS} if name == "t5-base" else {})
     assert (shipped.parameters, shipped.macs) == (captured.parameters, captured.macs)
-    ours, theirs = weights(shipped), weights(captured)
-    # Scales of norms that are written out are parameters of no layer; Mixtral's experts stand apart before version 5.
-    assert not set(ours) - set(theirs) or name == "mixtral-8x7b"
-    assert {each: sizes for each, sizes in theirs.items() if each in ours and len(sizes) > 1} == {
-        each: sizes for each, sizes in ours.items() if each in theirs and len(sizes) > 1
-    }
+    ours, theirs = (
+        {each: sizes for each, sizes in weights(network).items() if len(sizes) > 1} for network in (shipped, captured)
+    )
+    if name == "mixtral-8x7b" and int(transformers.__version__.split(".")[0]) < 5:  # experts stood apart
+        ours, theirs = (
+            {each: made[each] for each in made if ".mlp." not in each and "moe" not in each} for made in (ours, theirs)
+        )
+    assert ours == theirs

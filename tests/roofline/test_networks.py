@@ -11,8 +11,8 @@ from simhw.roofline.layers.network import Conv, Linear, MatMul, Network, Pointwi
 from simhw.roofline.networks.catalogue import load_network, network_names
 from tests.roofline.zoo_models import ZOO
 
-# Parameters: torchvision's model pages (ResNets, VGG16), Hugging Face's BertModel with pooler, timm's
-# vit_small_patch16_224.
+# Parameters: torchvision's model pages (ResNets, VGG16, ConvNeXt, EfficientNet, MobileNet, Swin), Hugging Face's models
+# (BertModel with pooler; the others with their heads, tied ones counted once), timm's vit_small_patch16_224.
 PARAMETERS = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -23,9 +23,20 @@ PARAMETERS = {
     "bert-base": 109_482_240,
     "bert-large": 335_141_888,
     "vit-s": 22_050_664,
+    "gpt2": 124_439_808,
+    "gpt2-medium": 354_823_168,
+    "opt-1.3b": 1_315_758_080,
+    "llama-7b": 6_738_415_616,
+    "llama-3-8b": 8_030_261_248,
+    "mixtral-8x7b": 46_702_792_704,
+    "t5-base": 222_903_552,
+    "convnext-t": 28_589_128,
+    "efficientnet-b0": 5_288_548,
+    "mobilenet-v3-large": 5_483_032,
+    "swin-t": 28_288_354,
 }
 # Multiply-accumulates of an image of 224 x 224, in 10^9, as printed: torchvision's model pages ("GFLOPS": 1.81, 3.66,
-# 4.09, 7.80, 11.51, 15.47) and Touvron et al. 2021, table 1 (ViT-S/DeiT-S 4.6).
+# 4.09, 7.80, 11.51, 15.47; 4.46, 0.39, 0.22, 4.49) and Touvron et al. 2021, table 1 (ViT-S/DeiT-S 4.6).
 GMACS = {
     "resnet18": 1.81,
     "resnet34": 3.66,
@@ -34,7 +45,12 @@ GMACS = {
     "resnet152": 11.51,
     "vgg16": 15.47,
     "vit-s": 4.60,
+    "convnext-t": 4.46,
+    "efficientnet-b0": 0.39,
+    "mobilenet-v3-large": 0.22,
+    "swin-t": 4.49,
 }
+DECODERS = ("opt-1.3b", "llama-7b", "llama-3-8b", "mixtral-8x7b")
 
 
 def test_every_shipped_network_has_a_published_count() -> None:
@@ -107,11 +123,16 @@ def test_a_residual_block_runs_in_the_order_of_its_forward_pass() -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_every_residual_has_a_fork(name: str) -> None:
-    functions = [layer.function for layer in load_network(name).layers if isinstance(layer, Pointwise)]
-    residuals = functions.count("add") - (
-        2 if name.startswith("bert") else 0
-    )  # BERT's embeddings are added, none of them parts
-    assert functions.count("fork") == residuals
+    adds = [layer for layer in load_network(name).layers if isinstance(layer, Pointwise) and layer.function == "add"]
+    # Embeddings are added, none of them parts; a bias for all samples is no residual.
+    residuals = [
+        layer.name
+        for layer in adds
+        if layer.inputs == 2 and not layer.name.startswith(("embeddings", "transformer.add", "model.decoder.add"))
+    ]
+    forks = [layer for layer in load_network(name).layers if isinstance(layer, Pointwise) and layer.function == "fork"]
+    shared = name in DECODERS or name in ("t5-base", "efficientnet-b0", "mobilenet-v3-large")  # normalised, gates
+    assert len(forks) > len(residuals) if shared else len(forks) == len(residuals)
 
 
 @pytest.mark.parametrize("name", [name for name in PARAMETERS if "resnet" in name or name == "vgg16"])

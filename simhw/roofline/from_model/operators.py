@@ -73,7 +73,7 @@ _NAMED: dict[Role, str] = {
     "free": """
         empty empty_like new_empty empty_strided new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones
         full full_like new_full fill zero arange linspace eye scalar_tensor lift_fresh lift_fresh_copy detach
-        _unsafe_view _reshape_alias _local_scalar_dense _assert_async is_same_size sym_size sym_stride
+        _unsafe_view _reshape_alias as_strided _local_scalar_dense _assert_async is_same_size sym_size sym_stride
     """,
 }
 _ROLES: dict[str, Role] = {name: role for role, names in _NAMED.items() for name in names.split()}
