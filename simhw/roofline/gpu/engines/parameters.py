@@ -102,7 +102,7 @@ class TensorCores(Section):
     group_channels : int
         Groups are joined up to so many channels, with zeros between them.
     reduce_s : float
-        The kernel that adds the parts of a split reduction.
+        The kernel that adds the parts of a split reduction, or the weight gradients of single images.
     scratch_bytes_per_s : float
         Rate for partial sums, which one kernel writes and the next reads.
     overlap : float

@@ -66,10 +66,12 @@ def _product(convolution: Convolution, hardware: GpuHardware, engines: TensorCor
     if alignment < engines.aligned_channels:
         staged = min(staged, engines.narrow_bytes_per_cycle.get(f"aligned_{alignment}", staged))
     lowered = _per_image(convolution, kernels.channel_step)
-    # Images that lie in planes are products of their own, and a weight gradient sums those of all images.
+    # Images that lie in planes are products of their own, and a kernel after a weight gradient sums them.
     splits = convolution.layout == "nhwc" or operation != "weight_grad"
     rates = BlockRates(kernels.matrix_share[operation], staged, kernels.start_steps)
     blocks, after_s = _fastest(lowered, kernels, rates, splits, convolution, hardware, engines)
+    if not splits:
+        after_s += engines.reduce_s
     return _timed(convolution, "product", blocks, after_s, kernels, engines, 0.0, 0.0)
 
 
