@@ -171,10 +171,27 @@ def test_a_split_keeps_the_shortest_part() -> None:
     assert max(splits(400, 100000, resident=2, sms=80, shortest=64, most=64)) == 1
 
 
+def test_results_are_written_at_the_rate_of_memory_however_few_blocks_load() -> None:
+    # 4096 x 32 by 32 x 8192: 134 MB of results, 1.6 MB of operands.
+    found = predicted(Gemm(4096, 8192, 32))
+    assert found.times_s["dram"] < 1.1 * found.dram_bytes / constants().dram_bytes_per_s
+
+
+def test_rows_read_in_pieces_cost_more_where_the_l2_cannot_keep_what_comes_along() -> None:
+    # Few rows in flight are kept; long rows of many products at once are not, and cost more the longer they are.
+    def dearer(gemm: Gemm) -> float:
+        return predicted(gemm).dram_bytes / gemm.dram_bytes
+
+    assert dearer(Gemm(128, 64, 100000, transposed=(False, False))) < 1.1  # and the parts of a split reduction
+    short, long = (dearer(Gemm(954, 3, k, batch=609)) for k in (64, 755))
+    assert 1.0 < short < long
+    assert long > 2.5
+
+
 @needs_data
-@pytest.mark.parametrize(("name", "most"), [("linear", 10.0), ("bmm", 15.0)])
+@pytest.mark.parametrize(("name", "most"), [("linear", 7.0), ("bmm", 10.5)])
 def test_shipped_constants_predict_kernels_that_no_fit_saw(name: str, most: float) -> None:
-    # Fitted on DeepBench, the framework's times on even rows.
+    # Fitted on DeepBench and every fourth row, the framework's times on even rows; the bounds were asked for.
     rows = read_measurements(DATA, f"neusight_v100_{name}")[1::2]
     seconds = calibration.in_framework(v100("v100-pcie").hardware)
     assert mape([seconds(row.operator, constants()) for row in rows], [row.seconds for row in rows]) <= most
@@ -215,6 +232,6 @@ def test_a_fit_recovers_the_constants_that_made_the_times() -> None:
         for row in read_measurements(DATA, "deepbench_v100_gemm_fp32")[::3]
     ]
     search = {name: BENCHMARKS.gemm["fp32"][name] for name in ("kernels.fp32.matrix_share", "dram_bytes_per_s")}
-    found = calibration.fit(rows, constants(), search, seconds)
+    found = calibration.fit([(rows, seconds)], constants(), search)
     assert found.kernels["fp32"].matrix_share == pytest.approx(0.85, rel=0.02)
     assert found.dram_bytes_per_s == pytest.approx(6e11, rel=0.02)

@@ -30,8 +30,8 @@ class Benchmarks:
     library_board, framework_board : str
         Devices on which DeepBench timed library calls, and NeuSight PyTorch.
     gemm : dict of number to Search
-        Constants of products that DeepBench's rows in these numbers tell.  Operands are staged no faster than shared
-        memory takes them; data takes at least 0.4 us from memory (recalled) and a wave not much less; a further kernel
+        Constants of products that rows in these numbers tell.  Operands are staged no faster than shared
+        memory takes them; data takes at least 0.4 us from memory (recalled), and a wave not much less; a further kernel
         of a stream costs no more than launching the first.  DeepBench has too few sizes off multiples of 8 to tell what
         these cost in fp16.
     convolution : dict of number to Ranges
@@ -86,11 +86,14 @@ V100 = Benchmarks(
         "fp32": {
             "kernels.fp32.matrix_share": (0.7, 0.95, 1.0),
             "kernels.fp32.staged_bytes_per_cycle": (10.0, 50.0, 128.0),
-            "kernels.fp32.strided": (1.0, 1.2, 5.0),
+            "kernels.fp32.strided": (1.0, 3.0, 8.0),
+            "kernels.fp32.line_bytes": (32.0, 256.0, 4096.0),
+            "kernels.fp32.page_bytes": (256.0, 1500.0, 16384.0),
+            "kernels.fp32.latency_s": (4e-7, 8e-7, 5e-6),
+            "l2_latency_s": (1e-7, 3e-7, 2e-6),
             "wave_s": (5e-7, 1e-6, 1e-5),
             "reduce_s": (1e-6, 3e-6, 4.4e-6),
             "dram_bytes_per_s": (4e11, 7.9e11, 9e11),
-            "latency_s": (4e-7, 8e-7, 5e-6),
             "overlap": (1.0, 4.0, 8.0),
         },
         "fp16": {
@@ -109,7 +112,10 @@ V100 = Benchmarks(
             "kernels.fp32.weight_grad_staging": (0.1, 1.0),
             "kernels.fp32.strided_grad_staging": (0.1, 1.0),
             "winograd.fused_share": (0.4, 1.0),
+            "winograd.fused_ends": (1.0, 64.0),
             "winograd.staging": (0.1, 1.0),
+            "winograd.filter_share": (0.1, 1.0),
+            "start_s": (5e-5, 2e-4),
         },
         "fp16": {
             "kernels.fp16.launch_s": (3e-6, 15e-6),

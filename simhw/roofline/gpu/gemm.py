@@ -2,7 +2,10 @@
 
 A multiprocessor multiplies and stages operands in the same instruction stream, so that both take its time; smaller
 tiles stage more per multiplication.  Memory runs beside it, limited by its rate or, with few blocks, by what they keep
-in flight.
+in flight.  Blocks wait for what they load, not for what they write.
+
+An operand whose reduction is contiguous is read in pieces of one step, row by row.  What memory brings along with a
+piece serves the next step if the L2 keeps it so long: if not, it comes again.
 """
 
 from dataclasses import dataclass
@@ -41,8 +44,15 @@ class GemmKernels(Section):
         How much longer staging takes with each further load that the widest one is broken into, as a mean over operands
         and output.
     strided : float
-        How many times an operand crosses from memory that is larger than the L2 and read in pieces of one step, as its
-        reduction is contiguous.
+        How many times a piece costs what its bytes do, where an operand larger than the L2 is read in pieces of one
+        step, its rows are long, and the L2 keeps nothing of what comes along with a piece.
+    line_bytes : float
+        What the L2 holds of each row in flight that is read in pieces.
+    page_bytes : float
+        Of memory: shorter rows share what it costs to open one.
+    latency_s : float
+        From a block's request to its data off chip, until it asks for the next step's; rate is at most what is in
+        flight over this.
     """
 
     tiles: list[GemmTile] = Field(min_length=1)
@@ -54,6 +64,9 @@ class GemmKernels(Section):
     aligned: Count
     misaligned: Annotated[float, Field(ge=0, le=1e6)]
     strided: Annotated[float, Field(ge=1, le=1e6)]
+    line_bytes: Rate
+    page_bytes: Rate
+    latency_s: Seconds
 
 
 class GemmParameters(Section):
@@ -70,8 +83,8 @@ class GemmParameters(Section):
         A second kernel that adds the parts of a split reduction.
     dram_bytes_per_s : float
         Achieved off-chip rate.
-    latency_s : float
-        From a block's request to its data; rate is at most what is in flight over this.
+    l2_latency_s : float
+        As `latency_s` of the kernels, where the operands fit in the L2.
     overlap : float
         Exponent with which times of multiprocessors and memory add up: 1 is one after the other, infinity the longest
         alone.
@@ -88,7 +101,7 @@ class GemmParameters(Section):
     wave_s: Seconds
     reduce_s: Seconds
     dram_bytes_per_s: Rate
-    latency_s: Seconds
+    l2_latency_s: Seconds
     overlap: Annotated[float, Field(ge=1, le=20)]
     shortest_part: Count
     most_parts: Count
@@ -167,9 +180,14 @@ def _timed(
     cycles = queue * grid.depth
     matrix_s, staging_s = cycles * multiply / hardware.clock_hz, cycles * stage / hardware.clock_hz
 
-    moved = _dram_bytes(gemm, tile, grid, kernels, hardware)
-    flying = kernels.step * size * _extent(gemm, tile, grid, hardware)
-    dram_s = moved / min(parameters.dram_bytes_per_s, flying / parameters.latency_s)
+    in_flight = _rows_in_flight(gemm, grid, tile, hardware)
+    loaded = _loaded_bytes(gemm, tile, grid, in_flight, hardware, kernels)
+    written = float(gemm.batch * size * gemm.m * gemm.n)
+    moved = loaded + written
+    resident = gemm.batch * size * gemm.k * (gemm.m + gemm.n) <= hardware.l2_bytes
+    latency_s = parameters.l2_latency_s if resident else kernels.latency_s
+    flying = kernels.step * size * sum(in_flight)
+    dram_s = loaded / min(parameters.dram_bytes_per_s, flying / latency_s) + written / parameters.dram_bytes_per_s
     launch_s = parameters.launch_s + layout.count * parameters.wave_s
     after_s = 0.0
     if split > 1:
@@ -192,21 +210,28 @@ def _narrowness(gemm: Gemm, kernels: GemmKernels) -> float:
     return 1.0 + kernels.misaligned * further
 
 
-def _extent(gemm: Gemm, tile: GemmTile, grid: Grid, hardware: GpuHardware) -> float:
-    """Rows and columns that a wave works on, each once although several tiles share it."""
+def _rows_in_flight(gemm: Gemm, grid: Grid, tile: GemmTile, hardware: GpuHardware) -> tuple[float, float]:
+    """Rows and columns of the output that a wave works on, each once although several tiles share it."""
     held = min(grid.blocks, hardware.sms * tile.resident)
     products = held / (grid.across * grid.down)
     if products >= 1.0:
-        return products * (gemm.m + gemm.n)
+        return products * gemm.m, products * gemm.n
     rows = held / grid.across
     if rows >= 1.0:
-        return gemm.n + rows * gemm.m / grid.down
-    return held * gemm.n / grid.across + gemm.m / grid.down
+        return rows * gemm.m / grid.down, float(gemm.n)
+    return gemm.m / grid.down, held * gemm.n / grid.across
 
 
-def _dram_bytes(gemm: Gemm, tile: GemmTile, grid: Grid, kernels: GemmKernels, hardware: GpuHardware) -> float:
-    """Off-chip traffic: the output once; an operand again for every band of tiles that meets it, unless it stays in the
-    L2.
+def _loaded_bytes(
+    gemm: Gemm,
+    tile: GemmTile,
+    grid: Grid,
+    in_flight: tuple[float, float],
+    hardware: GpuHardware,
+    kernels: GemmKernels,
+) -> float:
+    """Off-chip traffic of the operands, in bytes of whole rows: each again for every band of tiles that meets it,
+    unless it stays in the L2.
 
     Blocks run along the columns first, so that a wave covers whole rows of tiles, or a piece of one.
     """
@@ -214,10 +239,17 @@ def _dram_bytes(gemm: Gemm, tile: GemmTile, grid: Grid, kernels: GemmKernels, ha
     held = hardware.sms * tile.resident
     bands = ceil(grid.down / max(1, held // grid.across))
     pieces = ceil(grid.across / held)
-    moved = float(gemm.batch * size * gemm.m * gemm.n)
-    for extent, reads, by_rows in ((gemm.m, pieces, not gemm.transposed[0]), (gemm.n, bands, gemm.transposed[1])):
+    loaded = 0.0
+    for extent, reads, flying, by_rows in (
+        (gemm.m, pieces, in_flight[0], not gemm.transposed[0]),
+        (gemm.n, bands, in_flight[1], gemm.transposed[1]),
+    ):
         operand = float(size * extent * gemm.k)
         again = reads if operand > hardware.l2_bytes else 1
-        short = kernels.strided if by_rows and gemm.batch * operand > hardware.l2_bytes else 1.0
-        moved += gemm.batch * operand * again * short
-    return moved
+        dearer = 1.0
+        if by_rows and gemm.batch * operand > hardware.l2_bytes:
+            lost = max(0.0, 1.0 - hardware.l2_bytes / (flying * kernels.line_bytes))
+            opened = min(1.0, gemm.k * size / kernels.page_bytes)
+            dearer += (kernels.strided - 1.0) * lost * opened
+        loaded += gemm.batch * operand * again * dearer
+    return loaded
