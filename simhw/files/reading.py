@@ -17,8 +17,8 @@ from simhw.errors import SimhwError, quoted, reason
 # a text.
 _JSON_BYTES = {",": 32, "[": 96, "{": 240, ":": 60, '"': 20}
 _PIECE_BYTES = 1 << 20
-MAX_CELLS = 48
-"""Cells of a row of a CSV file."""
+MAX_CELLS = 128
+"""Cells of a row of a CSV file, and delimiters in all: quoted names of C++ kernels hold dozens."""
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 
 

@@ -24,6 +24,10 @@ GOOD = {
         "Recurrent Layers - LSTM,x,176,16,50,,2.9,2.1,0.2,1.6",
     ),
     "product": ("latency,kernel_name,grid_x,grid_y,grid_z,b,m,n,k", '0.04,"sgemm<4, at>",4,1,14,14,31,50,401'),
+    "framework_conv": (
+        "B,Input_Channel,Output_Channel,Kernel_Szie,Input_Size,Stride,Padding,Latency,Kernel Name,Grid x,Grid y,Grid z",
+        '54,469,127,3,16,1,1,0.8,"void conv<float, int>",216,2,1',
+    ),
     "streaming": ("latency,kernel_name,grid_x,grid_y,grid_z,b,h", '0.07,"void <4, at::native",71,1,1,358,101'),
     "ascend": ("model,batch,images_per_second", "ResNet18,4,500.5"),
     "watts": (",mean HW_power,st_dev,var,#samples", "parboil_sgemm_k1,219.8,0.2,0.07,5"),
@@ -38,6 +42,8 @@ def kind_of(name: str) -> str:
         return "watts"
     if name.startswith("deepbench"):
         return name.split("_")[2]
+    if name.endswith("conv"):
+        return "framework_conv"
     return "product" if name.endswith(("linear", "bmm")) else "streaming"
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +15,8 @@ from simhw.roofline.calibration.benchmarks import V100 as BENCHMARKS
 from simhw.roofline.calibration.measurements import READERS, read_measurements
 from simhw.roofline.calibration.pytorch.kernels import read_kernels
 from simhw.roofline.device import load_device
+from simhw.roofline.gpu.convolution import timed_algorithms
+from simhw.roofline.gpu.implicit_gemm import padded
 from simhw.roofline.operators import Convolution, Gemm, Streaming
 from tests.places import ROOT, SHARED
 
@@ -44,6 +47,37 @@ def test_grids_of_the_products_tell_that_columns_are_read_right() -> None:
     for row in rows:
         assert isinstance(row.operator, Gemm)
         assert row.grid[:2] == (-(-row.operator.n // 128), -(-row.operator.m // 32))
+
+
+@measured
+def test_grids_of_winograd_kernels_are_those_of_the_model() -> None:
+    """One kernel: patches of 4 x 8 tiles of an image by 32 channels.  Several kernels: 36 products of 64 x 64 or 32 x
+    128 blocks, whose rows are the tiles of a padded number of images.
+    """
+    gpu = BENCHMARKS.framework
+    assert gpu.convolution is not None
+    form = gpu.convolution.winograd
+    seen = {"winograd": 0, "winograd_nonfused": 0}
+    for row in read_measurements(DATA, "neusight_v100_conv"):
+        convolution = row.operator
+        assert isinstance(convolution, Convolution)
+        if "winograd" in row.kernel:
+            (fused,) = (
+                each
+                for each in timed_algorithms(convolution, gpu.hardware, gpu.convolution)
+                if each.algorithm == "winograd"
+            )
+            assert f"{prod(row.grid)} blocks" in fused.mapping
+            seen["winograd"] += 1
+        elif "volta_sgemm" in row.kernel:
+            side = -(-convolution.size[0] // 4)
+            tiles = padded(convolution.images, form.images_step) * side * side
+            grids = {
+                (-(-tiles // down), -(-convolution.out_channels // across), 36) for down, across in form.product_tiles
+            }
+            assert row.grid in grids
+            seen["winograd_nonfused"] += 1
+    assert min(seen.values()) > 100
 
 
 @measured
@@ -227,11 +261,17 @@ def test_networks_to_leave_out_are_needed_and_others_are_not(tmp_path: Path) -> 
 def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    files = ["deepbench_v100_gemm_fp32", "deepbench_v100_conv_fp16mix", "deepbench_v100_rnn_fp32", "neusight_v100_gelu"]
+    files = [
+        "deepbench_v100_gemm_fp32",
+        "deepbench_v100_conv_fp16mix",
+        "neusight_v100_conv",
+        "deepbench_v100_rnn_fp32",
+        "neusight_v100_gelu",
+    ]
     for name, text in zip([*files, "h200_gemm", "ascend310_fps"], examples, strict=True):
         (tmp_path / f"{name}.csv").write_text(text)
     # The convolution's gradient of the weights was not measured; a recurrent layer has all three.
-    assert [len(read_measurements(tmp_path, name)) for name in files] == [1, 2, 3, 1]
+    assert [len(read_measurements(tmp_path, name)) for name in files] == [1, 2, 1, 3, 1]
     (product,) = read_kernels(tmp_path, "h200", "gemm")
     assert (product.seconds, product.eager_s) == pytest.approx((3.1e-6, 25.4e-6))
     assert ascend.read_rows(tmp_path, "ascend310") == [("ResNet18", 16, 2100.0)]
@@ -240,5 +280,5 @@ def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
 def test_the_page_names_every_file() -> None:
     page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
     files = [BENCHMARKS.file(kernels) for kernels in (*READERS, power.FILE)]
-    assert len(files) == 14
+    assert len(files) == 15
     assert [name for name in files if f"`{name}.csv`" not in page] == []

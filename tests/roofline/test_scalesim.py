@@ -249,7 +249,7 @@ def test_names_may_hold_blanks_signs_and_numbers(tmp_path: Path) -> None:
         (f"{HEADER}\nC1, 10, 10, 3, 3, 1e3, 8, 1,\n", "Channels is '1e3'"),
         (f"{HEADER}\nC1, 10, 10, 3, 3, \N{SUPERSCRIPT TWO}, 8, 1,\n", "Channels is"),
         ("name,macs\na,3\n", "no column 'kind'"),
-        ("name,out\na,3\n" + "x," * 2000, r"row 3: over 48 cells"),
+        ("name,out\na,3\n" + "x," * 2000, r"row 3: over 128 cells"),
         (f"{HEADER}\n{'x' * 200_000}, 1\n", r"row 2: not CSV: field larger"),
         (b"Layer, M, N, K\nfc\xff, 1, 2, 3\n", "line 2: byte 0xff is not UTF-8"),
     ],

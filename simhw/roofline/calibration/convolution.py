@@ -1,5 +1,5 @@
-"""Fits the constants of convolutions to DeepBench's, the only measured convolutions there are, and scores them by
-cross-validation.
+"""Fits the constants of convolutions to DeepBench's, each operation, and to every fourth forward one of NeuSight's, run
+by a later library in the framework; scores them by cross-validation, and on NeuSight's odd rows.
 
 The fit minimises the mean absolute logarithm of predicted over measured time by moving one constant after another, with
 steps that get finer: deterministic, and started from the middle of the ranges that physics allows, not from shipped
@@ -16,28 +16,37 @@ from simhw.errors import SimhwError
 from simhw.machine.dotted import assign, leaf
 from simhw.roofline.calibration.benchmarks import Benchmarks, Ranges
 from simhw.roofline.calibration.measurements import Measured, read_measurements
-from simhw.roofline.calibration.score import Score, percentage_errors, textbook_seconds
+from simhw.roofline.calibration.score import Score, percentage_errors, score, textbook_seconds
 from simhw.roofline.gpu.convolution import predict_convolution
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.numbers import Number
-from simhw.roofline.operators import Convolution
+from simhw.roofline.operators import Convolution, Operator
 from simhw.trace.layer import OPERATIONS
 
 FILES: dict[Number, str] = {"fp32": "deepbench_conv_fp32", "fp16": "deepbench_conv_fp16mix"}
+FRAMEWORK = "neusight_conv"
 STEPS = (1.5, 1.2, 1.1, 1.05, 1.02)
 WORST_LOG_ERROR = 1.0
 DIGITS = 3
 FOLDS = 5
+Seconds = Callable[[Convolution, ConvolutionParameters], float]
+"""What was measured of a convolution, with some constants."""
+Timed = tuple[Sequence[Measured], Seconds]
+"""Rows, and what they measured."""
 
 
 def fit(
-    measured: Sequence[Measured],
-    hardware: GpuHardware,
-    fixed: ConvolutionParameters,
-    searched: Mapping[Number, Ranges],
+    timed: Sequence[Timed], fixed: ConvolutionParameters, searched: Mapping[Number, Ranges]
 ) -> ConvolutionParameters:
     """The constants of `searched` that fit the rows best; all others as in `fixed`.
+
+    Parameters
+    ----------
+    timed : sequence of (Measured, callable)
+        Rows of one or several benchmarks.
+    fixed : ConvolutionParameters
+    searched : mapping of number to Ranges
 
     Raises
     ------
@@ -48,19 +57,32 @@ def fit(
     fitted = False
     for number, ranges in searched.items():
         # The same kernel measured under two names counts once.
-        rows = list({row.operator: row for row in measured if row.operator.number == number}.values())
-        if rows:
-            _search(rows, values, ranges, hardware)
+        rows = [
+            (list({row.operator: row for row in measured if row.operator.number == number}.values()), seconds)
+            for measured, seconds in timed
+        ]
+        if any(each for each, _ in rows):
+            _search(rows, values, ranges)
             fitted = True
     if not fitted:
         raise SimhwError("no measured convolution to fit to")
     return ConvolutionParameters(**values)
 
 
-def _search(rows: Sequence[Measured], values: dict[str, Any], ranges: Ranges, hardware: GpuHardware) -> None:
+def on_device(hardware: GpuHardware) -> Seconds:
+    """What DeepBench measured."""
+    return lambda convolution, parameters: predict_convolution(convolution, hardware, parameters).seconds
+
+
+def in_framework(hardware: GpuHardware) -> Seconds:
+    """What NeuSight measured."""
+    return lambda convolution, parameters: predict_convolution(convolution, hardware, parameters).alone_s
+
+
+def _search(timed: Sequence[Timed], values: dict[str, Any], ranges: Ranges) -> None:
     for name, (low, high) in ranges.items():
         assign(values, name, _rounded(sqrt(low * high)), "fit")
-    best = _loss(rows, values, hardware)
+    best = _loss(timed, values)
     for step in STEPS:
         improved = True
         while improved:
@@ -71,7 +93,7 @@ def _search(rows: Sequence[Measured], values: dict[str, Any], ranges: Ranges, ha
                         before = leaf(values, name)
                         trial = _rounded(min(max(before * factor, low), high))
                         assign(values, name, trial, "fit")
-                        loss = _loss(rows, values, hardware) if trial != before else best
+                        loss = _loss(timed, values) if trial != before else best
                         if loss >= best - 1e-5:
                             assign(values, name, before, "fit")
                             break
@@ -82,13 +104,13 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _loss(rows: Sequence[Measured], values: Mapping[str, Any], hardware: GpuHardware) -> float:
+def _loss(timed: Sequence[Timed], values: Mapping[str, Any]) -> float:
     parameters = ConvolutionParameters(**values)
-    total = 0.0
-    for row in rows:
-        predicted = predict_convolution(convolution_of(row), hardware, parameters).seconds
-        total += min(abs(log(predicted / row.seconds)), WORST_LOG_ERROR)
-    return total / len(rows)
+    return fmean(
+        min(abs(log(seconds(convolution_of(row), parameters) / row.seconds)), WORST_LOG_ERROR)
+        for rows, seconds in timed
+        for row in rows
+    )
 
 
 def convolution_of(row: Measured) -> Convolution:
@@ -131,48 +153,68 @@ def _parted(rows: Sequence[Measured], held: Callable[[Measured], bool]) -> tuple
 
 
 def calibrate(folder: Path, benchmarks: Benchmarks) -> tuple[dict[str, float], list[Score]]:
-    """The constants that fit every row, and the errors on rows held out: whole layers, and whole networks.
+    """The constants that fit every row of DeepBench and a quarter of NeuSight's, and the errors on rows held out:
+    whole layers and whole networks of DeepBench, and NeuSight's odd rows.
 
     Raises
     ------
     SimhwError
         A file is missing or cannot be read.
     """
-    gpu, searched = benchmarks.library, benchmarks.convolution
+    gpu, framework, searched = benchmarks.library, benchmarks.framework.hardware, benchmarks.convolution
     assert gpu.convolution is not None, "these benchmarks are of algorithms in one layout"
     rows = [row for file in FILES.values() for row in read_measurements(folder, benchmarks.file(file))]
-    values = fit(rows, gpu.hardware, gpu.convolution, searched).model_dump()
+    alone = read_measurements(folder, benchmarks.file(FRAMEWORK))
+    # Every fourth row, as of products, so that DeepBench, which has the gradients, weighs more.
+    quarter = alone[::4], in_framework(framework)
+    parameters = fit([(rows, on_device(gpu.hardware)), quarter], gpu.convolution, searched)
+    values = parameters.model_dump()
     constants = {f"convolution.{name}": leaf(values, name) for ranges in searched.values() for name in ranges}
+    held_out = score(
+        "convolution fp32 in the framework",
+        f"{benchmarks.file(FILES['fp32'])} and every fourth row of {benchmarks.file(FRAMEWORK)}",
+        f"{benchmarks.file(FRAMEWORK)}, odd rows",
+        alone[1::2],
+        lambda each: quarter[1](_convolution(each), parameters),
+        framework,
+    )
     folds = ((by_layer, "layers held out"), (by_network, "networks held out"))
-    scores = [each for parts, held in folds for each in _held_out(list(parts(rows)), held, benchmarks)]
-    return constants, scores
+    crossed = [each for parts, held in folds for each in _held_out(list(parts(rows)), held, quarter, benchmarks)]
+    return constants, [held_out, *crossed]
 
 
 def _held_out(
-    folds: Sequence[tuple[list[Measured], list[Measured]]], what: str, benchmarks: Benchmarks
+    folds: Sequence[tuple[list[Measured], list[Measured]]], what: str, quarter: Timed, benchmarks: Benchmarks
 ) -> Iterator[Score]:
     gpu = benchmarks.library
     assert gpu.convolution is not None, "these benchmarks are of algorithms in one layout"
+    seconds = on_device(gpu.hardware)
     errors: dict[tuple[Number, str], list[tuple[float, float]]] = {}
     for fitted, held in folds:
-        parameters = fit(fitted, gpu.hardware, gpu.convolution, benchmarks.convolution)
-        predicted = [predict_convolution(convolution_of(row), gpu.hardware, parameters).seconds for row in held]
+        parameters = fit([(fitted, seconds), quarter], gpu.convolution, benchmarks.convolution)
+        predicted = [seconds(convolution_of(row), parameters) for row in held]
         measured = [row.seconds for row in held]
         textbook = [textbook_seconds(row.operator, gpu.hardware) for row in held]
         pairs = zip(percentage_errors(predicted, measured), percentage_errors(textbook, measured), strict=True)
         for row, pair in zip(held, pairs, strict=True):
             for kind in ("convolution", convolution_of(row).operation):
                 errors.setdefault((row.operator.number, kind), []).append(pair)
+    beside = {"fp32": f" and every fourth row of {benchmarks.file(FRAMEWORK)}"}
     for number, file in FILES.items():
         for kind in ("convolution", *OPERATIONS):
             found = errors[number, kind]
             ours = [error for error, _ in found]
             yield Score(
                 name=f"convolution {number}" if kind == "convolution" else f"convolution {number} {kind}",
-                fitted_on=f"{benchmarks.file(file)}, other folds of {len(folds)}",
+                fitted_on=f"{benchmarks.file(file)}, other folds of {len(folds)}{beside.get(number, '')}",
                 scored_on=f"{benchmarks.file(file)}, {what} ({len(folds)} folds)",
                 rows=len(found),
                 mape=fmean(ours),
                 median_ape=median(ours),
                 textbook_mape=fmean(error for _, error in found),
             )
+
+
+def _convolution(operator: Operator) -> Convolution:
+    assert isinstance(operator, Convolution)
+    return operator

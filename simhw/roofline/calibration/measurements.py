@@ -135,6 +135,27 @@ def _neusight_gemm(row: MeasuredRow, name: str, index: int) -> Iterator[Measured
     yield _neusight(row, name, index, gemm)
 
 
+def _neusight_conv(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
+    """Forward, of square images by square kernels; one column's name is misspelt."""
+    images, channels, filters, kernel, size, stride = row.counts(
+        "B", "Input_Channel", "Output_Channel", "Kernel_Szie", "Input_Size", "Stride"
+    )
+    padding = row.count("Padding", least=0)
+    convolution = Convolution(
+        operation="forward",
+        images=images,
+        in_channels=channels,
+        out_channels=filters,
+        size=(size, size),
+        kernel=(kernel, kernel),
+        stride=(stride, stride),
+        padding=(padding, padding),
+        dilation=(1, 1),
+    )
+    grid = (row.count("Grid x"), row.count("Grid y"), row.count("Grid z"))
+    yield Measured(convolution, row.quantity("Latency") * 1e-3, name, index, "", row.text("Kernel Name"), grid)
+
+
 def _neusight_streaming(row: MeasuredRow, name: str, index: int) -> Iterator[Measured]:
     rows, columns = row.counts("b", "h")
     function = name.rpartition("_")[2]
@@ -159,6 +180,7 @@ READERS: dict[str, Callable[[MeasuredRow, str, int], Iterator[Measured]]] = {
     "deepbench_rnn_fp32": _deepbench_rnn,
     "deepbench_rnn_fp16mix": _deepbench_rnn,
     **{f"neusight_{name}": _neusight_gemm for name in ("linear", "bmm")},
+    "neusight_conv": _neusight_conv,
     **{f"neusight_{name}": _neusight_streaming for name in ("add", "relu", "gelu", "ln", "softmax")},
 }
 """Readers by the name of the file, without the chip in it."""

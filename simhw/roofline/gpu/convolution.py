@@ -53,6 +53,7 @@ def predict_convolution(
         peak_flops_per_s=hardware.matrix_flops_per_s(convolution.number),
         dram_bytes=best.dram_bytes,
         host_s=parameters.host_s,
+        latency_s=parameters.start_s,
     )
 
 

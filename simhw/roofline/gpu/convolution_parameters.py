@@ -29,7 +29,9 @@ class ConvolutionKernels(Section):
     matrix_share : float
         Of the peak arithmetic rate that a full device reaches.
     tail_waves : float
-        What filling and draining cost, in waves of thread blocks.
+        What filling and draining a device cost, in waves of thread blocks.
+    ends : float
+        What a block's start and end cost, in steps of its reduction.
     staged_bytes_per_s : float
         Rate at which all multiprocessors together stage operands, from L2 through registers to shared memory.
     weight_grad_staging, strided_grad_staging : float
@@ -51,6 +53,7 @@ class ConvolutionKernels(Section):
     launch_s: Seconds
     matrix_share: Share
     tail_waves: Seconds
+    ends: Annotated[float, Field(ge=0, le=1e4)]
     staged_bytes_per_s: Rate
     weight_grad_staging: Share
     strided_grad_staging: Share
@@ -66,17 +69,29 @@ class Winograd(Section):
     ----------
     fused_share : float
         Of the peak that the one-kernel form reaches on its transformed products.
-    fused_tile : [int, int]
-        Transformed tiles and output channels of one thread block of it.
+    fused_ends : float
+        What a block's start and end cost in it, in channels.
+    fused_tile : [int, int, int]
+        Transformed tiles down and across an image, and output channels, of one thread block of it.
+    product_tiles : list of [int, int]
+        As `tiles` of implicit GEMM, for the products between the transforms in the form of several kernels.
+    images_step : int
+        To a multiple of which that form pads the images.
     staging : float
-        Share of fp32's `staged_bytes_per_s` in the products between the transforms in the form of several kernels.
+        Share of fp32's `staged_bytes_per_s` in these products.
+    filter_share : float
+        Share of `scratch_bytes_per_s` at which transformed filters are written and read.
     transforms : int
         Kernels beside the products in that form.
     """
 
     fused_share: Share
-    fused_tile: TileSize
+    fused_ends: Annotated[float, Field(ge=0, le=1e4)]
+    fused_tile: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    product_tiles: TileSizes
+    images_step: Count
     staging: Share
+    filter_share: Share
     transforms: Annotated[int, Field(ge=0, le=1 << 20)]
 
 
@@ -100,6 +115,9 @@ class ConvolutionParameters(Section):
         Of the vector units' peak in kernels without tiles, for convolutions of many groups.
     host_s : float
         Time of the framework to issue a convolution.
+    start_s : float
+        What a call that runs alone takes beyond what its kernels take in a stream: until the first of them starts, and
+        between them.
     """
 
     kernels: ByNumber[ConvolutionKernels]
@@ -110,3 +128,4 @@ class ConvolutionParameters(Section):
     overlap: Annotated[float, Field(ge=1, le=20)]
     direct_share: Share
     host_s: Seconds
+    start_s: Seconds

@@ -122,7 +122,14 @@ def implicit_gemm(convolution: Convolution, hardware: GpuHardware, parameters: C
         blocks, depth = _blocks(lowered, tile)
         for split in _splits(blocks, lowered, operation in kernels.split, hardware):
             waves = in_waves(
-                tile, depth / split, blocks * split, number, hardware, parameters, staging=staging, column_reuse=reuse
+                tile,
+                depth / split + kernels.ends,
+                blocks * split,
+                number,
+                hardware,
+                parameters,
+                staging=staging,
+                column_reuse=reuse,
             )
             summed = partial * split if split > 1 else 0.0
             after_s = summed / parameters.scratch_bytes_per_s + scattered / parameters.dram_bytes_per_s

@@ -5,6 +5,9 @@ for F(2 x 2, 3 x 3), 4 times for F(4 x 4, 3 x 3), 7.7 times for F(5 x 5, 5 x 5).
 kernel, in which the transforms are hidden, and the larger forms as several: transform the input, transform the filters,
 one product per transformed position, transform back.  These write and read all transformed data.  A weight gradient
 exists in several kernels alone: its products reduce over tiles.  Source: Lavin and Gray, arXiv 1509.09308.
+
+A block of the one kernel covers a patch of one image, so that small images fill patches in part.  In several kernels
+images are padded together: their tiles lie side by side in one product.  Both as grids of measured kernels have it.
 """
 
 from math import ceil, prod
@@ -12,6 +15,7 @@ from math import ceil, prod
 from simhw.roofline.gpu.algorithm import TimedAlgorithm, in_waves
 from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters
 from simhw.roofline.gpu.hardware import GpuHardware
+from simhw.roofline.gpu.implicit_gemm import padded
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.numbers import BYTES
 from simhw.roofline.operators import Convolution
@@ -52,19 +56,21 @@ def _channels(convolution: Convolution) -> tuple[int, int]:
     return (outputs, inputs) if convolution.operation == "input_grad" else (inputs, outputs)
 
 
-def _tiles(convolution: Convolution, outputs: int) -> int:
-    size = convolution.size if convolution.operation == "input_grad" else convolution.out_size
-    return convolution.images * prod(ceil(extent / outputs) for extent in size)
+def _made(convolution: Convolution) -> tuple[int, ...]:
+    """Extents of an image that is produced."""
+    return convolution.size if convolution.operation == "input_grad" else convolution.out_size
 
 
 def _fused(convolution: Convolution, hardware: GpuHardware, parameters: ConvolutionParameters) -> TimedAlgorithm:
     reduced, produced = _channels(convolution)
     kernels, form = parameters.kernels["fp32"], parameters.winograd
-    rows, columns = form.fused_tile
-    blocks = ceil(_tiles(convolution, FUSED_OUTPUTS) / rows) * ceil(produced / columns)
+    down, across, columns = form.fused_tile
+    rows = down * across
+    high, wide = (ceil(extent / FUSED_OUTPUTS) for extent in _made(convolution))
+    blocks = convolution.images * ceil(high / down) * ceil(wide / across) * ceil(produced / columns)
     waves = ceil(blocks / hardware.sms)
     positions = (FUSED_OUTPUTS + convolution.kernel[0] - 1) ** 2
-    flops = 2.0 * rows * columns * positions * reduced * (waves + kernels.tail_waves)
+    flops = 2.0 * rows * columns * positions * (reduced + form.fused_ends) * (waves + kernels.tail_waves)
     matrix_s = flops / (hardware.clock_hz * hardware.matrix_flops_per_cycle["fp32"] * form.fused_share)
     dram_s = convolution.dram_bytes / parameters.dram_bytes_per_s
     return TimedAlgorithm(
@@ -84,21 +90,31 @@ def _nonfused(convolution: Convolution, hardware: GpuHardware, parameters: Convo
     kernels, form = parameters.kernels["fp32"], parameters.winograd
     side = convolution.kernel[0]
     outputs = NONFUSED_OUTPUTS[side, side]
-    tiles = _tiles(convolution, outputs)
+    weight_grad = convolution.operation == "weight_grad"
+    images = convolution.images if weight_grad else padded(convolution.images, form.images_step)
+    tiles = images * prod(ceil(extent / outputs) for extent in _made(convolution))
     positions = (outputs + side - 1) ** 2
-    rows, columns, depth = (
-        (produced, reduced, tiles) if convolution.operation == "weight_grad" else (tiles, produced, reduced)
-    )
+    rows, columns, depth = (produced, reduced, tiles) if weight_grad else (tiles, produced, reduced)
+    either_way = [turned for tile in kernels.tiles for turned in (tile, tile[::-1])]
     timed = [
-        in_waves(tile, depth, positions * blocks, "fp32", hardware, parameters, staging=form.staging)
-        for tile in kernels.tiles
-        for blocks in {ceil(rows / tile[0]) * ceil(columns / tile[1]), ceil(rows / tile[1]) * ceil(columns / tile[0])}
+        in_waves(
+            tile,
+            depth,
+            positions * ceil(rows / tile[0]) * ceil(columns / tile[1]),
+            "fp32",
+            hardware,
+            parameters,
+            staging=form.staging,
+        )
+        for tile in (either_way if weight_grad else form.product_tiles)
     ]
     waves = min(timed, key=lambda each: each.seconds)
     # Every transformed tensor is written by one kernel and read by the next.
-    transformed = 2.0 * BYTES["fp32"] * positions * (tiles * (reduced + produced) + reduced * produced)
-    moved = convolution.dram_bytes + transformed
-    dram_s = moved / parameters.scratch_bytes_per_s
+    filters = 2.0 * BYTES["fp32"] * positions * reduced * produced
+    others = 2.0 * BYTES["fp32"] * positions * tiles * (reduced + produced) + convolution.dram_bytes
+    moved = filters + others
+    filter_share = 1.0 if weight_grad else form.filter_share
+    dram_s = (filters / filter_share + others) / parameters.scratch_bytes_per_s
     launch_s = kernels.launch_s + form.transforms * parameters.kernel_s
     return TimedAlgorithm(
         algorithm="winograd_nonfused",
