@@ -104,7 +104,8 @@ def calibrate(folder: Path, device: str, searched: Mapping[Number, Search]) -> t
         The file is missing or cannot be read.
     """
     gpu = load_device(device).values
-    assert isinstance(gpu, GpuValues) and gpu.convolution_engines is not None
+    assert isinstance(gpu, GpuValues)
+    assert gpu.convolution_engines is not None, "the search is for constants of engines"
     fitted_rows, scored_rows = halves(read_kernels(folder, gpu.name, "conv"))
     fitted = fit(fitted_rows, gpu.convolution_engines, gpu.hardware, searched)
     values = fitted.model_dump()

@@ -1,4 +1,4 @@
-"""A search for constants, one after the other, with steps that get finer: deterministic, and held close to its start."""
+"""A search for constants, one after the other, with steps that get finer: deterministic, held close to its start."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log
@@ -13,7 +13,8 @@ DIGITS = 3
 HELD = 0.02
 """Weight of a constant's squared distance from its start, as a logarithm, in a mean relative error."""
 WORST_ERROR = 1.0
-"""Relative error beyond which a row counts no more: libraries take a kernel that is several times slower now and then."""
+"""Relative error beyond which a row counts no more: now and then a library takes a kernel that is several times slower.
+"""
 
 
 def descend(

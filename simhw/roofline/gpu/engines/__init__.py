@@ -1,3 +1,3 @@
-"""Convolutions by the engines of cuDNN 9: tensor cores behind conversions of the layout, multiply-add units, transforms,
-and kernels for depthwise layers.
+"""Convolutions by the engines of cuDNN 9: tensor cores behind conversions of the layout, multiply-add units,
+transforms, and kernels for depthwise layers.
 """

@@ -19,9 +19,9 @@ def timed_engines(
 ) -> list[TimedAlgorithm]:
     """Every engine that can compute it, timed.
 
-    Layers of one filter per channel have kernels of their own.  Where converting the layout costs more than the product,
-    the library runs fp32's implicit GEMM, which needs no conversion: tf32 data is stored alike, and weight gradients are
-    summed in fp32 whatever the data.
+    Layers of one filter per channel have kernels of their own.  Where converting the layout costs more than the
+    product, the library runs fp32's implicit GEMM, which needs no conversion: tf32 data is stored alike, and weight
+    gradients are summed in fp32 whatever the data.
     """
     engines = parameters.kernels[convolution.number]
     if convolution.groups == convolution.in_channels > 1:
