@@ -195,8 +195,7 @@ TARGET = 20.0
 MISSED = {
     ("fp32", "nchw", "weight_grad"): 31.0,
     ("tf32", "nchw", "weight_grad"): 24.0,
-    ("bf16", "nchw", "weight_grad"): 21.0,
-    ("bf16", "nhwc", "weight_grad"): 26.0,
+    ("bf16", "nhwc", "weight_grad"): 24.0,
 }
 """Errors of those that are above the target."""
 

@@ -29,8 +29,8 @@ class GpuValues(DescribedValues):
     """Sections of a GPU's file: the hardware as published, and what its libraries make of it, fitted to measurements.
 
     `trains`: whether training is run on it.  `gemm` or `pipelined_gemm`: products with operands staged by the threads
-    that multiply, or beside them.  `convolution` or `convolution_engines`: convolutions by algorithms that take
-    images as they lie, or by engines of which most want one layout and convert to it.  `attention`: of devices that run it as
+    that multiply, or beside them.  `convolution` or `convolution_engines`: convolutions by algorithms that take images
+    as they lie, or by engines of which most want one layout and convert to it.  `attention`: of devices that run it as
     one kernel.  `host`: of devices whose framework was timed by kind of call; without it each kernel's constants have
     its time.
     """

@@ -51,6 +51,8 @@ class TensorCoreKernels(Section):
         What filling a block's pipeline and writing its results cost, in steps of the reduction at the peak.
     shortest_part : int
         Steps that a part of a split reduction keeps at least.
+    reduce_s : float
+        Kernels that clear what parts are added to, and add them, or the weight gradients of single images.
     """
 
     tiles: TileSizes
@@ -60,6 +62,7 @@ class TensorCoreKernels(Section):
     staged_bytes_per_cycle: Rate
     start_steps: Steps
     shortest_part: Count
+    reduce_s: Seconds
 
 
 class Conversions(Section):
@@ -101,8 +104,6 @@ class TensorCores(Section):
         Staged by products whose rows are aligned to 4, 2 or 1 values alone.
     group_channels : int
         Groups are joined up to so many channels, with zeros between them.
-    reduce_s : float
-        The kernel that adds the parts of a split reduction, or the weight gradients of single images.
     scratch_bytes_per_s : float
         Rate for partial sums, which one kernel writes and the next reads.
     overlap : float
@@ -120,7 +121,6 @@ class TensorCores(Section):
     padded_share: Share
     narrow_bytes_per_cycle: dict[Annotated[str, Field(pattern="^aligned_[124]$")], Rate]
     group_channels: Count
-    reduce_s: Seconds
     scratch_bytes_per_s: Rate
     overlap: Annotated[float, Field(ge=1, le=20)]
 

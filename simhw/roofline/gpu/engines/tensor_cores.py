@@ -71,7 +71,7 @@ def _product(convolution: Convolution, hardware: GpuHardware, engines: TensorCor
     rates = BlockRates(kernels.matrix_share[operation], staged, kernels.start_steps)
     blocks, after_s = _fastest(lowered, kernels, rates, splits, convolution, hardware, engines)
     if not splits:
-        after_s += engines.reduce_s
+        after_s += kernels.reduce_s
     return _timed(convolution, "product", blocks, after_s, kernels, engines, 0.0, 0.0)
 
 
@@ -120,7 +120,7 @@ def _fastest(
         tiles = cut(lowered, rows, columns)
         wanted = {min(hardware.sms * waves // tiles.blocks, most) for waves in SPLIT_WAVES} if most > 1 else set()
         for parts in {1} | {each for each in wanted if each > 1}:
-            after_s = partial_s * parts + engines.reduce_s if parts > 1 else 0.0
+            after_s = partial_s * parts + kernels.reduce_s if parts > 1 else 0.0
             timed = timed_blocks(tiles, parts, convolution.number, rates, engines.overlap, hardware)
             if timed.seconds + after_s < least:
                 least, best = timed.seconds + after_s, (timed, after_s)
