@@ -17,7 +17,7 @@ from tests.mutations import accepted, fuzz, generators, mutated_bytes, mutated_t
 LIST = """
 name: small
 source: "made up"
-sizes: {image: 16, tokens: 5, heads: 2}
+sizes: {image: 16, tokens: 5, heads: 2, context: tokens}
 most: {tokens: 8}
 input: [3, image, image]
 layers:
@@ -42,7 +42,12 @@ layers:
   - lstm: {name: lstm, in: 6, hidden: 4, steps: tokens}
   - gelu: {name: gelu, elements: [tokens, 4]}
   - weight: {name: positions, parameters: 12}
+  - rmsnorm: {name: rms}
+  - attention: {name: attention, heads: heads, queries: tokens, keys: context, width: 2, shared: 2, causal: true}
+  - cache: {name: kept}
+  - experts: {name: experts, experts: 3, out: 6, rows: [heads, tokens]}
   - linear: {name: head, out: 3, trainable: false}
+  - linear: {name: tied, in: 6, rows: tokens, out: 10, bias: false, tied: true}
 """
 TABLE = (
     "kind,name,in,out,size,kernel,stride,padding,bias\n"

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from simhw.errors import ShapeError
 from simhw.roofline.layers.lists import MAX_FILE_BYTES, layer_list_text, parse_layer_list, write_layer_list
 from simhw.roofline.layers.network import (
+    Attention,
     Conv,
     Embedding,
+    Experts,
     Linear,
     MatMul,
     Network,
@@ -181,7 +183,9 @@ def any_layers(draw: st.DrawFn, name: str) -> NetworkLayer:
         st.sampled_from(
             [
                 Conv(name, groups * a, groups * b, *geometry, groups, yes, other),
-                Linear(name, a, b, c, yes, other),
+                Linear(name, a, b, c, yes, other, draw(st.booleans())),
+                Experts(name, a, b, c, d, yes),
+                Attention(name, a * groups, b, c, d, groups, yes),
                 MatMul(name, a, b, c, d),
                 RecurrentLayer(name, draw(st.sampled_from(["rnn", "lstm", "gru"])), a, b, c, yes),
                 Pointwise(
@@ -190,10 +194,10 @@ def any_layers(draw: st.DrawFn, name: str) -> NetworkLayer:
                     a,
                     draw(st.integers(1, 5)),
                 ),
-                Normalization(name, draw(st.sampled_from(["batchnorm", "layernorm"])), a, a * b, yes),
+                Normalization(name, draw(st.sampled_from(["batchnorm", "layernorm", "rmsnorm"])), a, a * b, yes),
                 Softmax(name, a, b),
                 Pool(name, draw(st.sampled_from(["max", "average"])), a, each(9, 40), each(1, 40), each(1, 9)),
-                Embedding(name, a, b, c, yes),
+                Embedding(name, a, b, c, yes, other),
                 Weight(name, a, yes),
             ]
         )

@@ -60,6 +60,9 @@ def test_keys_and_values_are_kept_while_decoding() -> None:
     network = Network("n", (Attention("a", 8, 1, 1000, 64, shared=4, causal=True),))
     memory = memory_of(network, Run(2, "inference", "fp16", attention="fused"))
     assert memory.activations == 2 * (2 * 2 * 2 * 1000 * 64 + 2 * 2 * 8 * 64)
+    # As products every head has a copy of its own besides, one tensor at a time.
+    products = memory_of(network, Run(2, "inference", "fp16"))
+    assert products.activations == 2 * (2 * 2 * 2 * 1000 * 64 + 2 * 2 * 8 * 64000)
 
 
 # --- passes, blocks, shards ---

@@ -14,7 +14,16 @@ epochs all are scored anew by a forward pass.  Source of all three: spec page te
 from dataclasses import replace
 
 from simhw.errors import ShapeError
-from simhw.roofline.layers.network import Linear, MatMul, Network, NetworkLayer, Normalization, Pointwise, Softmax
+from simhw.roofline.layers.network import (
+    Attention,
+    Linear,
+    MatMul,
+    Network,
+    NetworkLayer,
+    Normalization,
+    Pointwise,
+    Softmax,
+)
 
 PROJECTION = ".qkv"
 """What the name of the layer ends in that makes queries, keys and values."""
@@ -142,6 +151,7 @@ def selection_speedup(
 def _heads(network: Network) -> int:
     projections = sum(isinstance(layer, Linear) and layer.name.endswith(PROJECTION) for layer in network.layers)
     products = {layer.products for layer in network.layers if isinstance(layer, MatMul)}
+    products |= {layer.heads for layer in network.layers if isinstance(layer, Attention)}
     if not projections or len(products) != 1:
         raise ShapeError(
             f"{network.name}: no linear layers that end in {PROJECTION!r} with products of one number of heads"
@@ -161,6 +171,8 @@ def _with_tokens(layer: NetworkLayer, tokens: int, kept: int) -> NetworkLayer:
     match layer:
         case Linear():
             return replace(layer, rows=kept if layer.rows == tokens else layer.rows)
+        case Attention():
+            return replace(layer, queries=kept, keys=kept)
         case MatMul():
             m, n, k = (kept if size == tokens else size for size in (layer.m, layer.n, layer.k))
             return replace(layer, m=m, n=n, k=k)

@@ -87,7 +87,8 @@ def memory_of(network: Network, run: Run) -> Memory:
         with_attention(network, run.attention), run.batch, training, numbers, run.fusion == "fused", run.layout
     )
     if not training:
-        return Memory(weights, copies, 0.0, 0.0, _widest(placed))
+        cache = float(BYTES[numbers.products]) * run.batch * _cached(network)
+        return Memory(weights, copies, 0.0, 0.0, _widest(placed) + cache)
     trained = float(weight) * sum(layer.parameters for layer in network.layers if getattr(layer, "trainable", False))
     shared = [run.shards if run.zero >= stage else 1 for stage in (1, 2, 3)]
     states = STATES[run.optimizer] * trained / shared[0]
@@ -97,16 +98,20 @@ def memory_of(network: Network, run: Run) -> Memory:
 
 
 def _widest(placed: Sequence[Placed]) -> float:
-    """Bytes of the largest input and output of one layer, and of all keys and values that wait for later tokens."""
-    widest = max(
-        (BYTES[each.reads] * each.input_values + BYTES[each.writes] * _outputs(each) for each in placed), default=0
+    """Bytes of the largest input and output of one layer."""
+    return max(
+        (float(BYTES[each.reads] * each.input_values + BYTES[each.writes] * _outputs(each)) for each in placed),
+        default=0.0,
     )
-    cached = 0.0
-    for each in placed:
-        layer = each.layer
-        if isinstance(layer, Attention) and layer.causal:
-            cached += 2.0 * BYTES[each.works] * each.batch * layer.heads // layer.shared * layer.keys * layer.width
-    return float(widest) + cached
+
+
+def _cached(network: Network) -> int:
+    """Keys and values of a sample that wait for later tokens."""
+    return sum(
+        2 * layer.heads // layer.shared * layer.keys * layer.width
+        for layer in network.layers
+        if isinstance(layer, Attention) and layer.causal
+    )
 
 
 def _kept(placed: Sequence[Placed]) -> list[float]:
