@@ -28,6 +28,7 @@ MACHINES = {
     "tensordash": "TensorDash\nstep",
     "bf16": "bf16 bit-parallel\nstep",
     "v100": "V100\nstep",
+    "h200": "H200\nstep, eager",
     "ascend910": "Ascend 910\nstep",
     "ascend310": "Ascend 310\ninference",
 }

@@ -158,10 +158,10 @@ def chosen_device(text: str, settings: list[str]) -> "Device":
 def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Network") -> "Run":
     """How the options say that the network is run."""
     from simhw.roofline.step.attention import Attend
-    from simhw.roofline.step.run import Fusion, Run
+    from simhw.roofline.step.run import Fusion, Run, usual_precision
 
     batch = arguments.batch if arguments.batch is not None else network.batch or 32
-    precision: Precision = arguments.precision or _usual_precision(arguments.mode, device)
+    precision: Precision = arguments.precision or usual_precision(arguments.mode, device.values.hardware.numbers)
     fusion: Fusion = arguments.fusion or device.values.usual_fusion
     attention: Attend = arguments.attention or ("fused" if device.values.fuses_attention else "products")
     return Run(
@@ -178,11 +178,3 @@ def chosen_run(arguments: argparse.Namespace, device: "Device", network: "Networ
         arguments.shards,
         arguments.zero,
     )
-
-
-def _usual_precision(mode: str, device: "Device") -> Precision:
-    """Mixed in training, narrow in inference; with bf16 where a device has no rates for fp16."""
-    narrow = "fp16" in device.values.hardware.numbers
-    if mode == "training":
-        return "amp" if narrow else "bf16-amp"
-    return "fp16" if narrow else "bf16"

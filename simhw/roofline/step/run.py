@@ -1,11 +1,12 @@
 """How a network is run: batch, numbers, fusion, launching, and what training adds."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, get_args
 
 from simhw.errors import ShapeError, quoted
-from simhw.roofline.numbers import PRECISIONS, Precision, StepNumbers
+from simhw.roofline.numbers import PRECISIONS, Number, Precision, StepNumbers
 from simhw.roofline.operators import Layout
 from simhw.roofline.step.attention import Attend
 
@@ -24,6 +25,14 @@ device holds.
 MAX_PASSES = 1 << 20
 """Of one step forward and backward."""
 MAX_SHARDS = 1 << 20
+
+
+def usual_precision(mode: Mode, numbers: Collection[Number]) -> Precision:
+    """What a device's users run: mixed in training, narrow in inference; with bf16 where it has no rates for fp16."""
+    narrow = "fp16" in numbers
+    if mode == "training":
+        return "amp" if narrow else "bf16-amp"
+    return "fp16" if narrow else "bf16"
 
 
 @dataclass(frozen=True)
