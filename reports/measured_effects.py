@@ -13,6 +13,7 @@ import pandas as pd
 import simhw
 from simhw.files.writing import replacing
 from simhw.report.markdown import markdown_table
+from simhw.roofline.calibration.pytorch.halves import halves
 from simhw.roofline.compression.choice import choose
 from simhw.roofline.compression.ranks import LayerTimer
 from simhw.roofline.device import load_device
@@ -221,7 +222,7 @@ WHY = """A graph shows what the device does; an eager step also shows what the f
 - **More kernels.** A decomposed layer is three layers. The framework issues more kernels, and each takes about as long
   to issue as before. Where the device is faster than the framework (mixed precision, `nhwc`, small batches), an eager
   step takes the framework's time, so that decomposition makes training slower however few multiplications are left.
-- **Ranks that no kernel likes.** Plain ranks are odd numbers. In bf16 and tf32 rows that are no multiple of 16 bytes
+- **Ranks that no kernel likes.** Plain ranks are any numbers. In bf16 and tf32 rows that are no multiple of 16 bytes
   leave the tensor cores' fast kernels. Multiples of 64 mend that: the convolutions then cost what they save.
 - **What is not multiplied.** Batch norms, activations and sums take about as long as the convolutions in mixed
   precision, and decomposition leaves them as they are. Merging removes none of them either, but adds no layer.
@@ -240,6 +241,8 @@ def page(folder: Path, device_name: str) -> str:
     steps, left = predicted_steps(folder, device_name, device)
     found = list(gains(steps))
     errors = gain_errors(found)
+    scored = {step.shape for step in halves(steps)[1]}
+    unseen = gain_errors([each for each in found if each.variant.shape in scored])
     parts = [
         f"# What compression gains in training, measured on an {device_name.upper()}",
         f"{len(steps)} whole steps that were measured, beside what `simhw roofline --device {device_name}` predicts "
@@ -249,7 +252,8 @@ def page(folder: Path, device_name: str) -> str:
         f"`python reports/measured_effects.py reports/measured_effects.md FOLDER` makes this page.",
         f"**{errors.gains} gains: mean deviation {errors.deviation:.1f} points; {errors.wrong_signs} of {errors.clear} "
         "clear ones (beyond 5%) have the wrong sign.** Eager steps that wait for the framework repeat to 10 to 25% "
-        "alone.",
+        f"alone. Of variants whose steps no fit saw: {unseen.gains} gains, {unseen.deviation:.1f} points, "
+        f"{unseen.wrong_signs} of {unseen.clear} signs wrong.",
         "## Which claims hold here",
         "A claim holds in a run that gains at least 2%. Runs are precisions, layouts, and eager or as a graph. The "
         "papers measured other devices, or name none.",
