@@ -12,7 +12,7 @@ from simhw.roofline.step.run import Run
 
 
 @pytest.mark.parametrize("device", ["v100", "ascend910"])
-@pytest.mark.parametrize("network", ["resnet50", "bert-large"])
+@pytest.mark.parametrize("network", ["resnet50", "bert-large", "llama-7b"])
 def test_training_step_of_a_network(benchmark: BenchmarkFixture, device: str, network: str) -> None:
     made = benchmark(estimate, load_network(network), load_device(device), Run(32, "training", "amp"))
     benchmark.extra_info["operators"] = len(made.work)

@@ -9,6 +9,7 @@ from simhw.roofline.layers.network import Attention, Embedding, Experts, Linear,
 from simhw.roofline.networks.catalogue import load_network
 from simhw.roofline.operators import Gemm
 from simhw.roofline.step.attention import with_attention
+from simhw.roofline.step.placed import place
 from simhw.roofline.step.run import Run
 from simhw.roofline.step.step import step
 
@@ -141,8 +142,6 @@ def test_no_more_tokens_than_there_are_positions(name: str, sizes: dict[str, int
 
 
 def test_residual_stream_of_a_language_model_is_in_fp32_under_autocast_and_the_gate_in_fp16() -> None:
-    from simhw.roofline.step.placed import place
-
     run = Run(1, "training", "amp")
     placed = {
         each.layer.name.removeprefix("model.layers.1."): each
@@ -158,3 +157,14 @@ def test_residual_stream_of_a_language_model_is_in_fp32_under_autocast_and_the_g
         "mlp.gate_proj",
         "mlp.up_proj",
     }
+
+
+def test_residual_stream_of_vit_is_in_fp32_under_autocast() -> None:
+    """A parameter of positions is in fp32, and so is all that it is added to: the additions of ViT-S that were profiled
+    on an H200 are of floats.
+    """
+    run = Run(1, "training", "bf16-amp")
+    placed = place(load_network("vit-s"), 1, True, run.numbers, False, "nchw")
+    adds = [each for each in placed if isinstance(each.layer, Pointwise) and each.layer.function == "add"]
+    assert len(adds) == 24
+    assert {(each.reads, each.other, each.writes) for each in adds} == {("bf16", "fp32", "fp32")}
