@@ -95,7 +95,6 @@ def those_with_room(self: Any, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("forward", "each"),
     [(each_by_its_mask, 2), (each_that_is_hit, 2), (those_with_room, 1)],
-    ids=lambda each: str(each),
 )
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_experts_that_pick_their_tokens_get_as_many_each(forward: Callable[..., Any], each: int, device: str) -> None:
