@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from simhw.cli.terminal import facts, show
     from simhw.files.writing import PICTURE_SUFFIXES, TABLE_SUFFIXES, check_targets
-    from simhw.report.roofline_tables import caution_lines
+    from simhw.report.roofline_tables import caution_lines, run_words
     from simhw.roofline.cautions import cautions
     from simhw.roofline.compression.ranks import LayerTimer
 
@@ -76,7 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
     head = [
         ("network", f"{network.name}; {network.source}"),
         ("device", f"{device.label}, hash {device.content_hash}"),
-        ("run", f"{run.mode}, {run.precision}, batch {run.batch}, {run.fusion} elementwise"),
+        ("run", run_words(run)),
     ]
     show(*facts(head), *caution_lines(cautions(network, device, run)), *told)
     return 0

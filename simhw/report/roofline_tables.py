@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from simhw.quantities import count, percent, short
 from simhw.report.sheet import Sheet
 from simhw.roofline.estimate import StepEstimate
+from simhw.roofline.step.run import Run
 from simhw.roofline.step.step import Phase
 from simhw.version import __version__
 
@@ -28,9 +29,8 @@ LONGEST_LAYER = 48
 LONGEST_MAPPING = 60
 
 
-def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
-    """Inputs and the total of a prediction."""
-    network, device, run = estimate.network, estimate.device, estimate.run
+def run_words(run: Run) -> str:
+    """How a network is run, in words."""
     how = f"{run.mode}, {run.precision}, batch {run.batch}, {run.fusion} elementwise"
     if run.layout != "nchw":
         how += f", {run.layout}"
@@ -44,6 +44,12 @@ def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
             how += ", blocks run forward again"
         if run.shards > 1:
             how += f", {run.shards} devices share what ZeRO {run.zero} shares"
+    return how
+
+
+def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
+    """Inputs and the total of a prediction."""
+    network, device, run = estimate.network, estimate.device, estimate.run
     energy, seconds = estimate.energy_j, estimate.seconds
     facts = [
         (
@@ -52,7 +58,7 @@ def estimate_facts(estimate: StepEstimate) -> list[tuple[str, str]]:
             f"{network.source}",
         ),
         ("device", f"{device.label}, hash {device.content_hash}: {device.values.description}"),
-        ("run", how),
+        ("run", run_words(run)),
         ("step", f"{seconds * 1e3:,.4g} ms, {estimate.samples_per_s:,.4g} samples/s"),
         *_issuing(estimate),
         (
