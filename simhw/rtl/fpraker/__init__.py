@@ -1,0 +1,1 @@
+"""The FPRaker processing element as hardware, one file a unit."""

@@ -1,0 +1,214 @@
+"""The FPRaker processing element.
+
+An operand set is taken in the last cycle of the one before it, so that sets follow each other without a gap: the term
+encoders and the exponent block work one set ahead, and what they give is registered.  In the first cycle of a set the
+accumulator takes part in the maximum and is aligned to it; in the last it is normalised.  Both need the sum of the set
+before, and so lie on the path of a cycle.  Source: spec page fpraker.md, section 2.
+"""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.data import ArrayLayout
+from amaranth.lib.wiring import In, Out
+
+from simhw.pe.fpraker.parameters import FPRakerPE
+from simhw.rtl.adders import AdderTree
+from simhw.rtl.encoder import POSITIONS, TermEncoder
+from simhw.rtl.fpraker.alignment import Alignment
+from simhw.rtl.fpraker.exponents import ExponentBlock
+from simhw.rtl.fpraker.offsets import Offset
+from simhw.rtl.fpraker.shifters import BaseShifter, LaneShifter, lane_bits
+from simhw.rtl.fpraker.widths import Widths
+from simhw.rtl.fpraker.window import ShiftWindow
+from simhw.rtl.normaliser import EXPONENT_BITS, Normaliser
+from simhw.rtl.read_out import ReadOut
+from simhw.rtl.rounding import RoundOff
+
+
+class TermPE(wiring.Component):
+    """A PE without what it shares with others: digits come from the encoders, exponents from the exponent block.
+
+    A set is taken in a cycle with `valid` and `take`.  `restart` beside it begins a new reduction with a cleared
+    accumulator.  While a set is at work, `busy`, the lanes that fire and those that wait outside the window are told;
+    with `ends` in the set's last cycle.  In the cycle after it `integer`, `exponent` and `output` tell the accumulator.
+    """
+
+    def __init__(self, pe: FPRakerPE) -> None:
+        self.pe = pe
+        self.widths = widths = Widths(pe)
+        lanes = pe.lanes
+        super().__init__(
+            {
+                "valid": In(1),
+                "restart": In(1),
+                "digits": In(ArrayLayout(POSITIONS, lanes)),
+                "negative": In(ArrayLayout(POSITIONS, lanes)),
+                "signs": In(lanes),
+                "fractions": In(ArrayLayout(7, lanes)),
+                "lane_valid": In(lanes),
+                "exponents": In(ArrayLayout(EXPONENT_BITS, lanes)),
+                "largest": In(EXPONENT_BITS),
+                "take": Out(1),
+                "busy": Out(1),
+                "ends": Out(1),
+                "fires": Out(lanes),
+                "waits": Out(lanes),
+                "integer": Out(signed(widths.integer_bits)),
+                "exponent": Out(EXPONENT_BITS),
+                "output": Out(16),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        widths, lanes = self.widths, self.pe.lanes
+        # The set at work.
+        pending = Signal(ArrayLayout(POSITIONS, lanes))
+        negative = Signal(ArrayLayout(POSITIONS, lanes))
+        signs = Signal(lanes)
+        fractions = Signal(ArrayLayout(7, lanes))
+        exponents = Signal(ArrayLayout(EXPONENT_BITS, lanes))
+        largest = Signal(EXPONENT_BITS)
+        starts, restarts = Signal(), Signal()
+        # S within a set, of which `guard_bits` lie below the last of its fraction bits, and its exponent.
+        register = Signal(signed(widths.sum_bits))
+        guard_bits = widths.sum_fraction_bits - widths.fraction_bits
+
+        m.submodules.alignment = alignment = Alignment(widths)
+        kept = Mux(restarts, 0, self.integer)
+        emax, start = Signal(EXPONENT_BITS), Signal(signed(widths.sum_bits))
+        m.d.comb += [
+            self.integer.eq(register >> guard_bits),
+            alignment.integer.eq(kept),
+            alignment.exponent.eq(Mux(restarts, 0, self.exponent)),
+            alignment.largest.eq(largest),
+            emax.eq(Mux(starts, alignment.emax, self.exponent)),
+            start.eq(Mux(starts, alignment.aligned << guard_bits, register)),
+        ]
+
+        m.submodules.window = window = ShiftWindow(lanes, widths)
+        m.submodules.adder_tree = adder_tree = AdderTree(lanes, lane_bits(widths.reach))
+        m.submodules.base_shifter = base_shifter = BaseShifter(widths, len(adder_tree.sum))
+        # A window on positions leaves the offsets anywhere in bounds, so lanes are shifted from the top alone.
+        base = window.base if self.pe.window_on == "offset" else 0
+        m.d.comb += [base_shifter.base.eq(base), base_shifter.sum.eq(adder_tree.sum)]
+        unfinished = Signal(lanes)
+        for i in range(lanes):
+            m.submodules[f"offset_{i}"] = offset = Offset(widths)
+            m.submodules[f"shifter_{i}"] = shifter = LaneShifter(widths.reach)
+            fires = window.fires[i]
+            m.d.comb += [
+                offset.emax.eq(emax),
+                offset.exponent.eq(exponents[i]),
+                offset.pending.eq(pending[i]),
+                offset.negative.eq(negative[i]),
+                window.ready[i].eq(offset.ready),
+                window.places[i].eq(offset.offset if self.pe.window_on == "offset" else offset.place),
+                shifter.fires.eq(fires),
+                shifter.negative.eq(signs[i] ^ offset.negative_term),
+                shifter.significand.eq(fractions[i] | 0x80),
+                shifter.lag.eq(offset.offset - base),
+                adder_tree.addends[i].eq(shifter.addend),
+                unfinished[i].eq(Mux(fires, offset.rest.any(), offset.ready)),
+            ]
+            with m.If(self.busy & fires):
+                m.d.sync += pending[i].eq(offset.rest)
+
+        total = Signal(signed(widths.sum_bits))
+        excess = widths.addend_fraction_bits - widths.sum_fraction_bits
+        m.submodules.round_addend = round_addend = RoundOff(widths.addend_bits, max(excess, 0))
+        m.d.comb += [
+            round_addend.value.eq(base_shifter.addend),
+            total.eq(start + (round_addend.rounded << max(-excess, 0))),
+        ]
+        # A set is rounded to F fraction bits, and by normalisation once more if it has grown.
+        m.submodules.round_sum = round_sum = RoundOff(widths.sum_bits, guard_bits)
+        m.submodules.normaliser = normaliser = Normaliser(len(round_sum.rounded), widths.fraction_bits)
+        m.submodules.read_out = read_out = ReadOut(widths.fraction_bits)
+        m.d.comb += [
+            round_sum.value.eq(total),
+            normaliser.sum.eq(round_sum.rounded),
+            normaliser.emax.eq(emax),
+            read_out.s.eq(self.integer),
+            read_out.exponent.eq(self.exponent),
+            self.output.eq(read_out.value),
+            self.fires.eq(Mux(self.busy, window.fires, 0)),
+            self.waits.eq(Mux(self.busy, window.ready & ~window.fires, 0)),
+            self.ends.eq(self.busy & ~unfinished.any()),
+            self.take.eq(~self.busy | self.ends),
+        ]
+        with m.If(self.busy):
+            m.d.sync += starts.eq(0)
+            with m.If(self.ends):
+                m.d.sync += [
+                    register.eq(normaliser.s << guard_bits),
+                    self.exponent.eq(normaliser.exponent),
+                    self.busy.eq(0),
+                ]
+            with m.Else():
+                m.d.sync += [register.eq(total), self.exponent.eq(emax)]
+        with m.If(self.take & self.valid):
+            m.d.sync += [
+                self.busy.eq(1),
+                starts.eq(1),
+                restarts.eq(self.restart),
+                negative.eq(self.negative),
+                signs.eq(self.signs),
+                fractions.eq(self.fractions),
+                exponents.eq(self.exponents),
+                largest.eq(self.largest),
+            ]
+            for i in range(lanes):
+                m.d.sync += pending[i].eq(Mux(self.lane_valid[i], self.digits[i], 0))
+        return m
+
+
+class LonePE(wiring.Component):
+    """A PE with encoders and an exponent block of its own: two sets of bfloat16 bit patterns in, their sum out."""
+
+    def __init__(self, pe: FPRakerPE) -> None:
+        self.pe = pe
+        lanes = pe.lanes
+        super().__init__(
+            {
+                "valid": In(1),
+                "restart": In(1),
+                "a": In(ArrayLayout(16, lanes)),
+                "b": In(ArrayLayout(16, lanes)),
+                "take": Out(1),
+                "busy": Out(1),
+                "ends": Out(1),
+                "fires": Out(lanes),
+                "waits": Out(lanes),
+                "integer": Out(signed(Widths(pe).integer_bits)),
+                "exponent": Out(EXPONENT_BITS),
+                "output": Out(16),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        m.submodules.core = core = TermPE(self.pe)
+        m.submodules.exponent_block = block = ExponentBlock(self.pe.lanes)
+        for i in range(self.pe.lanes):
+            a, b = self.a[i], self.b[i]
+            m.submodules[f"encoder_{i}"] = encoder = TermEncoder(self.pe.encoder)
+            m.d.comb += [
+                encoder.fraction.eq(a[:7]),
+                core.digits[i].eq(encoder.nonzero),
+                core.negative[i].eq(encoder.negative),
+                core.signs[i].eq(a[15] ^ b[15]),
+                core.fractions[i].eq(b[:7]),
+                block.a[i].eq(a[7:15]),
+                block.b[i].eq(b[7:15]),
+            ]
+        m.d.comb += [
+            core.valid.eq(self.valid),
+            core.restart.eq(self.restart),
+            core.lane_valid.eq(block.valid),
+            core.exponents.eq(block.exponents),
+            core.largest.eq(block.largest),
+        ]
+        for name in ("take", "busy", "ends", "fires", "waits", "integer", "exponent", "output"):
+            m.d.comb += getattr(self, name).eq(getattr(core, name))
+        return m

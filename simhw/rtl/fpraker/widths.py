@@ -1,0 +1,92 @@
+"""How wide the wires of an FPRaker PE are: all of it follows from the PE's parameters.
+
+An offset K = d - p is carried as K + 1, which is never negative: a digit at 2**1 in the lane with the largest exponent
+has 0.
+"""
+
+from dataclasses import dataclass
+
+from simhw.errors import MachineError
+from simhw.pe.fpraker.parameters import FPRakerPE
+from simhw.rtl.encoder import POSITIONS
+
+GROWTH_BITS = 6
+"""A set adds less than 32 * 2**F to the |S| < 2 * 2**F it begins with, however far each lane has got: every product is
+below 4, and so is the sum of its first digits times B.
+"""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Sizes and places derived from the parameters of a PE."""
+
+    pe: FPRakerPE
+
+    def __post_init__(self) -> None:
+        if self.pe.oob != "pe":
+            raise MachineError(
+                f"pe.oob={self.pe.oob} has no hardware here: only oob=pe, by which each PE drops its own"
+            )
+        if self.pe.chunk != "off":
+            raise MachineError(f"pe.chunk={self.pe.chunk} has no hardware here yet: give pe.chunk=off")
+
+    @property
+    def largest_offset(self) -> int:
+        """The largest K + 1 that is in bounds."""
+        return self.pe.threshold + 1
+
+    @property
+    def distance_limit(self) -> int:
+        """Where d saturates: all terms of such a lane are out of bounds."""
+        return self.largest_offset + 1
+
+    @property
+    def offset_limit(self) -> int:
+        """The largest K + 1 there can be, out of bounds or not."""
+        return self.distance_limit + POSITIONS - 1
+
+    @property
+    def window(self) -> int:
+        """Positions of the window; what is wider than the offsets in bounds is no different from them."""
+        widest = self.largest_offset if self.pe.window_on == "offset" else POSITIONS - 1
+        return min(self.pe.shift_window, widest)
+
+    @property
+    def reach(self) -> int:
+        """How far apart the offsets of lanes may lie that fire in one cycle, and so how far a lane's shifter reaches.
+
+        A window on positions says nothing of the offsets.
+        """
+        return self.window if self.pe.window_on == "offset" else self.largest_offset
+
+    @property
+    def fraction_bits(self) -> int:
+        """F."""
+        return self.pe.accumulator_fraction_bits
+
+    @property
+    def addend_fraction_bits(self) -> int:
+        """Fraction bits of a cycle's sum: its last place is B's last at the threshold."""
+        return 7 + self.pe.threshold
+
+    @property
+    def addend_bits(self) -> int:
+        """Of a cycle's sum: eight signed significands, shifted by as much as `largest_offset`."""
+        return 8 + self.largest_offset + 1 + 3
+
+    @property
+    def sum_fraction_bits(self) -> int:
+        """Fraction bits that the accumulator has within a set: under ``rounding: set`` none is dropped before its
+        end.
+        """
+        return self.fraction_bits if self.pe.rounding == "cycle" else max(self.fraction_bits, self.addend_fraction_bits)
+
+    @property
+    def sum_bits(self) -> int:
+        """Of the accumulator within a set."""
+        return self.sum_fraction_bits + GROWTH_BITS + 1
+
+    @property
+    def integer_bits(self) -> int:
+        """Of S, normalised: sign, the bit before the point, and F."""
+        return self.fraction_bits + 2

@@ -1,0 +1,161 @@
+"""The FPRaker twin in Amaranth's simulator, beside the oracle: lanes cycle by cycle, register and output set by set."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from simhw.bfloat16 import BF16Array, from_float32
+from simhw.pe.accumulator import EXPONENT_OFFSET
+from simhw.pe.fpraker.parameters import FPRakerPE
+from simhw.rtl.fpraker.element import LonePE
+from tests.oracles import fpraker
+from tests.oracles.accumulator import BIAS, Accumulator, decode_rows
+
+LANES = 8
+MOST_CYCLES = 9 * LANES
+"""A set that takes more fires no term in some cycle, and will never end: a twin that does so is left there."""
+
+
+@dataclass(frozen=True)
+class SetTrace:
+    """Of one set: the lanes that fire and those that wait outside the window in each cycle, as bit masks; S and E after
+    it, and the bfloat16 read out.
+    """
+
+    fired: tuple[int, ...]
+    waiting: tuple[int, ...]
+    integer: int
+    exponent: int
+    output: int
+
+
+Reduction = tuple[str, BF16Array, BF16Array]
+"""A name, and K values of A and of B."""
+
+
+def parameters(**changed: object) -> FPRakerPE:
+    """A PE by the strict rules, but for what is changed."""
+    values: dict[str, object] = {
+        "kind": "fpraker",
+        "lanes": LANES,
+        "encoder": "naf",
+        "shift_window": 3,
+        "window_on": "offset",
+        "oob_threshold": None,
+        "oob": "pe",
+        "accumulator_fraction_bits": 12,
+        "rounding": "set",
+        "chunk": "off",
+    }
+    return FPRakerPE.model_validate(values | changed)
+
+
+def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
+    """What the oracle says of one reduction."""
+    config = fpraker.Config(
+        encoder=pe.encoder,
+        shift_window=pe.shift_window,
+        oob_threshold=pe.threshold,
+        accumulator_fraction_bits=pe.accumulator_fraction_bits,
+        rounding=pe.rounding,
+        window_on=pe.window_on,
+        exponent_sharing=1,
+        rows=1,
+        cols=1,
+    )
+    register = Accumulator(pe.accumulator_fraction_bits)
+    traces = []
+    for x, y in zip(decode_rows(a, LANES)[0], decode_rows(b, LANES)[0], strict=True):
+        lanes = fpraker.make_lanes(x, y, register, config)
+        run = fpraker.run_alone(lanes, config.shift_window)
+        fpraker.accumulate(lanes, run, register, config)
+        left = [lane.slots for lane in lanes]
+        fired, waiting = [], []
+        for lanes_and_terms in run.fired:
+            mask = sum(1 << lane for lane, _ in lanes_and_terms)
+            fired.append(mask)
+            waiting.append(sum(1 << lane for lane, terms in enumerate(left) if terms) & ~mask)
+            for lane, _ in lanes_and_terms:
+                left[lane] -= 1
+        assert not any(left)
+        # A set without a term takes one cycle, as every set does at least.
+        cycles = max(fpraker.least_cycles(lanes, config), run.cycles)
+        idle = (0,) * (cycles - run.cycles)
+        exponent = register.exponent + 2 * BIAS + EXPONENT_OFFSET if register.integer else 0
+        output = int(from_float32(np.float32([register.read_out()]))[0])
+        traces.append(SetTrace((*fired, *idle), (*waiting, *idle), register.integer, exponent, output))
+    return traces
+
+
+def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrace]]:
+    """What the hardware does, with sets that follow each other without a gap."""
+    sets = [[(packed(x), packed(y)) for x, y in zip(in_sets(a), in_sets(b), strict=True)] for _, a, b in reductions]
+    dut = LonePE(pe)
+    traces: list[list[SetTrace]] = [[] for _ in sets]
+
+    async def testbench(ctx) -> None:
+        def ended() -> SetTrace:
+            return SetTrace(
+                tuple(fired), tuple(waiting), ctx.get(dut.integer), ctx.get(dut.exponent), ctx.get(dut.output)
+            )
+
+        where: int | None = None
+        for number, reduction in enumerate(sets):
+            for index, (x, y) in enumerate(reduction):
+                ctx.set(dut.valid, 1)
+                ctx.set(dut.restart, index == 0)
+                ctx.set(dut.a.as_value(), x)
+                ctx.set(dut.b.as_value(), y)
+                fired, waiting = [], []
+                taken = False
+                while not taken:
+                    if ctx.get(dut.busy):
+                        fired.append(ctx.get(dut.fires))
+                        waiting.append(ctx.get(dut.waits))
+                    taken = bool(ctx.get(dut.take))
+                    if len(fired) > MOST_CYCLES:
+                        return
+                    await ctx.tick()
+                if where is not None:
+                    traces[where].append(ended())
+                where = number
+        ctx.set(dut.valid, 0)
+        fired, waiting = [], []
+        while ctx.get(dut.busy):
+            fired.append(ctx.get(dut.fires))
+            waiting.append(ctx.get(dut.waits))
+            if len(fired) > MOST_CYCLES:
+                return
+            await ctx.tick()
+        if where is not None:
+            traces[where].append(ended())
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return traces
+
+
+def in_sets(values: BF16Array) -> list[BF16Array]:
+    flat = np.asarray(values, dtype=np.uint16).ravel()
+    padded = np.concatenate([flat, np.zeros(-len(flat) % LANES, dtype=np.uint16)])
+    return list(padded.reshape(-1, LANES))
+
+
+def packed(values: BF16Array) -> int:
+    """A set as the bits of a port, lane 0 first."""
+    return int.from_bytes(np.ascontiguousarray(values, dtype="<u2").tobytes(), "little")
+
+
+def first_difference(pe: FPRakerPE, reductions: list[Reduction]) -> str | None:
+    """Where twin and oracle differ first, None where they agree in everything."""
+    for (name, a, b), found in zip(reductions, of_twin(pe, reductions), strict=True):
+        expected = of_oracle(pe, a, b)
+        if found != expected:
+            index, pair = next(item for item in enumerate(zip_longest(found, expected)) if item[1][0] != item[1][1])
+            return f"{pe}: {name}, set {index}: the twin has {pair[0]}, the oracle {pair[1]}"
+    return None
