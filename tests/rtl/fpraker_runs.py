@@ -1,7 +1,7 @@
 """The FPRaker twin in Amaranth's simulator, beside the oracle: lanes cycle by cycle, register and output set by set."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -9,7 +9,8 @@ from amaranth.sim import Simulator
 
 from simhw.bfloat16 import BF16Array, from_float32
 from simhw.pe.accumulator import EXPONENT_OFFSET
-from simhw.pe.fpraker.parameters import FPRakerPE
+from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
+from simhw.rtl.fpraker.column import Column
 from simhw.rtl.fpraker.element import LonePE
 from tests.oracles import fpraker
 from tests.oracles.accumulator import BIAS, Accumulator, decode_rows
@@ -53,19 +54,38 @@ def parameters(**changed: object) -> FPRakerPE:
     return FPRakerPE.model_validate(values | changed)
 
 
-def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
-    """What the oracle says of one reduction."""
-    config = fpraker.Config(
+def tile_parameters(**changed: object) -> FPRakerTileParameters:
+    """One column by the strict rules, but for what is changed."""
+    values: dict[str, object] = {
+        "rows": 8,
+        "cols": 1,
+        "sync": "set",
+        "run_ahead": 1,
+        "buffers": {"a": 1, "b": 1},
+        "exponent_sharing": 2,
+        "empty_sets": "floor",
+    }
+    return FPRakerTileParameters.model_validate(values | changed)
+
+
+def config_of(pe: FPRakerPE, rows: int = 1, exponent_sharing: int = 1) -> fpraker.Config:
+    """The oracle's parameters of one column."""
+    return fpraker.Config(
         encoder=pe.encoder,
         shift_window=pe.shift_window,
         oob_threshold=pe.threshold,
         accumulator_fraction_bits=pe.accumulator_fraction_bits,
         rounding=pe.rounding,
         window_on=pe.window_on,
-        exponent_sharing=1,
-        rows=1,
+        exponent_sharing=exponent_sharing,
+        rows=rows,
         cols=1,
     )
+
+
+def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
+    """What the oracle says of one reduction."""
+    config = config_of(pe)
     register = Accumulator(pe.accumulator_fraction_bits)
     traces = []
     for x, y in zip(decode_rows(a, LANES)[0], decode_rows(b, LANES)[0], strict=True):
@@ -132,6 +152,70 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
             await ctx.tick()
         if where is not None:
             traces[where].append(ended())
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return traces
+
+
+def column_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: BF16Array) -> list[list[SetTrace]]:
+    """What the oracle says of a column, by set and row: who has finished stands still until the column moves on."""
+    times = fpraker.tile_pass(a, b, config_of(pe, tile.rows, tile.exponent_sharing)).times[0]
+    rows = [of_oracle(pe, a, row[np.newaxis]) for row in b]
+    return [
+        [
+            replace(
+                row[s],
+                fired=row[s].fired + (0,) * (cycles - len(row[s].fired)),
+                waiting=row[s].waiting + (0,) * (cycles - len(row[s].waiting)),
+            )
+            for row in rows
+        ]
+        for s, cycles in enumerate(times[0])
+    ]
+
+
+def column_of_twin(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: BF16Array) -> list[list[SetTrace]]:
+    """What the hardware does with one reduction in every row, by set and row."""
+    sets = [
+        (packed(x), packed(np.concatenate(ys))) for x, *ys in zip(in_sets(a), *(in_sets(row) for row in b), strict=True)
+    ]
+    dut = Column(pe, tile)
+    traces: list[list[SetTrace]] = []
+
+    async def testbench(ctx) -> None:
+        ctx.set(dut.valid, 1)
+        # A set behind the last one, so that the column moves on from that too.
+        for number, (x, y) in enumerate([*sets, (0, 0)]):
+            ctx.set(dut.restart, number == 0)
+            ctx.set(dut.a.as_value(), x)
+            ctx.set(dut.b.as_value(), y)
+            fired: list[list[int]] = [[] for _ in b]
+            waiting: list[list[int]] = [[] for _ in b]
+            taken = False
+            while not taken:
+                for row in range(len(b)):
+                    fired[row].append(ctx.get(dut.fires[row]))
+                    waiting[row].append(ctx.get(dut.waits[row]))
+                taken = bool(ctx.get(dut.take))
+                if len(fired[0]) > MOST_CYCLES:
+                    return
+                await ctx.tick()
+            if number:
+                traces.append(
+                    [
+                        SetTrace(
+                            tuple(fired[row]),
+                            tuple(waiting[row]),
+                            ctx.get(dut.integers[row]),
+                            ctx.get(dut.exponents[row]),
+                            ctx.get(dut.outputs[row]),
+                        )
+                        for row in range(len(b))
+                    ]
+                )
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

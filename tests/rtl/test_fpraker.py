@@ -12,9 +12,19 @@ import pytest
 pytest.importorskip("amaranth", reason="Amaranth is not installed: pip install 'simhw[rtl]'")
 
 from simhw.errors import MachineError
+from simhw.rtl.fpraker.column import check_tile
 from simhw.rtl.fpraker.widths import Widths
-from tests.oracles.inputs import adversarial_pairs, exactly
-from tests.rtl.fpraker_runs import Reduction, first_difference, of_oracle, of_twin, parameters
+from tests.oracles.inputs import adversarial_pairs, exactly, mixed
+from tests.rtl.fpraker_runs import (
+    Reduction,
+    column_of_oracle,
+    column_of_twin,
+    first_difference,
+    of_oracle,
+    of_twin,
+    parameters,
+    tile_parameters,
+)
 
 PARAMETERS = {
     "strict": {},
@@ -72,6 +82,51 @@ def test_sets_follow_each_other_without_a_gap_and_take_one_cycle_at_least() -> N
 def test_what_has_no_hardware_is_refused(changed: dict[str, object]) -> None:
     with pytest.raises(MachineError, match="has no hardware here"):
         Widths(parameters(**changed))
+
+
+def column_is_equal(rows: int, sharing: int, sets: int, **changed: object) -> bool:
+    pe, tile = parameters(**changed), tile_parameters(rows=rows, exponent_sharing=sharing)
+    rng = np.random.default_rng(rows + sharing)
+    a, b = mixed(rng, 1, 8 * sets), mixed(rng, rows, 8 * sets)
+    return column_of_twin(pe, tile, a, b) == column_of_oracle(pe, tile, a, b)
+
+
+@pytest.mark.parametrize(("rows", "sharing"), [(1, 2), (2, 2), (2, 1)])
+def test_column_equals_oracle(rows: int, sharing: int) -> None:
+    assert column_is_equal(rows, sharing, 24 // rows, oob_threshold=7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changed", [{}, {"oob_threshold": 7}, {"rounding": "cycle"}, {"encoder": "booth4", "shift_window": 6}]
+)
+@pytest.mark.parametrize(("rows", "sharing"), [(4, 1), (8, 2)])
+def test_whole_column_equals_oracle(rows: int, sharing: int, changed: dict[str, object]) -> None:
+    # 8 * 100 sets, and 4 * 100.
+    assert column_is_equal(rows, sharing, 100, **changed)
+
+
+COLUMN_MUTANTS = {
+    "one PE served": ("served.eq(turn == sharing - 1)", "served.eq(1)"),
+    "the first PE that is free": ("free.all()", "free.any()"),
+    "exponents of another's turn": ("if place < sharing - 1:", "if False:"),
+    "signs of one row": ("self.b[row][i][15]", "self.b[0][i][15]"),
+    "no new turn": ("m.d.sync += turn.eq(0)", "pass"),
+}
+
+
+@pytest.mark.parametrize(
+    "mutant", [pytest.param(name, marks=pytest.mark.slow if i > 1 else ()) for i, name in enumerate(COLUMN_MUTANTS)]
+)
+def test_a_mutant_of_the_column_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, "fpraker.column", *COLUMN_MUTANTS[mutant])
+    assert not column_is_equal(2, 2, 12)
+
+
+@pytest.mark.parametrize("changed", [{"sync": "pe"}, {"sync": "term"}, {"empty_sets": "skip"}])
+def test_a_column_without_hardware_is_refused(changed: dict[str, object]) -> None:
+    with pytest.raises(MachineError, match="has no hardware here"):
+        check_tile(tile_parameters(**changed))
 
 
 MUTANTS = {
