@@ -9,8 +9,8 @@ from simhw.pe.accumulator import EXPONENT_OFFSET
 from simhw.rtl.normaliser import EXPONENT_BITS
 from simhw.rtl.rounding import RoundOff
 
-_FIELD_OF_INFINITY = 255
-_EXPONENT_OF_FIELD_0 = EXPONENT_OFFSET + 127
+FIELD_OF_INFINITY = 255
+EXPONENT_OF_FIELD_0 = EXPONENT_OFFSET + 127
 """An accumulator's exponent has two biases of bfloat16 and an offset, a field has one bias."""
 
 
@@ -33,13 +33,13 @@ class ReadOut(wiring.Component):
 
         # Rounded up to the next power of two, the fraction is zero as it stands.
         field = Signal(signed(EXPONENT_BITS + 1))
-        m.d.comb += field.eq(self.exponent + magnitude[FRACTION_BITS + 1] - _EXPONENT_OF_FIELD_0)
-        overflow = field >= _FIELD_OF_INFINITY
+        m.d.comb += field.eq(self.exponent + magnitude[FRACTION_BITS + 1] - EXPONENT_OF_FIELD_0)
+        overflow = field >= FIELD_OF_INFINITY
         with m.If(magnitude.any() & (field > 0)):
             m.d.comb += self.value.eq(
                 Cat(
                     Mux(overflow, 0, magnitude[:FRACTION_BITS]),
-                    Mux(overflow, Const(_FIELD_OF_INFINITY, 8), field[:8]),
+                    Mux(overflow, Const(FIELD_OF_INFINITY, 8), field[:8]),
                     self.s < 0,
                 )
             )

@@ -23,14 +23,14 @@ MOST_CYCLES = 9 * LANES
 @dataclass(frozen=True)
 class SetTrace:
     """Of one set: the lanes that fire and those that wait outside the window in each cycle, as bit masks; S and E after
-    it, and the bfloat16 read out.
+    it, and the bfloat16 read out; with chunks that is read after a reduction alone, and else None.
     """
 
     fired: tuple[int, ...]
     waiting: tuple[int, ...]
     integer: int
     exponent: int
-    output: int
+    output: int | None
 
 
 Reduction = tuple[str, BF16Array, BF16Array]
@@ -52,6 +52,14 @@ def parameters(**changed: object) -> FPRakerPE:
         "chunk": "off",
     }
     return FPRakerPE.model_validate(values | changed)
+
+
+class WatchedAccumulator(Accumulator):
+    """Tells S and E as they were before a chunk's end moved them away."""
+
+    def end_set(self, macs: int) -> None:
+        self.ended = self.integer, self.exponent + 2 * BIAS + EXPONENT_OFFSET if self.integer else 0
+        super().end_set(macs)
 
 
 def tile_parameters(**changed: object) -> FPRakerTileParameters:
@@ -86,7 +94,7 @@ def config_of(pe: FPRakerPE, rows: int = 1, exponent_sharing: int = 1) -> fprake
 def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
     """What the oracle says of one reduction."""
     config = config_of(pe)
-    register = Accumulator(pe.accumulator_fraction_bits)
+    register = WatchedAccumulator(pe.accumulator_fraction_bits, None if pe.chunk == "off" else pe.chunk)
     traces = []
     for x, y in zip(decode_rows(a, LANES)[0], decode_rows(b, LANES)[0], strict=True):
         lanes = fpraker.make_lanes(x, y, register, config)
@@ -104,10 +112,14 @@ def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
         # A set without a term takes one cycle, as every set does at least.
         cycles = max(fpraker.least_cycles(lanes, config), run.cycles)
         idle = (0,) * (cycles - run.cycles)
-        exponent = register.exponent + 2 * BIAS + EXPONENT_OFFSET if register.integer else 0
-        output = int(from_float32(np.float32([register.read_out()]))[0])
-        traces.append(SetTrace((*fired, *idle), (*waiting, *idle), register.integer, exponent, output))
+        output = read_out(register) if pe.chunk == "off" else None
+        traces.append(SetTrace((*fired, *idle), (*waiting, *idle), *register.ended, output))
+    traces[-1] = replace(traces[-1], output=read_out(register))
     return traces
+
+
+def read_out(register: Accumulator) -> int:
+    return int(from_float32(np.float32([register.read_out()]))[0])
 
 
 def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrace]]:
@@ -117,16 +129,28 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
     traces: list[list[SetTrace]] = [[] for _ in sets]
 
     async def testbench(ctx) -> None:
-        def ended() -> SetTrace:
-            return SetTrace(
-                tuple(fired), tuple(waiting), ctx.get(dut.integer), ctx.get(dut.exponent), ctx.get(dut.output)
+        late: list[int] = []  # reductions whose output is there in the next cycle
+
+        async def clock() -> None:
+            await ctx.tick()
+            while late:
+                reduction = traces[late.pop()]
+                reduction[-1] = replace(reduction[-1], output=ctx.get(dut.output))
+
+        def end(number: int) -> None:
+            output = ctx.get(dut.output) if pe.chunk == "off" else None
+            traces[number].append(
+                SetTrace(tuple(fired), tuple(waiting), ctx.get(dut.integer), ctx.get(dut.exponent), output)
             )
+            if pe.chunk != "off" and len(traces[number]) == len(sets[number]):
+                late.append(number)
 
         where: int | None = None
         for number, reduction in enumerate(sets):
             for index, (x, y) in enumerate(reduction):
                 ctx.set(dut.valid, 1)
                 ctx.set(dut.restart, index == 0)
+                ctx.set(dut.last, index == len(reduction) - 1)
                 ctx.set(dut.a.as_value(), x)
                 ctx.set(dut.b.as_value(), y)
                 fired, waiting = [], []
@@ -138,9 +162,9 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
                     taken = bool(ctx.get(dut.take))
                     if len(fired) > MOST_CYCLES:
                         return
-                    await ctx.tick()
+                    await clock()
                 if where is not None:
-                    traces[where].append(ended())
+                    end(where)
                 where = number
         ctx.set(dut.valid, 0)
         fired, waiting = [], []
@@ -149,9 +173,10 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
             waiting.append(ctx.get(dut.waits))
             if len(fired) > MOST_CYCLES:
                 return
-            await ctx.tick()
+            await clock()
         if where is not None:
-            traces[where].append(ended())
+            end(where)
+        await clock()
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

@@ -14,7 +14,7 @@ pytest.importorskip("amaranth", reason="Amaranth is not installed: pip install '
 from simhw.errors import MachineError
 from simhw.rtl.fpraker.column import check_tile
 from simhw.rtl.fpraker.widths import Widths
-from tests.oracles.inputs import adversarial_pairs, exactly, mixed
+from tests.oracles.inputs import adversarial_pairs, exactly, gaussian, mixed
 from tests.rtl.fpraker_runs import (
     Reduction,
     column_of_oracle,
@@ -61,6 +61,17 @@ def test_twin_equals_oracle(name: str) -> None:
     assert first_difference(parameters(**PARAMETERS[name]), chosen) is None
 
 
+@pytest.mark.parametrize("changed", [{}, {"oob_threshold": 7, "rounding": "cycle"}])
+def test_chunks_are_folded_without_a_cycle(changed: dict[str, object]) -> None:
+    # Two whole chunks and a part, two whole ones, less than one; the running sum of each begins anew.
+    rng = np.random.default_rng(11)
+    pairs = [(f"{k}", mixed(rng, 1, k), mixed(rng, 1, k)) for k in (136, 128, 24, 8)]
+    overflow = exactly([2.0**127] * 8 + [0.0] * 64 + [-1.0])
+    pairs += [(name, a, gaussian(rng, 1, k)) for name, k, a in [("gaussian", 200, gaussian(rng, 1, 200))]]
+    pairs += [("overflow", overflow, exactly([1.0] * 73))]
+    assert first_difference(parameters(chunk=64, **changed), pairs) is None
+
+
 @pytest.mark.parametrize("encoder", ["naf", "booth4", "binary"])
 def test_all_significands_have_the_terms_of_the_encoder(encoder: str) -> None:
     # 16 sets in which A has every significand, signs in turn; with window and threshold at their widest each digit
@@ -78,7 +89,7 @@ def test_sets_follow_each_other_without_a_gap_and_take_one_cycle_at_least() -> N
     assert traces == of_oracle(parameters(), one, one)
 
 
-@pytest.mark.parametrize("changed", [{"oob": "column"}, {"oob": "off"}, {"chunk": 64}])
+@pytest.mark.parametrize("changed", [{"oob": "column"}, {"oob": "off"}])
 def test_what_has_no_hardware_is_refused(changed: dict[str, object]) -> None:
     with pytest.raises(MachineError, match="has no hardware here"):
         Widths(parameters(**changed))
@@ -153,9 +164,12 @@ MUTANTS = {
     "read-out without a carry": ("read_out", "+ magnitude[FRACTION_BITS + 1]", "", {}),
     "overflow at twice the largest": ("read_out", "field >= _FIELD", "field > _FIELD", {}),
     "underflow at half the smallest": ("read_out", "(field > 0)", "(field >= 0)", {}),
-    "the register never cleared": ("fpraker.element", "restarts.eq(self.restart)", "restarts.eq(0)", {}),
+    "the register never cleared": ("fpraker.element", "restarts.eq(restart)", "restarts.eq(0)", {}),
     "product signs of A alone": ("fpraker.element", "a[15] ^ b[15]", "a[15]", {}),
     "a set ends early": ("fpraker.element", "offset.rest.any(), offset.ready", "0, offset.ready", {}),
+    "a chunk one set short": ("fpraker.element", "== sets - 1", "== sets - 2", {"chunk": 64}),
+    "running sums never begin anew": ("fpraker.element", "onto.eq(~first)", "onto.eq(1)", {"chunk": 64}),
+    "a folded register stays": ("fpraker.element", "self.restart | (place == 0)", "self.restart", {"chunk": 64}),
     "a cycle's sum is cut": (
         "fpraker.element",
         "round_addend.rounded <<",
@@ -167,6 +181,8 @@ MUTANTS = {
 SECOND_OF_A_UNIT = {
     "a digit's place",
     "a plain bit",
+    "running sums never begin anew",
+    "a folded register stays",
     "no sticky bits",
     "the last digit first",
     "window one narrower",
@@ -210,6 +226,8 @@ def suspects() -> list[Reduction]:
         "threshold_12_by_repeated",
     )
     named = {reduction[0]: reduction for reduction in reductions(7, 24)}
+    rng = np.random.default_rng(8)
+    chunks = ("two chunks", gaussian(rng, 1, 88), gaussian(rng, 1, 88))
     gone = [0.0] * 7
     return [
         # 255/128 + 255/128 + 63/32 * 2^-7 = 4 - 2^-12: half of S = 16383 is a tie that rounds up to a power of two.
@@ -222,6 +240,7 @@ def suspects() -> list[Reduction]:
         ("a zero", exactly([2.0**127, 1]), exactly([0, 1])),
         ("1 aligned to 2^20", exactly([1, *gone, 2.0**20]), exactly([1, *gone, 1])),
         *[named[name] for name in wanted],
+        chunks,
     ]
 
 

@@ -43,6 +43,7 @@ class Column(wiring.Component):
             {
                 "valid": In(1),
                 "restart": In(1),
+                "last": In(1),
                 "a": In(operand),
                 "b": In(ArrayLayout(operand, tile.rows)),
                 "take": Out(1),
@@ -71,6 +72,7 @@ class Column(wiring.Component):
             m.d.comb += [
                 element.valid.eq(taken),
                 element.restart.eq(self.restart),
+                element.last.eq(self.last),
                 free[row].eq(element.take),
                 self.busy[row].eq(element.busy),
                 self.fires[row].eq(element.fires),

@@ -6,7 +6,7 @@ accumulator takes part in the maximum and is aligned to it; in the last it is no
 before, and so lie on the path of a cycle.  Source: spec page fpraker.md, section 2.
 """
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -23,14 +23,17 @@ from simhw.rtl.fpraker.window import ShiftWindow
 from simhw.rtl.normaliser import EXPONENT_BITS, Normaliser
 from simhw.rtl.read_out import ReadOut
 from simhw.rtl.rounding import RoundOff
+from simhw.rtl.running_sum import RunningSum
 
 
 class TermPE(wiring.Component):
     """A PE without what it shares with others: digits come from the encoders, exponents from the exponent block.
 
-    A set is taken in a cycle with `valid` and `take`.  `restart` beside it begins a new reduction with a cleared
-    accumulator.  While a set is at work, `busy`, the lanes that fire and those that wait outside the window are told;
-    with `ends` in the set's last cycle.  In the cycle after it `integer`, `exponent` and `output` tell the accumulator.
+    A set is taken in a cycle with `valid` and `take`.  `restart` beside it begins a reduction with a cleared
+    accumulator, and `last` ends one.  While a set is at work, `busy`, the lanes that fire and those that wait outside
+    the window are told, with `ends` in the set's last cycle.  In the cycle after it `integer` and `exponent` tell the
+    accumulator and `output` its bfloat16; with chunks `output` is that of the running sum, another cycle after the
+    `last` set.
     """
 
     def __init__(self, pe: FPRakerPE) -> None:
@@ -41,6 +44,7 @@ class TermPE(wiring.Component):
             {
                 "valid": In(1),
                 "restart": In(1),
+                "last": In(1),
                 "digits": In(ArrayLayout(POSITIONS, lanes)),
                 "negative": In(ArrayLayout(POSITIONS, lanes)),
                 "signs": In(lanes),
@@ -70,6 +74,7 @@ class TermPE(wiring.Component):
         exponents = Signal(ArrayLayout(EXPONENT_BITS, lanes))
         largest = Signal(EXPONENT_BITS)
         starts, restarts = Signal(), Signal()
+        restart: Value = self.restart
         # S within a set, of which `guard_bits` lie below the last of its fraction bits, and its exponent.
         register = Signal(signed(widths.sum_bits))
         guard_bits = widths.sum_fraction_bits - widths.fraction_bits
@@ -124,7 +129,11 @@ class TermPE(wiring.Component):
         # A set is rounded to F fraction bits, and by normalisation once more if it has grown.
         m.submodules.round_sum = round_sum = RoundOff(widths.sum_bits, guard_bits)
         m.submodules.normaliser = normaliser = Normaliser(len(round_sum.rounded), widths.fraction_bits)
-        m.submodules.read_out = read_out = ReadOut(widths.fraction_bits)
+        if self.pe.chunk == "off":
+            m.submodules.read_out = read_out = ReadOut(widths.fraction_bits)
+        else:
+            m.submodules.running_sum = read_out = RunningSum(widths.fraction_bits)
+            restart = self._count_chunks(m, read_out, self.pe.chunk // lanes)
         m.d.comb += [
             round_sum.value.eq(total),
             normaliser.sum.eq(round_sum.rounded),
@@ -151,7 +160,7 @@ class TermPE(wiring.Component):
             m.d.sync += [
                 self.busy.eq(1),
                 starts.eq(1),
-                restarts.eq(self.restart),
+                restarts.eq(restart),
                 negative.eq(self.negative),
                 signs.eq(self.signs),
                 fractions.eq(self.fractions),
@@ -161,6 +170,22 @@ class TermPE(wiring.Component):
             for i in range(lanes):
                 m.d.sync += pending[i].eq(Mux(self.lane_valid[i], self.digits[i], 0))
         return m
+
+    def _count_chunks(self, m: Module, running_sum: RunningSum, sets: int) -> Value:
+        """Fold every chunk in the cycle after its last set, in which the next one begins; gives whether one begins."""
+        place, closes, first = Signal(range(sets)), Signal(), Signal()
+        # Where a chunk has ended, the register keeps it for one cycle more: the next set starts from a cleared one.
+        m.d.sync += running_sum.fold.eq(self.ends & closes)
+        with m.If(self.ends & closes):
+            m.d.sync += [running_sum.onto.eq(~first), first.eq(0)]
+        with m.If(self.take & self.valid):
+            m.d.sync += [
+                closes.eq(self.last | (Mux(self.restart, 0, place) == sets - 1)),
+                place.eq(Mux(self.restart, 0, place) + 1),
+            ]
+            with m.If(self.restart):
+                m.d.sync += first.eq(1)
+        return self.restart | (place == 0)
 
 
 class LonePE(wiring.Component):
@@ -173,6 +198,7 @@ class LonePE(wiring.Component):
             {
                 "valid": In(1),
                 "restart": In(1),
+                "last": In(1),
                 "a": In(ArrayLayout(16, lanes)),
                 "b": In(ArrayLayout(16, lanes)),
                 "take": Out(1),
@@ -205,6 +231,7 @@ class LonePE(wiring.Component):
         m.d.comb += [
             core.valid.eq(self.valid),
             core.restart.eq(self.restart),
+            core.last.eq(self.last),
             core.lane_valid.eq(block.valid),
             core.exponents.eq(block.exponents),
             core.largest.eq(block.largest),

@@ -27,8 +27,6 @@ class Widths:
             raise MachineError(
                 f"pe.oob={self.pe.oob} has no hardware here: only oob=pe, by which each PE drops its own"
             )
-        if self.pe.chunk != "off":
-            raise MachineError(f"pe.chunk={self.pe.chunk} has no hardware here yet: give pe.chunk=off")
 
     @property
     def largest_offset(self) -> int:
