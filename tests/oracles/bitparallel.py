@@ -6,13 +6,14 @@ arithmetic is decided: exact products, aligned to emax, summed exactly with S an
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
-from tests.oracles.accumulator import Accumulator, decode_rows
+from tests.oracles.accumulator import Accumulator, Number, decode_rows
 
 LANES = 8
 
@@ -26,6 +27,25 @@ class BitParallelPass:
     overflows: int
     useful: int
     idle: int
+
+
+def add_set(
+    accumulator: Accumulator, a_set: Sequence[Number | None], b_set: Sequence[Number | None], align_range: int
+) -> int:
+    """One cycle of a PE: a set of products joins the accumulator. Returns the pairs that have no zero."""
+    pairs = [(x, y) for x, y in zip(a_set, b_set, strict=True) if x is not None and y is not None]
+    if pairs:
+        emax = accumulator.latch(x.exponent + y.exponent for x, y in pairs)
+        addends = []
+        for x, y in pairs:
+            below = emax - (x.exponent + y.exponent)
+            if below <= align_range:
+                sign = -1 if x.negative != y.negative else 1
+                addends.append((sign * x.significand * y.significand, -14 - below))
+        accumulator.add(addends)
+        accumulator.normalise()
+    accumulator.end_set(len(a_set))
+    return len(pairs)
 
 
 def tile_pass(
@@ -50,19 +70,7 @@ def tile_pass(
         for row, b_sets in enumerate(b_rows):
             accumulator = Accumulator(accumulator_fraction_bits, chunk)
             for a_set, b_set in zip(a_sets, b_sets, strict=True):
-                pairs = [(x, y) for x, y in zip(a_set, b_set, strict=True) if x is not None and y is not None]
-                useful += len(pairs)
-                if pairs:
-                    emax = accumulator.latch(x.exponent + y.exponent for x, y in pairs)
-                    addends = []
-                    for x, y in pairs:
-                        below = emax - (x.exponent + y.exponent)
-                        if below <= align_range:
-                            sign = -1 if x.negative != y.negative else 1
-                            addends.append((sign * x.significand * y.significand, -14 - below))
-                    accumulator.add(addends)
-                    accumulator.normalise()
-                accumulator.end_set(lanes)
+                useful += add_set(accumulator, a_set, b_set, align_range)
             result = accumulator.read_out()
             overflows += math.isinf(result)
             outputs[column, row] = result
