@@ -40,6 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"trace", "machine", "memory"},
     "simulation": {"trace", "lowering", "pe", "memory", "machine", "results"},
     "roofline": {"trace", "capture", "machine"},
+    # Hardware of the processing elements; it takes their parameters alone.
+    "rtl": {"pe", "machine"},
     # A point is a simulation; how it is shown is for reports, which know sweeps by their tables alone.
     "sweeps": {"trace", "machine", "results", "simulation"},
     "report": {"trace", "pe", "memory", "machine", "results", "simulation", "roofline"},
