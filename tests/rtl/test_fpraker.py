@@ -162,7 +162,7 @@ MUTANTS = {
     "no carry out of rounding": ("normaliser", "right + carry - left", "right - left", {}),
     "left shift one short": ("normaliser", "top - leading_one", "top - 1 - leading_one", {}),
     "read-out without a carry": ("read_out", "+ magnitude[FRACTION_BITS + 1]", "", {}),
-    "overflow at twice the largest": ("read_out", "field >= _FIELD", "field > _FIELD", {}),
+    "overflow at twice the largest": ("read_out", "field >= FIELD", "field > FIELD", {}),
     "underflow at half the smallest": ("read_out", "(field > 0)", "(field >= 0)", {}),
     "the register never cleared": ("fpraker.element", "restarts.eq(restart)", "restarts.eq(0)", {}),
     "product signs of A alone": ("fpraker.element", "a[15] ^ b[15]", "a[15]", {}),
@@ -267,7 +267,7 @@ EVERY_VALUE = list(
 @pytest.mark.parametrize("window_on", ["offset", "position"])
 @pytest.mark.parametrize("part", range(20))
 def test_twin_equals_oracle_at_random_parameters(part: int, window_on: str) -> None:
-    # 20 * 2 * 74 reductions of 5 sets: 14,800 sets, each part with parameters of its own.
+    # 40 * 74 reductions of 5 sets, or in chunks of 10: 18,500 sets, each part with parameters of its own.
     rng = np.random.default_rng(part)
     encoder, window, threshold, fraction_bits, rounding = EVERY_VALUE[rng.integers(len(EVERY_VALUE))]
     pe = parameters(
@@ -277,5 +277,6 @@ def test_twin_equals_oracle_at_random_parameters(part: int, window_on: str) -> N
         accumulator_fraction_bits=fraction_bits,
         rounding=rounding,
         window_on=window_on,
+        chunk="off" if part % 4 else 64,
     )
-    assert first_difference(pe, reductions(part, 37)) is None
+    assert first_difference(pe, reductions(part, 37 if part % 4 else 77)) is None
