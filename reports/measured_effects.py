@@ -12,7 +12,7 @@ import pandas as pd
 
 import simhw
 from simhw.files.writing import replacing
-from simhw.report.markdown import markdown_table
+from simhw.report.markdown import frame_markdown
 from simhw.roofline.calibration.pytorch.halves import halves
 from simhw.roofline.compression.choice import choose
 from simhw.roofline.compression.ranks import LayerTimer
@@ -207,16 +207,6 @@ def ranks_table(device_name: str, run: Run) -> tuple[pd.DataFrame, float]:
     return pd.DataFrame({"layer": list(choice.ranks), "rank": list(choice.ranks.values())}), gain
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame as a Markdown table, its numbers with four digits."""
-
-    def cell(value: object) -> str:
-        return "" if pd.isna(value) else f"{value:,.4g}" if isinstance(value, float) else str(value)
-
-    rows = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
-    return "\n".join(markdown_table(frame.columns, rows))
-
-
 WHY = """A graph shows what the device does; an eager step also shows what the framework does.
 
 - **More kernels.** A decomposed layer is three layers. The framework issues more kernels, and each takes about as long
@@ -257,24 +247,24 @@ def page(folder: Path, device_name: str) -> str:
         "## Which claims hold here",
         "A claim holds in a run that gains at least 2%. Runs are precisions, layouts, and eager or as a graph. The "
         "papers measured other devices, or name none.",
-        markdown(claims_table(found)),
+        frame_markdown(claims_table(found)),
         "## Why",
         WHY.strip(),
         "## Training",
         "Measured gain, with the prediction in brackets [%]. A star: a clear gain with the wrong sign.",
-        markdown(gains_table(found, "training")),
+        frame_markdown(gains_table(found, "training")),
         "## Inference",
-        markdown(gains_table(found, "inference")),
+        frame_markdown(gains_table(found, "inference")),
         "## Energy of a training step",
         "The plain network's energy over the variant's, measured and predicted, eager: above 1 the variant takes less.",
-        markdown(energy_table(steps)),
+        frame_markdown(energy_table(steps)),
     ]
     variants = ("dense", "vanilla", "freezing", "quantised64", "freezing_quantised64", "merging")
     for run in (TRAINING, FP32):
         parts += [
             f"## Where the time goes: ResNet-50, batch {run.batch}, {run.precision}, {run.layout}",
             "Predicted ms by kind of operator, beside the sums that were measured.",
-            markdown(why_table(steps, "resnet50", variants, run)),
+            frame_markdown(why_table(steps, "resnet50", variants, run)),
         ]
     parts += ["## Ranks for this device", RANKS]
     for run in (TRAINING, FP32):
@@ -282,7 +272,7 @@ def page(folder: Path, device_name: str) -> str:
         parts += [
             f"**Training, {run.precision}, {run.layout}, batch {run.batch}: {len(table)} layers, predicted gain "
             f"{gain:+.1f}% as a graph.**",
-            markdown(table),
+            frame_markdown(table),
         ]
     if left:
         parts += ["## Left out", "\n".join(f"- {each.place}: {each.why}" for each in left)]

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import pandas as pd
 
 import simhw
-from simhw.report.markdown import markdown_table
+from simhw.report.markdown import frame_markdown
 from simhw.report.rank_plots import plot_staircase
 from simhw.report.roofline_plots import plot_estimates
 from simhw.roofline.calibration.devices import calibrate
@@ -71,16 +71,6 @@ def end_to_end() -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame as a Markdown table, its numbers with four digits."""
-
-    def cell(value: object) -> str:
-        return "" if pd.isna(value) else f"{value:,.4g}" if isinstance(value, float) else str(value)
-
-    rows = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
-    return "\n".join(markdown_table(frame.columns, rows))
 
 
 def low_rank(table: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +146,7 @@ def main(stem: str, folder: str | None = None) -> None:
         f"hashes: {devices}.\n"
     )
     Path(f"{stem}.md").write_text(
-        head + "".join(f"\n## {title}\n\n{markdown(table)}\n" for title, table in sections), encoding="utf-8"
+        head + "".join(f"\n## {title}\n\n{frame_markdown(table)}\n" for title, table in sections), encoding="utf-8"
     )
 
 

@@ -31,8 +31,8 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how the network is run, and on what."""
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which device."""
     parser.add_argument(
         "--device",
         metavar="DEVICE",
@@ -46,6 +46,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a value of the device; may be repeated",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how the network is run, and on what."""
+    add_device_options(parser)
     parser.add_argument("--mode", choices=("training", "inference"), default="training", help="default: training")
     parser.add_argument(
         "--precision",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simhw.cli.roofline_options import add_device_options
 from simhw.errors import SimhwError
 
 if TYPE_CHECKING:
@@ -22,19 +23,7 @@ def add_parser(actions: Any) -> None:
         "steps: nothing is fitted.",
         epilog="Example: simhw roofline score --device h200 --data ../shared/data --half scored --worst 10",
     )
-    parser.add_argument(
-        "--device",
-        metavar="DEVICE",
-        default="v100",
-        help="a device of `simhw machine list` or a .yaml file, maybe with overrides (default: v100)",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override a value of the device; may be repeated",
-    )
+    add_device_options(parser)
     parser.add_argument(
         "--data",
         metavar="FOLDER",

@@ -10,6 +10,8 @@ from simhw.roofline.gpu.convolution_parameters import ConvolutionParameters, Til
 from simhw.roofline.gpu.hardware import GpuHardware
 from simhw.roofline.gpu.tiles import overlapped
 from simhw.roofline.numbers import BYTES, Number
+from simhw.roofline.operators import Convolution
+from simhw.roofline.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,21 @@ class TimedAlgorithm:
     dram_s: float
     launch_s: float
     dram_bytes: float
+
+    def prediction(
+        self, convolution: Convolution, hardware: GpuHardware, host_s: float, latency_s: float = 0.0
+    ) -> Prediction:
+        """What it says of the convolution; `latency_s` passes before it starts where nothing runs before."""
+        return Prediction(
+            operator=convolution,
+            seconds=self.seconds,
+            times_s={"matrix": self.matrix_s, "l2": self.staging_s, "dram": self.dram_s, "launch": self.launch_s},
+            mapping=self.mapping,
+            peak_flops_per_s=hardware.matrix_flops_per_s(convolution.number),
+            dram_bytes=self.dram_bytes,
+            host_s=host_s,
+            latency_s=latency_s,
+        )
 
 
 class BlockTimes(NamedTuple):

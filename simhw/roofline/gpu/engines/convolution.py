@@ -54,15 +54,7 @@ def predict_by_engines(convolution: Convolution, hardware: GpuHardware, paramete
         `mapping` names the engine; the limit "l2" is the staging of operands from L2 to shared memory.
     """
     best = min(timed_engines(convolution, hardware, parameters), key=lambda algorithm: algorithm.seconds)
-    return Prediction(
-        operator=convolution,
-        seconds=best.seconds,
-        times_s={"matrix": best.matrix_s, "l2": best.staging_s, "dram": best.dram_s, "launch": best.launch_s},
-        mapping=best.mapping,
-        peak_flops_per_s=hardware.matrix_flops_per_s(convolution.number),
-        dram_bytes=best.dram_bytes,
-        host_s=parameters.host_s,
-    )
+    return best.prediction(convolution, hardware, parameters.host_s)
 
 
 def _depthwise(convolution: Convolution, hardware: GpuHardware, kernels: Depthwise) -> TimedAlgorithm:
