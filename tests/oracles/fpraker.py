@@ -242,7 +242,7 @@ def accumulate(lanes: list[Lane], run: SetRun, accumulator: Accumulator, config:
         for addends in cycles:
             accumulator.add_rounded(addends)
     accumulator.normalise()
-    accumulator.end_set(LANES)
+    accumulator.end_set(len(lanes))
 
 
 def pe_set(

@@ -16,8 +16,10 @@ from tests.oracles import fpraker
 from tests.oracles.accumulator import BIAS, Accumulator, decode_rows
 
 LANES = 8
-MOST_CYCLES = 9 * LANES
-"""A set that takes more fires no term in some cycle, and will never end: a twin that does so is left there."""
+MOST_CYCLES = 9 * 16
+"""With 16 lanes.  A set that takes more fires no term in some cycle, and will never end: a twin that does so is left
+there.
+"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
     config = config_of(pe)
     register = WatchedAccumulator(pe.accumulator_fraction_bits, None if pe.chunk == "off" else pe.chunk)
     traces = []
-    for x, y in zip(decode_rows(a, LANES)[0], decode_rows(b, LANES)[0], strict=True):
+    for x, y in zip(decode_rows(a, pe.lanes)[0], decode_rows(b, pe.lanes)[0], strict=True):
         lanes = fpraker.make_lanes(x, y, register, config)
         run = fpraker.run_alone(lanes, config.shift_window)
         fpraker.accumulate(lanes, run, register, config)
@@ -124,7 +126,10 @@ def read_out(register: Accumulator) -> int:
 
 def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrace]]:
     """What the hardware does, with sets that follow each other without a gap."""
-    sets = [[(packed(x), packed(y)) for x, y in zip(in_sets(a), in_sets(b), strict=True)] for _, a, b in reductions]
+    sets = [
+        [(packed(x), packed(y)) for x, y in zip(in_sets(a, pe.lanes), in_sets(b, pe.lanes), strict=True)]
+        for _, a, b in reductions
+    ]
     dut = LonePE(pe)
     traces: list[list[SetTrace]] = [[] for _ in sets]
 
@@ -205,7 +210,8 @@ def column_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b
 def column_of_twin(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: BF16Array) -> list[list[SetTrace]]:
     """What the hardware does with one reduction in every row, by set and row."""
     sets = [
-        (packed(x), packed(np.concatenate(ys))) for x, *ys in zip(in_sets(a), *(in_sets(row) for row in b), strict=True)
+        (packed(x), packed(np.concatenate(ys)))
+        for x, *ys in zip(in_sets(a, pe.lanes), *(in_sets(row, pe.lanes) for row in b), strict=True)
     ]
     dut = Column(pe, tile)
     traces: list[list[SetTrace]] = []
@@ -249,10 +255,10 @@ def column_of_twin(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: 
     return traces
 
 
-def in_sets(values: BF16Array) -> list[BF16Array]:
+def in_sets(values: BF16Array, lanes: int) -> list[BF16Array]:
     flat = np.asarray(values, dtype=np.uint16).ravel()
-    padded = np.concatenate([flat, np.zeros(-len(flat) % LANES, dtype=np.uint16)])
-    return list(padded.reshape(-1, LANES))
+    padded = np.concatenate([flat, np.zeros(-len(flat) % lanes, dtype=np.uint16)])
+    return list(padded.reshape(-1, lanes))
 
 
 def packed(values: BF16Array) -> int:

@@ -72,6 +72,15 @@ def test_chunks_are_folded_without_a_cycle(changed: dict[str, object]) -> None:
     assert first_difference(parameters(chunk=64, **changed), pairs) is None
 
 
+@pytest.mark.parametrize(("lanes", "changed"), [(4, {}), (16, {"chunk": 64, "rounding": "cycle"}), (1, {})])
+def test_twin_has_any_number_of_lanes(lanes: int, changed: dict[str, object]) -> None:
+    # 4.0 * 2**F a lane and set is the most that any of them can add: all ones by all ones, of one sign.
+    pe = parameters(**changed).model_copy(update={"lanes": lanes})
+    most = exactly([255 / 128] * 3 * lanes)
+    chosen = [("the largest sums", most, most), *reductions(lanes, 2 * lanes + 1)[lanes % 5 :: 5]]
+    assert first_difference(pe, chosen) is None
+
+
 @pytest.mark.parametrize("encoder", ["naf", "booth4", "binary"])
 def test_all_significands_have_the_terms_of_the_encoder(encoder: str) -> None:
     # 16 sets in which A has every significand, signs in turn; with window and threshold at their widest each digit

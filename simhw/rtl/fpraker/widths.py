@@ -10,11 +10,6 @@ from simhw.errors import MachineError
 from simhw.pe.fpraker.parameters import FPRakerPE
 from simhw.rtl.encoder import POSITIONS
 
-GROWTH_BITS = 6
-"""A set adds less than 32 * 2**F to the |S| < 2 * 2**F it begins with, however far each lane has got: every product is
-below 4, and so is the sum of its first digits times B.
-"""
-
 
 @dataclass(frozen=True)
 class Widths:
@@ -69,8 +64,8 @@ class Widths:
 
     @property
     def addend_bits(self) -> int:
-        """Of a cycle's sum: eight signed significands, shifted by as much as `largest_offset`."""
-        return 8 + self.largest_offset + 1 + 3
+        """Of a cycle's sum: a signed significand a lane, shifted by as much as `largest_offset`."""
+        return 8 + self.largest_offset + 1 + (self.pe.lanes - 1).bit_length()
 
     @property
     def sum_fraction_bits(self) -> int:
@@ -81,8 +76,12 @@ class Widths:
 
     @property
     def sum_bits(self) -> int:
-        """Of the accumulator within a set."""
-        return self.sum_fraction_bits + GROWTH_BITS + 1
+        """Of the accumulator within a set, with its sign.
+
+        Each lane adds less than 4 * 2**F to the |S| < 2 * 2**F that a set begins with, however far it has got: a
+        product is below 4, and so is the sum of its first digits times B.
+        """
+        return self.sum_fraction_bits + (4 * self.pe.lanes + 1).bit_length() + 1
 
     @property
     def integer_bits(self) -> int:
