@@ -152,7 +152,7 @@ def make_lanes(
 
 def share_slots(column: list[list[Lane]]) -> None:
     """oob: column. A lane's terms keep their slots up to the last one that is in bounds in any PE of the column."""
-    for index in range(LANES):
+    for index in range(len(column[0])):
         needed = max(lanes[index].in_bounds for lanes in column)
         for lanes in column:
             if lanes[index].shifts:
@@ -191,9 +191,10 @@ def run_together(column: list[list[Lane]], window: int) -> list[SetRun]:
     has fired.
     """
     runs = [SetRun() for _ in column]
-    pointer = [0] * LANES
-    done = [[0] * LANES for _ in column]  # terms that each PE has fired in each lane: the pointer's term or one more
-    while any(done[pe][index] < lanes[index].slots for pe, lanes in enumerate(column) for index in range(LANES)):
+    count = len(column[0])
+    pointer = [0] * count
+    done = [[0] * count for _ in column]  # terms that each PE has fired in each lane: the pointer's term or one more
+    while any(done[pe][index] < lanes[index].slots for pe, lanes in enumerate(column) for index in range(count)):
         for pe, (lanes, run) in enumerate(zip(column, runs, strict=True)):
             finished = all(done[pe][index] >= lane.slots for index, lane in enumerate(lanes))
             to_fire = {
@@ -221,7 +222,7 @@ def run_together(column: list[list[Lane]], window: int) -> list[SetRun]:
                 else:
                     run.no_term += 1
             run.fired.append(fired)
-        for index in range(LANES):
+        for index in range(count):
             # Slots are a prefix of a lane's terms, so the pointer never has to jump over a term that nobody needs.
             if all(
                 lanes[index].slots <= pointer[index] or done[pe][index] > pointer[index]
@@ -269,8 +270,8 @@ def set_times(column: list[list[Lane]], runs: list[SetRun], config: Config) -> l
     return own if config.sync == "pe" else [max(own)] * len(own)
 
 
-def tile_time(column_times: list[list[int]], run_ahead: int) -> int:
-    """start[c][s] = max(fin[c][s-1], max over k of fin[k][s-1-N]); the tile ends with its last column (section 3)."""
+def finish_of_columns(column_times: list[list[int]], run_ahead: int) -> list[list[int]]:
+    """By column and set: start[c][s] = max(fin[c][s-1], max over k of fin[k][s-1-N]) (section 3)."""
     sets = len(column_times[0])
     finish = [[0] * sets for _ in column_times]
     for s in range(sets):
@@ -279,12 +280,17 @@ def tile_time(column_times: list[list[int]], run_ahead: int) -> int:
             if s - 1 - run_ahead >= 0:
                 start = max([start] + [other[s - 1 - run_ahead] for other in finish])
             finish[c][s] = start + times[s]
-    return max((fin[-1] for fin in finish if fin), default=0)
+    return finish
 
 
-def own_pace_time(times: list[list[list[int]]], buffers: tuple[int, int]) -> int:
-    """start[c][r][s] = max(fin[c][r][s-1], max over rows q of fin[c][q][s-1-Na], max over columns k of
-    fin[k][r][s-1-Nb]); the tile ends with its last PE (section 6).
+def tile_time(column_times: list[list[int]], run_ahead: int) -> int:
+    """The tile ends with its last column."""
+    return max((fin[-1] for fin in finish_of_columns(column_times, run_ahead) if fin), default=0)
+
+
+def finish_at_own_pace(times: list[list[list[int]]], buffers: tuple[int, int]) -> dict[tuple[int, int, int], int]:
+    """By column, row and set: start[c][r][s] = max(fin[c][r][s-1], max over rows q of fin[c][q][s-1-Na], max over
+    columns k of fin[k][r][s-1-Nb]) (section 6).
     """
     columns, rows, sets = len(times), len(times[0]), len(times[0][0])
     a_depth, b_depth = buffers
@@ -296,7 +302,12 @@ def own_pace_time(times: list[list[list[int]]], buffers: tuple[int, int]) -> int
                 waits_for += [(c, q, s - 1 - a_depth) for q in range(rows)]
                 waits_for += [(k, r, s - 1 - b_depth) for k in range(columns)]
                 finish[c, r, s] = max(finish.get(pe, 0) for pe in waits_for) + times[c][r][s]
-    return max((finish[c, r, sets - 1] for c in range(columns) for r in range(rows)), default=0)
+    return finish
+
+
+def own_pace_time(times: list[list[list[int]]], buffers: tuple[int, int]) -> int:
+    """The tile ends with its last PE."""
+    return max(finish_at_own_pace(times, buffers).values(), default=0)
 
 
 def tile_pass(a: BF16Array, b: BF16Array, config: Config | None = None) -> FPRakerPass:

@@ -78,46 +78,86 @@ def tile_parameters(**changed: object) -> FPRakerTileParameters:
     return FPRakerTileParameters.model_validate(values | changed)
 
 
-def config_of(pe: FPRakerPE, rows: int = 1, exponent_sharing: int = 1) -> fpraker.Config:
-    """The oracle's parameters of one column."""
+def config_of(pe: FPRakerPE, tile: FPRakerTileParameters) -> fpraker.Config:
+    """The oracle's parameters of a tile."""
     return fpraker.Config(
         encoder=pe.encoder,
         shift_window=pe.shift_window,
+        window_on=pe.window_on,
         oob_threshold=pe.threshold,
+        oob=pe.oob,
         accumulator_fraction_bits=pe.accumulator_fraction_bits,
         rounding=pe.rounding,
-        window_on=pe.window_on,
-        exponent_sharing=exponent_sharing,
-        rows=rows,
-        cols=1,
+        chunk=None if pe.chunk == "off" else pe.chunk,
+        rows=tile.rows,
+        cols=tile.cols,
+        sync=tile.sync,
+        run_ahead=tile.run_ahead,
+        buffers=(tile.buffers.a, tile.buffers.b),
+        exponent_sharing=tile.exponent_sharing,
+        empty_sets=tile.empty_sets,
     )
 
 
 def of_oracle(pe: FPRakerPE, a: BF16Array, b: BF16Array) -> list[SetTrace]:
-    """What the oracle says of one reduction."""
-    config = config_of(pe)
-    register = WatchedAccumulator(pe.accumulator_fraction_bits, None if pe.chunk == "off" else pe.chunk)
+    """What the oracle says of one reduction in a PE alone."""
+    return [row for (row,) in column_of_oracle(pe, tile_parameters(rows=1, exponent_sharing=1), a, b)]
+
+
+def column_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: BF16Array) -> list[list[SetTrace]]:
+    """What the oracle says of a column, by set and row: as many cycles as the set takes there."""
+    config = config_of(pe, tile)
+    registers = [WatchedAccumulator(config.accumulator_fraction_bits, config.chunk) for _ in b]
     traces = []
-    for x, y in zip(decode_rows(a, pe.lanes)[0], decode_rows(b, pe.lanes)[0], strict=True):
-        lanes = fpraker.make_lanes(x, y, register, config)
-        run = fpraker.run_alone(lanes, config.shift_window)
-        fpraker.accumulate(lanes, run, register, config)
-        left = [lane.slots for lane in lanes]
-        fired, waiting = [], []
-        for lanes_and_terms in run.fired:
-            mask = sum(1 << lane for lane, _ in lanes_and_terms)
-            fired.append(mask)
-            waiting.append(sum(1 << lane for lane, terms in enumerate(left) if terms) & ~mask)
-            for lane, _ in lanes_and_terms:
-                left[lane] -= 1
-        assert not any(left)
-        # A set without a term takes one cycle, as every set does at least.
-        cycles = max(fpraker.least_cycles(lanes, config), run.cycles)
-        idle = (0,) * (cycles - run.cycles)
-        output = read_out(register) if pe.chunk == "off" else None
-        traces.append(SetTrace((*fired, *idle), (*waiting, *idle), *register.ended, output))
-    traces[-1] = replace(traces[-1], output=read_out(register))
+    for x, *ys in zip(*decode_rows(a, pe.lanes), *decode_rows(b, pe.lanes), strict=True):
+        column = [fpraker.make_lanes(x, y, register, config) for y, register in zip(ys, registers, strict=True)]
+        if config.oob == "column":
+            fpraker.share_slots(column)
+        if config.sync == "term":
+            runs = fpraker.run_together(column, config.shift_window)
+        else:
+            runs = [fpraker.run_alone(lanes, config.shift_window) for lanes in column]
+        waiting = outside_the_window(column, runs, config.sync == "term")
+        row_traces = []
+        for row, cycles in enumerate(fpraker.set_times(column, runs, config)):
+            fpraker.accumulate(column[row], runs[row], registers[row], config)
+            fired = [mask(lane for lane, _ in pairs) for pairs in runs[row].fired]
+            idle = (0,) * (cycles - len(fired))
+            output = read_out(registers[row]) if config.chunk is None else None
+            row_traces.append(SetTrace((*fired, *idle), (*waiting[row], *idle), *registers[row].ended, output))
+        traces.append(row_traces)
+    traces[-1] = [
+        replace(trace, output=read_out(register)) for trace, register in zip(traces[-1], registers, strict=True)
+    ]
     return traces
+
+
+def outside_the_window(column: list[list[fpraker.Lane]], runs: list[fpraker.SetRun], shared: bool) -> list[list[int]]:
+    """By PE and cycle, the lanes that have a term to fire and do not; lanes may have their pointers in common."""
+    done = [[0] * len(lanes) for lanes in column]
+    pointers = [list(own) for own in done]
+    waiting: list[list[int]] = [[] for _ in column]
+    for cycle in range(max(run.cycles for run in runs)):
+        for pe, (lanes, run) in enumerate(zip(column, runs, strict=True)):
+            if cycle >= run.cycles:
+                continue
+            fired = {lane for lane, _ in run.fired[cycle]}
+            to_fire = {i for i, lane in enumerate(lanes) if done[pe][i] < lane.slots and done[pe][i] == pointers[pe][i]}
+            waiting[pe].append(mask(to_fire - fired))
+            for lane in fired:
+                done[pe][lane] += 1
+        for index in range(len(column[0])):
+            on = [done[pe][index] > pointers[pe][index] for pe in range(len(column))]
+            if shared:
+                needs = [lanes[index].slots > pointers[pe][index] for pe, lanes in enumerate(column)]
+                on = [all(moved for moved, needed in zip(on, needs, strict=True) if needed)] * len(column)
+            for pe, moves in enumerate(on):
+                pointers[pe][index] += moves
+    return waiting
+
+
+def mask(lanes: Iterable[int]) -> int:
+    return sum(1 << lane for lane in lanes)
 
 
 def read_out(register: Accumulator) -> int:
@@ -188,23 +228,6 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
     simulator.add_testbench(testbench)
     simulator.run()
     return traces
-
-
-def column_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: BF16Array) -> list[list[SetTrace]]:
-    """What the oracle says of a column, by set and row: who has finished stands still until the column moves on."""
-    times = fpraker.tile_pass(a, b, config_of(pe, tile.rows, tile.exponent_sharing)).times[0]
-    rows = [of_oracle(pe, a, row[np.newaxis]) for row in b]
-    return [
-        [
-            replace(
-                row[s],
-                fired=row[s].fired + (0,) * (cycles - len(row[s].fired)),
-                waiting=row[s].waiting + (0,) * (cycles - len(row[s].waiting)),
-            )
-            for row in rows
-        ]
-        for s, cycles in enumerate(times[0])
-    ]
 
 
 def column_of_twin(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: BF16Array) -> list[list[SetTrace]]:

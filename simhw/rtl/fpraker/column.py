@@ -4,24 +4,24 @@ The column's term encoders recode each set of A once.  An exponent block serves 
 the set after the one at work, which is why a set takes no fewer cycles.  Source: spec page fpraker.md, section 3.
 """
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from simhw.errors import MachineError
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
-from simhw.rtl.encoder import TermEncoder
 from simhw.rtl.fpraker.element import TermPE
 from simhw.rtl.fpraker.exponents import ExponentBlock
+from simhw.rtl.fpraker.serial import SerialEncoders
 from simhw.rtl.fpraker.widths import Widths
 from simhw.rtl.normaliser import EXPONENT_BITS
 
 
 def check_tile(tile: FPRakerTileParameters) -> None:
     """MachineError where the hardware of a tile's columns is not built here."""
-    if tile.sync != "set":
-        raise MachineError(f"tile.sync={tile.sync} has no hardware here: give tile.sync=set")
+    if tile.sync == "term":
+        raise MachineError("tile.sync=term has no hardware here: give tile.sync=set or tile.sync=pe")
     if tile.empty_sets != "floor":
         raise MachineError(f"tile.empty_sets={tile.empty_sets} has no hardware here: give tile.empty_sets=floor")
 
@@ -29,14 +29,25 @@ def check_tile(tile: FPRakerTileParameters) -> None:
 class Column(wiring.Component):
     """Operands are taken in a cycle with `valid` and `take`; until then they stay as they are.
 
+    Attributes
+    ----------
+    ready : Out
+        The set could be taken, as far as this column knows.
+    held : In
+        It is not, as others have to come first.
+    works : Out
+        The column goes on with a set after this cycle.
+
     Raises
     ------
     MachineError
-        The tile's PEs do not wait for each other after every set, or sets without work cost nothing.
+        There is no hardware for how the tile's PEs wait, or they do not move as a column.
     """
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
         check_tile(tile)
+        if tile.sync == "pe":
+            raise MachineError("tile.sync=pe has no column that moves as one: its PEs go at their own pace")
         self.pe, self.rows, self.sharing = pe, tile.rows, tile.exponent_sharing
         operand = ArrayLayout(16, pe.lanes)
         super().__init__(
@@ -46,7 +57,10 @@ class Column(wiring.Component):
                 "last": In(1),
                 "a": In(operand),
                 "b": In(ArrayLayout(operand, tile.rows)),
+                "held": In(1),
+                "ready": Out(1),
                 "take": Out(1),
+                "works": Out(1),
                 "busy": Out(tile.rows),
                 "fires": Out(ArrayLayout(pe.lanes, tile.rows)),
                 "waits": Out(ArrayLayout(pe.lanes, tile.rows)),
@@ -59,16 +73,19 @@ class Column(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         lanes, rows, sharing = self.pe.lanes, self.rows, self.sharing
-        encoders = [TermEncoder(self.pe.encoder) for _ in range(lanes)]
-        for i, encoder in enumerate(encoders):
-            m.submodules[f"encoder_{i}"] = encoder
-            m.d.comb += encoder.fraction.eq(self.a[i][:7])
-
+        m.submodules.encoders = encoders = SerialEncoders(self.pe.encoder, lanes)
+        m.d.comb += encoders.a.eq(self.a)
         elements = [TermPE(self.pe) for _ in range(rows)]
         taken, free, served = Signal(), Signal(rows), Signal()
-        m.d.comb += [taken.eq(self.take & self.valid), self.take.eq(served & free.all())]
+        m.d.comb += [
+            self.works.eq(~free.all()),
+            self.ready.eq(self.valid & served & ~self.works),
+            self.take.eq(served & ~self.works & ~self.held),
+            taken.eq(self.take & self.valid),
+        ]
         for row, element in enumerate(elements):
             m.submodules[f"pe_{row}"] = element
+            element.give(m, encoders.set, self.b[row])
             m.d.comb += [
                 element.valid.eq(taken),
                 element.restart.eq(self.restart),
@@ -81,13 +98,6 @@ class Column(wiring.Component):
                 self.exponents[row].eq(element.exponent),
                 self.outputs[row].eq(element.output),
             ]
-            for i, encoder in enumerate(encoders):
-                m.d.comb += [
-                    element.digits[i].eq(encoder.nonzero),
-                    element.negative[i].eq(encoder.negative),
-                    element.signs[i].eq(self.a[i][15] ^ self.b[row][i][15]),
-                    element.fractions[i].eq(self.b[row][i][:7]),
-                ]
 
         # Whose turn it is at the exponent blocks: the last one takes its exponents as they come, those before it wait.
         turn = Signal(range(sharing))
@@ -98,12 +108,11 @@ class Column(wiring.Component):
             m.d.sync += turn.eq(turn + 1)
         for first in range(0, rows, sharing):
             m.submodules[f"exponent_block_{first // sharing}"] = block = ExponentBlock(lanes)
-            for i in range(lanes):
-                m.d.comb += block.a[i].eq(self.a[i][7:15])
+            m.d.comb += block.a.eq(encoders.set.exponents)
             for place, element in enumerate(elements[first : first + sharing]):
                 with m.If(turn == place):
-                    for i in range(lanes):
-                        m.d.comb += block.b[i].eq(self.b[first + place][i][7:15])
+                    b = self.b[first + place]
+                    m.d.comb += Cat(*block.b).eq(Cat(b[i][7:15] for i in range(lanes)))
                 outputs = (block.valid, block.exponents.as_value(), block.largest)
                 inputs = (element.lane_valid, element.exponents.as_value(), element.largest)
                 for output, into in zip(outputs, inputs, strict=True):

@@ -6,17 +6,18 @@ accumulator takes part in the maximum and is aligned to it; in the last it is no
 before, and so lie on the path of a cycle.  Source: spec page fpraker.md, section 2.
 """
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout
+from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.wiring import In, Out
 
 from simhw.pe.fpraker.parameters import FPRakerPE
 from simhw.rtl.adders import AdderTree
-from simhw.rtl.encoder import POSITIONS, TermEncoder
+from simhw.rtl.encoder import POSITIONS
 from simhw.rtl.fpraker.alignment import Alignment
 from simhw.rtl.fpraker.exponents import ExponentBlock
 from simhw.rtl.fpraker.offsets import Offset
+from simhw.rtl.fpraker.serial import SerialEncoders
 from simhw.rtl.fpraker.shifters import BaseShifter, LaneShifter, lane_bits
 from simhw.rtl.fpraker.widths import Widths
 from simhw.rtl.fpraker.window import ShiftWindow
@@ -31,9 +32,9 @@ class TermPE(wiring.Component):
 
     A set is taken in a cycle with `valid` and `take`.  `restart` beside it begins a reduction with a cleared
     accumulator, and `last` ends one.  While a set is at work, `busy`, the lanes that fire and those that wait outside
-    the window are told, with `ends` in the set's last cycle.  In the cycle after it `integer` and `exponent` tell the
-    accumulator and `output` its bfloat16; with chunks `output` is that of the running sum, another cycle after the
-    `last` set.
+    the window are told, with `starts` in the set's first cycle and `ends` in its last.  In the cycle after it `integer`
+    and `exponent` tell the accumulator and `output` its bfloat16; with chunks `output` is that of the running sum,
+    another cycle after the `last` set.
     """
 
     def __init__(self, pe: FPRakerPE) -> None:
@@ -54,6 +55,7 @@ class TermPE(wiring.Component):
                 "largest": In(EXPONENT_BITS),
                 "take": Out(1),
                 "busy": Out(1),
+                "starts": Out(1),
                 "ends": Out(1),
                 "fires": Out(lanes),
                 "waits": Out(lanes),
@@ -62,6 +64,16 @@ class TermPE(wiring.Component):
                 "output": Out(16),
             }
         )
+
+    def give(self, m: Module, a: View, b: View) -> None:
+        """Connect a set but for its exponents: A as its encoders give it, B as bfloat16 patterns."""
+        lanes = range(self.pe.lanes)
+        m.d.comb += [
+            self.digits.eq(a.digits),
+            self.negative.eq(a.negative),
+            self.signs.eq(a.signs ^ Cat(b[i][15] for i in lanes)),
+            *(self.fractions[i].eq(b[i][:7]) for i in lanes),
+        ]
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
@@ -73,7 +85,7 @@ class TermPE(wiring.Component):
         fractions = Signal(ArrayLayout(7, lanes))
         exponents = Signal(ArrayLayout(EXPONENT_BITS, lanes))
         largest = Signal(EXPONENT_BITS)
-        starts, restarts = Signal(), Signal()
+        restarts = Signal()
         restart: Value = self.restart
         # S within a set, of which `guard_bits` lie below the last of its fraction bits, and its exponent.
         register = Signal(signed(widths.sum_bits))
@@ -87,8 +99,8 @@ class TermPE(wiring.Component):
             alignment.integer.eq(kept),
             alignment.exponent.eq(Mux(restarts, 0, self.exponent)),
             alignment.largest.eq(largest),
-            emax.eq(Mux(starts, alignment.emax, self.exponent)),
-            start.eq(Mux(starts, alignment.aligned << guard_bits, register)),
+            emax.eq(Mux(self.starts, alignment.emax, self.exponent)),
+            start.eq(Mux(self.starts, alignment.aligned << guard_bits, register)),
         ]
 
         m.submodules.window = window = ShiftWindow(lanes, widths)
@@ -147,7 +159,7 @@ class TermPE(wiring.Component):
             self.take.eq(~self.busy | self.ends),
         ]
         with m.If(self.busy):
-            m.d.sync += starts.eq(0)
+            m.d.sync += self.starts.eq(0)
             with m.If(self.ends):
                 m.d.sync += [
                     register.eq(normaliser.s << guard_bits),
@@ -159,7 +171,7 @@ class TermPE(wiring.Component):
         with m.If(self.take & self.valid):
             m.d.sync += [
                 self.busy.eq(1),
-                starts.eq(1),
+                self.starts.eq(1),
                 restarts.eq(restart),
                 negative.eq(self.negative),
                 signs.eq(self.signs),
@@ -216,19 +228,12 @@ class LonePE(wiring.Component):
         m = Module()
         m.submodules.core = core = TermPE(self.pe)
         m.submodules.exponent_block = block = ExponentBlock(self.pe.lanes)
+        m.submodules.encoders = encoders = SerialEncoders(self.pe.encoder, self.pe.lanes)
         for i in range(self.pe.lanes):
-            a, b = self.a[i], self.b[i]
-            m.submodules[f"encoder_{i}"] = encoder = TermEncoder(self.pe.encoder)
-            m.d.comb += [
-                encoder.fraction.eq(a[:7]),
-                core.digits[i].eq(encoder.nonzero),
-                core.negative[i].eq(encoder.negative),
-                core.signs[i].eq(a[15] ^ b[15]),
-                core.fractions[i].eq(b[:7]),
-                block.a[i].eq(a[7:15]),
-                block.b[i].eq(b[7:15]),
-            ]
+            m.d.comb += [block.a[i].eq(self.a[i][7:15]), block.b[i].eq(self.b[i][7:15])]
+        core.give(m, encoders.set, self.b)
         m.d.comb += [
+            encoders.a.eq(self.a),
             core.valid.eq(self.valid),
             core.restart.eq(self.restart),
             core.last.eq(self.last),

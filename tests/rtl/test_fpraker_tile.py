@@ -1,0 +1,127 @@
+"""FPRaker's tile as hardware equals the oracle: every PE in every cycle, of passes that follow each other."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("amaranth", reason="Amaranth is not installed: pip install 'simhw[rtl]'")
+
+from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
+from tests.oracles.inputs import mixed
+from tests.rtl.fpraker_runs import parameters, tile_parameters
+from tests.rtl.fpraker_tiles import Pass, first_tile_difference, lanes_of_late_sets, uneven
+from tests.rtl.test_fpraker import mutate
+
+FEW_LANES = 2
+"""Waiting does not depend on how many lanes a PE has, and a simulation with few is faster."""
+
+
+def small(changed: dict[str, object], rows: int = 2) -> tuple[FPRakerPE, FPRakerTileParameters]:
+    of_pe = {name: value for name, value in changed.items() if name in FPRakerPE.model_fields}
+    of_tile = {name: value for name, value in changed.items() if name not in FPRakerPE.model_fields}
+    pe = parameters(**({"oob_threshold": 7} | of_pe)).model_copy(update={"lanes": FEW_LANES})
+    return pe, tile_parameters(**({"rows": rows, "cols": 2} | of_tile))
+
+
+def passes(pe: FPRakerPE, tile: FPRakerTileParameters, sets: tuple[int, ...], seed: int = 3) -> list[Pass]:
+    rng = np.random.default_rng(seed)
+    return [(uneven(rng, tile.cols, count, pe.lanes), uneven(rng, tile.rows, count, pe.lanes)) for count in sets]
+
+
+def of_buffers(a: int, b: int, **changed: object) -> dict[str, object]:
+    return {"sync": "pe", "buffers": {"a": a, "b": b}, **changed}
+
+
+WAITING = {
+    "own pace": of_buffers(1, 1),
+    "own pace, buffers of one and of three": of_buffers(1, 3),
+    "own pace, buffers of two and of one": of_buffers(2, 1),
+    "own pace, exponents not shared": of_buffers(1, 1, exponent_sharing=1),
+    "lock-step": {"run_ahead": 0},
+    "one set ahead": {"run_ahead": 1},
+    "two sets ahead, exponents not shared": {"run_ahead": 2, "exponent_sharing": 1},
+}
+
+
+OFTEN = {"own pace", "own pace, exponents not shared", "two sets ahead, exponents not shared"}
+"""The others wait for the slow tests."""
+
+
+def slow_but(often: set[str], names: Iterable[str]) -> list[object]:
+    """Names as parameters, marked as slow but for some."""
+    return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_but(OFTEN, WAITING))
+def test_tile_equals_oracle(name: str) -> None:
+    # Four passes without a cycle between them: 28 sets in each of 4 PEs.
+    pe, tile = small(WAITING[name])
+    assert first_tile_difference(pe, tile, passes(pe, tile, (14, 3, 1, 10))) is None
+
+
+def test_tile_of_the_machine_fpraker_equals_oracle() -> None:
+    # Eight lanes, chunks of 64: a chunk and a part.
+    pe, tile = parameters(oob_threshold=7, chunk=64), tile_parameters(rows=2, cols=2, sync="pe")
+    assert first_tile_difference(pe, tile, passes(pe, tile, (10, 2))) is None
+
+
+@pytest.mark.parametrize("name", slow_but({"own pace"}, ["own pace", "one set ahead"]))
+def test_sets_that_come_late_lose_nothing(name: str) -> None:
+    pe, tile = small(WAITING[name])
+    found, expected = lanes_of_late_sets(pe, tile, passes(pe, tile, (8, 1, 4)), np.random.default_rng(1))
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_a_mutant_that_does_not_await_b_is_found_where_sets_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch, "fpraker.paced_column", "buffer.there & self.b_there", "buffer.there")
+    pe, tile = small(SHARED)
+    found, expected = lanes_of_late_sets(pe, tile, passes(pe, tile, (8, 1, 4)), np.random.default_rng(1))
+    assert found != expected
+
+
+OWN, SHARED, AHEAD = of_buffers(1, 1, exponent_sharing=1), of_buffers(1, 1), {"run_ahead": 1}
+MUTANTS = {
+    "a set taken too early": ("set_buffer", "(sets > 1) |", "(sets > 0) |", OWN),
+    "a set taken too late": ("set_buffer", "(sets > 1) |", "(sets > 2) |", OWN),
+    "a slot freed by the first": ("set_buffer", "~(last & ~self.takes).any()", "(~last | self.takes).any()", OWN),
+    "a slot freed a cycle late": ("set_buffer", "~(last & ~self.takes).any()", "~last.any()", OWN),
+    "readers in step": ("set_buffer", "read.eq(self._next(read))", "read.eq(write)", OWN),
+    "columns too far ahead": ("set_buffer", "(sets > 1) |", "(sets > 0) |", AHEAD),
+    "exponents of the other's turn": ("exponent_turns", "Mux(served, kept, source)", "source", SHARED),
+    "exponents of the set before": ("exponent_turns", "served.eq(0)", "served.eq(1)", SHARED),
+    "no turn awaited": ("exponent_turns", "served | now)", "1)", SHARED),
+    "sets of one cycle": ("paced_column", "element.starts if sharing > 1 else 0", "0", SHARED),
+    "a restart of the incoming set": ("paced_column", "restart.eq(a.restart)", "restart.eq(self.restart)", OWN),
+    "rows wait for nobody": ("tile", "column.ready[row] & buffer.released[index]", "column.ready[row]", OWN),
+    "another row's work": ("tile", "works[index].eq(column.works[row])", "works[index].eq(column.works[0])", OWN),
+    "passes run into each other": ("tile", "takes.eq(ready & ~begins)", "takes.eq(ready)", OWN),
+    "columns wait for nobody": ("tile", "column.held.eq(~takes[index])", "column.held.eq(0)", AHEAD),
+}  # fmt: skip
+"""What is wrong: the unit's module, what stands there, what stands there instead, and the parameters."""
+FIRST_OF_A_UNIT = {
+    "a set taken too early",
+    "exponents of the other's turn",
+    "sets of one cycle",
+    "passes run into each other",
+}
+
+
+@pytest.mark.parametrize("mutant", slow_but(FIRST_OF_A_UNIT, MUTANTS))
+def test_a_mutant_of_each_unit_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit, good, bad, changed = MUTANTS[mutant]
+    mutate(monkeypatch, f"fpraker.{unit}", good, bad)
+    pe, tile = small(changed)
+    assert first_tile_difference(pe, tile, passes(pe, tile, (14, 3, 1, 10))) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAITING)
+@pytest.mark.parametrize("pe", [{"chunk": 64}, {"oob_threshold": 7, "rounding": "cycle", "encoder": "booth4"}], ids=str)
+def test_tile_of_four_by_two_equals_oracle(name: str, pe: dict[str, object]) -> None:
+    # 120 sets in each of 8 PEs of eight lanes.
+    element, tile = parameters(**pe), tile_parameters(**({"rows": 4, "cols": 2} | WAITING[name]))
+    rng = np.random.default_rng(4)
+    chosen = [(mixed(rng, 2, 8 * 30), mixed(rng, 4, 8 * 30)), *passes(element, tile, (60, 20, 10))]
+    assert first_tile_difference(element, tile, chosen) is None
