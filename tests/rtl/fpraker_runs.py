@@ -22,14 +22,17 @@ there.
 """
 
 
+Lanes = tuple[int, int, int]
+"""Of a cycle, as bit masks: lanes that fire, those of them whose term is in bounds, and those outside the window."""
+
+
 @dataclass(frozen=True)
 class SetTrace:
-    """Of one set: the lanes that fire and those that wait outside the window in each cycle, as bit masks; S and E after
-    it, and the bfloat16 read out; with chunks that is read after a reduction alone, and else None.
+    """Of one set: its cycles; S and E after it, and the bfloat16 read out; with chunks that is read after a reduction
+    alone, and else None.
     """
 
-    fired: tuple[int, ...]
-    waiting: tuple[int, ...]
+    cycles: tuple[Lanes, ...]
     integer: int
     exponent: int
     output: int | None
@@ -122,9 +125,13 @@ def column_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b
         for row, cycles in enumerate(fpraker.set_times(column, runs, config)):
             fpraker.accumulate(column[row], runs[row], registers[row], config)
             fired = [mask(lane for lane, _ in pairs) for pairs in runs[row].fired]
-            idle = (0,) * (cycles - len(fired))
+            adding = [
+                mask(lane for lane, term in pairs if term < column[row][lane].in_bounds) for pairs in runs[row].fired
+            ]
+            at_work = zip(fired, adding, waiting[row], strict=True)
+            idle = ((0, 0, 0),) * (cycles - len(fired))
             output = read_out(registers[row]) if config.chunk is None else None
-            row_traces.append(SetTrace((*fired, *idle), (*waiting[row], *idle), *registers[row].ended, output))
+            row_traces.append(SetTrace((*at_work, *idle), *registers[row].ended, output))
         traces.append(row_traces)
     traces[-1] = [
         replace(trace, output=read_out(register)) for trace, register in zip(traces[-1], registers, strict=True)
@@ -182,11 +189,12 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
                 reduction = traces[late.pop()]
                 reduction[-1] = replace(reduction[-1], output=ctx.get(dut.output))
 
+        def see() -> None:
+            cycles.append((ctx.get(dut.fires), ctx.get(dut.adds), ctx.get(dut.waits)))
+
         def end(number: int) -> None:
             output = ctx.get(dut.output) if pe.chunk == "off" else None
-            traces[number].append(
-                SetTrace(tuple(fired), tuple(waiting), ctx.get(dut.integer), ctx.get(dut.exponent), output)
-            )
+            traces[number].append(SetTrace(tuple(cycles), ctx.get(dut.integer), ctx.get(dut.exponent), output))
             if pe.chunk != "off" and len(traces[number]) == len(sets[number]):
                 late.append(number)
 
@@ -198,25 +206,23 @@ def of_twin(pe: FPRakerPE, reductions: Iterable[Reduction]) -> list[list[SetTrac
                 ctx.set(dut.last, index == len(reduction) - 1)
                 ctx.set(dut.a.as_value(), x)
                 ctx.set(dut.b.as_value(), y)
-                fired, waiting = [], []
+                cycles: list[Lanes] = []
                 taken = False
                 while not taken:
                     if ctx.get(dut.busy):
-                        fired.append(ctx.get(dut.fires))
-                        waiting.append(ctx.get(dut.waits))
+                        see()
                     taken = bool(ctx.get(dut.take))
-                    if len(fired) > MOST_CYCLES:
+                    if len(cycles) > MOST_CYCLES:
                         return
                     await clock()
                 if where is not None:
                     end(where)
                 where = number
         ctx.set(dut.valid, 0)
-        fired, waiting = [], []
+        cycles = []
         while ctx.get(dut.busy):
-            fired.append(ctx.get(dut.fires))
-            waiting.append(ctx.get(dut.waits))
-            if len(fired) > MOST_CYCLES:
+            see()
+            if len(cycles) > MOST_CYCLES:
                 return
             await clock()
         if where is not None:
@@ -246,23 +252,20 @@ def column_of_twin(pe: FPRakerPE, tile: FPRakerTileParameters, a: BF16Array, b: 
             ctx.set(dut.restart, number == 0)
             ctx.set(dut.a.as_value(), x)
             ctx.set(dut.b.as_value(), y)
-            fired: list[list[int]] = [[] for _ in b]
-            waiting: list[list[int]] = [[] for _ in b]
+            cycles: list[list[Lanes]] = [[] for _ in b]
             taken = False
             while not taken:
                 for row in range(len(b)):
-                    fired[row].append(ctx.get(dut.fires[row]))
-                    waiting[row].append(ctx.get(dut.waits[row]))
+                    cycles[row].append((ctx.get(dut.fires[row]), ctx.get(dut.adds[row]), ctx.get(dut.waits[row])))
                 taken = bool(ctx.get(dut.take))
-                if len(fired[0]) > MOST_CYCLES:
+                if len(cycles[0]) > MOST_CYCLES:
                     return
                 await ctx.tick()
             if number:
                 traces.append(
                     [
                         SetTrace(
-                            tuple(fired[row]),
-                            tuple(waiting[row]),
+                            tuple(cycles[row]),
                             ctx.get(dut.integers[row]),
                             ctx.get(dut.exponents[row]),
                             ctx.get(dut.outputs[row]),

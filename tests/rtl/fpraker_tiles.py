@@ -13,7 +13,7 @@ from simhw.rtl.fpraker.widths import Widths
 from simhw.rtl.normaliser import EXPONENT_BITS
 from tests.oracles import fpraker
 from tests.oracles.inputs import powers_of_two, worst_naf
-from tests.rtl.fpraker_runs import column_of_oracle, config_of, in_sets, packed
+from tests.rtl.fpraker_runs import Lanes, column_of_oracle, config_of, in_sets, packed
 
 Pass = tuple[BF16Array, BF16Array]
 """Values of A, a row a column of the tile, and of B, a row a row of the tile."""
@@ -23,12 +23,12 @@ LATEST_BEGIN = 8
 
 @dataclass
 class TileTrace:
-    """By (cycle, PE), from the cycle in which the first set begins: lanes that fire and that wait outside the window,
-    where there are any; S and E after each set; outputs.
+    """By (cycle, PE), from the cycle in which the first set begins: what its lanes do, if they do anything; S and E
+    after each set; outputs.
     """
 
     cycles: int = 0
-    lanes: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    lanes: dict[tuple[int, int], Lanes] = field(default_factory=dict)
     registers: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     outputs: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ def tile_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, passes: list[Pass
     trace, config = TileTrace(), config_of(pe, tile)
     for a, b in passes:
         columns = [column_of_oracle(pe, tile, row[np.newaxis], b) for row in a]
-        times = [[[len(rows[r].fired) for rows in sets] for r in range(tile.rows)] for sets in columns]
+        times = [[[len(rows[r].cycles) for rows in sets] for r in range(tile.rows)] for sets in columns]
         if tile.sync == "pe":
             finish = fpraker.finish_at_own_pace(times, config.buffers)
         else:
@@ -52,7 +52,7 @@ def tile_of_oracle(pe: FPRakerPE, tile: FPRakerTileParameters, passes: list[Pass
         for (c, r, s), end in finish.items():
             number, row = c * tile.rows + r, columns[c][s][r]
             after = trace.cycles + end
-            for back, lanes in enumerate(zip(reversed(row.fired), reversed(row.waiting), strict=True)):
+            for back, lanes in enumerate(reversed(row.cycles)):
                 if any(lanes):
                     trace.lanes[after - 1 - back, number] = lanes
             trace.registers[after, number] = row.integer, row.exponent
@@ -115,10 +115,10 @@ def tile_of_twin(
                 elif (waited := waited + 1) > LATEST_BEGIN:
                     return
             if cycle >= 0:
-                fires, waits = ctx.get(dut.fires.as_value()), ctx.get(dut.waits.as_value())
-                if fires | waits:
-                    pairs = zip(parts(fires, pe.lanes), parts(waits, pe.lanes), strict=True)
-                    trace.lanes.update({(cycle, number): pair for number, pair in enumerate(pairs) if any(pair)})
+                masks = [ctx.get(port.as_value()) for port in (dut.fires, dut.adds, dut.waits)]
+                if any(masks):
+                    of_pes = zip(*(parts(of_tile, pe.lanes) for of_tile in masks), strict=True)
+                    trace.lanes.update({(cycle, number): lanes for number, lanes in enumerate(of_pes) if any(lanes)})
                     trace.cycles = cycle + 1
                 if cycle in looked_at:
                     half = 1 << (signed_bits - 1)
@@ -174,7 +174,7 @@ def first_tile_difference(pe: FPRakerPE, tile: FPRakerTileParameters, passes: li
 
 def lanes_of_late_sets(
     pe: FPRakerPE, tile: FPRakerTileParameters, passes: list[Pass], rng: np.random.Generator
-) -> tuple[list[list[tuple[int, int]]], list[list[tuple[int, int]]]]:
+) -> tuple[list[list[Lanes]], list[list[Lanes]]]:
     """By PE, in order, what its lanes do in the hardware where sets come late, and what they do in the oracle."""
     expected = tile_of_oracle(pe, tile, passes)
     slow = TileTrace(cycles=20 * expected.cycles)

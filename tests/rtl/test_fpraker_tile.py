@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("amaranth", reason="Amaranth is not installed: pip install 'simhw[rtl]'")
 
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
-from tests.oracles.inputs import mixed
+from tests.oracles.inputs import adversarial_pairs, mixed
 from tests.rtl.fpraker_runs import parameters, tile_parameters
 from tests.rtl.fpraker_tiles import Pass, first_tile_difference, lanes_of_late_sets, uneven
 from tests.rtl.test_fpraker import mutate
@@ -17,11 +17,16 @@ FEW_LANES = 2
 """Waiting does not depend on how many lanes a PE has, and a simulation with few is faster."""
 
 
-def small(changed: dict[str, object], rows: int = 2) -> tuple[FPRakerPE, FPRakerTileParameters]:
+def machine(changed: dict[str, object], lanes: int, rows: int = 2) -> tuple[FPRakerPE, FPRakerTileParameters]:
+    """A PE and a tile of two columns by the strict rules with T = 7, but for what is changed."""
     of_pe = {name: value for name, value in changed.items() if name in FPRakerPE.model_fields}
     of_tile = {name: value for name, value in changed.items() if name not in FPRakerPE.model_fields}
-    pe = parameters(**({"oob_threshold": 7} | of_pe)).model_copy(update={"lanes": FEW_LANES})
-    return pe, tile_parameters(**({"rows": rows, "cols": 2} | of_tile))
+    pe = parameters(**{"oob_threshold": 7, **of_pe}).model_copy(update={"lanes": lanes})
+    return pe, tile_parameters(**{"rows": rows, "cols": 2, **of_tile})
+
+
+def small(changed: dict[str, object]) -> tuple[FPRakerPE, FPRakerTileParameters]:
+    return machine(changed, FEW_LANES)
 
 
 def passes(pe: FPRakerPE, tile: FPRakerTileParameters, sets: tuple[int, ...], seed: int = 3) -> list[Pass]:
@@ -33,7 +38,8 @@ def of_buffers(a: int, b: int, **changed: object) -> dict[str, object]:
     return {"sync": "pe", "buffers": {"a": a, "b": b}, **changed}
 
 
-WAITING = {
+COLUMN, TERM, BOTH = {"oob": "column"}, {"sync": "term"}, {"oob": "column", "sync": "term"}
+TILES: dict[str, dict[str, object]] = {
     "own pace": of_buffers(1, 1),
     "own pace, buffers of one and of three": of_buffers(1, 3),
     "own pace, buffers of two and of one": of_buffers(2, 1),
@@ -41,10 +47,23 @@ WAITING = {
     "lock-step": {"run_ahead": 0},
     "one set ahead": {"run_ahead": 1},
     "two sets ahead, exponents not shared": {"run_ahead": 2, "exponent_sharing": 1},
+    "bounds of the column": COLUMN,
+    "bounds of the column, wide window, each cycle": {**COLUMN, "shift_window": 12, "rounding": "cycle"},
+    "bounds of the column, window on positions": {**COLUMN, "window_on": "position", "shift_window": 1},
+    "shared pointers": TERM,
+    "shared pointers, window on positions, each cycle": {**TERM, "window_on": "position", "rounding": "cycle"},
+    "shared pointers, bounds of the column": BOTH,
+    "shared pointers, bounds of the column, T 3, booth4": {**BOTH, "oob_threshold": 3, "encoder": "booth4"},
 }
 
 
-OFTEN = {"own pace", "own pace, exponents not shared", "two sets ahead, exponents not shared"}
+OFTEN = {
+    "own pace",
+    "two sets ahead, exponents not shared",
+    "bounds of the column",
+    "shared pointers",
+    "shared pointers, bounds of the column",
+}
 """The others wait for the slow tests."""
 
 
@@ -53,22 +72,22 @@ def slow_but(often: set[str], names: Iterable[str]) -> list[object]:
     return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("name", slow_but(OFTEN, WAITING))
+@pytest.mark.parametrize("name", slow_but(OFTEN, TILES))
 def test_tile_equals_oracle(name: str) -> None:
     # Four passes without a cycle between them: 28 sets in each of 4 PEs.
-    pe, tile = small(WAITING[name])
+    pe, tile = small(TILES[name])
     assert first_tile_difference(pe, tile, passes(pe, tile, (14, 3, 1, 10))) is None
 
 
 def test_tile_of_the_machine_fpraker_equals_oracle() -> None:
     # Eight lanes, chunks of 64: a chunk and a part.
-    pe, tile = parameters(oob_threshold=7, chunk=64), tile_parameters(rows=2, cols=2, sync="pe")
+    pe, tile = machine({"chunk": 64, "sync": "pe"}, lanes=8)
     assert first_tile_difference(pe, tile, passes(pe, tile, (10, 2))) is None
 
 
 @pytest.mark.parametrize("name", slow_but({"own pace"}, ["own pace", "one set ahead"]))
 def test_sets_that_come_late_lose_nothing(name: str) -> None:
-    pe, tile = small(WAITING[name])
+    pe, tile = small(TILES[name])
     found, expected = lanes_of_late_sets(pe, tile, passes(pe, tile, (8, 1, 4)), np.random.default_rng(1))
     assert found == expected
 
@@ -96,6 +115,15 @@ MUTANTS = {
     "a restart of the incoming set": ("paced_column", "restart.eq(a.restart)", "restart.eq(self.restart)", OWN),
     "rows wait for nobody": ("tile", "column.ready[row] & buffer.released[index]", "column.ready[row]", OWN),
     "another row's work": ("tile", "works[index].eq(column.works[row])", "works[index].eq(column.works[0])", OWN),
+    "bounds of the narrowest": ("column", "tree(operator.or_,", "tree(operator.and_,", COLUMN),
+    "a pointer moves with the first": ("column", "in elements).any()", "in elements).all()", TERM),
+    "bounds of a pointer forgotten": ("column", "pending & Mux(elements[0].starts, needed, ~0)", "pending", BOTH),
+    "a term fired twice": ("element", "fired.eq((fired | (self.busy & fires)) & ~self.moves[i])", "fired.eq(0)", TERM),
+    "a lane without B": ("element", "Mux(not_empty, self.pending[i], 0)", "self.pending[i]", TERM),
+    "terms out of bounds add": ("element", "fires & offset.adds", "fires", COLUMN),
+    "bounds of the first cycle": ("element", "with m.Elif(self.starts):", "with m.Elif(0):", COLUMN),
+    "slots in bounds alone": ("offsets", "leading(self.slots)", "leading(self.in_bounds)", COLUMN),
+    "distances saturate": ("widths", 'self.pe.oob == "column" and', "False and", COLUMN),
     "passes run into each other": ("tile", "takes.eq(ready & ~begins)", "takes.eq(ready)", OWN),
     "columns wait for nobody": ("tile", "column.held.eq(~takes[index])", "column.held.eq(0)", AHEAD),
 }  # fmt: skip
@@ -105,6 +133,8 @@ FIRST_OF_A_UNIT = {
     "exponents of the other's turn",
     "sets of one cycle",
     "passes run into each other",
+    "bounds of the narrowest",
+    "a pointer moves with the first",
 }
 
 
@@ -117,11 +147,20 @@ def test_a_mutant_of_each_unit_is_found(mutant: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WAITING)
-@pytest.mark.parametrize("pe", [{"chunk": 64}, {"oob_threshold": 7, "rounding": "cycle", "encoder": "booth4"}], ids=str)
+@pytest.mark.parametrize("name", TILES)
+@pytest.mark.parametrize("pe", [{"chunk": 64}, {"accumulator_fraction_bits": 9, "encoder": "booth4"}], ids=str)
 def test_tile_of_four_by_two_equals_oracle(name: str, pe: dict[str, object]) -> None:
     # 120 sets in each of 8 PEs of eight lanes.
-    element, tile = parameters(**pe), tile_parameters(**({"rows": 4, "cols": 2} | WAITING[name]))
+    element, tile = machine({**pe, **TILES[name]}, lanes=8, rows=4)
     rng = np.random.default_rng(4)
     chosen = [(mixed(rng, 2, 8 * 30), mixed(rng, 4, 8 * 30)), *passes(element, tile, (60, 20, 10))]
     assert first_tile_difference(element, tile, chosen) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["own pace", "bounds of the column", "shared pointers, bounds of the column"])
+def test_tile_equals_oracle_on_adversarial_operands(name: str) -> None:
+    # 37 passes of two sets, with offsets of up to 506.
+    pe, tile = machine({"oob_threshold": 12, **TILES[name]}, lanes=8)
+    pairs = adversarial_pairs(np.random.default_rng(5), 2, 2, 13)
+    assert first_tile_difference(pe, tile, [(a, b) for _, a, b in pairs]) is None

@@ -4,24 +4,32 @@ The column's term encoders recode each set of A once.  An exponent block serves 
 the set after the one at work, which is why a set takes no fewer cycles.  Source: spec page fpraker.md, section 3.
 """
 
-from amaranth.hdl import Cat, Module, Signal, signed
+import operator
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout
+from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.wiring import In, Out
 
 from simhw.errors import MachineError
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
+from simhw.rtl.adders import tree
+from simhw.rtl.encoder import POSITIONS
 from simhw.rtl.fpraker.element import TermPE
 from simhw.rtl.fpraker.exponents import ExponentBlock
+from simhw.rtl.fpraker.offsets import leading
 from simhw.rtl.fpraker.serial import SerialEncoders
 from simhw.rtl.fpraker.widths import Widths
 from simhw.rtl.normaliser import EXPONENT_BITS
 
 
-def check_tile(tile: FPRakerTileParameters) -> None:
-    """MachineError where the hardware of a tile's columns is not built here."""
-    if tile.sync == "term":
-        raise MachineError("tile.sync=term has no hardware here: give tile.sync=set or tile.sync=pe")
+def check_tile(pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
+    """MachineError where the hardware of a tile is not built here."""
+    if tile.sync == "pe" and pe.oob == "column":
+        raise MachineError(
+            "pe.oob=column with tile.sync=pe has no hardware: PEs cannot know each other's bounds in time"
+        )
     if tile.empty_sets != "floor":
         raise MachineError(f"tile.empty_sets={tile.empty_sets} has no hardware here: give tile.empty_sets=floor")
 
@@ -45,10 +53,11 @@ class Column(wiring.Component):
     """
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
-        check_tile(tile)
+        check_tile(pe, tile)
         if tile.sync == "pe":
             raise MachineError("tile.sync=pe has no column that moves as one: its PEs go at their own pace")
         self.pe, self.rows, self.sharing = pe, tile.rows, tile.exponent_sharing
+        self.shared_pointers = tile.sync == "term"
         operand = ArrayLayout(16, pe.lanes)
         super().__init__(
             {
@@ -63,6 +72,7 @@ class Column(wiring.Component):
                 "works": Out(1),
                 "busy": Out(tile.rows),
                 "fires": Out(ArrayLayout(pe.lanes, tile.rows)),
+                "adds": Out(ArrayLayout(pe.lanes, tile.rows)),
                 "waits": Out(ArrayLayout(pe.lanes, tile.rows)),
                 "integers": Out(ArrayLayout(signed(Widths(pe).integer_bits), tile.rows)),
                 "exponents": Out(ArrayLayout(EXPONENT_BITS, tile.rows)),
@@ -75,7 +85,7 @@ class Column(wiring.Component):
         lanes, rows, sharing = self.pe.lanes, self.rows, self.sharing
         m.submodules.encoders = encoders = SerialEncoders(self.pe.encoder, lanes)
         m.d.comb += encoders.a.eq(self.a)
-        elements = [TermPE(self.pe) for _ in range(rows)]
+        elements = [TermPE(self.pe, self.shared_pointers) for _ in range(rows)]
         taken, free, served = Signal(), Signal(rows), Signal()
         m.d.comb += [
             self.works.eq(~free.all()),
@@ -93,11 +103,17 @@ class Column(wiring.Component):
                 free[row].eq(element.take),
                 self.busy[row].eq(element.busy),
                 self.fires[row].eq(element.fires),
+                self.adds[row].eq(element.adds),
                 self.waits[row].eq(element.waits),
                 self.integers[row].eq(element.integer),
                 self.exponents[row].eq(element.exponent),
                 self.outputs[row].eq(element.output),
             ]
+
+        if self.pe.oob == "column":
+            self._share_bounds(m, elements)
+        if self.shared_pointers:
+            self._share_pointers(m, elements, taken, encoders.set.digits)
 
         # Whose turn it is at the exponent blocks: the last one takes its exponents as they come, those before it wait.
         turn = Signal(range(sharing))
@@ -124,3 +140,20 @@ class Column(wiring.Component):
                     else:
                         m.d.comb += into.eq(output)
         return m
+
+    def _share_bounds(self, m: Module, elements: Sequence[TermPE]) -> None:
+        """A lane's digits are needed up to the last one that is in bounds in some PE."""
+        for i in range(self.pe.lanes):
+            needed = Signal(POSITIONS, name=f"needed_{i}")
+            m.d.comb += needed.eq(tree(operator.or_, [element.in_bounds[i] for element in elements]))
+            m.d.comb += (element.needed[i].eq(needed) for element in elements)
+
+    def _share_pointers(self, m: Module, elements: Sequence[TermPE], taken: Value, digits: View) -> None:
+        """A lane moves on from a term at the end of the cycle in which its last PE has fired it."""
+        for i in range(self.pe.lanes):
+            pending, slots = Signal(POSITIONS, name=f"pending_{i}"), Signal(POSITIONS, name=f"slots_{i}")
+            moves = ~Cat(element.stays[i] for element in elements).any()
+            needed = elements[0].needed[i] if self.pe.oob == "column" else ~0
+            m.d.comb += slots.eq(pending & Mux(elements[0].starts, needed, ~0))
+            m.d.comb += ([element.pending[i].eq(pending), element.moves[i].eq(moves)] for element in elements)
+            m.d.sync += pending.eq(Mux(taken, digits[i], Mux(moves, slots & ~leading(slots), slots)))

@@ -6,7 +6,7 @@ accumulator takes part in the maximum and is aligned to it; in the last it is no
 before, and so lie on the path of a cycle.  Source: spec page fpraker.md, section 2.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.wiring import In, Out
@@ -31,23 +31,32 @@ class TermPE(wiring.Component):
     """A PE without what it shares with others: digits come from the encoders, exponents from the exponent block.
 
     A set is taken in a cycle with `valid` and `take`.  `restart` beside it begins a reduction with a cleared
-    accumulator, and `last` ends one.  While a set is at work, `busy`, the lanes that fire and those that wait outside
-    the window are told, with `starts` in the set's first cycle and `ends` in its last.  In the cycle after it `integer`
-    and `exponent` tell the accumulator and `output` its bfloat16; with chunks `output` is that of the running sum,
-    another cycle after the `last` set.
+    accumulator, and `last` ends one.  While a set is at work, `busy`, the lanes that fire are told, those of them whose
+    term is in bounds and `adds`, and those that wait outside the window, with `starts` in the set's first cycle and
+    `ends` in its last.  In the cycle after it `integer` and `exponent` tell the accumulator and `output` its bfloat16;
+    with chunks `output` is that of the running sum, another cycle after the `last` set.
+
+    With ``oob: column`` it tells which of its digits are `in_bounds`, and the column in the first cycle which are
+    `needed`.  With `shared_pointers` (``sync: term``) the digits not yet fired are the column's: `pending`.  A lane in
+    which the first of them has not fired, and `stays`, keeps the column from moving on; in a cycle with `moves` it
+    does.
     """
 
-    def __init__(self, pe: FPRakerPE) -> None:
-        self.pe = pe
+    def __init__(self, pe: FPRakerPE, shared_pointers: bool = False) -> None:
+        self.pe, self.shared_pointers = pe, shared_pointers
         self.widths = widths = Widths(pe)
         lanes = pe.lanes
+        digits = ArrayLayout(POSITIONS, lanes)
+        of_column = {"in_bounds": Out(digits), "needed": In(digits)} if pe.oob == "column" else {}
+        shared = {"pending": In(digits), "stays": Out(lanes), "moves": In(lanes)}
         super().__init__(
             {
+                **of_column,
+                **(shared if shared_pointers else {"digits": In(digits)}),
                 "valid": In(1),
                 "restart": In(1),
                 "last": In(1),
-                "digits": In(ArrayLayout(POSITIONS, lanes)),
-                "negative": In(ArrayLayout(POSITIONS, lanes)),
+                "negative": In(digits),
                 "signs": In(lanes),
                 "fractions": In(ArrayLayout(7, lanes)),
                 "lane_valid": In(lanes),
@@ -58,6 +67,7 @@ class TermPE(wiring.Component):
                 "starts": Out(1),
                 "ends": Out(1),
                 "fires": Out(lanes),
+                "adds": Out(lanes),
                 "waits": Out(lanes),
                 "integer": Out(signed(widths.integer_bits)),
                 "exponent": Out(EXPONENT_BITS),
@@ -69,17 +79,17 @@ class TermPE(wiring.Component):
         """Connect a set but for its exponents: A as its encoders give it, B as bfloat16 patterns."""
         lanes = range(self.pe.lanes)
         m.d.comb += [
-            self.digits.eq(a.digits),
             self.negative.eq(a.negative),
             self.signs.eq(a.signs ^ Cat(b[i][15] for i in lanes)),
             *(self.fractions[i].eq(b[i][:7]) for i in lanes),
         ]
+        if not self.shared_pointers:
+            m.d.comb += self.digits.eq(a.digits)
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         widths, lanes = self.widths, self.pe.lanes
         # The set at work.
-        pending = Signal(ArrayLayout(POSITIONS, lanes))
         negative = Signal(ArrayLayout(POSITIONS, lanes))
         signs = Signal(lanes)
         fractions = Signal(ArrayLayout(7, lanes))
@@ -114,22 +124,21 @@ class TermPE(wiring.Component):
             m.submodules[f"offset_{i}"] = offset = Offset(widths)
             m.submodules[f"shifter_{i}"] = shifter = LaneShifter(widths.reach)
             fires = window.fires[i]
+            fired = self._point(m, i, offset, fires)
             m.d.comb += [
                 offset.emax.eq(emax),
                 offset.exponent.eq(exponents[i]),
-                offset.pending.eq(pending[i]),
                 offset.negative.eq(negative[i]),
-                window.ready[i].eq(offset.ready),
+                window.ready[i].eq(offset.ready & ~fired),
                 window.places[i].eq(offset.offset if self.pe.window_on == "offset" else offset.place),
-                shifter.fires.eq(fires),
+                shifter.fires.eq(fires & offset.adds),
+                self.adds[i].eq(self.busy & shifter.fires),
                 shifter.negative.eq(signs[i] ^ offset.negative_term),
                 shifter.significand.eq(fractions[i] | 0x80),
                 shifter.lag.eq(offset.offset - base),
                 adder_tree.addends[i].eq(shifter.addend),
-                unfinished[i].eq(Mux(fires, offset.rest.any(), offset.ready)),
+                unfinished[i].eq(Mux(fires | fired, offset.rest.any(), offset.ready)),
             ]
-            with m.If(self.busy & fires):
-                m.d.sync += pending[i].eq(offset.rest)
 
         total = Signal(signed(widths.sum_bits))
         excess = widths.addend_fraction_bits - widths.sum_fraction_bits
@@ -179,9 +188,36 @@ class TermPE(wiring.Component):
                 exponents.eq(self.exponents),
                 largest.eq(self.largest),
             ]
-            for i in range(lanes):
-                m.d.sync += pending[i].eq(Mux(self.lane_valid[i], self.digits[i], 0))
         return m
+
+    def _point(self, m: Module, i: int, offset: Offset, fires: Value) -> Value:
+        """Keep a lane's pointer, or follow the column's; gives whether the term that it shows was fired before."""
+        taken = self.take & self.valid
+        if self.pe.oob == "column":
+            m.d.comb += [
+                self.in_bounds[i].eq(offset.in_bounds),
+                offset.slots.eq(offset.pending & Mux(self.starts, self.needed[i], ~0)),
+            ]
+        if self.shared_pointers:
+            not_empty, fired = Signal(name=f"not_empty_{i}"), Signal(name=f"fired_{i}")
+            m.d.comb += [
+                offset.pending.eq(Mux(not_empty, self.pending[i], 0)),
+                self.stays[i].eq(self.busy & offset.ready & ~fired & ~fires),
+            ]
+            m.d.sync += fired.eq((fired | (self.busy & fires)) & ~self.moves[i])
+            with m.If(taken):
+                m.d.sync += not_empty.eq(self.lane_valid[i])
+            return fired
+        pending = Signal(POSITIONS, name=f"pending_{i}")
+        m.d.comb += offset.pending.eq(pending)
+        with m.If(self.busy & fires):
+            m.d.sync += pending.eq(offset.rest)
+        if self.pe.oob == "column":
+            with m.Elif(self.starts):
+                m.d.sync += pending.eq(offset.slots)
+        with m.If(taken):
+            m.d.sync += pending.eq(Mux(self.lane_valid[i], self.digits[i], 0))
+        return Const(0)
 
     def _count_chunks(self, m: Module, running_sum: RunningSum, sets: int) -> Value:
         """Fold every chunk in the cycle after its last set, in which the next one begins; gives whether one begins."""
@@ -217,6 +253,7 @@ class LonePE(wiring.Component):
                 "busy": Out(1),
                 "ends": Out(1),
                 "fires": Out(lanes),
+                "adds": Out(lanes),
                 "waits": Out(lanes),
                 "integer": Out(signed(Widths(pe).integer_bits)),
                 "exponent": Out(EXPONENT_BITS),
@@ -241,6 +278,8 @@ class LonePE(wiring.Component):
             core.exponents.eq(block.exponents),
             core.largest.eq(block.largest),
         ]
-        for name in ("take", "busy", "ends", "fires", "waits", "integer", "exponent", "output"):
+        if self.pe.oob == "column":  # a column of one
+            m.d.comb += core.needed.eq(core.in_bounds)
+        for name in ("take", "busy", "ends", "fires", "adds", "waits", "integer", "exponent", "output"):
             m.d.comb += getattr(self, name).eq(getattr(core, name))
         return m

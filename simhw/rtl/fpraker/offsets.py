@@ -1,6 +1,9 @@
-"""A lane's next term: which of its digits are in bounds, the first of them, and how far it lies below emax."""
+"""A lane's next term: the first of its digits that takes a cycle, and how far it lies below emax.
 
-from amaranth.hdl import Module, Mux, Signal
+With ``oob: pe`` digits in bounds do; with ``oob: column`` those that are in bounds in any PE of the column.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,11 +12,17 @@ from simhw.rtl.fpraker.widths import Widths
 from simhw.rtl.normaliser import EXPONENT_BITS
 
 
-class Offset(wiring.Component):
-    """Combinational: of the digits not yet fired, `pending`, those `in_bounds` and the first of them.
+def leading(digits: Value) -> Value:
+    """The most significant of some digits alone."""
+    return Cat(digits[bit] & ~digits[bit + 1 :].any() for bit in range(len(digits)))
 
-    `ready` tells that there is one.  Then `offset` is its K + 1, `place` its distance from 2**1, `negative_term` its
-    sign, and `rest` are the digits in bounds behind it.
+
+class Offset(wiring.Component):
+    """Combinational: of the digits not yet fired, `pending`, those `in_bounds`, and the first of the `slots`.
+
+    `slots` are the digits that take a cycle: an input with ``oob: column``.  `ready` tells that there is one.  Then
+    `offset` is the K + 1 of the first, `place` its distance from 2**1, `negative_term` its sign, `adds` tells that it
+    is in bounds, and `rest` are the slots behind it.
     """
 
     def __init__(self, widths: Widths) -> None:
@@ -29,6 +38,8 @@ class Offset(wiring.Component):
                 "place": Out(range(POSITIONS)),
                 "negative_term": Out(1),
                 "in_bounds": Out(POSITIONS),
+                "slots": In(POSITIONS) if widths.pe.oob == "column" else Out(POSITIONS),
+                "adds": Out(1),
                 "first": Out(POSITIONS),
                 "rest": Out(POSITIONS),
             }
@@ -46,13 +57,16 @@ class Offset(wiring.Component):
             # The digit at 2**(bit - 7) has K + 1 = d + 8 - bit.
             most = widths.largest_offset - (POSITIONS - 1 - bit)
             m.d.comb += self.in_bounds[bit].eq(self.pending[bit] & (distance <= most) if most >= 0 else 0)
-            m.d.comb += self.first[bit].eq(self.in_bounds[bit] & ~self.in_bounds[bit + 1 :].any())
             with m.If(self.first[bit]):
                 m.d.comb += self.place.eq(POSITIONS - 1 - bit)
+        if widths.pe.oob == "pe":
+            m.d.comb += self.slots.eq(self.in_bounds)
         m.d.comb += [
-            self.ready.eq(self.in_bounds.any()),
+            self.first.eq(leading(self.slots)),
+            self.ready.eq(self.slots.any()),
+            self.adds.eq((self.first & self.in_bounds).any()),
             self.offset.eq(distance + self.place),
             self.negative_term.eq((self.negative & self.first).any()),
-            self.rest.eq(self.in_bounds & ~self.first),
+            self.rest.eq(self.slots & ~self.first),
         ]
         return m

@@ -22,7 +22,7 @@ from simhw.rtl.normaliser import EXPONENT_BITS
 
 OF_A = ("restart", "last", "a")
 """What comes with a column's set."""
-OF_ELEMENTS = ("busy", "fires", "waits", "integers", "exponents", "outputs")
+OF_ELEMENTS = ("busy", "fires", "adds", "waits", "integers", "exponents", "outputs")
 """What a column tells of its PEs, and the tile of all of them."""
 
 
@@ -44,7 +44,7 @@ class FPRakerTile(wiring.Component):
     """
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
-        check_tile(tile)
+        check_tile(pe, tile)
         self.pe, self.tile = pe, tile
         self.pes = tile.rows * tile.cols
         self.operand = ArrayLayout(16, pe.lanes)
@@ -60,6 +60,7 @@ class FPRakerTile(wiring.Component):
                 "b_take": Out(tile.rows),
                 "busy": Out(self.pes),
                 "fires": Out(ArrayLayout(pe.lanes, self.pes)),
+                "adds": Out(ArrayLayout(pe.lanes, self.pes)),
                 "waits": Out(ArrayLayout(pe.lanes, self.pes)),
                 "integers": Out(ArrayLayout(signed(Widths(pe).integer_bits), self.pes)),
                 "exponents": Out(ArrayLayout(EXPONENT_BITS, self.pes)),

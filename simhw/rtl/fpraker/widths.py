@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from simhw.errors import MachineError
 from simhw.pe.fpraker.parameters import FPRakerPE
 from simhw.rtl.encoder import POSITIONS
+from simhw.rtl.normaliser import EXPONENT_BITS
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,8 @@ class Widths:
     pe: FPRakerPE
 
     def __post_init__(self) -> None:
-        if self.pe.oob != "pe":
-            raise MachineError(
-                f"pe.oob={self.pe.oob} has no hardware here: only oob=pe, by which each PE drops its own"
-            )
+        if self.pe.oob == "off":
+            raise MachineError("pe.oob=off has no hardware: it is a machine that leaves no term out, as a bound")
 
     @property
     def largest_offset(self) -> int:
@@ -30,7 +29,12 @@ class Widths:
 
     @property
     def distance_limit(self) -> int:
-        """Where d saturates: all terms of such a lane are out of bounds."""
+        """Where d saturates: all terms of such a lane are out of bounds.
+
+        It does not where they may take a cycle nevertheless, whose place in the window counts.
+        """
+        if self.pe.oob == "column" and self.pe.window_on == "offset":
+            return (1 << EXPONENT_BITS) - 1
         return self.largest_offset + 1
 
     @property
@@ -40,8 +44,11 @@ class Widths:
 
     @property
     def window(self) -> int:
-        """Positions of the window; what is wider than the offsets in bounds is no different from them."""
-        widest = self.largest_offset if self.pe.window_on == "offset" else POSITIONS - 1
+        """Positions of the window; what is wider than the places of terms is no different from them."""
+        if self.pe.window_on == "position":
+            widest = POSITIONS - 1
+        else:
+            widest = self.largest_offset if self.pe.oob == "pe" else self.offset_limit
         return min(self.pe.shift_window, widest)
 
     @property
@@ -50,7 +57,7 @@ class Widths:
 
         A window on positions says nothing of the offsets.
         """
-        return self.window if self.pe.window_on == "offset" else self.largest_offset
+        return min(self.window, self.largest_offset) if self.pe.window_on == "offset" else self.largest_offset
 
     @property
     def fraction_bits(self) -> int:
