@@ -61,7 +61,6 @@ OFTEN = {
     "own pace",
     "two sets ahead, exponents not shared",
     "bounds of the column",
-    "shared pointers",
     "shared pointers, bounds of the column",
 }
 """The others wait for the slow tests."""
@@ -133,7 +132,6 @@ FIRST_OF_A_UNIT = {
     "exponents of the other's turn",
     "sets of one cycle",
     "passes run into each other",
-    "bounds of the narrowest",
     "a pointer moves with the first",
 }
 
@@ -164,3 +162,29 @@ def test_tile_equals_oracle_on_adversarial_operands(name: str) -> None:
     pe, tile = machine({"oob_threshold": 12, **TILES[name]}, lanes=8)
     pairs = adversarial_pairs(np.random.default_rng(5), 2, 2, 13)
     assert first_tile_difference(pe, tile, [(a, b) for _, a, b in pairs]) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(30))
+def test_tile_equals_oracle_at_random_parameters(part: int) -> None:
+    # 150 sets in each of 4 or 6 PEs, by parameters of its own.
+    rng = np.random.default_rng(part)
+    sync = ("pe", "set", "term")[part % 3]
+    changed: dict[str, object] = {
+        "sync": sync,
+        "buffers": {"a": int(rng.integers(1, 6)), "b": int(rng.integers(1, 6))},
+        "run_ahead": int(rng.integers(0, 6)),
+        "exponent_sharing": int(rng.integers(1, 3)),
+        "cols": int(rng.integers(2, 4)),
+        "oob": "pe" if sync == "pe" else ("pe", "column")[rng.integers(2)],
+        "oob_threshold": int(rng.choice([2, 7, 12])),
+        "shift_window": int(rng.choice([0, 3, 8])),
+        "window_on": ("offset", "position")[rng.integers(2)],
+        "rounding": ("set", "cycle")[rng.integers(2)],
+        "encoder": ("naf", "booth4", "binary")[rng.integers(3)],
+        "chunk": ("off", 64)[rng.integers(2)],
+    }
+    pe, tile = small(changed)
+    lengths = (1, 2, 3, 5, *map(int, rng.integers(1, 30, 9)))
+    chosen = passes(pe, tile, lengths, part)
+    assert first_tile_difference(pe, tile, chosen) is None
