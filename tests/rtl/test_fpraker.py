@@ -72,7 +72,14 @@ def test_chunks_are_folded_without_a_cycle(changed: dict[str, object]) -> None:
     assert first_difference(parameters(chunk=64, **changed), pairs) is None
 
 
-@pytest.mark.parametrize(("lanes", "changed"), [(4, {}), (16, {"chunk": 64, "rounding": "cycle"}), (1, {})])
+@pytest.mark.parametrize(
+    ("lanes", "changed"),
+    [
+        (4, {"chunk": 64, "rounding": "cycle"}),
+        pytest.param(16, {}, marks=pytest.mark.slow),
+        pytest.param(1, {}, marks=pytest.mark.slow),
+    ],
+)
 def test_twin_has_any_number_of_lanes(lanes: int, changed: dict[str, object]) -> None:
     # 4.0 * 2**F a lane and set is the most that any of them can add: all ones by all ones, of one sign.
     pe = parameters(**changed).model_copy(update={"lanes": lanes})
