@@ -8,13 +8,14 @@ The loop of the lane is the adder's; a register in front of it takes the multipl
 
 from typing import Literal
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from simhw.pe.accumulator import EXPONENT_OFFSET
 from simhw.rtl.bitparallel import Multiplier
-from simhw.rtl.float32_adder import ADDEND, BIAS, FRACTION_BITS, Float32Adder, unpacked
+from simhw.rtl.float32_accumulator import Float32Accumulator
+from simhw.rtl.float32_adder import ADDEND, BIAS, FRACTION_BITS
 from simhw.rtl.float32_multiplier import Float32Multiplier
 
 Width = Literal[16, 32]
@@ -68,15 +69,11 @@ class MacLane(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.multiplier = multiplier = multiplier_of(self.width)
-        m.submodules.adder = adder = Float32Adder()
-        product, enable, first = Signal(ADDEND), Signal(), Signal()
-        m.d.comb += [multiplier.x.eq(self.x), multiplier.y.eq(self.y)]
+        m.submodules.accumulator = accumulator = Float32Accumulator()
+        m.d.comb += [multiplier.x.eq(self.x), multiplier.y.eq(self.y), self.sum.eq(accumulator.sum)]
         m.d["comb" if self.stages == 1 else "sync"] += [
-            product.eq(multiplier.product),
-            enable.eq(self.enable),
-            first.eq(self.first),
+            accumulator.addend.eq(multiplier.product),
+            accumulator.enable.eq(self.enable),
+            accumulator.first.eq(self.first),
         ]
-        m.d.comb += [adder.x.eq(unpacked(Mux(first, 0, self.sum))), adder.y.eq(product)]
-        with m.If(enable):
-            m.d.sync += self.sum.eq(adder.sum)
         return m

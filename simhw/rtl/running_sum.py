@@ -3,11 +3,12 @@
 Sums underflow gradually, and an infinite one stays.  Source: spec page fpraker.md, section 2, "Arithmetic".
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from simhw.rtl.float32_adder import FRACTION_BITS, Float32Adder, unpacked
+from simhw.rtl.float32_accumulator import Float32Accumulator
+from simhw.rtl.float32_adder import FRACTION_BITS
 from simhw.rtl.normaliser import EXPONENT_BITS
 from simhw.rtl.read_out import EXPONENT_OF_FIELD_0
 
@@ -42,16 +43,16 @@ class RunningSum(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        m.submodules.adder = adder = Float32Adder()
-        accumulator = adder.y
+        m.submodules.accumulator = accumulator = Float32Accumulator()
+        addend = accumulator.addend
         m.d.comb += [
-            adder.x.eq(unpacked(Mux(self.onto, self.sum, 0))),
-            accumulator.significand.eq(abs(self.s)[: self.fraction_bits + 1] << (FRACTION_BITS - self.fraction_bits)),
-            accumulator.field.eq(self.exponent - EXPONENT_OF_FIELD_0),  # below 1 where S is zero
-            accumulator.negative.eq(self.s < 0),
+            addend.significand.eq(abs(self.s)[: self.fraction_bits + 1] << (FRACTION_BITS - self.fraction_bits)),
+            addend.field.eq(self.exponent - EXPONENT_OF_FIELD_0),  # below 1 where S is zero
+            addend.negative.eq(self.s < 0),
+            accumulator.enable.eq(self.fold),
+            accumulator.first.eq(~self.onto),
+            self.sum.eq(accumulator.sum),
         ]
-        with m.If(self.fold):
-            m.d.sync += self.sum.eq(adder.sum)
         self._read_out(m)
         return m
 

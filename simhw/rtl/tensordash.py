@@ -47,6 +47,8 @@ class TensorDashTile(wiring.Component):
         AS, the steps that the tile drops at the end of the cycle.
     done : Out
         They are the last ones.
+    running : Out
+        An output is at work.
     ms, busy : Out
         By scheduler (a row's, or that of PE row * cols + column), what each lane selects, and whether it takes a pair.
     x_values, y_values : Out
@@ -67,6 +69,7 @@ class TensorDashTile(wiring.Component):
                 "steps": In(STEPS_BITS),
                 "advance": Out(range(pe.depth + 1)),
                 "done": Out(1),
+                "running": Out(1),
                 "ms": Out(ArrayLayout(ArrayLayout(range(len(options(pe))), LANES), self.schedulers)),
                 "busy": Out(ArrayLayout(LANES, self.schedulers)),
                 "x_values": Out(ArrayLayout(self._step, self.schedulers)),
@@ -136,7 +139,7 @@ class TensorDashTile(wiring.Component):
     def _count(self, m: Module) -> None:
         """The steps of the output that are in the window or behind it."""
         left = Signal(STEPS_BITS)
-        m.d.comb += self.done.eq(left <= self.advance)
+        m.d.comb += [self.done.eq(left <= self.advance), self.running.eq(left.any())]
         with m.If(self.load):
             m.d.sync += left.eq(self.steps)
         with m.Elif(self.done):

@@ -4,13 +4,12 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.oracles.accumulator import decode, to_float32
+from tests.rtl.float32_sums import as_float32, dot_product
 
 pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 
@@ -18,13 +17,12 @@ from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.sim import Simulator
 
 from simhw.pe.accumulator import EXPONENT_OFFSET
-from simhw.rtl import float32_adder, float32_multiplier, mac_lane, rounding
+from simhw.rtl import float32_accumulator, float32_adder, float32_multiplier, mac_lane, rounding
 from simhw.rtl.float32_adder import Float32Adder
 from simhw.rtl.float32_multiplier import Float32Multiplier
 from simhw.rtl.mac_lane import Bfloat16Multiplier, MacLane
 
 FRACTION_BITS = {16: 7, 32: 23}
-SMALLEST = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -36,37 +34,6 @@ class Step:
     first: bool
     so_far: float
     sum: float
-
-
-def bfloat16_sum(running: float, x: int, y: int) -> float:
-    """The exact product joins the sum, which is rounded once."""
-    a, b = decode(x), decode(y)
-    if math.isinf(running) or a is None or b is None:
-        return running
-    return to_float32(Fraction(running) + a.value * b.value)
-
-
-def float32_sum(running: float, x: int, y: int) -> float:
-    """A product and a sum of NumPy's."""
-    a, b = (value_of(each) for each in (x, y))
-    with np.errstate(over="ignore", under="ignore"):
-        # Without subnormals: rounded as if the exponent had no end, and then zero if it is too small.
-        size = np.float64(a) * np.float64(b)
-        fraction, exponent = np.frexp(size)
-        rounded = np.ldexp(np.float64(np.float32(fraction)), exponent)
-        product = np.float32(rounded) if abs(rounded) >= SMALLEST else np.float32(0)
-        if math.isinf(running):
-            return running
-        return float(np.float32(running) + product)
-
-
-def value_of(pattern: int) -> np.float32:
-    """A float32, a subnormal one as zero."""
-    value = np.uint32(pattern).view(np.float32)
-    return value if abs(value) >= SMALLEST else np.float32(0)
-
-
-SUMS = {16: bfloat16_sum, 32: float32_sum}
 
 
 def steps(seed: int, count: int, width: int) -> Iterator[Step]:
@@ -96,7 +63,7 @@ def steps(seed: int, count: int, width: int) -> Iterator[Step]:
             part = min(254, max(0, fields // 2 + int(rng.integers(-20, 21))))
             x, y = pattern(part), pattern(fields - part)
         so_far = 0.0 if first else running
-        running = SUMS[width](so_far, x, y)
+        running = dot_product(width, so_far, [x], [y])
         yield Step(x, y, first, so_far, running)
 
 
@@ -109,7 +76,7 @@ def lanes_equal(seed: int, count: int, width: Any, stages: Any = 1) -> None:
         await context.tick()
         if len(due) == stages:
             where, running = due.popleft()
-            found = np.uint32(context.get(dut.sum)).view(np.float32)
+            found = as_float32(context.get(dut.sum))
             assert found == np.float32(running), f"{where} gives {found}, not {running}"
 
     async def bench(context: Any) -> None:
@@ -198,8 +165,8 @@ def _subnormals(value: Value) -> Value:
 
 
 MUTANTS: dict[str, tuple[int, Any, str, Any]] = {
-    "what is shifted out is lost": (16, mac_lane, "Float32Adder", _NoSticky),
-    "an infinite sum is lost": (16, mac_lane, "Float32Adder", _LostInfinity),
+    "what is shifted out is lost": (16, float32_accumulator, "Float32Adder", _NoSticky),
+    "an infinite sum is lost": (16, float32_accumulator, "Float32Adder", _LostInfinity),
     "a product is not normalised": (16, mac_lane, "Bfloat16Multiplier", _Unnormalised),
     "ties are rounded up": (16, rounding, "rounds_up", lambda _, rest: rest[-1]),
     "sums are truncated": (32, float32_adder, "RoundOff", _Truncated),

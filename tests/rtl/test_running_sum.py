@@ -16,7 +16,7 @@ pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 from amaranth.hdl import Cat, Const, Value
 from amaranth.sim import Simulator
 
-from simhw.rtl import rounding, running_sum
+from simhw.rtl import float32_accumulator, rounding
 from simhw.rtl.float32_adder import FRACTION_BITS, Float32Adder, unpacked
 from simhw.rtl.running_sum import RunningSum
 
@@ -80,9 +80,9 @@ def test_running_sums_equal_exact_fractions_rounded_once(fraction_bits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fraction_bits", range(4, 24))
+@pytest.mark.parametrize("fraction_bits", [4, 7, 12, 16, 20, 23])
 def test_many_running_sums_equal_exact_fractions_rounded_once(fraction_bits):
-    folds_equal(100 + fraction_bits, 50_000, fraction_bits)
+    folds_equal(100 + fraction_bits, 20_000, fraction_bits)
 
 
 # Mutants
@@ -102,8 +102,8 @@ class _NoSticky(Float32Adder):
 
 
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
-    "what is shifted out is lost": (running_sum, "Float32Adder", _NoSticky),
-    "subnormal sums have a leading bit": (running_sum, "unpacked", _leading_bit),
+    "what is shifted out is lost": (float32_accumulator, "Float32Adder", _NoSticky),
+    "subnormal sums have a leading bit": (float32_accumulator, "unpacked", _leading_bit),
     "ties are rounded up": (rounding, "rounds_up", lambda _, rest: rest[-1]),
 }
 
