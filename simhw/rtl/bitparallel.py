@@ -2,8 +2,12 @@
 
 The products of a set are aligned to the largest exponent of the set and the accumulator, summed exactly with the
 accumulator, and rounded once.  A product more than `align_range` positions down is lost.
+So whether a product counts hangs on the accumulator's exponent: alignment, adders, rounding and normalisation are a
+loop, and a set a cycle leaves them one cycle.  The products and the largest of their exponents are fed forward.
 Source: spec page fpraker.md, section 4; the arithmetic is decided in `simhw.pe.bitparallel.kernel`.
 """
+
+from typing import Literal
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
@@ -16,6 +20,7 @@ from simhw.rtl.adders import AdderTree
 from simhw.rtl.chunks import ChunkCounter
 from simhw.rtl.comparators import largest
 from simhw.rtl.normaliser import EXPONENT_BITS, Normaliser
+from simhw.rtl.pipeline import registered
 from simhw.rtl.read_out import ReadOut
 from simhw.rtl.rounding import RoundingShifter, RoundOff
 from simhw.rtl.running_sum import RunningSum
@@ -89,6 +94,12 @@ class Aligner(wiring.Component):
 class BitParallel(wiring.Component):
     """A bit-parallel PE.
 
+    Parameters
+    ----------
+    stages : int
+        Cycles of a set.  The last one is the loop; with two the multipliers and the maximum of their exponents have
+        the one before, and with three a cycle each.
+
     Attributes
     ----------
     x, y : In
@@ -96,14 +107,14 @@ class BitParallel(wiring.Component):
     first, last : In
         It is the first or the last set of an output.  With the first one the accumulator counts as cleared.
     s, exponent : Out
-        The accumulator after the set of the cycle before.
+        The accumulator, `stages` cycles after a set.
     value : Out
         Its bfloat16 pattern.  Where the PE accumulates in chunks, that of the running sum instead, which has an output
-        two cycles after its last set.
+        one cycle later.
     """
 
-    def __init__(self, pe: BitParallelPE) -> None:
-        self.pe = pe
+    def __init__(self, pe: BitParallelPE, stages: Literal[1, 2, 3] = 1) -> None:
+        self.pe, self.stages = pe, stages
         bits = pe.accumulator_fraction_bits
         self.read_out = ReadOut(bits) if pe.chunk == "off" else RunningSum(bits)
         operands = ArrayLayout(BFLOAT16, pe.lanes)
@@ -122,26 +133,37 @@ class BitParallel(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        fraction_bits = self.pe.accumulator_fraction_bits
-        # A cleared accumulator has exponent 0 and loses to every product.
-        cleared = self._cleared(m)
-        s, exponent = Signal.like(self.s), Signal.like(self.exponent)
-        m.d.comb += [s.eq(Mux(cleared, 0, self.s)), exponent.eq(Mux(cleared, 0, self.exponent))]
-
-        multipliers = [Multiplier() for _ in range(self.pe.lanes)]
-        aligners = [Aligner(self.pe.align_range) for _ in range(self.pe.lanes)]
-        m.submodules.adders = adders = AdderTree(self.pe.lanes, len(aligners[0].aligned))
-        emax = Signal(EXPONENT_BITS)
-        m.d.comb += emax.eq(largest(m, [*(each.exponent for each in multipliers), exponent]))
-        for lane, (multiplier, aligner) in enumerate(zip(multipliers, aligners, strict=True)):
+        fraction_bits, lanes = self.pe.accumulator_fraction_bits, range(self.pe.lanes)
+        multipliers = [Multiplier() for _ in lanes]
+        aligners = [Aligner(self.pe.align_range) for _ in lanes]
+        fed_forward = [self.enable, self.first, self.last]
+        for lane, multiplier in enumerate(multipliers):
             m.submodules[f"multiplier_{lane}"] = multiplier
+            m.d.comb += [multiplier.x.eq(self.x[lane]), multiplier.y.eq(self.y[lane])]
+            fed_forward += [multiplier.negative, multiplier.product, multiplier.exponent]
+        if self.stages == 3:
+            fed_forward = registered(m, "multiplied", fed_forward)
+        fed_forward.append(largest(m, fed_forward[5::3]))
+        if self.stages > 1:
+            fed_forward = registered(m, "compared", fed_forward)
+        enable, first, last, *products, largest_product = fed_forward
+
+        # A cleared accumulator has exponent 0 and loses to every product.
+        cleared = self._cleared(m, enable, first, last)
+        s, exponent, emax = Signal.like(self.s), Signal.like(self.exponent), Signal(EXPONENT_BITS)
+        m.d.comb += [
+            s.eq(Mux(cleared, 0, self.s)),
+            exponent.eq(Mux(cleared, 0, self.exponent)),
+            emax.eq(largest(m, [largest_product, exponent])),
+        ]
+        m.submodules.adders = adders = AdderTree(len(lanes), len(aligners[0].aligned))
+        for lane, aligner in enumerate(aligners):
             m.submodules[f"aligner_{lane}"] = aligner
+            negative, product, product_exponent = products[3 * lane : 3 * lane + 3]
             m.d.comb += [
-                multiplier.x.eq(self.x[lane]),
-                multiplier.y.eq(self.y[lane]),
-                aligner.negative.eq(multiplier.negative),
-                aligner.product.eq(multiplier.product),
-                aligner.exponent.eq(multiplier.exponent),
+                aligner.negative.eq(negative),
+                aligner.product.eq(product),
+                aligner.exponent.eq(product_exponent),
                 aligner.emax.eq(emax),
                 adders.addends[lane].eq(aligner.aligned),
             ]
@@ -163,22 +185,22 @@ class BitParallel(wiring.Component):
         m.submodules.rounding = rounding = RoundOff(len(total), scale - fraction_bits)
         m.submodules.normaliser = normaliser = Normaliser(len(rounding.rounded), fraction_bits)
         m.d.comb += [rounding.value.eq(total), normaliser.sum.eq(rounding.rounded), normaliser.emax.eq(emax)]
-        with m.If(self.enable):
+        with m.If(enable):
             m.d.sync += [self.s.eq(normaliser.s), self.exponent.eq(normaliser.exponent)]
 
         m.submodules.read_out = read_out = self.read_out
         m.d.comb += [read_out.s.eq(self.s), read_out.exponent.eq(self.exponent), self.value.eq(read_out.value)]
         return m
 
-    def _cleared(self, m: Module) -> Value:
+    def _cleared(self, m: Module, enable: Value, first: Value, last: Value) -> Value:
         """Whether the accumulator begins anew with this set: that of an output, or of a chunk."""
         if self.pe.chunk == "off":
-            return self.first
+            return first
         m.submodules.chunks = chunks = ChunkCounter(self.pe.chunk // self.pe.lanes)
         m.d.comb += [
-            chunks.enable.eq(self.enable),
-            chunks.first.eq(self.first),
-            chunks.last.eq(self.last),
+            chunks.enable.eq(enable),
+            chunks.first.eq(first),
+            chunks.last.eq(last),
             self.read_out.fold.eq(chunks.fold),
             self.read_out.onto.eq(chunks.onto),
         ]

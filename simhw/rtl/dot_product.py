@@ -8,7 +8,7 @@ Source: spec page tensordash.md, section 1; the tree is decided.
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from simhw.rtl.float32_accumulator import Float32Accumulator
 from simhw.rtl.float32_adder import Float32Adder, unpacked
 from simhw.rtl.mac_lane import Width, multiplier_of
+from simhw.rtl.pipeline import registered
 
 
 def most_stages(lanes: int) -> int:
@@ -55,7 +56,7 @@ class DotProduct(wiring.Component):
         enable, first, addends = self.enable, self.first, self._products(m)
         for level in range(1, units):
             if level in cuts:
-                enable, first, *addends = _registered(m, level, [enable, first, *addends])
+                enable, first, *addends = registered(m, f"level_{level}", [enable, first, *addends])
             if level + 1 < units:
                 addends = self._added(m, level, addends)
             else:
@@ -90,9 +91,3 @@ class DotProduct(wiring.Component):
 def _addend(value: Value) -> Value:
     """A product as it is, a sum unpacked."""
     return unpacked(value) if len(value) == 32 else value
-
-
-def _registered(m: Module, level: int, values: Sequence[Value]) -> list[Value]:
-    held = [Signal(value.shape(), name=f"held_{level}_{index}") for index, value in enumerate(values)]
-    m.d.sync += [register.eq(value) for register, value in zip(held, values, strict=True)]
-    return list(held)

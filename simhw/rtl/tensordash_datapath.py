@@ -14,6 +14,7 @@ from simhw.pe.tensordash.kernel import LANES
 from simhw.pe.tensordash.parameters import TensorDashPE
 from simhw.rtl.dot_product import DotProduct
 from simhw.rtl.mac_lane import Width
+from simhw.rtl.pipeline import registered
 from simhw.rtl.tensordash import STEPS_BITS, TensorDashTile
 
 
@@ -54,8 +55,8 @@ class TensorDashDatapath(wiring.Component):
         first = Signal()
         m.d.sync += first.eq(self.load)
         ended: Value = front.running & front.done
-        for _ in range(self.stages):
-            ended = _delayed(m, ended)
+        for stage in range(self.stages):
+            [ended] = registered(m, f"ended_{stage}", [ended])
         m.d.comb += [self.advance.eq(front.advance), self.done.eq(front.done), self.ended.eq(ended)]
         for index in range(front.pes):
             m.submodules[f"pe_{index}"] = pe = DotProduct(self.width, LANES, self.stages)
@@ -68,9 +69,3 @@ class TensorDashDatapath(wiring.Component):
                 self.sums[index].eq(pe.sum),
             ]
         return m
-
-
-def _delayed(m: Module, value: Value) -> Value:
-    register = Signal(value.shape())
-    m.d.sync += register.eq(value)
-    return register

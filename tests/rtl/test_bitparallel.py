@@ -1,5 +1,6 @@
 """The bit-parallel PE's hardware equals the oracle after every set: S, its exponent and the bfloat16 read-out."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.sim import Simulator
 
-from simhw.rtl import adders, bitparallel, normaliser, read_out, rounding
+from simhw.rtl import adders, bitparallel, normaliser, pipeline, read_out, rounding
 from simhw.rtl.bitparallel import BitParallel
 
 Case = tuple[str, BF16Array, BF16Array]
@@ -43,14 +44,22 @@ def offer(context: Any, dut: BitParallel, x: BF16Array, y: BF16Array, index: int
         context.set(port.as_value(), int.from_bytes(row[part].astype("<u2").tobytes(), "little"))
 
 
-def sets_equal(cases: list[Case], **switches: Any) -> int:
+def sets_equal(cases: list[Case], stages: Any = 1, **switches: Any) -> int:
     """Run every row of the cases through one PE, an output after the other without a bubble; gives the sets compared.
 
     Now and then the PE is not enabled for a cycle, and has to hold its state.
     """
     pe = load_machine("bitparallel", **{f"pe.{name}": value for name, value in switches.items()}).values.pe
-    dut = BitParallel(pe)
+    dut = BitParallel(pe, stages)
+    due: deque[tuple[str, State]] = deque()
     compared = 0
+
+    async def tick(context: Any) -> None:
+        await context.tick()
+        if len(due) == stages:
+            where, state = due.popleft()
+            found = context.get(dut.s), context.get(dut.exponent), context.get(dut.value)
+            assert found == state, f"{where}, {switches}"
 
     async def bench(context: Any) -> None:
         nonlocal compared
@@ -61,13 +70,15 @@ def sets_equal(cases: list[Case], **switches: Any) -> int:
                     offer(context, dut, x, y, index)
                     context.set(dut.first, index == 0)
                     context.set(dut.enable, 1)
-                    await context.tick()
+                    due.append((f"{name}, row {row}, set {index}", state))
+                    await tick(context)
                     if compared % 16 == 0:
                         context.set(dut.enable, 0)
-                        await context.tick()
-                    found = context.get(dut.s), context.get(dut.exponent), context.get(dut.value)
-                    assert found == state, f"{name}, row {row}, set {index}, {switches}"
+                        due.append((f"{name}, row {row}, set {index}, a cycle later", state))
+                        await tick(context)
                     compared += 1
+        for _ in range(stages):
+            await tick(context)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -101,6 +112,19 @@ def test_every_width_equals_the_oracle(switches):
     assert sets_equal(pairs(2, 2, switches.get("lanes", 8))[::2], **switches) == 2 * 37
 
 
+@pytest.mark.parametrize("stages", [2, 3])
+def test_stages_delay_results_and_leave_them_equal(stages):
+    assert sets_equal(pairs(6, 3)[::2], stages) == 3 * 37
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [2, 3])
+@pytest.mark.parametrize("fraction_bits", [4, 12, 23])
+def test_stages_leave_many_results_equal(stages, fraction_bits):
+    assert sets_equal(pairs(7, 60), stages, accumulator_fraction_bits=fraction_bits) == 60 * 74
+    assert chunks_equal(chunked_pairs(8, 8, 6), stages, accumulator_fraction_bits=fraction_bits, chunk=64) >= 148
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes", [8, 16])
 @pytest.mark.parametrize("fraction_bits", [4, 6, 7, 8, 12, 16, 23, 29])
@@ -113,19 +137,20 @@ def test_every_width_equals_the_oracle_on_many_sets(lanes, fraction_bits, align_
 # Chunks
 
 
-def chunks_equal(cases: list[Case], **switches: Any) -> int:
+def chunks_equal(cases: list[Case], stages: Any = 1, **switches: Any) -> int:
     """Run outputs through one PE that accumulates in chunks, without a bubble; gives the running sums compared."""
     pe = load_machine("bitparallel", **{f"pe.{name}": value for name, value in switches.items()}).values.pe
-    dut = BitParallel(pe)
-    due: list[tuple[str, float, int | None]] = []  # running sums, the last of an output with its bfloat16 pattern
+    dut = BitParallel(pe, stages)
+    # By cycle, the running sum that its set ends, the last of an output with its bfloat16 pattern.
+    due: deque[tuple[str, float, int | None] | None] = deque()
     compared = 0
 
-    async def tick(context: Any) -> None:
+    async def tick(context: Any, ended: tuple[str, float, int | None] | None = None) -> None:
         nonlocal compared
-        ended = due.pop() if due else None
+        due.append(ended)
         await context.tick()
-        if ended:
-            where, running, value = ended
+        if len(due) > stages and (folded := due.popleft()):
+            where, running, value = folded
             found = np.uint32(context.get(dut.read_out.sum)).view(np.float32)
             assert found == np.float32(running), f"{where}: running sum"
             assert value is None or context.get(dut.value) == value, f"{where}: output"
@@ -140,18 +165,20 @@ def chunks_equal(cases: list[Case], **switches: Any) -> int:
                 context.set(dut.enable, 1)
                 context.set(dut.first, index == 0)
                 context.set(dut.last, index + 1 == len(sets))
-                await tick(context)
                 add_set(accumulator, x_set, y_set, pe.align_range)
+                ended = None
                 if index + 1 == len(sets):
                     value = int(from_float32(np.float32([accumulator.read_out()]))[0])
-                    due.append((f"{name}, row 0", accumulator.running, value))
+                    ended = f"{name}, row 0", accumulator.running, value
                 elif accumulator.macs == 0:
-                    due.append((f"{name}, row 0, set {index}", accumulator.running, None))
+                    ended = f"{name}, row 0, set {index}", accumulator.running, None
+                await tick(context, ended)
                 if compared % 16 == 0:  # the sum takes a chunk whether another set comes or not
                     context.set(dut.enable, 0)
                     await tick(context)
         context.set(dut.enable, 0)
-        await tick(context)
+        for _ in range(stages):
+            await tick(context)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -170,10 +197,11 @@ def chunked_pairs(seed: int, lanes: int, chunks: int) -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize(("lanes", "fraction_bits"), [(8, 12), (16, 23)])
-def test_running_sums_of_chunks_equal_the_oracle(lanes, fraction_bits):
+@pytest.mark.parametrize(("lanes", "fraction_bits", "stages"), [(8, 12, 1), (16, 23, 1), (8, 12, 3)])
+def test_running_sums_of_chunks_equal_the_oracle(lanes, fraction_bits, stages):
     switches = {"lanes": lanes, "accumulator_fraction_bits": fraction_bits, "chunk": 64}
-    assert chunks_equal(chunked_pairs(4, lanes, 3)[::4], **switches) >= 37
+    every = 4 * stages
+    assert chunks_equal(chunked_pairs(4, lanes, 3)[::every], stages, **switches) >= 148 // every
 
 
 @pytest.mark.slow
@@ -291,6 +319,17 @@ class _ApartChunks(bitparallel.ChunkCounter):
     def elaborate(self, platform: object) -> Any:
         self.onto = Signal()  # a wire to nowhere
         return super().elaborate(platform)
+
+
+def _short_register(m: Any, name: str, values: Any) -> Any:
+    """The first product comes a cycle early."""
+    return [*pipeline.registered(m, name, values[:4]), values[4], *pipeline.registered(m, f"more_{name}", values[5:])]
+
+
+def test_a_product_in_another_stage_differs_from_the_oracle(monkeypatch):
+    monkeypatch.setattr(bitparallel, "registered", _short_register)
+    with pytest.raises(AssertionError, match="row"):
+        sets_equal(pairs(3, 5), stages=2)
 
 
 @pytest.mark.parametrize("mutant", [_LongChunks, _ApartChunks])

@@ -16,6 +16,7 @@ from amaranth.hdl import Const, Signal
 from amaranth.sim import Simulator
 
 from simhw.rtl import dot_product as unit
+from simhw.rtl import pipeline
 from simhw.rtl.dot_product import DotProduct, most_stages
 from simhw.rtl.float32_adder import Float32Adder
 
@@ -99,16 +100,15 @@ class _OneSided(Float32Adder):
         return super().elaborate(platform)
 
 
-def _late_cut(m: Any, level: int, values: Any) -> Any:
+def _late_cut(m: Any, name: str, values: Any) -> Any:
     """The products are registered, but not what says that they begin a sum."""
-    enable, _, *addends = _registered(m, level, values)
+    enable, _, *addends = pipeline.registered(m, name, values)
     return [enable, values[1], *addends]
 
 
-_registered = unit._registered
 MUTANTS: dict[str, tuple[str, Any]] = {
     "an adder loses an addend": ("Float32Adder", _OneSided),
-    "a sum begins a cycle early": ("_registered", _late_cut),
+    "a sum begins a cycle early": ("registered", _late_cut),
     "sums count as products": ("_addend", lambda value: Const(0, 37) if len(value) == 32 else value),
 }
 
