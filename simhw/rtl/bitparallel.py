@@ -201,7 +201,7 @@ class BitParallel(wiring.Component):
             chunks.enable.eq(enable),
             chunks.first.eq(first),
             chunks.last.eq(last),
-            self.read_out.fold.eq(chunks.fold),
-            self.read_out.onto.eq(chunks.onto),
         ]
+        # In the cycle after a chunk's last set the accumulator holds it, and the running sum takes it.
+        m.d.sync += [self.read_out.fold.eq(enable & chunks.closes), self.read_out.onto.eq(chunks.onto)]
         return chunks.begins

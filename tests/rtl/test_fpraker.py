@@ -182,9 +182,14 @@ MUTANTS = {
     "the register never cleared": ("fpraker.element", "restarts.eq(restart)", "restarts.eq(0)", {}),
     "product signs of A alone": ("fpraker.element", "a.signs ^ Cat(b[i][15] for i in lanes)", "a.signs", {}),
     "a set ends early": ("fpraker.element", "offset.rest.any(), offset.ready", "0, offset.ready", {}),
-    "a chunk one set short": ("fpraker.element", "== sets - 1", "== sets - 2", {"chunk": 64}),
-    "running sums never begin anew": ("fpraker.element", "onto.eq(~first)", "onto.eq(1)", {"chunk": 64}),
-    "a folded register stays": ("fpraker.element", "self.restart | (place == 0)", "self.restart", {"chunk": 64}),
+    "a chunk one set short": ("chunks", "== self.sets - 1", "== self.sets - 2", {"chunk": 64}),
+    "running sums never begin anew": (
+        "fpraker.element",
+        "running_sum.onto.eq(onto)",
+        "running_sum.onto.eq(1)",
+        {"chunk": 64},
+    ),
+    "a folded register stays": ("fpraker.element", "return chunks.begins", "return self.restart", {"chunk": 64}),
     "a cycle's sum is cut": (
         "fpraker.element",
         "round_addend.rounded <<",

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from simhw.pe.fpraker.parameters import FPRakerPE
 from simhw.rtl.adders import AdderTree
+from simhw.rtl.chunks import ChunkCounter
 from simhw.rtl.encoder import POSITIONS
 from simhw.rtl.fpraker.alignment import Alignment
 from simhw.rtl.fpraker.exponents import ExponentBlock
@@ -221,19 +222,14 @@ class TermPE(wiring.Component):
 
     def _count_chunks(self, m: Module, running_sum: RunningSum, sets: int) -> Value:
         """Fold every chunk in the cycle after its last set, in which the next one begins; gives whether one begins."""
-        place, closes, first = Signal(range(sets)), Signal(), Signal()
+        m.submodules.chunks = chunks = ChunkCounter(sets)
+        takes, closes, onto = self.take & self.valid, Signal(), Signal()
+        m.d.comb += [chunks.enable.eq(takes), chunks.first.eq(self.restart), chunks.last.eq(self.last)]
+        with m.If(takes):
+            m.d.sync += [closes.eq(chunks.closes), onto.eq(chunks.onto)]
         # Where a chunk has ended, the register keeps it for one cycle more: the next set starts from a cleared one.
-        m.d.sync += running_sum.fold.eq(self.ends & closes)
-        with m.If(self.ends & closes):
-            m.d.sync += [running_sum.onto.eq(~first), first.eq(0)]
-        with m.If(self.take & self.valid):
-            m.d.sync += [
-                closes.eq(self.last | (Mux(self.restart, 0, place) == sets - 1)),
-                place.eq(Mux(self.restart, 0, place) + 1),
-            ]
-            with m.If(self.restart):
-                m.d.sync += first.eq(1)
-        return self.restart | (place == 0)
+        m.d.sync += [running_sum.fold.eq(self.ends & closes), running_sum.onto.eq(onto)]
+        return chunks.begins
 
 
 class LonePE(wiring.Component):
