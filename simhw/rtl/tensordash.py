@@ -6,7 +6,7 @@ All schedulers advance together, by AS, the fewest steps that any of them has dr
 Source: MICRO 2020; spec page tensordash.md, sections 1 and 2.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -41,8 +41,10 @@ class TensorDashTile(wiring.Component):
     ----------
     x_refill, y_refill : In
         By row and by column, the `depth` steps behind the window, or with `load` the first ones of an output.
-    steps : In
-        With `load`, the steps of that output.
+    steps, bypass : In
+        With `load`, the steps of that output, and whether it bypasses the schedulers, as is done where no value is
+        zero.  Every lane then takes its own pair of the first step, and nothing moves in the schedulers.  With
+        `gate: off` there is no such port.
     advance : Out
         AS, the steps that the tile drops at the end of the cycle.
     done : Out
@@ -61,8 +63,10 @@ class TensorDashTile(wiring.Component):
         self.schedulers = self.pes if pe.sides == "two" else tile.rows
         self._step = ArrayLayout(width, LANES)
         window = ArrayLayout(self._step, pe.depth)
+        bypass = {"bypass": In(1)} if pe.gate == "on" else {}
         super().__init__(
-            {
+            bypass
+            | {
                 "x_refill": In(ArrayLayout(window, tile.rows)),
                 "y_refill": In(ArrayLayout(window, tile.cols)),
                 "load": In(1),
@@ -81,8 +85,9 @@ class TensorDashTile(wiring.Component):
         m = Module()
         x_windows = [self._staged(m, f"x_{row}", self.x_refill[row]) for row in range(self.tile.rows)]
         y_windows = [self._staged(m, f"y_{column}", self.y_refill[column]) for column in range(self.tile.cols)]
-        drained = [self._scheduled(m, index, x_windows) for index in range(self.schedulers)]
-        m.d.comb += self.advance.eq(smallest(m, drained))
+        bypassed, gated = self._bypassed(m)
+        drained = [self._scheduled(m, index, x_windows, bypassed, gated) for index in range(self.schedulers)]
+        m.d.comb += self.advance.eq(Mux(bypassed, 1, smallest(m, drained)))
         for index in range(self.pes):
             row, column = divmod(index, self.tile.cols)
             values = self._multiplexed(
@@ -106,7 +111,16 @@ class TensorDashTile(wiring.Component):
             buffer.load.eq(self.load),
         ]
 
-    def _scheduled(self, m: Module, index: int, x_windows: list[Value]) -> Value:
+    def _bypassed(self, m: Module) -> tuple[Value, Value]:
+        """Whether the output at work bypasses the schedulers, and whether that does whose pairs come in."""
+        if self.pe.gate == "off":
+            return Const(0, 1), Const(0, 1)
+        bypassed = Signal()
+        with m.If(self.load):
+            m.d.sync += bypassed.eq(self.bypass)
+        return bypassed, Mux(self.load, self.bypass, bypassed)
+
+    def _scheduled(self, m: Module, index: int, x_windows: list[Value], bypassed: Value, gated: Value) -> Value:
         """A scheduler with Z and the multiplexers of X behind it: the steps that it has drained."""
         two = self.pe.sides == "two"
         row, column = divmod(index, self.tile.cols) if two else (index, 0)
@@ -117,17 +131,17 @@ class TensorDashTile(wiring.Component):
             pairs = effectual(self.x_refill[row][step], self.width)
             if two:
                 pairs &= effectual(self.y_refill[column][step], self.width)
-            m.d.comb += refill[step].eq(pairs)
+            m.d.comb += refill[step].eq(Mux(gated, 0, pairs))
         # A pair that was taken stays in the buffers of its values, and is gone from Z.
         self._advance(m, z, scheduler.left, refill)
         m.d.comb += [
             scheduler.z.eq(z.window),
-            self.ms[index].eq(scheduler.ms),
-            self.busy[index].eq(scheduler.busy),
+            self.ms[index].eq(scheduler.ms),  # that of an empty window selects every lane's own pair
+            self.busy[index].eq(Mux(bypassed, (1 << LANES) - 1, scheduler.busy)),
         ]
         values = self._multiplexed(m, f"x_{index}", x_windows[row], index)
         for lane in range(LANES):
-            m.d.comb += self.x_values[index][lane].eq(Mux(scheduler.busy[lane], values[lane], 0))
+            m.d.comb += self.x_values[index][lane].eq(Mux(self.busy[index][lane], values[lane], 0))
         return scheduler.drained
 
     def _multiplexed(self, m: Module, name: str, window: Value, scheduler: int) -> Value:

@@ -15,7 +15,7 @@ from simhw.pe.tensordash.parameters import TensorDashPE
 from simhw.rtl.dot_product import DotProduct
 from simhw.rtl.mac_lane import Width
 from simhw.rtl.pipeline import registered
-from simhw.rtl.tensordash import STEPS_BITS, TensorDashTile
+from simhw.rtl.tensordash import TensorDashTile
 
 
 class TensorDashDatapath(wiring.Component):
@@ -23,7 +23,7 @@ class TensorDashDatapath(wiring.Component):
 
     Attributes
     ----------
-    x_refill, y_refill, load, steps, advance, done : In, Out
+    x_refill, y_refill, load, steps, bypass, advance, done : In, Out
         As those of `TensorDashTile`.
     ended : Out
         `sums` are an output in this cycle, `stages` cycles after the one with `done`.
@@ -34,12 +34,11 @@ class TensorDashDatapath(wiring.Component):
     def __init__(self, pe: TensorDashPE, tile: TileParameters, width: Width = 16, stages: int = 1) -> None:
         self.front = TensorDashTile(pe, tile, width)
         self.width, self.stages = width, stages
+        inputs = ("x_refill", "y_refill", "load", "steps", *(["bypass"] if pe.gate == "on" else []))
+        self._inputs = {name: getattr(self.front, name) for name in inputs}
         super().__init__(
-            {
-                "x_refill": In(self.front.x_refill.shape()),
-                "y_refill": In(self.front.y_refill.shape()),
-                "load": In(1),
-                "steps": In(STEPS_BITS),
+            {name: In(port.shape()) for name, port in self._inputs.items()}
+            | {
                 "advance": Out(self.front.advance.shape()),
                 "done": Out(1),
                 "ended": Out(1),
@@ -50,8 +49,8 @@ class TensorDashDatapath(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.front = front = self.front
-        for name in ("x_refill", "y_refill", "load", "steps"):
-            m.d.comb += getattr(front, name).eq(getattr(self, name))
+        for name, port in self._inputs.items():
+            m.d.comb += port.eq(getattr(self, name))
         first = Signal()
         m.d.sync += first.eq(self.load)
         ended: Value = front.running & front.done

@@ -16,7 +16,7 @@ from tests.oracles.tensordash import LANES, OPTIONS, operand_masks, schedule_win
 
 pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 
-from amaranth.hdl import Cat
+from amaranth.hdl import Cat, Const
 from amaranth.sim import Simulator
 
 from simhw.rtl import multiplexer, scheduler, staging, tensordash
@@ -129,8 +129,11 @@ class Stream:
         return bits(self.steps[:, position : position + self.depth])
 
 
-def tile_equals(steps: int, seed: int, width: int = 16, **switches: Any) -> int:
-    """Run outputs through a tile without a bubble between them; gives the windows (of schedulers) compared."""
+def tile_equals(steps: int, seed: int, width: int = 16, bypass: bool = False, **switches: Any) -> int:
+    """Run outputs through a tile without a bubble between them; gives the windows (of schedulers) compared.
+
+    With `bypass` every second one bypasses the schedulers.
+    """
     values = values_of(**switches)
     pe, tile = values.pe, values.tile
     dut = TensorDashTile(pe, tile, width)
@@ -141,11 +144,14 @@ def tile_equals(steps: int, seed: int, width: int = 16, **switches: Any) -> int:
 
     async def bench(context: Any) -> None:
         nonlocal compared
-        for name, x, y in outputs:
+        for number, (name, x, y) in enumerate(outputs):
             masks = operand_masks(x)
             if pe.sides == "two":
                 masks = [[a & b for a, b in zip(p, q, strict=True)] for p in masks for q in operand_masks(y)]
+            bypasses = bypass and number % 2 == 1
             schedule = tile_schedule(masks, pe.depth, pe.order)
+            if bypasses:  # a window of one step in which no value is zero
+                schedule = tile_schedule([[FULL] * steps for _ in masks], 1)
             # float32 has the same bits above 16 others.
             wide = [(each.astype(np.uint32) << 16 | 0x5A5A) if width == 32 else each for each in (x, y)]
             x_stream, y_stream = (Stream(each, pe.depth) for each in wide)
@@ -155,9 +161,13 @@ def tile_equals(steps: int, seed: int, width: int = 16, **switches: Any) -> int:
                 context.set(dut.y_refill.as_value(), streams[1].refill(position))
 
             assert context.get(dut.done), f"{name}: the tile is not ready"
+            at_work = context.get(dut.busy.as_value())
             offer(0)
             context.set(dut.steps, steps)
             context.set(dut.load, 1)
+            if pe.gate == "on":
+                context.set(dut.bypass, bypasses)
+            assert context.get(dut.busy.as_value()) == at_work, f"{name}: it disturbs the last cycle of the one before"
             await context.tick()
             context.set(dut.load, 0)
             position = 0
@@ -216,6 +226,15 @@ def tile_equals(steps: int, seed: int, width: int = 16, **switches: Any) -> int:
 )
 def test_tile_multiplies_what_the_oracle_says_in_every_cycle(rows, cols, switches):
     assert tile_equals(9, 3, **{"tile.rows": rows, "tile.cols": cols}, **switches) >= 27
+
+
+@pytest.mark.parametrize("sides", ["one", "two"])
+def test_outputs_that_bypass_the_schedulers_are_dense(sides):
+    assert tile_equals(6, 5, bypass=True, **{"tile.rows": 1, "tile.cols": 1, "pe.sides": sides}) >= 18
+
+
+def test_a_tile_without_a_gate_schedules_everything():
+    assert tile_equals(4, 6, **{"tile.rows": 1, "tile.cols": 1, "pe.gate": "off"}) >= 12
 
 
 def test_float32_values_are_scheduled_by_their_exponents_too():
@@ -292,6 +311,29 @@ TILE_MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "a step counts as drained too early": (tensordash, "Scheduler", _Early),
     "zeros are told by all bits": (tensordash, "effectual", _nonzero_bits),
 }
+
+
+class _Ungated(TensorDashTile):
+    """Lets pairs come to the schedulers that are bypassed."""
+
+    def _bypassed(self, m: Any) -> Any:
+        bypassed, _ = super()._bypassed(m)
+        return bypassed, Const(0, 1)
+
+
+class _EarlyBypass(TensorDashTile):
+    """Bypasses the schedulers in the last cycle of the output before, too."""
+
+    def _bypassed(self, m: Any) -> Any:
+        _, gated = super()._bypassed(m)
+        return gated, gated
+
+
+@pytest.mark.parametrize("mutant", [_Ungated, _EarlyBypass])
+def test_a_mutant_of_the_bypass_differs_from_the_oracle(mutant, monkeypatch):
+    monkeypatch.setitem(globals(), "TensorDashTile", mutant)
+    with pytest.raises(AssertionError, match=r"cycle|ready"):
+        tile_equals(6, 5, bypass=True, **{"tile.rows": 1, "tile.cols": 1})
 
 
 @pytest.mark.parametrize("mutant", TILE_MUTANTS)
