@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
+from simhw.rtl.leading_one import leading_one
 from simhw.rtl.rounding import RoundOff
 
 FRACTION_BITS = 23
@@ -29,9 +30,9 @@ ADDEND = StructLayout(
         "negative": unsigned(1),
     }
 )
-"""A number significand * 2**(field - 150), or an infinity; its field may lie outside of float32.
+"""A number significand * 2**(field - 150), or an infinity; a wide one's field may lie outside of float32.
 
-The significand has its leading bit where the field is above 1.  A zero has a field of at most 1.
+The significand has its leading bit where the field is not 1.  A zero has a field of at most 1.
 """
 
 
@@ -48,7 +49,7 @@ class Float32Adder(wiring.Component):
     Attributes
     ----------
     x, y : In
-        Addends.
+        Addends, of which y may be wide.
     sum : Out
         float32 pattern of x + y.
     """
@@ -58,56 +59,55 @@ class Float32Adder(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        larger, base = Signal(signed(WIDE_FIELD_BITS)), Signal(unsigned(WIDE_FIELD_BITS - 1))
+        further = Signal(signed(WIDE_FIELD_BITS + 1))
+        m.d.comb += further.eq(self.x.field - self.y.field)
+        exchanged = further < 0
+        larger, smaller = Signal(ADDEND), Signal(ADDEND)
+        m.d.comb += [larger.eq(Mux(exchanged, self.y, self.x)), smaller.eq(Mux(exchanged, self.x, self.y))]
+        placed = self._placed(m, smaller.significand, abs(further))
+
+        # With equal fields the difference may be negative, and so it may where x is subnormal.
+        subtracts = Signal()
+        total = Signal(signed(TOP + 4))
+        magnitude = Signal(TOP + 2)
+        operand = Cat(placed, Const(0, 2)) ^ subtracts.replicate(TOP + 3)
         m.d.comb += [
-            larger.eq(Mux(self.x.field > self.y.field, self.x.field, self.y.field)),
-            base.eq(Mux(larger > 0, larger, 1)),  # below field 1 float32 has no finer last place
+            subtracts.eq(larger.negative ^ smaller.negative),
+            # The bit below both brings the carry that makes an inverted addend a negative one.
+            total.eq(Cat(1, Const(0, GUARD_BITS), larger.significand) + Cat(subtracts, operand)),
+            magnitude.eq(abs(total[1:].as_signed())),
         ]
-        x = self._placed(m, "x", self.x.significand, self.x.field, base)
-        y = self._placed(m, "y", self.y.significand, self.y.field, base)
-        total = Signal(signed(TOP + 3))
-        m.d.comb += total.eq(Mux(self.x.negative, -x, x) + Mux(self.y.negative, -y, y))
-        rounded = self._rounded(m, total, base)
+        negative = larger.negative ^ total[-1]
+        rounded = self._rounded(m, magnitude, larger.field)
         with m.If(self.x.infinite | self.y.infinite):
-            negative = Mux(self.x.infinite, self.x.negative, self.y.negative)
-            m.d.comb += self.sum.eq(Cat(Const(FIELD_OF_INFINITY << FRACTION_BITS, 31), negative))
-        with m.Else():
-            m.d.comb += self.sum.eq(rounded)
+            infinite = Mux(self.x.infinite, self.x.negative, self.y.negative)
+            m.d.comb += self.sum.eq(Cat(Const(FIELD_OF_INFINITY << FRACTION_BITS, 31), infinite))
+        with m.Elif(magnitude.any()):  # what cancels exactly is +0
+            m.d.comb += self.sum.eq(Cat(rounded, negative))
         return m
 
-    def _placed(self, m: Module, name: str, significand: Value, field: Value, base: Value) -> Value:
-        """An addend as it lies beside the larger one, what it loses or-ed into the sticky bit."""
+    def _placed(self, m: Module, significand: Value, distance: Value) -> Value:
+        """The smaller addend as it lies beside the larger one, what it loses or-ed into the sticky bit."""
         furthest = TOP + 1
-        distance = Signal(WIDE_FIELD_BITS, name=f"{name}_distance")
-        shift = Signal(range(furthest + 1), name=f"{name}_shift")
-        shifted = Signal(TOP + 1 + furthest, name=f"{name}_shifted")
-        placed = Signal(TOP + 1, name=f"{name}_placed")
+        shift = Signal(range(furthest + 1))
+        shifted = Signal(TOP + 1 + furthest)
+        placed = Signal(TOP + 1)
         m.d.comb += [
-            distance.eq(base - field),
             shift.eq(Mux(distance < furthest, distance, furthest)),
             shifted.eq(Cat(Const(0, furthest + GUARD_BITS), significand) >> shift),
             placed.eq(Cat(shifted[: furthest + 1].any(), shifted[furthest + 1 :])),
         ]
         return placed
 
-    def _rounded(self, m: Module, total: Value, base: Value) -> Value:
-        """A sum, whose bit TOP has the exponent of field `base`, as float32."""
-        magnitude = Signal(TOP + 2)
-        leading_one = Signal(range(TOP + 2))
-        m.d.comb += magnitude.eq(abs(total))
-        for position in range(TOP + 2):
-            with m.If(magnitude[position]):
-                m.d.comb += leading_one.eq(position)
-
+    def _rounded(self, m: Module, magnitude: Value, base: Value) -> Value:
+        """A sum, whose bit TOP has the exponent of field `base`, as a float32 without its sign."""
         # To the left only as far as the exponent allows: a subnormal sum keeps its leading zeros.
         left = Signal(range(TOP + 1))
         room = Signal(range(TOP + 1))
         carry = magnitude[TOP + 1]
         normalised = Signal(TOP + 1)
-        m.d.comb += [
-            room.eq(Mux(base <= TOP, base - 1, TOP)),
-            left.eq(Mux(TOP - leading_one < room, TOP - leading_one, room)),
-        ]
+        zeros = TOP - leading_one(m, magnitude[: TOP + 1])
+        m.d.comb += [room.eq(Mux(base <= TOP, base - 1, TOP)), left.eq(Mux(zeros < room, zeros, room))]
         with m.If(carry):
             m.d.comb += normalised.eq(Cat(magnitude[:2].any(), magnitude[2:]))
         with m.Else():
@@ -118,8 +118,9 @@ class Float32Adder(wiring.Component):
         # Fraction and field as one number: a carry out of the fraction counts the field up, from 0 to 1 too.
         field = Signal(WIDE_FIELD_BITS)
         pattern = Signal(FRACTION_BITS + WIDE_FIELD_BITS)
-        with m.If(magnitude.any()):  # what cancels exactly is +0
-            m.d.comb += field.eq(Mux(carry, base, base - 1 - left))
-        m.d.comb += pattern.eq((field << FRACTION_BITS) + rounding.rounded.as_unsigned())
+        m.d.comb += [
+            field.eq(Mux(carry, base, base - 1 - left)),
+            pattern.eq((field << FRACTION_BITS) + rounding.rounded.as_unsigned()),
+        ]
         infinite = pattern[FRACTION_BITS:] >= FIELD_OF_INFINITY
-        return Cat(Mux(infinite, FIELD_OF_INFINITY << FRACTION_BITS, pattern[:31])[:31], total < 0)
+        return Mux(infinite, FIELD_OF_INFINITY << FRACTION_BITS, pattern)[:31]

@@ -1,21 +1,21 @@
 """A multiply-accumulate lane: a product a cycle joins a float32 sum.
 
-Products of bfloat16 are exact, and so every sum is rounded once: to nearest even, underflowing gradually.  Products of
-float32 are rounded to float32 first.  Subnormal operands count as zero, and so does a float32 product below the
-smallest normal number.  An infinite sum stays until the next output.
+A product is rounded to float32, which leaves that of bfloat16 exact, and the sum is rounded again: both to nearest
+even.  Subnormal operands and products count as zero; sums underflow gradually.  An infinite sum stays until the next
+one begins.
 The loop of the lane is the adder's; a register in front of it takes the multiplier off the path of a cycle.
 """
 
 from typing import Literal
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from simhw.pe.accumulator import EXPONENT_OFFSET
 from simhw.rtl.bitparallel import Multiplier
 from simhw.rtl.float32_accumulator import Float32Accumulator
-from simhw.rtl.float32_adder import ADDEND, BIAS, FRACTION_BITS
+from simhw.rtl.float32_adder import ADDEND, BIAS, FIELD_OF_INFINITY, FRACTION_BITS, WIDE_FIELD_BITS
 from simhw.rtl.float32_multiplier import Float32Multiplier
 
 Width = Literal[16, 32]
@@ -23,7 +23,15 @@ Width = Literal[16, 32]
 
 
 class Bfloat16Multiplier(wiring.Component):
-    """The exact product of two finite bfloat16 patterns as an addend."""
+    """Combinational.
+
+    Attributes
+    ----------
+    x, y : In
+        Finite bfloat16 patterns.
+    product : Out
+        x * y as an addend: infinite where it is too large for float32, zero where it is below the smallest normal one.
+    """
 
     def __init__(self) -> None:
         super().__init__({"x": In(16), "y": In(16), "product": Out(ADDEND)})
@@ -31,16 +39,21 @@ class Bfloat16Multiplier(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.multiplier = multiplier = Multiplier()
+        field = Signal(signed(WIDE_FIELD_BITS))
         carry = multiplier.product[-1]
         significand = Mux(carry, multiplier.product, multiplier.product << 1)
         m.d.comb += [
             multiplier.x.eq(self.x),
             multiplier.y.eq(self.y),
+            field.eq(multiplier.exponent - (EXPONENT_OFFSET + BIAS) + carry),
             self.product.negative.eq(multiplier.negative),
-            self.product.significand.eq(significand << (FRACTION_BITS + 1 - len(multiplier.product))),
-            # A zero's exponent is 0, and its field below 1.
-            self.product.field.eq(multiplier.exponent - (EXPONENT_OFFSET + BIAS) + carry),
         ]
+        with m.If(field > 0):  # a zero's exponent is 0
+            m.d.comb += [
+                self.product.significand.eq(significand << (FRACTION_BITS + 1 - len(multiplier.product))),
+                self.product.field.eq(field),
+                self.product.infinite.eq(field >= FIELD_OF_INFINITY),
+            ]
         return m
 
 

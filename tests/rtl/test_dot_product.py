@@ -1,4 +1,4 @@
-"""The PE of multipliers and float32 adders equals NumPy and exact fractions, adder by adder."""
+"""The PE of multipliers and float32 adders equals NumPy's float32, adder by adder."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""MAC lanes in hardware equal exact fractions (bfloat16) and NumPy's float32 (FP32), at every corner of the formats."""
+"""MAC lanes in hardware equal NumPy's float32 at every corner of the formats."""
 
 import math
 from collections import deque
