@@ -97,8 +97,8 @@ class BitParallel(wiring.Component):
     Parameters
     ----------
     stages : int
-        Cycles of a set.  The last one is the loop; with two the multipliers and the maximum of their exponents have
-        the one before, and with three a cycle each.
+        Cycles of a set.  The last one is the loop; with two, what is fed forward has the one before.  That is the
+        shorter one, so a third would gain nothing.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class BitParallel(wiring.Component):
         one cycle later.
     """
 
-    def __init__(self, pe: BitParallelPE, stages: Literal[1, 2, 3] = 1) -> None:
+    def __init__(self, pe: BitParallelPE, stages: Literal[1, 2] = 1) -> None:
         self.pe, self.stages = pe, stages
         bits = pe.accumulator_fraction_bits
         self.read_out = ReadOut(bits) if pe.chunk == "off" else RunningSum(bits)
@@ -141,11 +141,9 @@ class BitParallel(wiring.Component):
             m.submodules[f"multiplier_{lane}"] = multiplier
             m.d.comb += [multiplier.x.eq(self.x[lane]), multiplier.y.eq(self.y[lane])]
             fed_forward += [multiplier.negative, multiplier.product, multiplier.exponent]
-        if self.stages == 3:
-            fed_forward = registered(m, "multiplied", fed_forward)
         fed_forward.append(largest(m, fed_forward[5::3]))
-        if self.stages > 1:
-            fed_forward = registered(m, "compared", fed_forward)
+        if self.stages == 2:
+            fed_forward = registered(m, "product", fed_forward)
         enable, first, last, *products, largest_product = fed_forward
 
         # A cleared accumulator has exponent 0 and loses to every product.

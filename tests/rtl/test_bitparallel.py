@@ -112,17 +112,15 @@ def test_every_width_equals_the_oracle(switches):
     assert sets_equal(pairs(2, 2, switches.get("lanes", 8))[::2], **switches) == 2 * 37
 
 
-@pytest.mark.parametrize("stages", [2, 3])
-def test_stages_delay_results_and_leave_them_equal(stages):
-    assert sets_equal(pairs(6, 3)[::2], stages) == 3 * 37
+def test_a_second_stage_delays_results_and_leaves_them_equal():
+    assert sets_equal(pairs(6, 3)[::2], stages=2) == 3 * 37
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stages", [2, 3])
 @pytest.mark.parametrize("fraction_bits", [4, 12, 23])
-def test_stages_leave_many_results_equal(stages, fraction_bits):
-    assert sets_equal(pairs(7, 60), stages, accumulator_fraction_bits=fraction_bits) == 60 * 74
-    assert chunks_equal(chunked_pairs(8, 8, 6), stages, accumulator_fraction_bits=fraction_bits, chunk=64) >= 148
+def test_a_second_stage_leaves_many_results_equal(fraction_bits):
+    assert sets_equal(pairs(7, 60), 2, accumulator_fraction_bits=fraction_bits) == 60 * 74
+    assert chunks_equal(chunked_pairs(8, 8, 6), 2, accumulator_fraction_bits=fraction_bits, chunk=64) >= 148
 
 
 @pytest.mark.slow
@@ -197,7 +195,7 @@ def chunked_pairs(seed: int, lanes: int, chunks: int) -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize(("lanes", "fraction_bits", "stages"), [(8, 12, 1), (16, 23, 1), (8, 12, 3)])
+@pytest.mark.parametrize(("lanes", "fraction_bits", "stages"), [(8, 12, 1), (16, 23, 1), (8, 12, 2)])
 def test_running_sums_of_chunks_equal_the_oracle(lanes, fraction_bits, stages):
     switches = {"lanes": lanes, "accumulator_fraction_bits": fraction_bits, "chunk": 64}
     every = 4 * stages
