@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from simhw.rtl.leading_one import leading_one
 from simhw.rtl.rounding import RoundingShifter
 
 EXPONENT_BITS = 10
@@ -40,18 +41,15 @@ class Normaliser(wiring.Component):
         m = Module()
         top = self.fraction_bits
         magnitude = Signal(self.width)
-        leading_one = Signal(range(self.width))
         m.d.comb += magnitude.eq(abs(self.sum))
-        for position in range(self.width):
-            with m.If(magnitude[position]):
-                m.d.comb += leading_one.eq(position)
+        highest = leading_one(m, magnitude)
 
         most_right = self.width - 1 - top
         right, left = Signal(range(most_right + 1)), Signal(range(top + 1))
-        with m.If(leading_one > top):
-            m.d.comb += right.eq(leading_one - top)
+        with m.If(highest > top):
+            m.d.comb += right.eq(highest - top)
         with m.Else():
-            m.d.comb += left.eq(top - leading_one)
+            m.d.comb += left.eq(top - highest)
         m.submodules.shifter = shifter = RoundingShifter(self.width, most_right)
         placed = Signal(signed(top + 3))
         m.d.comb += [shifter.value.eq(self.sum), shifter.amount.eq(right), placed.eq(shifter.rounded << left)]
