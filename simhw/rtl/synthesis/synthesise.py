@@ -20,7 +20,7 @@ from simhw.rtl.synthesis.yosys import run_yosys
 _MODULE = re.compile(r"^(?P<attributes>(?:attribute [^\n]*\n)*)module (?P<name>\S+)\n(?P<body>.*?)^end\n", re.M | re.S)
 _CELL = re.compile(r"^  cell (?P<kind>\\\S+) \\(?P<instance>\S+)$", re.M)
 _SOURCE = re.compile(r"^\s*attribute \\src [^\n]*\n", re.M)
-_PORT = re.compile(r"^  wire [^\n]*\b(?:input|output) \d+ [^\n]*\n", re.M)
+_PORT = re.compile(r"^((?:  attribute [^\n]*\n)*  wire [^\n]*\b(?:input|output) )\d+( +\S+\n)", re.M)
 
 _found: dict[tuple[str, str], Netlist] = {}
 
@@ -56,15 +56,18 @@ class _Module:
 
     @classmethod
     def of(cls, found: re.Match[str]) -> "_Module":
-        """Without the places in files, which differ where circuits do not."""
-        return cls(_SOURCE.sub("", found["attributes"]), _SOURCE.sub("", found["body"]))
+        """Without what differs where circuits do not: places in files, and the order of ports."""
+        body = _SOURCE.sub("", found["body"])
+        ports = sorted(_PORT.findall(body), key=lambda port: port[1])
+        numbered = "".join(f"{wire}{number}{name}" for number, (wire, name) in enumerate(ports))
+        return cls(_SOURCE.sub("", found["attributes"]), numbered + _PORT.sub("", body))
 
     def text(self, name: str) -> str:
         return f"{self.attributes}module {name}\n{self.body}end\n"
 
     def blackbox(self, name: str) -> str:
         """Its ports alone."""
-        return f"attribute \\blackbox 1\nmodule {name}\n{''.join(_PORT.findall(self.body))}end\n"
+        return f"attribute \\blackbox 1\nmodule {name}\n{''.join(found[0] for found in _PORT.finditer(self.body))}end\n"
 
 
 @dataclass(frozen=True)
