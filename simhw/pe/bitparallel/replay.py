@@ -25,8 +25,11 @@ from simhw.pe.register import (
 
 
 @kernel
-def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets):
-    """One PE over a whole reduction of x and y (K,): (bfloat16 bit pattern, pairs without a zero)."""
+def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets, registers):
+    """One PE over a whole reduction of x and y (K,): (bfloat16 bit pattern, pairs without a zero).
+
+    `registers` (sets, 2) is filled with S and E after each set, where there is one.
+    """
     s, exponent, running, useful = 0, NO_EXPONENT, np.float32(0), 0
     # Products have 14 fraction bits and lie at most align_range below emax, where nothing is lost at this many bits.
     bits = 14 + align_range
@@ -45,6 +48,8 @@ def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets):
                 if distance <= align_range:
                     total += signed_significand(x[k]) * signed_significand(y[k]) << (scale - 14 - distance)
         s, exponent = normalised(shift_right_rne(total, scale - fraction_bits), emax, fraction_bits)
+        if registers is not None:
+            registers[index, 0], registers[index, 1] = s, exponent
         if chunk_sets and ((index + 1) % chunk_sets == 0 or last == x.shape[0]):
             running = joined(running, value_of(s, exponent, fraction_bits))
             s, exponent = 0, NO_EXPONENT
@@ -59,16 +64,29 @@ class BitParallelReplay:
         self.pe, self.tile = pe, tile
 
     def tile_pass(
-        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]
+        self,
+        x: BF16Array,
+        y: BF16Array,
+        real_y: npt.NDArray[np.bool_],
+        registers: npt.NDArray[np.int64] | None = None,
     ) -> tuple[int, Counter[str], BF16Array]:
-        """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K)."""
+        """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K).
+
+        `registers` (rows of x, rows of y, sets, 2) is filled with the accumulators' S and E after each set.
+        """
         pe = self.pe
         chunk_sets = 0 if pe.chunk == "off" else pe.chunk // pe.lanes
         outputs = np.zeros((len(x), len(y)), np.uint16)
         useful = 0
         for column, row in np.ndindex(outputs.shape):
             outputs[column, row], pairs = _dot(
-                x[column], y[row], pe.lanes, pe.accumulator_fraction_bits, pe.align_range, chunk_sets
+                x[column],
+                y[row],
+                pe.lanes,
+                pe.accumulator_fraction_bits,
+                pe.align_range,
+                chunk_sets,
+                None if registers is None else registers[column, row],
             )
             useful += pairs
         cycles = x.shape[1] // pe.lanes
