@@ -76,9 +76,9 @@ def sums_equal(seed: int, sets: int, width: Any, lanes: int, stages: int) -> Non
     simulator.run()
 
 
-@pytest.mark.parametrize(("width", "lanes", "stages"), [(16, 4, 1), (32, 4, 2), (16, 8, 3), (32, 8, 5)])
+@pytest.mark.parametrize(("width", "lanes", "stages"), [(16, 4, 1), (32, 4, 3), (16, 8, 5)])
 def test_sums_equal_those_of_each_adder_in_turn(width, lanes, stages):
-    sums_equal(1, 60, width, lanes, stages)
+    sums_equal(1, 40, width, lanes, stages)
 
 
 @pytest.mark.slow

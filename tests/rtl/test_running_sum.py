@@ -16,8 +16,9 @@ pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 from amaranth.hdl import Cat, Const, Value
 from amaranth.sim import Simulator
 
-from simhw.rtl import float32_accumulator, rounding
+from simhw.rtl import float32_accumulator, float32_adder, rounding
 from simhw.rtl.float32_adder import FRACTION_BITS, Float32Adder, unpacked
+from simhw.rtl.leading_one import leading_one
 from simhw.rtl.running_sum import RunningSum
 
 LARGEST = 580 - 2 * BIAS - EXPONENT_OFFSET
@@ -104,6 +105,7 @@ class _NoSticky(Float32Adder):
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "what is shifted out is lost": (float32_accumulator, "Float32Adder", _NoSticky),
     "subnormal sums have a leading bit": (float32_accumulator, "unpacked", _leading_bit),
+    "the leading one is sought too low": (float32_adder, "leading_one", lambda m, value: leading_one(m, value[:-1])),
     "ties are rounded up": (rounding, "rounds_up", lambda _, rest: rest[-1]),
 }
 
