@@ -4,7 +4,8 @@ It holds two blocks.  One comes in while the other goes out: of blocks back to b
 cycle.  A block's registers need no address: rows move up by a place as they come in, and columns to the left as they
 go out.
 TensorDash has blocks of 16 x 16 and FPRaker of 8 x 8 (spec pages tensordash.md, section 3, and fpraker.md, section 4).
-TensorDash's transposers are given as 1 KB, which are two blocks of bfloat16; the second one is decided.
+TensorDash's transposers are given as 1 KB, which are two blocks of bfloat16; the second one is decided.  What they take
+of the chip is published too, and is that of a memory: flip-flops, as here, take several times as much.
 """
 
 from itertools import pairwise
