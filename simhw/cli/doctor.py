@@ -41,6 +41,7 @@ def findings() -> dict[str, Any]:
     from simhw.installation.kernels import kernel_cache
     from simhw.installation.libraries import asked_for, installed_version
     from simhw.installation.processor import processor
+    from simhw.installation.verilog import verilog_simulators
     from simhw.plugins import GROUPS, entries, package, problem, problems
     from simhw.trace.find import ENVIRONMENT, bundled_folder, trace_folders, traces_in
     from simhw.version import __version__
@@ -67,6 +68,7 @@ def findings() -> dict[str, Any]:
         "bundled_traces": traces_in(bundled) if bundled else [],
         "trace_folders": {str(folder): len(traces_in(folder)) for folder in trace_folders() if folder != bundled},
         "data_sets": data_sets(),
+        "verilog_simulators": verilog_simulators(),
         "plugins": [
             {"group": group, "name": entry.name, "package": package(entry), "problem": problem(entry)}
             for group in GROUPS
@@ -141,6 +143,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     there = [name for name, how in found["data_sets"].items() if how is None]
     lines.append(("data sets", ", ".join(there) or "none"))
     lines += [("", f"no {name}: {how}") for name, how in found["data_sets"].items() if how is not None]
+    simulators = [told or f"no {name}: apt install {name}" for name, told in found["verilog_simulators"].items()]
+    lines.append(("Verilog", "; ".join(simulators)))
     working = [
         f"{plugin['name']} ({plugin['group']}, of {plugin['package']})"
         for plugin in found["plugins"]
