@@ -17,6 +17,8 @@ from pathlib import Path
 from simhw.errors import MachineError, quoted, reason
 
 OWN = "simhw's own cells"
+FO4_PS = 25
+"""Of an inverter of simhw's cells that drives four more."""
 
 _TOKEN = re.compile(
     r"/\*.*?\*/|//[^\n]*|\\\s*\n|\s+"  # comments, lines that go on, space
