@@ -16,6 +16,7 @@ from simhw.cli import (
     report,
     reproduce,
     roofline,
+    rtl,
     run,
     sweep,
     trace,
@@ -39,6 +40,7 @@ COMMANDS = (
     capture,
     trace,
     machine,
+    rtl,
     doctor,
     completion,
 )
