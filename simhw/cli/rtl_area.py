@@ -120,8 +120,7 @@ def _told(tile: "Tile", others: "list[Tile]") -> list[str]:
     return [
         *lines,
         "area: in the library's unit; simhw's own is transistors / 4.  ratio: the machine's area over this one's.  "
-        "machine um^2: of the machine's tile, where this reading of its baseline takes the area that the baseline's file "
-        "states.",
+        "machine um^2: of the machine's tile, where the baseline's has the area that its file states.",
         f"critical path: within a circuit of at most 100,000 cells; in simhw's cells {FO4_PS} ps are an inverter that "
         "drives four more.",
         "Caution: the paper does not say how its bit-parallel PE adds products; the reading decides the ratio.",
