@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 from simhw.errors import MachineError, quoted, reason
 
@@ -25,6 +26,7 @@ _TOKEN = re.compile(
     r"|(?P<string>\"(?:[^\"\\]|\\.)*\")|(?P<mark>[(){}:;,])|(?P<word>[^\s(){}:;,\"]+)",
     re.S,
 )
+Item = TypeVar("Item")
 _TIME_UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
 
 
@@ -75,7 +77,7 @@ class Cell:
     arcs : dict
         By (input, output), the tables whose largest value is the delay; of a flip-flop from its clock.
     setups_ps : dict
-        Of a flip-flop's inputs.
+        Of a flip-flop's inputs, at slopes in the middle of those that the library knows.
     clock, next_state, state : str or None
         Of a flip-flop: its clock's pin, what it takes, and the name of what it holds.
     """
@@ -163,12 +165,10 @@ def _cell(group: Group, library: Group) -> Cell:
         if pin.values.get("direction") == "input":
             capacitances[pin.name] = _number(pin, "capacitance", 0.0)
             checks = [
-                number
+                _middle(_middle(_rows(table)))
                 for timing in pin.of("timing")
                 if timing.values.get("timing_type", "").startswith("setup")
                 for table in timing.of("rise_constraint", "fall_constraint")
-                for row in _rows(table)
-                for number in row
             ]
             setups[pin.name] = max(checks, default=0.0) * _unit_ps(library)
         elif pin.values.get("direction") == "output":
@@ -223,6 +223,10 @@ def _rows(table: Group) -> list[list[float]]:
     return rows
 
 
+def _middle(row: list[Item]) -> Item:
+    return row[(len(row) - 1) // 2]
+
+
 def _table(table: Group, library: Group) -> Table:
     """Of a table of one or two dimensions, what it says by load."""
     template = next((each for each in library.of("lu_table_template") if each.name == table.name), Group("", ""))
@@ -235,7 +239,7 @@ def _table(table: Group, library: Group) -> Table:
         rows = [list(column) for column in zip(*rows, strict=True)]
     index = f"index_{by_load}"
     loads = _floats(" ".join(table.lists.get(index) or template.lists.get(index, [])))
-    delays = rows[(len(rows) - 1) // 2]
+    delays = _middle(rows)
     if len(loads) != len(delays) or loads != sorted(set(loads)):
         raise ValueError(f"{table.kind} ({table.name}) does not fit its loads")
     return Table(tuple(loads), tuple(delay * unit for delay in delays))
