@@ -120,6 +120,7 @@ def _script(name: str) -> list[str]:
     Flip-flops come before the logic, as a cell may lack the reset or the enable of one, which then is logic.
     """
     return [
+        "libcache -scl -disable",  # else ABC's form of each library stays in the system's folder for temporary files
         "read_rtlil in.il",
         "hierarchy -check -top unit",
         "synth -flatten -noabc -top unit",
