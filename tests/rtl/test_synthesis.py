@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("amaranth", reason="Amaranth is not installed: pip install 'simhw[rtl]'")
 pytest.importorskip("pyosys", reason="Yosys is not installed: pip install 'simhw[rtl]'")
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,8 +31,9 @@ BROKEN = "library (mine) { cell (INV) { area : 1; pin (A) { direction : input; }
 class Adder(wiring.Component):
     """A sum of two numbers of so many bits."""
 
-    def __init__(self, bits: int) -> None:
-        super().__init__({"a": In(bits), "b": In(bits), "sum": Out(bits + 1)})
+    def __init__(self, bits: int, sign: bool = False) -> None:
+        shape = signed if sign else unsigned
+        super().__init__({"a": In(shape(bits)), "b": In(shape(bits)), "sum": Out(shape(bits + 1))})
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
@@ -59,12 +60,13 @@ class TwoAdders(wiring.Component):
     """Two equal units, each with its own operands."""
 
     def __init__(self) -> None:
-        super().__init__({"a": In(4), "b": In(4), "c": In(4), "first": Out(5), "second": Out(5)})
+        operand, total = In(signed(4)), Out(signed(5))
+        super().__init__({"a": operand, "b": operand, "c": operand, "first": total, "second": total})
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         for number, (operand, total) in enumerate(((self.a, self.first), (self.c, self.second))):
-            m.submodules[f"adder_{number}"] = adder = Adder(4)
+            m.submodules[f"adder_{number}"] = adder = Adder(4, sign=True)
             m.d.comb += [adder.a.eq(operand), adder.b.eq(self.b), total.eq(adder.sum)]
         return m
 

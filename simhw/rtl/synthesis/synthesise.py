@@ -20,7 +20,7 @@ from simhw.rtl.synthesis.yosys import run_yosys
 _MODULE = re.compile(r"^(?P<attributes>(?:attribute [^\n]*\n)*)module (?P<name>\S+)\n(?P<body>.*?)^end\n", re.M | re.S)
 _CELL = re.compile(r"^  cell (?P<kind>\\\S+) \\(?P<instance>\S+)$", re.M)
 _SOURCE = re.compile(r"^\s*attribute \\src [^\n]*\n", re.M)
-_PORT = re.compile(r"^((?:  attribute [^\n]*\n)*  wire [^\n]*\b(?:input|output) )\d+( +\S+\n)", re.M)
+_PORT = re.compile(r"^((?:  attribute [^\n]*\n)*  wire [^\n]*\b(?:input|output) )\d+( [^\n]*\n)", re.M)
 
 _found: dict[tuple[str, str], Netlist] = {}
 
