@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -41,6 +42,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             # A failure to clean up must not hide the first one.
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SimhwError(f"{target}: cannot be written: {reason(error)}") from error
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of ``path`` when the block ends well; that is not there, or empty.
+
+    When the block raises, an interrupt included, the temporary folder is removed.
+
+    Raises
+    ------
+    SimhwError
+        The folder has something in it, or cannot be written there.
+    """
+    target = _target(path)
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise SimhwError(f"{target}: is there already; name a folder that is empty or not there")
+        temporary = _temporary(target)
+        try:
+            temporary.mkdir()
+            yield temporary
+            os.replace(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise SimhwError(f"{target}: cannot be written: {reason(error)}") from error
 

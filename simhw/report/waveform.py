@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from typing import IO, Any
 
 import numpy as np
@@ -104,8 +105,8 @@ def write_waveform(
         replacing(path) as temporary,
         temporary.open("w", encoding="ascii", errors="backslashreplace", newline="\n") as file,
     ):
-        count = _write(file, step, half_period, comment, list(machine.pe.signals(x, parallel, written)), written)
-    return Waveform(cycles, written, count)
+        signals = _write(file, step, half_period, comment, list(machine.pe.signals(x, parallel, written)), written)
+    return Waveform(cycles, written, signals)
 
 
 def _operand(rows: BF16Array, name: str, most: int, lanes: int) -> BF16Array:
@@ -213,6 +214,22 @@ def one_pass(
     SimhwError
         No such operation.
     """
+    where, strata = _strata(trace, layer_name, operation, machine)
+    if index >= 0:
+        rows = _pass_of(strata, index)
+        if rows is not None:
+            if not rows[0].shape[1]:
+                raise TraceError(f"{where}: tile pass {index} has nothing to execute: all of it is padding")
+            return rows
+    held = sum(1 for stratum in strata for _ in _block_passes(stratum)) + sum(
+        s.plan.passes for s in strata if not s.plan.family.sampled
+    )
+    kind = "sampled tile passes" if any(stratum.plan.family.sampled for stratum in strata) else "tile passes"
+    raise TraceError(f"{where}: no tile pass {index}; there are {held} {kind}, numbered from 0")
+
+
+def _strata(trace: Trace, layer_name: str, operation: Operation, machine: Machine) -> tuple[str, list[PassStratum]]:
+    """Where the passes of a layer's operation are, for an error, and the passes."""
     if operation not in OPERATIONS:
         raise SimhwError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
     numbers = [number for number, layer in enumerate(trace.layers) if layer.name == layer_name]
@@ -223,18 +240,26 @@ def one_pass(
     layer = trace.layers[numbers[0]]
     run = plan_operation(layer, operation, machine, exact=True, layer_index=numbers[0])
     where = f"{where}: layer {layer_name!r}, operation {operation}"
-    strata = run.candidates[0].strata
-    if index >= 0:
+    return where, run.candidates[0].strata
+
+
+def tile_passes(
+    trace: Trace, layer_name: str, operation: Operation, machine: Machine
+) -> Iterator[tuple[BF16Array, BF16Array]]:
+    """Rows of X and of Y of one tile pass after the other, in `one_pass`'s order; those without work are left out.
+
+    Raises
+    ------
+    TraceError, SimhwError
+        As `one_pass` does of a layer and an operation.
+    """
+    _, strata = _strata(trace, layer_name, operation, machine)
+    for index in count():
         rows = _pass_of(strata, index)
-        if rows is not None:
-            if not rows[0].shape[1]:
-                raise TraceError(f"{where}: tile pass {index} has nothing to execute: all of it is padding")
-            return rows
-    held = sum(1 for stratum in strata for _ in _block_passes(stratum)) + sum(
-        s.plan.passes for s in strata if not s.plan.family.sampled
-    )
-    kind = "sampled tile passes" if layer.sampled else "tile passes"
-    raise TraceError(f"{where}: no tile pass {index}; there are {held} {kind}, numbered from 0")
+        if rows is None:
+            return
+        if rows[0].shape[1]:
+            yield rows
 
 
 def _pass_of(strata: list[PassStratum], index: int) -> tuple[BF16Array, BF16Array] | None:

@@ -85,7 +85,7 @@ def _fpraker_pass(replay: FPRakerReplay, a: BF16Array, b: BF16Array) -> tuple[np
     sets = a.shape[1] // LANES
     record = fpraker_record(8, 8, LANES, sets, 0, 0)
     _, _, outputs = replay.tile_pass(a, b, np.ones(8, bool), record)
-    s, e = (np.moveaxis(values[:, 1:], 1, 2) for values in (record.integer, record.register))
+    s, e = (np.moveaxis(values, 1, 2) for values in (record.s, record.exponent))
     times = record.finish - record.start
     hardware = np.where(s == 0, 0, e + EXPONENT_OFFSET)
     return tuple(each.reshape(64, -1) for each in (times, s, hardware, outputs))
@@ -114,11 +114,11 @@ def bitparallel_differences(netlist: Netlist, words: int, runs: list[list[Pass]]
 
 def _bitparallel_pass(replay: BitParallelReplay, a: BF16Array, b: BF16Array) -> tuple[np.ndarray, ...]:
     """Of each PE and set S and E after it; of each PE the output."""
-    registers = np.zeros((8, 8, a.shape[1] // LANES, 2), np.int64)
-    _, _, outputs = replay.tile_pass(a, b, np.ones(8, bool), registers)
+    found = [replay.registers(x, y) for x in a for y in b]
+    registers, outputs = (np.stack(each) for each in zip(*found, strict=True))
     s = registers[..., 0]
     hardware = np.where(s == 0, 0, registers[..., 1] + EXPONENT_OFFSET)
-    return tuple(each.reshape(64, -1) for each in (s, hardware, outputs))
+    return s, hardware, outputs[:, None]
 
 
 def swapped(netlist: Netlist, number: int) -> Netlist:

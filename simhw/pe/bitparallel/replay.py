@@ -23,12 +23,15 @@ from simhw.pe.register import (
     value_of,
 )
 
+NO_RECORD = np.empty((0, 3), np.int64)
+
 
 @kernel
-def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets, registers):
+def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets, record):
     """One PE over a whole reduction of x and y (K,): (bfloat16 bit pattern, pairs without a zero).
 
-    `registers` (sets, 2) is filled with S and E after each set, where there is one.
+    `record` (sets, 3) is filled as far as it has room: S and its exponent as each set leaves them, before a chunk's end
+    moves them away, and what would be read out of them.
     """
     s, exponent, running, useful = 0, NO_EXPONENT, np.float32(0), 0
     # Products have 14 fraction bits and lie at most align_range below emax, where nothing is lost at this many bits.
@@ -48,8 +51,9 @@ def _dot(x, y, lanes, fraction_bits, align_range, chunk_sets, registers):
                 if distance <= align_range:
                     total += signed_significand(x[k]) * signed_significand(y[k]) << (scale - 14 - distance)
         s, exponent = normalised(shift_right_rne(total, scale - fraction_bits), emax, fraction_bits)
-        if registers is not None:
-            registers[index, 0], registers[index, 1] = s, exponent
+        if index < len(record):
+            record[index, 0], record[index, 1] = s, exponent
+            record[index, 2] = bfloat16_of(value_of(s, exponent, fraction_bits))
         if chunk_sets and ((index + 1) % chunk_sets == 0 or last == x.shape[0]):
             running = joined(running, value_of(s, exponent, fraction_bits))
             s, exponent = 0, NO_EXPONENT
@@ -64,32 +68,32 @@ class BitParallelReplay:
         self.pe, self.tile = pe, tile
 
     def tile_pass(
-        self,
-        x: BF16Array,
-        y: BF16Array,
-        real_y: npt.NDArray[np.bool_],
-        registers: npt.NDArray[np.int64] | None = None,
+        self, x: BF16Array, y: BF16Array, real_y: npt.NDArray[np.bool_]
     ) -> tuple[int, Counter[str], BF16Array]:
-        """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K).
-
-        `registers` (rows of x, rows of y, sets, 2) is filled with the accumulators' S and E after each set.
-        """
+        """Cycles, counters and outputs (rows of x, rows of y) of one pass: x (at most columns, K), y (rows, K)."""
         pe = self.pe
-        chunk_sets = 0 if pe.chunk == "off" else pe.chunk // pe.lanes
         outputs = np.zeros((len(x), len(y)), np.uint16)
         useful = 0
         for column, row in np.ndindex(outputs.shape):
-            outputs[column, row], pairs = _dot(
-                x[column],
-                y[row],
-                pe.lanes,
-                pe.accumulator_fraction_bits,
-                pe.align_range,
-                chunk_sets,
-                None if registers is None else registers[column, row],
-            )
+            outputs[column, row], pairs = self._dot(x[column], y[row], NO_RECORD)
             useful += pairs
         cycles = x.shape[1] // pe.lanes
         overflows = int(np.count_nonzero(outputs[:, real_y] & 0x7FFF == 0x7F80))
         idle = self.tile.rows * self.tile.cols * pe.lanes * cycles - useful
         return cycles, Counter(useful=useful, idle=idle, overflows=overflows), outputs
+
+    def registers(self, x: BF16Array, y: BF16Array) -> tuple[npt.NDArray[np.int64], int]:
+        """The register of a PE over a reduction of x and y (K,), and its output.
+
+        Gives (sets, 3) of S and its exponent, a sum of two biased ones, as each set leaves them, before a chunk's end
+        moves them away, and of the bfloat16 pattern that would be read out; NO_EXPONENT is that of a zero.
+        """
+        record = np.zeros((x.shape[0] // self.pe.lanes, 3), np.int64)
+        output, _ = self._dot(x, y, record)
+        return record, output
+
+    def _dot(self, x: BF16Array, y: BF16Array, record: npt.NDArray[np.int64]) -> tuple[int, int]:
+        pe = self.pe
+        chunk_sets = 0 if pe.chunk == "off" else pe.chunk // pe.lanes
+        output, useful = _dot(x, y, pe.lanes, pe.accumulator_fraction_bits, pe.align_range, chunk_sets, record)
+        return int(output), int(useful)

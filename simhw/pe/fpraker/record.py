@@ -27,8 +27,10 @@ class FPRakerRecord(NamedTuple):
     emax, register : (columns, sets + 1, rows) int32
         Sums of two biased exponents: what the set is aligned to, and the accumulator's as the set finds it (after the
         last set, as that leaves it); NOTHING for a zero.
-    integer : (columns, sets + 1, rows) int64
-        S of the accumulator, likewise.
+    s, exponent : (columns, sets, rows) int64, int32
+        The accumulator as each set leaves it, before a chunk's end moves it away: S, and its exponent as in `register`.
+    output : (columns, sets, rows) uint16
+        What would be read out of it.
     start, finish : (columns, rows, sets) int64
         First cycle of each set, and the one after its last, in cycles of the tile.
     """
@@ -39,7 +41,9 @@ class FPRakerRecord(NamedTuple):
     base: npt.NDArray[np.int32]
     emax: npt.NDArray[np.int32]
     register: npt.NDArray[np.int32]
-    integer: npt.NDArray[np.int64]
+    s: npt.NDArray[np.int64]
+    exponent: npt.NDArray[np.int32]
+    output: npt.NDArray[np.uint16]
     start: npt.NDArray[np.int64]
     finish: npt.NDArray[np.int64]
 
@@ -54,7 +58,9 @@ def fpraker_record(columns: int, rows: int, lanes: int, sets: int, cycles: int, 
         base=np.full(shape[:3], NOTHING, np.int32),
         emax=np.full((columns, sets + 1, rows), NOTHING, np.int32),
         register=np.full((columns, sets + 1, rows), NOTHING, np.int32),
-        integer=np.zeros((columns, sets + 1, rows), np.int64),
+        s=np.zeros((columns, sets, rows), np.int64),
+        exponent=np.full((columns, sets, rows), NOTHING, np.int32),
+        output=np.zeros((columns, sets, rows), np.uint16),
         start=np.zeros((columns, rows, sets), np.int64),
         finish=np.zeros((columns, rows, sets), np.int64),
     )

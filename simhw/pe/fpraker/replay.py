@@ -257,7 +257,6 @@ def _column_set(x, y, column, registers, terms, switches, counts, record, c, ind
         emax = _latch(x, y[pe], pe, column, terms, switches, registers.exponent[pe])
         if record is not None and index < record.start.shape[2]:
             record.register[c, index, pe], record.emax[c, index, pe] = registers.exponent[pe], emax
-            record.integer[c, index, pe] = registers.s[pe]
         registers.s[pe] = shift_right_rne(registers.s[pe], emax - registers.exponent[pe])
         registers.exponent[pe] = emax
         registers.unrounded[pe] = 0
@@ -328,6 +327,11 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
         for index in range(sets):
             x_set, y_set = x[c, index * LANES : (index + 1) * LANES], y[:, index * LANES : (index + 1) * LANES]
             _column_set(x_set, y_set, column, registers, terms, switches, counts, record, c, index, at)
+            if record is not None and index < record.s.shape[1]:
+                for pe in range(rows):
+                    s, exponent = registers.s[pe], registers.exponent[pe]
+                    record.s[c, index, pe], record.exponent[c, index, pe] = s, exponent
+                    record.output[c, index, pe] = bfloat16_of(value_of(s, exponent, switches.fraction_bits))
             times[c, :, index] = column.times
             at += column.times
             for pe in range(rows):
@@ -339,7 +343,7 @@ def _tile_pass(x, y, real_x, real_y, terms, switches, counts, outputs, record):
                     registers.running[pe] = joined(registers.running[pe], value)
                     registers.s[pe], registers.exponent[pe] = 0, NO_EXPONENT
         if record is not None and sets == record.start.shape[2]:
-            record.register[c, sets], record.integer[c, sets] = registers.exponent, registers.s
+            record.register[c, sets] = registers.exponent
         for pe in range(rows):
             if switches.chunk_sets:
                 outputs[c, pe] = bfloat16_of(np.float64(registers.running[pe]))
