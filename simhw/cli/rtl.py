@@ -7,6 +7,7 @@ from simhw.cli import rtl_area
 from simhw.errors import SimhwError, TraceError, quoted
 
 if TYPE_CHECKING:
+    from simhw.trace.layer import Operation
     from simhw.trace.trace import Trace
 
 DEFAULT_TRACE, DEFAULT_SETS = "small_cnn", 100
@@ -29,7 +30,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--trace", metavar="TRACE", default=DEFAULT_TRACE, help="whose operands go in (default: %(default)s)"
     )
-    parser.add_argument("--layer", metavar="NAME", help="of the trace (default: the first that has the operation)")
+    parser.add_argument("--layer", metavar="NAME", help="of the trace (default: the one with the most products)")
     parser.add_argument(
         "--operation",
         choices=("forward", "input_grad", "weight_grad"),
@@ -55,6 +56,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.sets <= MOST_SETS:
         raise SimhwError(f"--sets {quoted(arguments.sets)}: give from 1 to {MOST_SETS:,}")
 
+    import warnings
+
     from simhw.cli.terminal import facts, show
     from simhw.files.writing import new_folder
     from simhw.machine.machine import MachineFile
@@ -62,15 +65,17 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.report.waveform import tile_passes
     from simhw.rtl.testbench.benches import bench_of
     from simhw.rtl.testbench.folder import write_bench
-    from simhw.rtl.twins import twin_of
+    from simhw.rtl.twins import UnusedElaboratable, twin_of
     from simhw.trace.reader import load_trace
 
+    # Amaranth takes hardware that nothing is made of for a mistake; here the user's input was one, which a line says.
+    warnings.simplefilter("ignore", UnusedElaboratable)
     name, overrides = split_machine(arguments.pe)
     machine = MachineFile(name).machine(overrides)
     twin = twin_of(machine.values)
     with new_folder(arguments.out) as folder:
         trace = load_trace(arguments.trace)
-        layer = arguments.layer or _first_layer(trace, arguments.operation)
+        layer = arguments.layer or _largest_layer(trace, arguments.operation)
         passes = tile_passes(trace, layer, arguments.operation, machine)
         bench = bench_of(twin.component, passes, arguments.sets)
         operands = f"layer {layer}, {arguments.operation}, of {arguments.trace}"
@@ -85,8 +90,11 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _first_layer(trace: "Trace", operation: str) -> str:
-    for layer in trace.layers:
-        if operation in layer.operations:
-            return layer.name
-    raise TraceError(f"{trace.path}: training ran no {operation}; give another --operation")
+def _largest_layer(trace: "Trace", operation: "Operation") -> str:
+    """The layer with the most products in an operation."""
+    from simhw.lowering import multiply_accumulates
+
+    layers = [layer for layer in trace.layers if operation in layer.operations]
+    if not layers:
+        raise TraceError(f"{trace.path}: training ran no {operation}; give another --operation")
+    return max(layers, key=lambda layer: multiply_accumulates(layer, operation)).name

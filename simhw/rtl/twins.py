@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from amaranth.hdl import UnusedElaboratable as UnusedElaboratable
+
 from simhw.errors import MachineError
 from simhw.machine.values import MachineValues
 from simhw.pe.bitparallel.parameters import BitParallelValues
