@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.machine.area import chip_area, compute_area, iso_area
     from simhw.machine.machine import MachineFile
     from simhw.machine.overrides import split_machine
-    from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed
+    from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed, tile_costs_fact
 
     name, overrides = split_machine(arguments.pe)
     file = MachineFile(name)
@@ -70,6 +70,11 @@ def execute(arguments: argparse.Namespace) -> int:
     machines = [
         ("baseline", f"{baseline.label}: {baseline.values.description}"),
         ("machine", f"{machine.label}: {machine.values.description}"),
+    ]
+    machines += [
+        (f"{role}'s area", tile_costs_fact(each))
+        for role, each in (("baseline", baseline), ("machine", machine))
+        if each.tile_costs.followed
     ]
     show(*facts([*machines, *iso_area_facts(result)]), iso_area_sheet(result, filed.values.tiles))
     most = f"{result.tolerance * 100:.4g}%"

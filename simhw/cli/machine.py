@@ -100,7 +100,7 @@ def _devices() -> "Sheet":
 
 
 def _power_w(machine: "Machine") -> float:
-    return machine.values.tiles * sum(machine.values.tile_power_mw.values()) / 1e3
+    return machine.values.tiles * sum(machine.tile_powers_mw.values()) / 1e3
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -176,11 +176,11 @@ def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet
 
 def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[str, str]]:
     """How lanes, area and power follow from the constants."""
-    from simhw.report.area_tables import parts_sum
+    from simhw.report.area_tables import parts_sum, tile_costs_fact
     from simhw.report.result_reasons import lane_count
 
     values, tile = machine.values, machine.tile
-    area, power = values.tile_area_um2, values.tile_power_mw
+    area, power = machine.tile_areas_um2, machine.tile_powers_mw
     compared = ["", "", ""]
     if baseline is not None:
         ratios = (
@@ -192,7 +192,12 @@ def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[st
     lanes = f"{values.tiles} tiles x {tile.tile_x * tile.tile_y} PEs x {tile.lanes} lanes = {lane_count(machine):,}"
     areas = f"{values.tiles} tiles x {parts_sum(area)} um^2 = {machine.compute_area_mm2:.3f} mm^2"
     powers = f"{values.tiles} tiles x {parts_sum(power)} mW = {_power_w(machine):.3f} W"
-    return [("lanes", lanes + compared[0]), ("area", areas + compared[1]), ("power", powers + compared[2])]
+    return [
+        ("lanes", lanes + compared[0]),
+        ("area", areas + compared[1]),
+        ("power", powers + compared[2]),
+        ("tile costs", tile_costs_fact(machine)),
+    ]
 
 
 def _chip(machine: "Machine", plain: "Machine", baseline: "Machine | None") -> "list[str | Sheet]":

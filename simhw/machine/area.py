@@ -173,7 +173,7 @@ class IsoArea:
 
 def compute_area(machine: Machine) -> ChipArea:
     """Area of a machine's tiles alone."""
-    return ChipArea(machine.values.tiles, dict(machine.values.tile_area_um2), ())
+    return ChipArea(machine.values.tiles, machine.tile_areas_um2, ())
 
 
 def chip_area(machine: Machine, filed: Machine | None = None) -> ChipArea:

@@ -1,27 +1,28 @@
 """Which geometry a machine's costs are of, and where they do not follow the machine's own.
 
 `tile_costs_of` says for which PEs and tiles the file's area and power hold, `sram_costs_of` for which memories, as
-overrides are written: ``tile.rows=8``.  Costs of global buffers follow the size of a bank (`simhw.machine.sram`), other
-costs follow nothing.
+overrides are written: ``tile.rows=8``.  Costs of tiles follow their make-up where it is known how
+(`simhw.machine.tile_costs`), those of global buffers the size of a bank (`simhw.machine.sram`), other costs nothing.
 """
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from simhw.machine.costs import Range
 from simhw.machine.machine import Machine
 from simhw.machine.overrides import parse_overrides
 from simhw.machine.sram import BITS, Quantity, cacti_cost, within_table
+from simhw.machine.tile_costs import Cost, departing
 
 SIZES = ("bank_bytes", "access_bytes", "operand_bytes", "partial_bytes")
 """Ends of the names of memories' sizes."""
 
 
-def stale_tile(machine: Machine, cost: Literal["tile_area_um2", "tile_power_mw"]) -> list[str]:
+def stale_tile(machine: Machine, cost: Cost) -> list[str]:
     """Values of a tile's make-up that its area or power does not follow; none where the user overrode that cost too."""
     if any(name.startswith(f"{cost}.") for name in machine.overrides):
         return []
-    return _departures(machine, machine.values.tile_costs_of, ("pe.", "tile."))
+    return list(machine.tile_costs.stale)
 
 
 def stale_memories(machine: Machine) -> list[str]:
@@ -103,14 +104,8 @@ def _sizes_changed(machine: Machine) -> list[str]:
         name.startswith(("memory_area_mm2.", "sram.")) for name in machine.overrides
     ):
         return []
-    return [name for name in _departures(machine, machine.values.sram_costs_of, ("memory.",)) if name.endswith(SIZES)]
-
-
-def _departures(machine: Machine, costs_of: list[str], sections: tuple[str, ...]) -> list[str]:
-    """Names of values that are not those that costs are of; where a file does not say, those that are overridden."""
-    if not costs_of:
-        return [name for name in machine.overrides if name.startswith(sections)]
-    return [name for name, value in _parsed(tuple(costs_of)).items() if machine.value(name) != value]
+    names = departing(machine.values, machine.overrides, machine.values.sram_costs_of, "memory.")
+    return [name for name in names if name.endswith(SIZES)]
 
 
 @lru_cache(maxsize=64)

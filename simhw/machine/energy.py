@@ -43,7 +43,7 @@ def energy_of(machine: Machine, compute_s: float, power_share: float, memory: Me
         With every name of `COMPONENTS`.
     """
     energies = dict.fromkeys(COMPONENTS, Range(0.0, 0.0, 0.0))
-    tiles_w = machine.range("tile_power_mw").times(machine.values.tiles * 1e-3)
+    tiles_w = machine.tile_power.times(machine.values.tiles * 1e-3)
     energies["compute"] = tiles_w.times(compute_s * power_share)
     if memory is None or machine.values.energy is None:
         return energies

@@ -20,6 +20,7 @@ from simhw.machine.dotted import leaf_names
 from simhw.machine.files import read_machine, validated
 from simhw.machine.overrides import label, override, split_machine
 from simhw.machine.provenance import Provenance
+from simhw.machine.tile_costs import Cost, TileCosts, tile_costs
 from simhw.machine.values import MachineValues
 from simhw.memory.parameters import BaselineCompression, Memory
 from simhw.pe.passes import Tile
@@ -56,10 +57,39 @@ class Machine(Described[MachineValues]):
         """The same machine under a name of the user's."""
         return replace(self, given_name=name)
 
+    @cached_property
+    def tile_costs(self) -> TileCosts:
+        """What area and power of a tile follow."""
+        return tile_costs(self.values, self.overrides, self._element)
+
+    @property
+    def tile_areas_um2(self) -> dict[str, float]:
+        """Area of one tile by part [um^2]: that of the file, scaled where the tile is another one."""
+        return self._scaled("tile_area_um2")
+
+    @property
+    def tile_powers_mw(self) -> dict[str, float]:
+        """Power of one tile by part [mW]: that of the file, scaled where the tile is another one."""
+        return self._scaled("tile_power_mw")
+
+    def _scaled(self, cost: Cost) -> dict[str, float]:
+        parts: dict[str, float] = getattr(self.values, cost)
+        return {part: value * self.tile_costs.scale(cost, part).factor for part, value in parts.items()}
+
+    @property
+    def tile_power(self) -> Range:
+        """Power of one tile [mW], with the ends of its uncertainty: that of the file, and of how it is scaled."""
+        ranges = []
+        for part in self.values.tile_power_mw:
+            scale, own = self.tile_costs.scale("tile_power_mw", part), self.range(f"tile_power_mw.{part}")
+            wider = 1 + scale.error
+            ranges.append(Range(own.low / wider, own.mid, own.high * wider).times(scale.factor))
+        return Range.total(ranges)
+
     @property
     def tile_area_um2(self) -> float:
         """Area of one tile [um^2]."""
-        return sum(self.values.tile_area_um2.values())
+        return sum(self.tile_areas_um2.values())
 
     @property
     def compute_area_mm2(self) -> float:
@@ -74,10 +104,7 @@ class Machine(Described[MachineValues]):
 
     def value(self, name: str) -> Any:
         """A value or a section by its dotted name."""
-        value: Any = self.values
-        for part in name.split("."):
-            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
-        return value
+        return self.values.value(name)
 
     def range(self, name: str) -> Range:
         """A constant by its dotted name, or the sum of a section's, with the ends of its uncertainty."""
@@ -103,7 +130,11 @@ class Machine(Described[MachineValues]):
     @cached_property
     def pe(self) -> ProcessingElement[Any]:
         """The machine's processing element, which all that depends on its kind is asked of."""
-        return (self.element or processing_element(self.values.pe.kind))(self.values)
+        return self._element(self.values)
+
+    @property
+    def _element(self) -> type[ProcessingElement[Any]]:
+        return self.element or processing_element(self.values.pe.kind)
 
     @property
     def tile(self) -> Tile:

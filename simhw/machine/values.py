@@ -4,20 +4,23 @@ A PE's room derives its own `MachineValues` from this one, with its parameters o
 of the ones here.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from simhw.errors import MachineError, quoted
 from simhw.lowering import LanePadding, Padding
 from simhw.machine.costs import Cells, EnergyParameters, SramCosts
 from simhw.machine.described import DescribedValues, Section
-from simhw.machine.dotted import leaf_names
+from simhw.machine.dotted import assign, leaf_names
 from simhw.machine.overrides import parse_overrides
 from simhw.memory.parameters import MAX_BYTES, BaselineCompression, Memory
 
 Amount = Annotated[float, Field(ge=0, le=1e12)]
 """Areas and powers: a square metre, a gigawatt."""
+TILE_SECTIONS = ("pe.", "tile.")
+"""How names of values begin that make up a tile."""
 
 
 class PEParameters(Section):
@@ -47,6 +50,22 @@ class Lowering(Section):
         return {"padding": self.padding, "lane_padding": self.lane_padding, "fc_windows": self.fc_windows}
 
 
+class PartModel(Section):
+    """How the area of a part of a tile follows what the part consists of.
+
+    Attributes
+    ----------
+    areas : dict of quantity to float
+        What one of each quantity of the part takes, as `simhw.pe.structure` counts them.  Only ratios count, so that
+        the unit is any.
+    error : float
+        By how much a ratio of two such areas may be wrong: 0.03 is from the ratio / 1.03 to the ratio x 1.03.
+    """
+
+    areas: dict[str, Amount]
+    error: float = Field(ge=0, le=10)
+
+
 class MachineValues(DescribedValues):
     """Every constant of a machine, by section."""
 
@@ -67,6 +86,8 @@ class MachineValues(DescribedValues):
     energy: EnergyParameters | None = None
     sram: dict[str, dict[Cells, SramCosts]] = Field({})
     memory_area_mm2: dict[str, Amount] = Field({})
+    # By part, how area and power follow a tile that is another one than its costs are of.
+    tile_area_model: dict[str, PartModel] = Field({})
     # Which PEs, tiles and memories the costs are of, as overrides are written; empty where they are of the file's own.
     tile_costs_of: list[str] = Field([], max_length=64)
     sram_costs_of: list[str] = Field([], max_length=64)
@@ -96,6 +117,43 @@ class MachineValues(DescribedValues):
             if unknown and not (part == "sram_costs_of" and self.memory is None):
                 raise ValueError(f"{part} names {quoted(min(unknown))}, which is no value of the machine")
         return self
+
+    @model_validator(mode="after")
+    def _costs_are_of_a_tile_that_can_be(self) -> "MachineValues":
+        if self.tile_area_model:
+            try:
+                self.of_costs()
+            except ValidationError as error:
+                found = error.errors(include_url=False)[0]
+                place = ".".join(str(part) for part in found["loc"])
+                raise ValueError(f"tile_costs_of: {place}: {found['msg'].removeprefix('Value error, ')}") from None
+        return self
+
+    def value(self, name: str) -> Any:
+        """A value or a section by its dotted name."""
+        value: Any = self
+        for part in name.split("."):
+            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+        return value
+
+    def of_costs(self) -> Self:
+        """The machine with the PE and the tile that its costs are of.
+
+        Raises
+        ------
+        ValidationError
+            There is no such PE or tile.
+        """
+        sections = {"pe": self.pe.model_dump(), "tile": self.tile.model_dump()}
+        for name, value in parse_overrides(self.tile_costs_of).items():
+            if name.startswith(TILE_SECTIONS):
+                assign(sections, name, value, "tile_costs_of")
+        return self.model_copy(
+            update={
+                "pe": type(self.pe).model_validate(sections["pe"], strict=True),
+                "tile": type(self.tile).model_validate(sections["tile"], strict=True),
+            }
+        )
 
     @model_validator(mode="after")
     def _memories_have_costs(self) -> "MachineValues":

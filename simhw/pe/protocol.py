@@ -20,6 +20,7 @@ from simhw.pe.ladder import Rung
 from simhw.pe.operand import OperandChoice, both_choices
 from simhw.pe.passes import ParallelRows, Tile
 from simhw.pe.signals import Signals
+from simhw.pe.structure import Structure
 from simhw.trace.layer import Layer, Operation
 
 Values = TypeVar("Values", bound=MachineValues)
@@ -144,6 +145,10 @@ class ProcessingElement(ABC, Generic[Values]):
         any that could be switched off.
         """
         return []
+
+    def structure(self) -> Structure | None:
+        """What a tile consists of, by which area and power follow its values; None where the PE does not say."""
+        return None
 
     def counter_lines(self, counters: Mapping[str, float]) -> list[str]:
         """What the PE's own counters say of a run, a sentence each."""

@@ -13,8 +13,28 @@ COUNTED_MEANINGS: dict[Counted, str] = {
 
 def parts_sum(parts: dict[str, float]) -> str:
     """Parts added up, or the only one."""
-    terms = " + ".join(f"{name} {value:,.10g}" for name, value in parts.items())
-    return f"({terms} = {sum(parts.values()):,.10g})" if len(parts) > 1 else f"({terms})"
+    terms = " + ".join(f"{name} {_amount(value)}" for name, value in parts.items())
+    return f"({terms} = {_amount(sum(parts.values()))})" if len(parts) > 1 else f"({terms})"
+
+
+def _amount(value: float) -> str:
+    """With all of its digits where a file gave them, else with six."""
+    return f"{value:,.10g}" if value == round(value, 3) else f"{value:,.6g}"
+
+
+def tile_costs_fact(machine: Machine) -> str:
+    """Whether area and power of a machine's tile are those of its file, or by what they are scaled, and for which
+    values.
+    """
+    costs = machine.tile_costs
+    if not costs.followed:
+        return "those of the file"
+    scaled = ", ".join(
+        f"{part} x {scale.factor:.4g} (+-{scale.error:.1%})" if scale.error else f"{part} x {scale.factor:.4g}"
+        for part, scale in costs.scales.items()
+    )
+    given = "; what is overridden is not scaled" if costs.overridden else ""
+    return f"those of the file, {scaled or 'x 1'}, for {', '.join(costs.followed)}{given}"
 
 
 def chip_sheet(area: ChipArea, cells: str) -> Sheet:

@@ -101,11 +101,9 @@ class PowerDrawn:
     @staticmethod
     def on(machine: Machine, bypassed: bool = False, useful: float = 1.0) -> "PowerDrawn":
         """Of a machine's tile whose gated parts are off where `bypassed`, and a share `useful` of whose lanes works."""
-        values = machine.values
-        whole = sum(values.tile_power_mw.values())
-        drawn = sum(
-            power for part, power in values.tile_power_mw.items() if not (bypassed and part in values.gated_power)
-        )
+        values, parts = machine.values, machine.tile_powers_mw
+        whole = sum(parts.values())
+        drawn = sum(power for part, power in parts.items() if not (bypassed and part in values.gated_power))
         if charges_lanes(machine):
             assert values.energy is not None
             drawn *= useful + (1 - useful) * values.energy.idle_lane

@@ -50,13 +50,26 @@ def test_fpraker_gets_36_tiles_for_8_of_its_baseline(capsys: pytest.CaptureFixtu
 
 
 def test_override_it_prints_gives_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    text = output(capsys, "--baseline", "bitparallel:tiles=16", "--pe", "fpraker:pe.oob_threshold=9,tiles=3")
+    text = output(capsys, "--baseline", "bitparallel:tiles=16", "--pe", "fpraker:pe.oob=off,tiles=3")
     # Twice the area: 71.74, and 72 take 0.37% more again.
-    assert fact(text, "to use it") == "--pe fpraker:pe.oob_threshold=9,tiles=72"
-    assert parse_machine("fpraker:pe.oob_threshold=9,tiles=72").values.tiles == 72
+    assert fact(text, "to use it") == "--pe fpraker:pe.oob=off,tiles=72"
+    assert parse_machine("fpraker:pe.oob=off,tiles=72").values.tiles == 72
     assert "in the machine's file" in " ".join(table(text)[36])  # of the file, not what was overridden
-    assert "Caution: the tile area of fpraker is that of the file; it does not follow pe.oob_threshold." in text
+    assert "Caution: the tile area of fpraker is that of the file; it does not follow pe.oob." in text
     assert "Caution" not in output(capsys, "--pe", "fpraker:tiles=3")
+
+
+def test_a_variant_gets_the_tiles_of_its_own_area(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "--pe", "fpraker:pe.shift_window=6")
+    machine = parse_machine("fpraker:pe.shift_window=6")
+    tiles = round(8 * 1_421_579 / machine.tile_area_um2)
+    assert tiles < 36
+    assert fact(text, "to use it") == f"--pe fpraker:pe.shift_window=6,tiles={tiles}"
+    scale = machine.tile_costs.scales["pe_array"]
+    assert fact(text, "machine's area") == (
+        f"those of the file, pe_array x {scale.factor:.4g} (+-{scale.error:.1%}), for pe.shift_window"
+    )
+    assert "Caution" not in text
 
 
 def test_baseline_is_by_default_that_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:

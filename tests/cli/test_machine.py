@@ -78,8 +78,14 @@ def test_show_marks_overrides_and_their_hash(capsys: pytest.CaptureFixture[str])
     changed = load_machine("fpraker-literal", oob_threshold=9, **{"tile.rows": 4})
     assert changed.content_hash in text
     assert changed.content_hash != load_machine("fpraker-literal").content_hash
-    assert "Caution" in text
-    assert "Caution" not in output(capsys, "show", "fpraker-literal")
+    scales = changed.tile_costs.scales
+    assert row(text, "tile")[2:] == [
+        "those", "of", "the", "file,", "pe_array", "x", f"{scales['pe_array'].factor:.4g}",
+        f"(+-{scales['pe_array'].error:.1%}),", "for", "pe.oob_threshold,", "tile.rows",
+    ]  # fmt: skip
+    assert "Caution" not in text
+    assert "Caution" in output(capsys, "show", "fpraker-literal:pe.oob=off")
+    assert "tile costs  those of the file\n" in output(capsys, "show", "fpraker-literal")
 
 
 def test_units_come_from_names() -> None:

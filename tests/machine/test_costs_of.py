@@ -137,19 +137,19 @@ def test_a_files_own_sizes_count_as_an_override_does(tmp_path: Path) -> None:
 # Tiles of another shape
 
 
-def test_file_of_smaller_tiles_is_cautioned_as_overrides_are(
+def test_file_of_tiles_without_hardware_is_cautioned_as_overrides_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, "extends: fpraker\nname: small\ntile: {rows: 4, cols: 4}\n")
+    path = write(tmp_path, "extends: fpraker\nname: patient\npe: {oob: 'off'}\ntile: {sync: term}\n")
     (line,) = [line for line in simulated(path).cautions if "tile" in line]
-    assert "of small are those of the file; they do not follow tile.rows, tile.cols" in line
+    assert "of patient are those of the file; they do not follow pe.oob, tile.sync" in line
     assert any(
-        "do not follow tile.rows, tile.cols" in line
-        for line in simulated("fpraker", **{"tile.rows": 4, "tile.cols": 4}).cautions
+        "do not follow pe.oob, tile.sync" in line
+        for line in simulated("fpraker", **{"pe.oob": "off", "tile.sync": "term"}).cautions
     )
     for command in (["show", str(path)], ["iso-area", "--pe", str(path)]):
         assert main(["machine", *command]) == 0
-        assert "not follow tile.rows, tile.cols" in " ".join(capsys.readouterr().out.split())
+        assert "not follow pe.oob, tile.sync" in " ".join(capsys.readouterr().out.split())
 
 
 def test_override_to_the_same_value_is_none() -> None:
@@ -175,7 +175,7 @@ def test_where_a_file_does_not_say_its_overrides_are_cautioned(tmp_path: Path) -
 
 
 def test_comparison_has_the_cautions_of_its_results_once() -> None:
-    first, second = simulated("fpraker", **{"tile.rows": 4}), simulated("tensordash")
+    first, second = simulated("fpraker", **{"pe.oob": "off"}), simulated("tensordash")
     both = Comparison([first, second]).cautions
     assert both == list(dict.fromkeys(first.cautions + second.cautions))
-    assert any("tile.rows" in line for line in both)
+    assert any("pe.oob" in line for line in both)

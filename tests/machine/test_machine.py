@@ -210,16 +210,16 @@ OTHER_VALUES = {
     "energy.cells": "lop", "energy.dram.model": "flat", "tile_costs_of": ["tile.rows=4"],
     "sram_costs_of": ["memory.steps=64"],
 }  # fmt: skip
-SURROUNDINGS = ("memory.", "energy.", "sram.", "memory_area_mm2.")
+SURROUNDINGS = ("memory.", "energy.", "sram.", "memory_area_mm2.", "tile_area_model.")
 ONLY_VALUE = {"pe.kind", "pe.lanes", "description"}
 OF_THE_BASELINE = {"baseline_compression"}
 
 
 def surrounding_numbers() -> dict[str, float]:
-    """Every number of the memories and their costs, doubled."""
+    """Every number of the memories and their costs and of the model of the tile's area, doubled."""
     values = load_machine("fpraker").values.model_dump()
     names = [name for name in leaf_names(values) if name.startswith(SURROUNDINGS) and name not in OTHER_VALUES]
-    return {name: 2 * reduce(dict.__getitem__, name.split("."), values) for name in names}
+    return {name: 2 * reduce(dict.__getitem__, name.split("."), values) or 1.0 for name in names}
 
 
 SURROUNDING_NUMBERS = surrounding_numbers()

@@ -51,8 +51,8 @@ def test_cautions_where_the_comparison_is_not_fair() -> None:
         some_trace(), load_machine("fpraker", fc_windows="image"), progress=False, baseline="bitparallel"
     ).compute_cautions
     assert "fc_windows image against batch" in lowering
-    (costs,) = simulate(some_trace(), load_machine("fpraker", **{"tile.rows": 4}), progress=False).compute_cautions
-    assert "they do not follow tile.rows" in costs
+    (costs,) = simulate(some_trace(), load_machine("fpraker", **{"pe.oob": "off"}), progress=False).compute_cautions
+    assert "they do not follow pe.oob" in costs
 
 
 def test_speed_up_on_the_zeros_around_dense_gradients_is_named_as_such() -> None:

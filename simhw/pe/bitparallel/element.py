@@ -7,10 +7,12 @@ from simhw.bfloat16 import BF16Array
 from simhw.pe.bitparallel.parameters import BitParallelValues
 from simhw.pe.bitparallel.replay import BitParallelReplay
 from simhw.pe.bitparallel.signals import pass_signals
+from simhw.pe.bitparallel.structure import structure
 from simhw.pe.bitparallel.tile import BitParallelTile
 from simhw.pe.passes import ParallelRows
 from simhw.pe.protocol import LaneClass, ProcessingElement
 from simhw.pe.signals import Signals
+from simhw.pe.structure import Structure
 
 
 class BitParallel(ProcessingElement[BitParallelValues]):
@@ -32,3 +34,6 @@ class BitParallel(ProcessingElement[BitParallelValues]):
 
     def signals(self, x: BF16Array, parallel: ParallelRows, cycles: int) -> Iterator[Signals]:
         return pass_signals(self.values.pe, self.values.tile, x, parallel, cycles)
+
+    def structure(self) -> Structure:
+        return structure(self.values)

@@ -8,12 +8,14 @@ from simhw.pe.fpraker.ladder import ladder
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerValues
 from simhw.pe.fpraker.replay import FPRakerReplay
 from simhw.pe.fpraker.signals import pass_signals
+from simhw.pe.fpraker.structure import structure
 from simhw.pe.fpraker.tile import FPRakerTile
 from simhw.pe.ladder import Rung
 from simhw.pe.operand import OperandChoice, both_choices, requested_choices
 from simhw.pe.passes import ParallelRows
 from simhw.pe.protocol import LaneClass, ProcessingElement
 from simhw.pe.signals import Signals
+from simhw.pe.structure import Structure
 from simhw.trace.layer import Layer, Operation
 from simhw.trace.statistics import statistics_of
 
@@ -67,6 +69,9 @@ class FPRaker(ProcessingElement[FPRakerValues]):
             statistics_of(layer, choice.tensor).terms_per_value(self.values.pe.encoder) for choice in (canonical, other)
         ]
         return [other if terms[1] < terms[0] else canonical]
+
+    def structure(self) -> Structure:
+        return structure(self.values)
 
     def ladder(self) -> list[Rung]:
         return list(ladder(self.values))

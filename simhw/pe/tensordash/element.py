@@ -9,12 +9,14 @@ from simhw.pe.operand import OperandChoice, requested_choices
 from simhw.pe.passes import ParallelRows, Tile
 from simhw.pe.protocol import LaneClass, ProcessingElement, Replay
 from simhw.pe.signals import Signals
+from simhw.pe.structure import Structure
 from simhw.pe.tensordash.apart import OWN_CYCLES, ApartTile
 from simhw.pe.tensordash.operand import choose_by_zeros
 from simhw.pe.tensordash.parameters import TensorDashValues
 from simhw.pe.tensordash.replay import TensorDashReplay
 from simhw.pe.tensordash.replay_apart import ApartReplay
 from simhw.pe.tensordash.signals import pass_signals
+from simhw.pe.tensordash.structure import structure
 from simhw.pe.tensordash.tile import TensorDashTile
 from simhw.quantities import count
 from simhw.trace.layer import OPERANDS, Layer, Operation
@@ -66,6 +68,9 @@ class TensorDash(ProcessingElement[TensorDashValues]):
         both = pe.sides == "two" or choice.per_image is not None
         tensors = OPERANDS[operation] if both else (choice.tensor,)
         return all(statistics_of(layer, tensor).zeros == 0 for tensor in tensors)
+
+    def structure(self) -> Structure:
+        return structure(self.values)
 
     def ladder(self) -> list[Rung]:
         return [
