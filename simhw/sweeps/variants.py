@@ -7,10 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from simhw.errors import MachineError, SimhwError, quoted
+from simhw.machine.area import compute_area, iso_area
 from simhw.machine.machine import Machine, MachineFile, baseline_of
 from simhw.machine.overrides import meant, resolve, resolved, split_machine
 from simhw.sweeps.description import SWITCHES, Scalar, SweepDescription
 
+EQUAL_AREA = "iso-area"
+"""In place of a number of tiles: as many as take the area of the baseline's tiles, as `simhw machine iso-area` counts
+them.
+"""
 KEPT = 1000
 """Machines that are kept from planning to running, some 50 MB of them; a larger sweep builds its own twice."""
 
@@ -118,7 +123,19 @@ class Variants:
         MachineError
             A value that cannot be used, or a combination of them.
         """
-        machine = self._machine(variant.machine, variant.values, variant.memory)
+        values = variant.values
+        if values.get("tiles") != EQUAL_AREA:
+            return self._pair(variant, values)
+        del values["tiles"]
+        machine, baseline = self._pair(variant, values)
+        if baseline is None:
+            raise MachineError(f"tiles {EQUAL_AREA}: {machine.label} has no baseline whose area they could take")
+        names = (baseline.label, machine.label)
+        tiles = iso_area(compute_area(baseline), compute_area(machine), names=names).tiles
+        return self._pair(variant, {**values, "tiles": tiles})
+
+    def _pair(self, variant: Variant, values: Mapping[str, Any]) -> tuple[Machine, Machine | None]:
+        machine = self._machine(variant.machine, values, variant.memory)
         if variant.baseline is None:
             return machine, baseline_of(machine, variant.baseline_compression, self._file)
         if variant.baseline_compression is not None:

@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 
 from simhw.errors import SimhwError
+from simhw.machine.area import compute_area, iso_area
+from simhw.machine.machine import load_machine
 from simhw.sweeps.description import MOST_POINTS, Range, read_description
 from simhw.sweeps.draws import placed, varied_points
 from simhw.sweeps.points import Points
@@ -93,3 +95,23 @@ def test_ranges_hold_both_ends() -> None:
     assert placed(Range(start=2.0, end=4.0), 0.5) == 3.0
     assert placed(Range(start=1.0, end=100.0, scale="log"), 0.5) == pytest.approx(10.0)
     assert placed(Range(choices=["a", None]), 0.99) is None
+
+
+def test_tiles_of_equal_area_are_those_of_each_variant() -> None:
+    described = {
+        "traces": "some",
+        "machines": ["fpraker", "tensordash"],
+        "grid": {"tiles": ["iso-area"], "pe.shift_window": [0, 3, 6]},
+    }
+    points = list(Points(read_description(described), "sweep").plan())
+    windows = [load_machine("fpraker", **{"pe.shift_window": window}) for window in (0, 3, 6)]
+    wanted = [iso_area(compute_area(load_machine("bitparallel")), compute_area(each)).tiles for each in windows]
+    assert [point.row["tiles"] for point in points] == [*wanted, 14]  # of tensordash by its ratio of 1.13: 16 / 1.13
+    assert wanted[0] > wanted[1] == 36 > wanted[2]
+    assert all(point.row["compute_area_mm2"] <= 1.01 * 8 * 1.421579 for point in points[:3])
+
+
+def test_tiles_of_equal_area_need_a_baseline() -> None:
+    described = {"traces": "some", "machines": "bf16", "grid": {"tiles": ["iso-area"]}}
+    (point,) = Points(read_description(described), "sweep").plan()
+    assert point.error == "tiles iso-area: bf16 has no baseline whose area they could take"
