@@ -80,9 +80,12 @@ def validated(model: type[Values], values: Mapping[str, Any], where: str) -> Val
 def content_hash(values: BaseModel) -> str:
     """Hash of all values that can change a result.
 
-    A baseline's compression is not among them: the hash of the baseline covers it, and stands beside this one.
+    A baseline's compression is not among them: the hash of the baseline covers it, and stands beside this one.  A
+    machine without a model of its tile's area has the hash that it had before there were any.
     """
     content = values.model_dump(mode="json", exclude={"description", "baseline_compression"})
+    if not content.get("tile_area_model", True):
+        del content["tile_area_model"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,7 @@
 """Area and power of tiles that are not the published ones: what they follow, and what they do not."""
 
+import hashlib
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from simhw import load_machine, simulate
 from simhw.errors import MachineError
 from simhw.machine.area import compute_area, iso_area
 from simhw.machine.costs_of import stale_tile
+from simhw.machine.files import content_hash
 from simhw.machine.machine import Machine, baseline_of, parse_machine, variant_of
 from simhw.machine.names import machine_names
 from simhw.pe.fpraker.element import FPRaker
@@ -231,6 +234,13 @@ def test_the_model_is_a_part_of_the_machine() -> None:
     changed = load_machine("fpraker", **{name: 1e6})
     assert changed.content_hash != load_machine("fpraker").content_hash
     assert changed.tile_area_um2 == 317_068  # the published tile stays what was published
+
+
+def test_a_machine_without_a_model_has_the_hash_that_saved_results_of_it_have() -> None:
+    values = load_machine("fpraker").values.model_copy(update={"tile_area_model": {}})
+    content = values.model_dump(mode="json", exclude={"description", "baseline_compression", "tile_area_model"})
+    before = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    assert content_hash(values) == before != load_machine("fpraker").content_hash
 
 
 def test_a_baseline_is_the_published_one_whatever_the_machine() -> None:
