@@ -172,4 +172,6 @@ def _machine_hashes(machine: str, baseline: str | None, memories: bool) -> tuple
 
 
 def _hash(machine: Machine) -> str:
-    return hashlib.sha256(json.dumps(what_counts(machine), sort_keys=True).encode()).hexdigest()[:16]
+    # Machines of the same values draw different power where their costs are of different tiles.
+    counts = {**what_counts(machine), "tile_powers_mw": machine.tile_powers_mw}
+    return hashlib.sha256(json.dumps(counts, sort_keys=True).encode()).hexdigest()[:16]
