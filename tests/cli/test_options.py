@@ -39,7 +39,7 @@ def test_set_reaches_every_machine_that_has_the_value(capsys: pytest.CaptureFixt
     assert set(frame.machine) == {"fpraker:pe.oob_threshold=9,tile.rows=2", "tensordash:tile.rows=2"}
     # Baselines stay as the machines' files have them.
     assert set(frame.baseline) == {"bitparallel:memory.compression=none", "tensordash-dense"}
-    assert text.count("Caution: area and power") == 2
+    assert "Caution: area and power" not in text  # they follow both values
 
 
 @pytest.mark.parametrize("command", SUBCOMMANDS)
