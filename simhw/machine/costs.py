@@ -71,18 +71,25 @@ class EnergyParameters(Section):
 
     Attributes
     ----------
-    compute : {"tile_cycle", "lane_cycle"}
-        Whether tiles draw their power all the time that they compute, or each lane only where it is useful.
+    compute : {"tile_cycle", "lane_cycle", "pe_cycle"}
+        Whether tiles draw their power all the time that they compute, each lane only where it is useful, or each PE
+        less where it waits for its next set.
     idle_lane : float
         Under ``lane_cycle``, the share of its power that any other lane draws.
+    waiting_pe : float
+        Under ``pe_cycle``, what a PE draws in a cycle in which it waits, as a share of one in which it works.
+    published_waiting : float
+        Share of the PEs' cycles that was waiting when the tiles' power was as the file says.
     stall_power : float
         Share of their power that tiles draw while they wait for memory.
     cells : {"hp", "lop", "lstp"}
         Transistors of the SRAMs: high performance, low operating power, low standby power.
     """
 
-    compute: Literal["tile_cycle", "lane_cycle"]
+    compute: Literal["tile_cycle", "lane_cycle", "pe_cycle"]
     idle_lane: Annotated[float, Field(ge=0, le=1)]
+    waiting_pe: Annotated[float, Field(ge=0, le=1)]
+    published_waiting: Annotated[float, Field(ge=0, lt=1)]
     stall_power: Annotated[float, Field(ge=0, le=1)]
     cells: Cells
     dram: DramCosts

@@ -24,7 +24,7 @@ STEADY = ("leakage", "dram_refresh", "dram_background")
 COMPONENTS = tuple(component for components in GROUPS.values() for component in components)
 
 
-def energy_of(machine: Machine, compute_s: float, power_share: float, memory: MemoryCost | None) -> dict[str, Range]:
+def energy_of(machine: Machine, compute_s: float, power_share: Range, memory: MemoryCost | None) -> dict[str, Range]:
     """Energy of an operation by component [J].
 
     Parameters
@@ -32,7 +32,7 @@ def energy_of(machine: Machine, compute_s: float, power_share: float, memory: Me
     machine : Machine
     compute_s : float
         Time that the tiles take, memories aside.
-    power_share : float
+    power_share : Range
         Of the tiles' power, what they draw in that time: less than 1 where parts are gated or idle lanes save.
     memory : MemoryCost or None
         None for ideal memories, which cost nothing.
@@ -44,7 +44,8 @@ def energy_of(machine: Machine, compute_s: float, power_share: float, memory: Me
     """
     energies = dict.fromkeys(COMPONENTS, Range(0.0, 0.0, 0.0))
     tiles_w = machine.tile_power.times(machine.values.tiles * 1e-3)
-    energies["compute"] = tiles_w.times(compute_s * power_share)
+    drawn_s = power_share.times(compute_s)
+    energies["compute"] = Range(tiles_w.low * drawn_s.low, tiles_w.mid * drawn_s.mid, tiles_w.high * drawn_s.high)
     if memory is None or machine.values.energy is None:
         return energies
     elapsed_s = memory.cycles / machine.values.clock_hz

@@ -38,11 +38,14 @@ class LaneClass:
         For a reader of a report.
     color : str
         In pictures, ``#RRGGBB``; from Okabe and Ito's palette, which colour-blind readers can tell apart too.
+    waiting : bool
+        True where no lane of the PE works: it has finished a set and waits for the next one.
     """
 
     name: str
     meaning: str
     color: str
+    waiting: bool = False
 
 
 class Replay(Protocol):

@@ -1,6 +1,6 @@
 """What an operation of a layer comes to on a machine and on its baseline: cycles, energy, counters, memories."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot, nan
 
@@ -88,8 +88,13 @@ def quotient(numerator: float, denominator: float) -> float:
 
 def useful_share(counters: Mapping[str, Estimate], classes: Sequence[str]) -> float:
     """Share of the lane-cycles that are in the class ``useful``; 1 where there are none."""
+    return class_share(counters, classes, ["useful"]) if any(counters[name].value for name in classes) else 1.0
+
+
+def class_share(counters: Mapping[str, Estimate], classes: Sequence[str], chosen: Iterable[str]) -> float:
+    """Share of the lane-cycles that are in some classes; 0 where there are none."""
     lane_cycles = sum(counters[name].value for name in classes)
-    return counters["useful"].value / lane_cycles if lane_cycles else 1.0
+    return sum(counters[name].value for name in chosen) / lane_cycles if lane_cycles else 0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from simhw.machine.costs import Range
 from simhw.machine.energy import energy_of
 from simhw.machine.machine import Machine
 from simhw.memory.model import memory_cost
@@ -92,27 +93,62 @@ class PowerDrawn:
     Attributes
     ----------
     drawn_mw, whole_mw : float
-        What it draws, and what it would draw with no part gated and every lane useful [mW].
+        What it draws, and what it would draw with no part gated, every lane useful and PEs that wait as much as the
+        published ones [mW].
+    by_waiting : Range
+        What is drawn because PEs wait more or less than those, of what would be drawn; within `drawn_mw` already.
     """
 
     drawn_mw: float
     whole_mw: float
+    by_waiting: Range
+
+    @property
+    def share(self) -> Range:
+        """Of the whole power, what is drawn."""
+        if not self.whole_mw:
+            return Range(0.0, 0.0, 0.0)
+        mid, spread = self.drawn_mw / self.whole_mw, self.by_waiting
+        return Range(mid * (spread.low / spread.mid), mid, mid * (spread.high / spread.mid))
 
     @staticmethod
-    def on(machine: Machine, bypassed: bool = False, useful: float = 1.0) -> "PowerDrawn":
-        """Of a machine's tile whose gated parts are off where `bypassed`, and a share `useful` of whose lanes works."""
+    def on(machine: Machine, bypassed: bool = False, useful: float = 1.0, waiting: float = 0.0) -> "PowerDrawn":
+        """Of a machine's tile.
+
+        Parameters
+        ----------
+        machine : Machine
+        bypassed : bool
+            Whether its gated parts are off.
+        useful : float
+            Share of its lane-cycles that are useful.
+        waiting : float
+            Share of its PE-cycles in which the PE waits.
+        """
         values, parts = machine.values, machine.tile_powers_mw
         whole = sum(parts.values())
         drawn = sum(power for part, power in parts.items() if not (bypassed and part in values.gated_power))
         if charges_lanes(machine):
             assert values.energy is not None
             drawn *= useful + (1 - useful) * values.energy.idle_lane
-        return PowerDrawn(drawn, whole)
+        by_waiting = _by_waiting(machine, waiting)
+        return PowerDrawn(drawn * by_waiting.mid, whole, by_waiting)
 
-    @property
-    def share(self) -> float:
-        """Of the whole power, what is drawn."""
-        return self.drawn_mw / self.whole_mw if self.whole_mw else 0.0
+
+def _by_waiting(machine: Machine, waiting: float) -> Range:
+    """Power of PEs that wait for a share of their cycles, over that of the machine's file; 1 but for `pe_cycle`."""
+    energy = machine.values.energy
+    if energy is None or energy.compute != "pe_cycle" or not any(each.waiting for each in machine.pe.lane_classes):
+        return Range(1.0, 1.0, 1.0)
+    of_waiting = machine.range("energy.waiting_pe")
+
+    def power(waiting_pe: float) -> float:
+        ours, published = (1 - share * (1 - waiting_pe) for share in (waiting, energy.published_waiting))
+        return ours / published
+
+    # Which end is the lower one hangs on whether the PEs wait more than the published ones did.
+    low, high = sorted((power(of_waiting.low), power(of_waiting.high)))
+    return Range(low, power(of_waiting.mid), high)
 
 
 def charges_lanes(machine: Machine) -> bool:
@@ -133,7 +169,7 @@ class ComputeCost:
     machine: Machine
     shapes: Sequence[PassShape]
     loads: npt.NDArray[np.float64]
-    power_share: float
+    power_share: Range
 
     @staticmethod
     def of(work: TileWork, timing: Timing, power: PowerDrawn) -> "ComputeCost":

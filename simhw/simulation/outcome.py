@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from simhw.machine.machine import Machine
 from simhw.pe.operand import OperandChoice
 from simhw.results.estimate import Estimate
-from simhw.results.operation import OperationCost, OperationResult, useful_share
+from simhw.results.operation import OperationCost, OperationResult, class_share, useful_share
 from simhw.simulation.baseline import Baseline
 from simhw.simulation.cost import ComputeCost, PowerDrawn, TileWork, Timing
 from simhw.simulation.growth import Growth, grow_layer
@@ -33,6 +33,8 @@ class Outcome:
         Share of the passes that was simulated.
     useful : float
         Share of the lane-cycles that did useful work.
+    waiting : float
+        Share of the PEs' cycles in which they waited.
     bypassed : bool
         True where the PE's schedulers had nothing to do and were off.
     """
@@ -43,6 +45,7 @@ class Outcome:
     counters: dict[str, Estimate]
     simulated: float
     useful: float
+    waiting: float
     bypassed: bool
 
     @staticmethod
@@ -66,6 +69,7 @@ class Outcome:
             counters=counters,
             simulated=sum(tally.simulated_passes for tally in tallies) / max(1, sum(tally.passes for tally in tallies)),
             useful=useful_share(counters, classes),
+            waiting=class_share(counters, classes, (each.name for each in machine.pe.lane_classes if each.waiting)),
             # Padding makes zeros of its own: a schedule that skips them is not bypassed.
             bypassed=timing.tile_cycles.value >= work.sets
             and machine.pe.bypassed(work.lowered.layer, work.lowered.operation, candidate.choice),
@@ -93,7 +97,8 @@ class Outcome:
 
     def priced(self) -> ComputeCost:
         """What it takes on the machine, before memories."""
-        return ComputeCost.of(self.work, self.timing, PowerDrawn.on(self.work.machine, self.bypassed, self.useful))
+        power = PowerDrawn.on(self.work.machine, self.bypassed, self.useful, self.waiting)
+        return ComputeCost.of(self.work, self.timing, power)
 
     def beside(self, baseline: OperationCost | ComputeCost | None) -> "PendingResult":
         """The operation's result, beside what it takes on the baseline."""

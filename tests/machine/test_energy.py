@@ -6,6 +6,7 @@ import pytest
 from simhw import Layer, load_machine, simulate, simulate_layer
 from simhw.machine.costs import Range
 from simhw.machine.energy import COMPONENTS, GROUPS, by_group, energy_of
+from simhw.simulation.cost import PowerDrawn
 from simhw.trace.trace import Trace
 from tests.oracles import lowering
 from tests.slow_engine import tensor
@@ -25,7 +26,14 @@ def layer() -> Layer:
 
 @pytest.mark.parametrize("name", ["fpraker", "tensordash", "tensordash-fp32", "bitparallel"])
 @pytest.mark.parametrize(
-    "overrides", [{}, {"energy.dram.model": "flat"}, {"energy.cells": "hp"}, {"energy.compute": "lane_cycle"}]
+    "overrides",
+    [
+        {},
+        {"energy.dram.model": "flat"},
+        {"energy.cells": "hp"},
+        {"energy.compute": "lane_cycle"},
+        {"energy.compute": "pe_cycle"},
+    ],
 )
 def test_components_add_up_to_the_total_at_each_end_of_the_uncertainty(name, overrides):
     results = simulate(Trace([layer()]), load_machine(name, **overrides), progress=False)
@@ -151,6 +159,42 @@ def test_idle_lanes_of_the_baseline_save_energy_too(machine, dense, operation):
     assert alone.cost.overall_energy_j.mid == pytest.approx(lanes.baseline.overall_energy_j.mid, rel=1e-12)
 
 
+PES = {"energy.compute": "pe_cycle", "energy.waiting_pe": 0.5, "energy.published_waiting": 0.2}
+
+
+@pytest.mark.parametrize("sync", ["pe", "set"])
+def test_waiting_pes_draw_less_where_pes_are_counted(sync):
+    plain = simulate_layer(layer(), "forward", load_machine("fpraker", **{"tile.sync": sync}))
+    pes = simulate_layer(layer(), "forward", load_machine("fpraker", **{"tile.sync": sync}, **PES))
+    waiting = (plain.counters["exponent"].value + plain.counters["inter_pe"].value) / sum(
+        plain.counters[name].value for name in plain.classes
+    )
+    assert 0.2 < waiting < 0.9
+    # A waiting cycle draws half, and where a fifth of the cycles waits the tile draws what the file says.
+    assert pes.cost.energy_j == pytest.approx(plain.cost.energy_j * (1 - waiting / 2) / (1 - 0.2 / 2))
+    assert pes.cycles == plain.cycles
+    # The baseline's PEs never wait.
+    assert pes.baseline.energy_j == plain.baseline.energy_j
+
+
+def test_the_end_of_a_waiting_cycles_power_is_an_end_of_the_energy():
+    machine = load_machine("fpraker", **PES)
+    share = PowerDrawn.on(machine, waiting=0.6).share
+    of_waiting = machine.range("energy.waiting_pe")
+    # More waiting than the published: the less a waiting cycle draws, the less is drawn.
+    ends = [(1 - 0.6 * (1 - end)) / (1 - 0.2 * (1 - end)) for end in (of_waiting.low, of_waiting.mid, of_waiting.high)]
+    assert [share.low, share.mid, share.high] == pytest.approx(ends)
+    # Less waiting: the other way round.
+    share = PowerDrawn.on(machine, waiting=0.0).share
+    ends = [1 / (1 - 0.2 * (1 - end)) for end in (of_waiting.high, of_waiting.mid, of_waiting.low)]
+    assert [share.low, share.mid, share.high] == pytest.approx(ends)
+
+
+def test_machines_whose_pes_never_wait_draw_what_the_file_says():
+    for name in ("tensordash", "bitparallel"):
+        assert PowerDrawn.on(load_machine(name, **PES), waiting=0.0).share == Range(1, 1, 1)
+
+
 def test_idle_lanes_of_a_sampled_traces_baseline_are_estimated_from_its_blocks():
     results = simulate("resnet9_haet", load_machine("tensordash", **{"energy.compute": "lane_cycle"}), progress=False)
     alone = simulate(
@@ -160,6 +204,6 @@ def test_idle_lanes_of_a_sampled_traces_baseline_are_estimated_from_its_blocks()
 
 
 def test_ideal_memories_cost_nothing():
-    energy = energy_of(load_machine("fpraker"), 2.0, 1.0, None)
+    energy = energy_of(load_machine("fpraker"), 2.0, Range(1, 1, 1), None)
     assert energy["compute"].mid == pytest.approx(2 * 3.942)
     assert all(part == Range(0, 0, 0) for name, part in energy.items() if name != "compute")

@@ -40,8 +40,9 @@ class FPRaker(ProcessingElement[FPRakerValues]):
             "the PE had finished, but a set takes no less than the shared exponent block needs "
             "(PEs without rows included)",
             "#CC79A7",
+            waiting=True,
         ),
-        LaneClass("inter_pe", "the PE had finished and waited for the slowest PE of its tile", "#56B4E9"),
+        LaneClass("inter_pe", "the PE had finished and waited for the slowest PE of its tile", "#56B4E9", waiting=True),
     )
     operand_role = "serial"
 
