@@ -18,7 +18,9 @@ from simhw.rtl.synthesis.netlist import Netlist
 from simhw.rtl.synthesis.yosys import run_yosys
 
 _MODULE = re.compile(r"^(?P<attributes>(?:attribute [^\n]*\n)*)module (?P<name>\S+)\n(?P<body>.*?)^end\n", re.M | re.S)
-_CELL = re.compile(r"^  cell (?P<kind>\\\S+) \\(?P<instance>\S+)$", re.M)
+_CELL = re.compile(r"^  cell (?P<kind>\\\S+) \\(?P<instance>\S+)\n(?P<connections>(?:    [^\n]*\n)*)", re.M)
+_NUMBERED = re.compile(r"(?<!    connect )\\port\$(\d+)\$(\d+)")
+_CONNECTED = re.compile(r"(?<=    connect )\\port\$(\d+)\$(\d+)")
 _SOURCE = re.compile(r"^\s*attribute \\src [^\n]*\n", re.M)
 _PORT = re.compile(r"^((?:  attribute [^\n]*\n)*  wire [^\n]*\b(?:input|output) )\d+( [^\n]*\n)", re.M)
 
@@ -53,14 +55,19 @@ def synthesise(component: Component, name: str, library: Library | None = None, 
 class _Module:
     attributes: str
     body: str
+    numbered: Mapping[tuple[str, ...], str]
+    """Names of its own for nets that have a number of the whole circuit."""
 
     @classmethod
     def of(cls, found: re.Match[str]) -> "_Module":
-        """Without what differs where circuits do not: places in files, and the order of ports."""
+        """Without what differs where circuits do not: places in files, numbers of nets, and the order of ports."""
         body = _SOURCE.sub("", found["body"])
+        nets = sorted({net.groups() for net in _NUMBERED.finditer(body)}, key=lambda net: [int(each) for each in net])
+        names = {net: f"\\port_{number}" for number, net in enumerate(nets)}
+        body = _NUMBERED.sub(lambda net: names[net.groups()], body)
         ports = sorted(_PORT.findall(body), key=lambda port: port[1])
         numbered = "".join(f"{wire}{number}{name}" for number, (wire, name) in enumerate(ports))
-        return cls(_SOURCE.sub("", found["attributes"]), numbered + _PORT.sub("", body))
+        return cls(_SOURCE.sub("", found["attributes"]), numbered + _PORT.sub("", body), names)
 
     def text(self, name: str) -> str:
         return f"{self.attributes}module {name}\n{self.body}end\n"
@@ -91,15 +98,17 @@ class _Synthesis:
                 inner = found["kind"]
                 if inner not in modules:
                     raise SimhwError(f"{kind[1:]}: there is no module {inner[1:]} to synthesise")
+                names = modules[inner].numbered
+                connections = _CONNECTED.sub(lambda net: names[net.groups()], found["connections"])
                 if any(fnmatchcase(found["instance"], pattern) for pattern in self.apart):
                     part = self.unit(modules, inner)
                     parts[part.name] = part
                     boxes[part.name] = modules[inner].blackbox(f"\\{part.name}")
-                    return f"  cell \\{part.name} \\{found['instance']}"
+                    return f"  cell \\{part.name} \\{found['instance']}\n{connections}"
                 collect(inner)
-                return f"  cell {renamed(inner)} \\{found['instance']}"
+                return f"  cell {renamed(inner)} \\{found['instance']}\n{connections}"
 
-            texts.append(_Module(module.attributes, _CELL.sub(child, module.body)).text(renamed(kind)))
+            texts.append(_Module(module.attributes, _CELL.sub(child, module.body), {}).text(renamed(kind)))
 
         collect(top)
         text = "".join([*boxes.values(), *texts])
