@@ -71,11 +71,11 @@ def tensordash_table() -> list[str]:
 PAGE = """\
 # Tiles beside their baselines
 
-Whole tiles of the hardware in `simhw.rtl`, synthesised by {versions}, with simhw's own cells ({cells}). An area is the
-number of transistors by four. No machine uses these ratios: published tiles keep their published area, and variants
-are [scaled from it](tile_areas.md).
+Whole tiles of the hardware in `simhw.rtl`, synthesised by {versions}, with simhw's own
+cells ({cells}). An area is the number of transistors by four. No machine uses these
+ratios: published tiles keep their published area, and variants are [scaled from it](tile_areas.md).
 
-<!-- not run: synthesises for minutes -->
+<!-- not run: synthesises for ten minutes -->
 ```sh
 python reports/tile_ratios.py reports/tile_ratios.md
 ```
