@@ -18,6 +18,7 @@ CONTRIBUTIONS = "CONTRIBUTING.md"
 BLOCKS = [block for path in PATHS for block in blocks(path)]
 NOT_RUN = [block for block in BLOCKS if block.reason is not None]
 QUICK = {
+    "docs/area.md",
     "docs/dram-requests.md",
     "docs/machine-files.md",
     "docs/memory.md",
