@@ -1,8 +1,9 @@
-"""A progress bar on a terminal; everywhere a line on work that takes minutes, before it does."""
+"""A progress bar, or what goes on, on a terminal; everywhere a line on work that takes minutes, before it does."""
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import mean
 from typing import TypeVar
 
@@ -37,6 +38,19 @@ def _paced(items: Iterable[Item], pace: "Pace") -> Iterator[Item]:
     for item in items:
         yield item
         pace.step()
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Say on a terminal what goes on in seconds of work without parts to count; the line vanishes at the end."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(on)):
+        yield
 
 
 def tell(text: str) -> None:

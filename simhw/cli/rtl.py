@@ -56,20 +56,19 @@ def execute(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.sets <= MOST_SETS:
         raise SimhwError(f"--sets {quoted(arguments.sets)}: give from 1 to {MOST_SETS:,}")
 
-    import warnings
-
     from simhw.cli.terminal import facts, show
     from simhw.files.writing import new_folder
     from simhw.machine.machine import MachineFile
     from simhw.machine.overrides import split_machine
+    from simhw.progress import working
     from simhw.report.waveform import tile_passes
+    from simhw.rtl.synthesis.yosys import require_yosys
     from simhw.rtl.testbench.benches import bench_of
     from simhw.rtl.testbench.folder import write_bench
-    from simhw.rtl.twins import UnusedElaboratable, twin_of
+    from simhw.rtl.twins import twin_of
     from simhw.trace.reader import load_trace
 
-    # Amaranth takes hardware that nothing is made of for a mistake; here the user's input was one, which a line says.
-    warnings.simplefilter("ignore", UnusedElaboratable)
+    require_yosys()
     name, overrides = split_machine(arguments.pe)
     machine = MachineFile(name).machine(overrides)
     twin = twin_of(machine.values)
@@ -77,9 +76,11 @@ def execute(arguments: argparse.Namespace) -> int:
         trace = load_trace(arguments.trace)
         layer = arguments.layer or _largest_layer(trace, arguments.operation)
         passes = tile_passes(trace, layer, arguments.operation, machine)
-        bench = bench_of(twin.component, passes, arguments.sets)
+        with working(f"simulating {arguments.sets:,} sets or steps of layer {layer}"):
+            bench = bench_of(twin.component, passes, arguments.sets)
         operands = f"layer {layer}, {arguments.operation}, of {arguments.trace}"
-        write_bench(folder, twin, bench, f"Operands: {operands}.  Machine: {machine.label}.")
+        with working(f"writing {twin.told} in Verilog"):
+            write_bench(folder, twin, bench, f"Operands: {operands}.  Machine: {machine.label}.")
     lines = [
         ("machine", f"{machine.label}: {machine.values.description}"),
         ("hardware", f"{twin.name}, {twin.told}"),

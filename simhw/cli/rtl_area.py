@@ -41,10 +41,11 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.cli.terminal import facts, show
     from simhw.machine.machine import MachineFile, baseline_of, load_machine
     from simhw.machine.overrides import split_machine
-    from simhw.progress import announce
+    from simhw.progress import announce, working
     from simhw.rtl.synthesis.library import own_library, read_library
     from simhw.rtl.synthesis.tiles import baselines_of, tile_of
     from simhw.rtl.synthesis.yosys import require_yosys
+    from simhw.rtl.twins import twin_of
 
     require_yosys()
     name, overrides = split_machine(arguments.pe)
@@ -56,10 +57,12 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.baseline is not None:
         name, overrides = split_machine(arguments.baseline)
         baseline = MachineFile(name).machine(overrides)
+    twin_of(machine.values)  # where there is no hardware, that is all there is to say
     library = read_library(arguments.liberty) if arguments.liberty else own_library()
     announce("synthesising", SECONDS)
-    tile = tile_of(machine.values, library)
-    others = baselines_of(machine.values, baseline.values if baseline else None, library)
+    with working(f"synthesising {machine.label} and its baselines"):
+        tile = tile_of(machine.values, library)
+        others = baselines_of(machine.values, baseline.values if baseline else None, library)
     pairs = [
         ("machine", f"{machine.label}: {tile.told}"),
         ("cells", f"{library.label}: {len(library.cells)} kinds, hash {library.hash}"),

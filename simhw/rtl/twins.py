@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import UnusedElaboratable as UnusedElaboratable
-
 from simhw.errors import MachineError
 from simhw.machine.values import MachineValues
 from simhw.pe.bitparallel.parameters import BitParallelValues

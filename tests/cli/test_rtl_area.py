@@ -1,6 +1,5 @@
 """`simhw rtl area`: the tile of a machine in cells, beside its baselines."""
 
-import importlib.util
 import json
 
 import pytest
@@ -10,12 +9,6 @@ pytest.importorskip("pyosys", reason="Yosys is not installed: pip install 'simhw
 
 from simhw.cli import main
 from simhw.rtl.synthesis import tiles
-
-
-def test_a_missing_yosys_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    assert main(["rtl", "area", "--pe", "fpraker"]) == 2
-    assert capsys.readouterr().err == ("simhw: synthesis needs Yosys (the package pyosys): pip install 'simhw[rtl]'\n")
 
 
 @pytest.mark.parametrize(
@@ -30,9 +23,10 @@ def test_what_cannot_be_built_is_told_in_a_line(
     given: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rtl", "area", *given]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
+    error = capsys.readouterr().err
     assert error.startswith("simhw: ")
     assert told in error
+    assert error.count("\n") == 1
 
 
 def test_ratios_are_those_of_the_areas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

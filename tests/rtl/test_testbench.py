@@ -1,7 +1,6 @@
 """What `simhw rtl` writes: hardware in Verilog that passes its testbench, which finds what is wrong."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,15 +158,6 @@ def test_what_cannot_be_written_is_told_in_a_line(arguments, told, tmp_path, mon
     assert error.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"full"}
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
-
-
-def test_without_amaranth_a_line_says_how_to_get_it(tmp_path, monkeypatch, capsys) -> None:
-    for name in [name for name in sys.modules if f"{name}.".startswith(("amaranth.", "simhw.rtl."))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "amaranth", None)
-    assert main(["rtl", "--pe", "fpraker", "--out", str(tmp_path / "out")]) == 2
-    assert "pip install 'simhw[rtl]'" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
 
 
 # At scale

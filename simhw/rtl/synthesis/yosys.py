@@ -18,7 +18,7 @@ _RUN = "from pyosys import libyosys; libyosys.run_pass('script script.ys', libyo
 def require_yosys() -> None:
     """SimhwError where Yosys is missing."""
     if importlib.util.find_spec("pyosys") is None:
-        raise SimhwError("synthesis needs Yosys (the package pyosys): pip install 'simhw[rtl]'")
+        raise SimhwError("hardware needs Yosys (the package pyosys), which is not installed: pip install 'simhw[rtl]'")
 
 
 def run_yosys(script: Sequence[str], given: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
