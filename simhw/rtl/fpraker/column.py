@@ -7,9 +7,8 @@ the set after the one at work, which is why a set takes no fewer cycles.  Source
 import operator
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout, View
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from simhw.errors import MachineError
@@ -19,9 +18,7 @@ from simhw.rtl.encoder import POSITIONS
 from simhw.rtl.fpraker.element import TermPE
 from simhw.rtl.fpraker.exponents import ExponentBlock
 from simhw.rtl.fpraker.offsets import leading
-from simhw.rtl.fpraker.serial import SerialEncoders
-from simhw.rtl.fpraker.widths import Widths
-from simhw.rtl.normaliser import EXPONENT_BITS
+from simhw.rtl.fpraker.pe_column import PEColumn
 
 
 def check_tile(pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
@@ -34,7 +31,7 @@ def check_tile(pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
         raise MachineError("tile.empty_sets=skip has no hardware: any number of sets would have to come in a cycle")
 
 
-class Column(wiring.Component):
+class Column(PEColumn):
     """Operands are taken in a cycle with `valid` and `take`; until then they stay as they are.
 
     Attributes
@@ -56,35 +53,13 @@ class Column(wiring.Component):
         check_tile(pe, tile)
         if tile.sync == "pe":
             raise MachineError("tile.sync=pe has no column that moves as one: its PEs go at their own pace")
-        self.pe, self.rows, self.sharing = pe, tile.rows, tile.exponent_sharing
         self.shared_pointers = tile.sync == "term"
-        operand = ArrayLayout(16, pe.lanes)
-        super().__init__(
-            {
-                "valid": In(1),
-                "restart": In(1),
-                "last": In(1),
-                "a": In(operand),
-                "b": In(ArrayLayout(operand, tile.rows)),
-                "held": In(1),
-                "ready": Out(1),
-                "take": Out(1),
-                "works": Out(1),
-                "busy": Out(tile.rows),
-                "fires": Out(ArrayLayout(pe.lanes, tile.rows)),
-                "adds": Out(ArrayLayout(pe.lanes, tile.rows)),
-                "waits": Out(ArrayLayout(pe.lanes, tile.rows)),
-                "integers": Out(ArrayLayout(signed(Widths(pe).integer_bits), tile.rows)),
-                "exponents": Out(ArrayLayout(EXPONENT_BITS, tile.rows)),
-                "outputs": Out(ArrayLayout(16, tile.rows)),
-            }
-        )
+        super().__init__(pe, tile, {"held": In(1), "ready": Out(1), "works": Out(1)})
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        lanes, rows, sharing = self.pe.lanes, self.rows, self.sharing
-        m.submodules.encoders = encoders = SerialEncoders(self.pe.encoder, lanes)
-        m.d.comb += encoders.a.eq(self.a)
+        lanes, rows, sharing = self.pe.lanes, self.tile.rows, self.tile.exponent_sharing
+        encoders = self._encode(m)
         elements = [TermPE(self.pe, self.shared_pointers) for _ in range(rows)]
         taken, free, served = Signal(), Signal(rows), Signal()
         m.d.comb += [
@@ -94,21 +69,8 @@ class Column(wiring.Component):
             taken.eq(self.take & self.valid),
         ]
         for row, element in enumerate(elements):
-            m.submodules[f"pe_{row}"] = element
-            element.give(m, encoders.set, self.b[row])
-            m.d.comb += [
-                element.valid.eq(taken),
-                element.restart.eq(self.restart),
-                element.last.eq(self.last),
-                free[row].eq(element.take),
-                self.busy[row].eq(element.busy),
-                self.fires[row].eq(element.fires),
-                self.adds[row].eq(element.adds),
-                self.waits[row].eq(element.waits),
-                self.integers[row].eq(element.integer),
-                self.exponents[row].eq(element.exponent),
-                self.outputs[row].eq(element.output),
-            ]
+            self._place(m, row, element, encoders.set, taken, self.restart, self.last)
+            m.d.comb += free[row].eq(element.take)
 
         if self.pe.oob == "column":
             self._share_bounds(m, elements)

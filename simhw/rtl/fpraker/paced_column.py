@@ -3,21 +3,19 @@
 The other operand comes from buffers of the tile's rows.  Source: spec page fpraker.md, section 6.
 """
 
-from amaranth.hdl import Cat, Module, Signal, signed
-from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout, StructLayout
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
 from simhw.rtl.fpraker.element import TermPE
 from simhw.rtl.fpraker.exponent_turns import ExponentTurns
-from simhw.rtl.fpraker.serial import SerialEncoders, serial_set
+from simhw.rtl.fpraker.pe_column import PEColumn
+from simhw.rtl.fpraker.serial import serial_set
 from simhw.rtl.fpraker.set_buffer import SetBuffer
-from simhw.rtl.fpraker.widths import Widths
-from simhw.rtl.normaliser import EXPONENT_BITS
 
 
-class PacedColumn(wiring.Component):
+class PacedColumn(PEColumn):
     """A set of A is stored in a cycle with `valid` and `take`.
 
     Attributes
@@ -37,40 +35,18 @@ class PacedColumn(wiring.Component):
     """
 
     def __init__(self, pe: FPRakerPE, tile: FPRakerTileParameters) -> None:
-        self.pe, self.tile = pe, tile
-        operand = ArrayLayout(16, pe.lanes)
-        super().__init__(
-            {
-                "valid": In(1),
-                "restart": In(1),
-                "last": In(1),
-                "a": In(operand),
-                "take": Out(1),
-                "b": In(ArrayLayout(operand, tile.rows)),
-                "b_there": In(tile.rows),
-                "ready": Out(tile.rows),
-                "begins": Out(tile.rows),
-                "takes": In(tile.rows),
-                "works": Out(tile.rows),
-                "busy": Out(tile.rows),
-                "fires": Out(ArrayLayout(pe.lanes, tile.rows)),
-                "adds": Out(ArrayLayout(pe.lanes, tile.rows)),
-                "waits": Out(ArrayLayout(pe.lanes, tile.rows)),
-                "integers": Out(ArrayLayout(signed(Widths(pe).integer_bits), tile.rows)),
-                "exponents": Out(ArrayLayout(EXPONENT_BITS, tile.rows)),
-                "outputs": Out(ArrayLayout(16, tile.rows)),
-            }
-        )
+        each = ("ready", "begins", "works")
+        own = {"b_there": In(tile.rows), "takes": In(tile.rows), **dict.fromkeys(each, Out(tile.rows))}
+        super().__init__(pe, tile, own)
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         lanes, rows, sharing = self.pe.lanes, self.tile.rows, self.tile.exponent_sharing
         entry = StructLayout({"set": serial_set(lanes), "restart": 1, "last": 1})
-        m.submodules.encoders = encoders = SerialEncoders(self.pe.encoder, lanes)
+        encoders = self._encode(m)
         m.submodules.buffer = buffer = SetBuffer(entry, self.tile.buffers.a, rows)
         there = Signal(rows)
         m.d.comb += [
-            encoders.a.eq(self.a),
             buffer.valid.eq(self.valid),
             buffer.data.set.eq(encoders.set),
             buffer.data.restart.eq(self.restart),
@@ -87,14 +63,11 @@ class PacedColumn(wiring.Component):
             for place in range(pes):
                 row = first + place
                 a, b = buffer.sets[row], self.b[row]
-                m.submodules[f"pe_{row}"] = element = TermPE(self.pe)
-                element.give(m, a.set, b)
+                element = TermPE(self.pe)
+                self._place(m, row, element, a.set, self.takes[row], a.restart, a.last)
                 m.d.comb += [
                     turns.a[place].eq(a.set.exponents),
                     Cat(*turns.b[place]).eq(Cat(b[i][7:15] for i in range(lanes))),
-                    element.valid.eq(self.takes[row]),
-                    element.restart.eq(a.restart),
-                    element.last.eq(a.last),
                     element.lane_valid.eq(turns.valid[place]),
                     element.exponents.eq(turns.exponents[place]),
                     element.largest.eq(turns.largest[place]),
@@ -102,12 +75,5 @@ class PacedColumn(wiring.Component):
                     self.works[row].eq(~element.take | (element.starts if sharing > 1 else 0)),
                     self.ready[row].eq(buffer.released[row] & turns.ready[place] & ~self.works[row]),
                     self.begins[row].eq(a.restart),
-                    self.busy[row].eq(element.busy),
-                    self.fires[row].eq(element.fires),
-                    self.adds[row].eq(element.adds),
-                    self.waits[row].eq(element.waits),
-                    self.integers[row].eq(element.integer),
-                    self.exponents[row].eq(element.exponent),
-                    self.outputs[row].eq(element.output),
                 ]
         return m

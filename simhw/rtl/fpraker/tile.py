@@ -8,7 +8,7 @@ them.  Source: spec page fpraker.md, sections 3 and 6.
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -16,14 +16,11 @@ from amaranth.lib.wiring import In, Out
 from simhw.pe.fpraker.parameters import FPRakerPE, FPRakerTileParameters
 from simhw.rtl.fpraker.column import Column, check_tile
 from simhw.rtl.fpraker.paced_column import PacedColumn
+from simhw.rtl.fpraker.pe_column import TOLD, PEColumn, told_of
 from simhw.rtl.fpraker.set_buffer import SetBuffer
-from simhw.rtl.fpraker.widths import Widths
-from simhw.rtl.normaliser import EXPONENT_BITS
 
 OF_A = ("restart", "last", "a")
 """What comes with a column's set."""
-OF_ELEMENTS = ("busy", "fires", "adds", "waits", "integers", "exponents", "outputs")
-"""What a column tells of its PEs, and the tile of all of them."""
 
 
 class FPRakerTile(wiring.Component):
@@ -58,13 +55,7 @@ class FPRakerTile(wiring.Component):
                 "b_valid": In(tile.rows),
                 "b": In(ArrayLayout(self.operand, tile.rows)),
                 "b_take": Out(tile.rows),
-                "busy": Out(self.pes),
-                "fires": Out(ArrayLayout(pe.lanes, self.pes)),
-                "adds": Out(ArrayLayout(pe.lanes, self.pes)),
-                "waits": Out(ArrayLayout(pe.lanes, self.pes)),
-                "integers": Out(ArrayLayout(signed(Widths(pe).integer_bits), self.pes)),
-                "exponents": Out(ArrayLayout(EXPONENT_BITS, self.pes)),
-                "outputs": Out(ArrayLayout(16, self.pes)),
+                **told_of(pe, self.pes),
             }
         )
 
@@ -128,13 +119,13 @@ class FPRakerTile(wiring.Component):
                     buffer.works[index].eq(column.works[row]),
                 ]
 
-    def _join(self, m: Module, columns: Sequence[Column] | Sequence[PacedColumn]) -> None:
+    def _join(self, m: Module, columns: Sequence[PEColumn]) -> None:
         """The columns' own ports."""
         for index, column in enumerate(columns):
             m.submodules[f"column_{index}"] = column
             for name in OF_A:
                 m.d.comb += getattr(column, name).eq(getattr(self, name)[index])
-        for name in OF_ELEMENTS:
+        for name in TOLD:
             of_columns = (Value.cast(getattr(column, name)) for column in columns)
             m.d.comb += Value.cast(getattr(self, name)).eq(Cat(*of_columns))
 
