@@ -54,7 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from simhw.machine.area import chip_area, compute_area, iso_area
     from simhw.machine.machine import MachineFile
     from simhw.machine.overrides import split_machine
-    from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed, tile_costs_fact
+    from simhw.report.area_tables import iso_area_facts, iso_area_sheet, iso_area_speed
+    from simhw.report.tile_costs import tile_costs_fact
 
     name, overrides = split_machine(arguments.pe)
     file = MachineFile(name)

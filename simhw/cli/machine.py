@@ -176,8 +176,9 @@ def _constants(machine: "Machine | Device", plain: "Machine | Device") -> "Sheet
 
 def _arithmetic(machine: "Machine", baseline: "Machine | None") -> list[tuple[str, str]]:
     """How lanes, area and power follow from the constants."""
-    from simhw.report.area_tables import parts_sum, tile_costs_fact
+    from simhw.report.area_tables import parts_sum
     from simhw.report.result_reasons import lane_count
+    from simhw.report.tile_costs import tile_costs_fact
 
     values, tile = machine.values, machine.tile
     area, power = machine.tile_areas_um2, machine.tile_powers_mw

@@ -22,21 +22,6 @@ def _amount(value: float) -> str:
     return f"{value:,.10g}" if value == round(value, 3) else f"{value:,.6g}"
 
 
-def tile_costs_fact(machine: Machine) -> str:
-    """Whether area and power of a machine's tile are those of its file, or by what they are scaled, and for which
-    values.
-    """
-    costs = machine.tile_costs
-    if not costs.followed:
-        return "those of the file"
-    scaled = ", ".join(
-        f"{part} x {scale.factor:.4g} (+-{scale.error:.1%})" if scale.error else f"{part} x {scale.factor:.4g}"
-        for part, scale in costs.scales.items()
-    )
-    given = "; what is overridden is not scaled" if costs.overridden else ""
-    return f"those of the file, {scaled or 'x 1'}, for {', '.join(costs.followed)}{given}"
-
-
 def chip_sheet(area: ChipArea, cells: str) -> Sheet:
     """A row per part of the chip; `cells` are the transistors that CACTI's areas are for."""
     rows = [

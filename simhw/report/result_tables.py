@@ -11,6 +11,7 @@ from typing import Any
 from simhw.memory.parameters import Compression
 from simhw.quantities import count, percent, ratio
 from simhw.report.sheet import Sheet
+from simhw.report.tile_costs import scaled_costs
 from simhw.results.comparison import labels as labels
 from simhw.results.operation import OperationResult
 from simhw.results.step import Results
@@ -85,6 +86,7 @@ def machine_facts(results: Results, label: str) -> list[tuple[str, str]]:
         else "none; --baseline names one"
     )
     lines.append(("baseline", against))
+    lines += [("tile costs", costs) for costs in scaled_costs((machine, baseline)).values()]
     if has_memories(results):
         lines.append(("off chip", _off_chip(results)))
     lines.append(("simulated", _simulated(results)))

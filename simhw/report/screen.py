@@ -5,11 +5,13 @@ About twenty lines, from which a reader can tell whether the details are worth a
 
 from collections.abc import Sequence
 
+from simhw.errors import listed
 from simhw.quantities import ratio
 from simhw.report.memory_reasons import memory_reason
 from simhw.report.result_reasons import reason
 from simhw.report.result_tables import BOUND_NAMES, has_memories, labels, title
 from simhw.report.sheet import Item, Sheet, facts
+from simhw.report.tile_costs import scaled_costs
 from simhw.results.step import Results
 from simhw.results.totals import Totals
 
@@ -42,19 +44,32 @@ def amount(results: Results) -> str:
 def _facts(results: Sequence[Results], names: Sequence[str]) -> list[tuple[str, str]]:
     first = results[0]
     told = [("trace", f"{title(first.provenance)}, {amount(first)}")]
+    costs = _tile_costs(results)
     if len(results) == 1:
         return [
             *told,
             ("machine", f"{names[0]}: {first.machine.values.description}"),
             ("baseline", first.baseline.label if first.baseline else "none; --baseline names one"),
+            *costs,
         ]
     against: dict[str, list[str]] = {}
     for name, each in zip(names, results, strict=True):
         against.setdefault(each.baseline.label if each.baseline else "nothing", []).append(name)
-    return told + [
-        ("machines" if number == 0 else "", f"{', '.join(compared)} against {baseline}")
-        for number, (baseline, compared) in enumerate(against.items())
-    ]
+    machines = [f"{', '.join(compared)} against {baseline}" for baseline, compared in against.items()]
+    return [*told, *_under("machines", machines), *costs]
+
+
+def _tile_costs(results: Sequence[Results]) -> list[tuple[str, str]]:
+    """Of whom area and power of a tile follow values that are not the published tile's, and by how much."""
+    told = scaled_costs(machine for each in results for machine in (each.machine, each.baseline))
+    if len(results) > MOST_IN_FULL and told:
+        return [("tile costs", f"of {listed(list(told))} scaled; `simhw machine show` says by how much, how surely")]
+    return _under("tile costs", list(told.values()))
+
+
+def _under(label: str, lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Facts of one label, which the first one has."""
+    return [("" if number else label, line) for number, line in enumerate(lines)]
 
 
 def answer_sheet(results: Sequence[Results]) -> Sheet:

@@ -35,7 +35,7 @@ def test_header_tells_trace_machine_baseline_and_hashes(folder: Path, capsys: py
         f"fpraker:pe.oob_threshold=9, hash {machine.content_hash}",
         "pe.oob_threshold = 9",
         f"bitparallel:memory.compression=none, hash {plain.content_hash}",
-        "off chip   base-delta compression of the machine, no compression of the baseline",
+        "off chip    base-delta compression of the machine, no compression of the baseline",
         "exactly, every tile pass",
         "simhw 0.1.0",
     ):

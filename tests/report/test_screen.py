@@ -4,7 +4,7 @@ from math import hypot
 
 import pytest
 
-from simhw import load_machine
+from simhw import load_machine, simulate
 from simhw.quantities import ratio
 from simhw.report.printing import plain_text
 from simhw.report.result_tables import BOUND_NAMES
@@ -12,7 +12,7 @@ from simhw.report.screen import SCREEN_WIDTH, answer_sheet, screen
 from simhw.results.estimate import Estimate
 from simhw.results.step import Results
 from simhw.results.totals import Totals
-from tests.cli_runs import details, output, result, rows
+from tests.cli_runs import details, output, result, rows, some_trace
 from tests.results.parts import cost, operation
 
 
@@ -69,6 +69,18 @@ def test_two_machines_have_all_operations_and_more_have_their_totals(results: li
     fastest = min(results, key=lambda each: each.total.overall.time_s)
     assert f"Shortest time: {fastest.machine.label}" in text(results)
     assert "each machine is against its own baseline" in text(results)
+
+
+def test_scaled_costs_of_tiles_are_told_and_how_surely(results: list[Results]) -> None:
+    assert "tile costs" not in text(results[:2])
+    variant = simulate(some_trace(), load_machine("fpraker", **{"pe.shift_window": 0}), progress=False)
+    scale = variant.machine.tile_costs.scales["pe_array"]
+    assert scale.error
+    told = f"pe_array x {scale.factor:.4g} (+-{scale.error:.1%}), for pe.shift_window"
+    assert told in " ".join(text([results[0], variant]).split())
+    assert told in " ".join(text([variant]).split())
+    # Among many machines by name alone; one that is a baseline counts.
+    assert f"tile costs  of {results[2].baseline.label} scaled" in text(results)
 
 
 def test_cautions_that_change_the_reading_are_there_and_others_are_not(results: list[Results]) -> None:
