@@ -17,10 +17,10 @@ from tests.oracles.inputs import adversarial_pairs
 pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 
 from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.sim import Simulator
 
 from simhw.rtl import adders, bitparallel, normaliser, pipeline, read_out, rounding
 from simhw.rtl.bitparallel import BitParallel
+from tests.rtl.pipelines import Given, outputs_equal, packed, run
 
 Case = tuple[str, BF16Array, BF16Array]
 State = tuple[int, int, int]
@@ -37,11 +37,10 @@ def expected(x: BF16Array, y: BF16Array, pe: Any) -> Iterator[State]:
         yield s, exponent, int(from_float32(np.float32([accumulator.read_out()]))[0])
 
 
-def offer(context: Any, dut: BitParallel, x: BF16Array, y: BF16Array, index: int) -> None:
-    """Present a set of a row of x and of y to the PE."""
-    part = slice(index * dut.pe.lanes, (index + 1) * dut.pe.lanes)
-    for port, row in ((dut.x, x), (dut.y, y)):
-        context.set(port.as_value(), int.from_bytes(row[part].astype("<u2").tobytes(), "little"))
+def operands(x: BF16Array, y: BF16Array, index: int, lanes: int) -> dict[str, int]:
+    """A set of a row of x and of y, as the PE takes it."""
+    part = slice(index * lanes, (index + 1) * lanes)
+    return {"x": packed(x[part], 16), "y": packed(y[part], 16)}
 
 
 def sets_equal(cases: list[Case], stages: Any = 1, **switches: Any) -> int:
@@ -51,40 +50,19 @@ def sets_equal(cases: list[Case], stages: Any = 1, **switches: Any) -> int:
     """
     pe = load_machine("bitparallel", **{f"pe.{name}": value for name, value in switches.items()}).values.pe
     dut = BitParallel(pe, stages)
-    due: deque[tuple[str, State]] = deque()
-    compared = 0
 
-    async def tick(context: Any) -> None:
-        await context.tick()
-        if len(due) == stages:
-            where, state = due.popleft()
-            found = context.get(dut.s), context.get(dut.exponent), context.get(dut.value)
-            assert found == state, f"{where}, {switches}"
-
-    async def bench(context: Any) -> None:
-        nonlocal compared
+    def givens() -> Iterator[Given]:
         for name, xs, ys in cases:
             for row in range(len(xs)):
                 x, y = (np.pad(each[row], (0, -len(each[row]) % pe.lanes)) for each in (xs, ys))
                 for index, state in enumerate(expected(x[None], y[None], pe)):
-                    offer(context, dut, x, y, index)
-                    context.set(dut.first, index == 0)
-                    context.set(dut.enable, 1)
-                    due.append((f"{name}, row {row}, set {index}", state))
-                    await tick(context)
-                    if compared % 16 == 0:
-                        context.set(dut.enable, 0)
-                        due.append((f"{name}, row {row}, set {index}, a cycle later", state))
-                        await tick(context)
-                    compared += 1
-        for _ in range(stages):
-            await tick(context)
+                    inputs = operands(x, y, index, pe.lanes) | {"first": index == 0}
+                    yield Given(f"{name}, row {row}, set {index}, {switches}", inputs, state)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return compared
+    def read(context: Any) -> State:
+        return context.get(dut.s), context.get(dut.exponent), context.get(dut.value)
+
+    return outputs_equal(dut, stages, givens(), read, pause_every=16)
 
 
 def pairs(seed: int, sets: int, lanes: int = 8) -> list[Case]:
@@ -159,7 +137,8 @@ def chunks_equal(cases: list[Case], stages: Any = 1, **switches: Any) -> int:
             accumulator = Accumulator(pe.accumulator_fraction_bits, pe.chunk)
             sets = list(zip(decode_rows(xs, pe.lanes)[0], decode_rows(ys, pe.lanes)[0], strict=True))
             for index, (x_set, y_set) in enumerate(sets):
-                offer(context, dut, xs[0], ys[0], index)
+                for port, value in operands(xs[0], ys[0], index, pe.lanes).items():
+                    context.set(getattr(dut, port).as_value(), value)
                 context.set(dut.enable, 1)
                 context.set(dut.first, index == 0)
                 context.set(dut.last, index + 1 == len(sets))
@@ -178,10 +157,7 @@ def chunks_equal(cases: list[Case], stages: Any = 1, **switches: Any) -> int:
         for _ in range(stages):
             await tick(context)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    run(dut, bench)
     return compared
 
 

@@ -1,6 +1,5 @@
 """The PE of multipliers and float32 adders equals NumPy's float32, adder by adder."""
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +12,12 @@ from tests.rtl.float32_sums import as_float32, dot_product
 pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 
 from amaranth.hdl import Const, Signal
-from amaranth.sim import Simulator
 
 from simhw.rtl import dot_product as unit
 from simhw.rtl import pipeline
 from simhw.rtl.dot_product import DotProduct, most_stages
 from simhw.rtl.float32_adder import Float32Adder
+from tests.rtl.pipelines import Given, outputs_equal, packed
 
 Patterns = npt.NDArray[np.uint32]
 
@@ -43,37 +42,16 @@ def sums_equal(seed: int, sets: int, width: Any, lanes: int, stages: int) -> Non
     """Run sums of three sets or so, one after another; now and then the PE is not enabled for a cycle."""
     dut = DotProduct(width, lanes, stages)
     rng = np.random.default_rng([seed, width, lanes])
-    due: deque[tuple[str, float]] = deque()
 
-    async def tick(context: Any) -> None:
-        await context.tick()
-        if len(due) == stages:
-            where, running = due.popleft()
-            found = as_float32(context.get(dut.sum))
-            assert found == np.float32(running), f"{where}: {found}, not {running}"
-
-    async def bench(context: Any) -> None:
+    def givens() -> Iterator[Given]:
         running = 0.0
         for index, (x, y) in enumerate(operands(rng, width, sets, lanes)):
             first = index == 0 or bool(rng.random() < 0.3)
             running = dot_product(width, 0.0 if first else running, x.tolist(), y.tolist())
-            for port, values in ((dut.x, x), (dut.y, y)):
-                context.set(port.as_value(), int.from_bytes(values.astype(f"<u{width // 8}").tobytes(), "little"))
-            context.set(dut.first, first)
-            context.set(dut.enable, 1)
-            due.append((f"set {index}", running))
-            await tick(context)
-            if index % 8 == 0:
-                context.set(dut.enable, 0)
-                due.append((f"set {index}, one cycle later", running))
-                await tick(context)
-        for _ in range(stages):
-            await tick(context)
+            inputs = {"x": packed(x, width), "y": packed(y, width), "first": first}
+            yield Given(f"set {index}", inputs, np.float32(running))
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    outputs_equal(dut, stages, givens(), lambda context: as_float32(context.get(dut.sum)), pause_every=8)
 
 
 @pytest.mark.parametrize(("width", "lanes", "stages"), [(16, 4, 1), (32, 4, 3), (16, 8, 5)])

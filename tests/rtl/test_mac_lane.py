@@ -1,9 +1,7 @@
 """MAC lanes in hardware equal NumPy's float32 at every corner of the formats."""
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,29 +12,18 @@ from tests.rtl.float32_sums import as_float32, dot_product
 pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 
 from amaranth.hdl import Cat, Const, Module, Value
-from amaranth.sim import Simulator
 
 from simhw.pe.accumulator import EXPONENT_OFFSET
 from simhw.rtl import float32_accumulator, float32_adder, float32_multiplier, mac_lane, rounding
 from simhw.rtl.float32_adder import Float32Adder
 from simhw.rtl.float32_multiplier import Float32Multiplier
 from simhw.rtl.mac_lane import Bfloat16Multiplier, MacLane
+from tests.rtl.pipelines import Given, outputs_equal
 
 FRACTION_BITS = {16: 7, 32: 23}
 
 
-@dataclass(frozen=True)
-class Step:
-    """A product x * y that joins a sum, or with `first` begins one, and the sum then."""
-
-    x: int
-    y: int
-    first: bool
-    so_far: float
-    sum: float
-
-
-def steps(seed: int, count: int, width: int) -> Iterator[Step]:
+def products(seed: int, count: int, width: int) -> Iterator[Given]:
     """Products near the sum so far and far from it, opposite to the one before, at the format's ends, of subnormals."""
     rng = np.random.default_rng([seed, width])
     bits = FRACTION_BITS[width]
@@ -64,38 +51,15 @@ def steps(seed: int, count: int, width: int) -> Iterator[Step]:
             x, y = pattern(part), pattern(fields - part)
         so_far = 0.0 if first else running
         running = dot_product(width, so_far, [x], [y])
-        yield Step(x, y, first, so_far, running)
+        where = f"product {index}, {x:#x} * {y:#x} onto {so_far}"
+        yield Given(where, {"x": x, "y": y, "first": first}, np.float32(running))
 
 
 def lanes_equal(seed: int, count: int, width: Any, stages: Any = 1) -> None:
     """Run sums of products through a lane, one after another; now and then it is not enabled for a cycle."""
     dut = MacLane(width, stages)
-    due: deque[tuple[str, float]] = deque()
-
-    async def tick(context: Any) -> None:
-        await context.tick()
-        if len(due) == stages:
-            where, running = due.popleft()
-            found = as_float32(context.get(dut.sum))
-            assert found == np.float32(running), f"{where} gives {found}, not {running}"
-
-    async def bench(context: Any) -> None:
-        for index, step in enumerate(steps(seed, count, width)):
-            for port, value in ((dut.x, step.x), (dut.y, step.y), (dut.first, step.first), (dut.enable, 1)):
-                context.set(port, value)
-            due.append((f"product {index}, {step}", step.sum))
-            await tick(context)
-            if index % 16 == 0:
-                context.set(dut.enable, 0)
-                due.append((f"product {index}, one cycle later", step.sum))
-                await tick(context)
-        for _ in range(stages):
-            await tick(context)
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    givens = products(seed, count, width)
+    outputs_equal(dut, stages, givens, lambda context: as_float32(context.get(dut.sum)), pause_every=16)
 
 
 @pytest.mark.parametrize(("width", "stages"), [(16, 1), (16, 2), (32, 1), (32, 2)])
