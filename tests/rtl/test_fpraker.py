@@ -136,7 +136,7 @@ COLUMN_MUTANTS = {
     "one PE served": ("served.eq(turn == sharing - 1)", "served.eq(1)"),
     "the first PE that is free": ("free.all()", "free.any()"),
     "exponents of another's turn": ("if place < sharing - 1:", "if False:"),
-    "operands of one row": ("encoders.set, self.b[row]", "encoders.set, self.b[0]"),
+    "exponents of one row": ("b = self.b[first + place]", "b = self.b[first]"),
     "no new turn": ("m.d.sync += turn.eq(0)", "pass"),
 }
 
@@ -175,7 +175,7 @@ MUTANTS = {
     "emax without the accumulator": ("fpraker.alignment", "self.largest > self.exponent", "self.largest > 0", {}),
     "alignment one short": ("fpraker.alignment", "Mux(distance > most, most,", "Mux(distance > most, most - 2,", {}),
     "no carry out of rounding": ("normaliser", "right + carry - left", "right - left", {}),
-    "left shift one short": ("normaliser", "top - leading_one", "top - 1 - leading_one", {}),
+    "left shift one short": ("normaliser", "top - highest", "top - 1 - highest", {}),
     "read-out without a carry": ("read_out", "+ magnitude[FRACTION_BITS + 1]", "", {}),
     "overflow at twice the largest": ("read_out", "field >= FIELD", "field > FIELD", {}),
     "underflow at half the smallest": ("read_out", "(field > 0)", "(field >= 0)", {}),
