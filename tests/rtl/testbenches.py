@@ -107,9 +107,9 @@ def _sets_agree(values, bench: Bench, before: int, x: BF16Array, y: BF16Array, w
             if trace.output is not None and (whole or index + 1 < sets):
                 assert found[5] == trace.output
             if isinstance(values, FPRakerValues):
-                cycles = slice(end - len(trace.fired), end)
-                assert tuple(lanes[cycles, 0, row]) == trace.fired
-                assert tuple(lanes[cycles, 1, row]) == trace.waiting
+                cycles = slice(end - len(trace.cycles), end)
+                assert tuple(lanes[cycles, 0, row]) == tuple(fired for fired, _, _ in trace.cycles)
+                assert tuple(lanes[cycles, 1, row]) == tuple(waiting for _, _, waiting in trace.cycles)
     return sets * len(y)
 
 
@@ -119,7 +119,7 @@ def _bitparallel_traces(pe, x: BF16Array, y: BF16Array):
     for x_set, y_set in zip(decode_rows(x, pe.lanes)[0], decode_rows(y, pe.lanes)[0], strict=True):
         add_set(register, x_set, y_set, pe.align_range)
         output = int(from_float32(np.float32([register.read_out()]))[0]) if pe.chunk == "off" else None
-        traces.append([SetTrace((), (), *register.ended, output)])
+        traces.append([SetTrace((), *register.ended, output)])
     return traces
 
 
