@@ -111,7 +111,7 @@ MUTANTS = {
     "exponents of the set before": ("exponent_turns", "served.eq(0)", "served.eq(1)", SHARED),
     "no turn awaited": ("exponent_turns", "served | now)", "1)", SHARED),
     "sets of one cycle": ("paced_column", "element.starts if sharing > 1 else 0", "0", SHARED),
-    "a restart of the incoming set": ("paced_column", "restart.eq(a.restart)", "restart.eq(self.restart)", OWN),
+    "a restart of the incoming set": ("paced_column", "a.restart, a.last", "self.restart, a.last", OWN),
     "rows wait for nobody": ("tile", "column.ready[row] & buffer.released[index]", "column.ready[row]", OWN),
     "another row's work": ("tile", "works[index].eq(column.works[row])", "works[index].eq(column.works[0])", OWN),
     "bounds of the narrowest": ("column", "tree(operator.or_,", "tree(operator.and_,", COLUMN),
