@@ -20,9 +20,10 @@ DEPTHS = (2, 3)
 
 def fpraker(name: str) -> tuple[Tile, list[Tile], float]:
     """A machine's tile, its baselines, and the published ratio of the two."""
-    machine, baseline = load_machine(name), baseline_of(load_machine(name))
+    machine = load_machine(name)
+    baseline = baseline_of(machine)
     assert baseline is not None
-    published = load_machine(name).tile_area_um2 / baseline.tile_area_um2
+    published = machine.tile_area_um2 / baseline.tile_area_um2
     return tile_of(machine.values, LIBRARY), baselines_of(machine.values, baseline.values, LIBRARY), published
 
 
@@ -54,14 +55,14 @@ def tensordash_table() -> list[str]:
     """What TensorDash's tile takes more than a dense one."""
     rows = []
     for name in ("tensordash", "tensordash-fp32"):
-        machine, dense = load_machine(name), load_machine(load_machine(name).values.baseline or "")
-        cores = machine.tile_area_um2 / dense.tile_area_um2
+        machine = load_machine(name)
+        cores = machine.tile_area_um2 / load_machine(machine.values.baseline or "").tile_area_um2
         # A staging buffer of one step is a dense PE's operand register.
         staged = tile_of(load_machine(name, **{"pe.depth": 1}).values, LIBRARY)
         for depth in DEPTHS:
             values = load_machine(name, **{"pe.depth": depth}).values
             tile, (alone,) = tile_of(values, LIBRARY), baselines_of(values, None, LIBRARY)
-            published = f"{cores:.2f}" if depth == machine.values.pe.depth else "-"  # type: ignore[attr-defined]
+            published = f"{cores:.2f}" if depth == machine.value("pe.depth") else "-"
             ratios = [f"{tile.area / other.area:.3f}" for other in (alone, staged)]
             rows.append([name, str(depth), f"{tile.area:,.0f}", *ratios, published, f"{tile.path.delay_ps / 1e3:.2f}"])
     head = ["machine", "depth", "area", "over PEs alone", "over a tile of depth 1", "published"]
