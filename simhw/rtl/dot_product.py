@@ -1,7 +1,8 @@
 """A PE of separate multipliers and float32 adders: a tree sums the products of a step, which then join one sum.
 
-So works the PE of TensorDash, "16 MAC lanes, one output", in bfloat16 and in float32.  Products are those of a MAC
-lane.  Every adder rounds to float32; the bit-parallel PE instead adds a set exactly and rounds once.
+So works the PE of TensorDash, "16 MAC lanes, one output", in bfloat16 and in float32; with one lane it is a
+multiply-accumulate lane.  Every adder rounds to float32, to nearest even: sums underflow gradually, and an infinite one
+stays until the next begins.  The bit-parallel PE instead adds a set exactly and rounds once.
 The last adder is the PE's loop.  What lies in front of it is fed forward, and may be cut into stages.
 Source: spec page tensordash.md, section 1; the tree is decided.
 """
@@ -15,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from simhw.rtl.float32_accumulator import Float32Accumulator
 from simhw.rtl.float32_adder import Float32Adder, unpacked
-from simhw.rtl.mac_lane import Width, multiplier_of
+from simhw.rtl.multipliers import Width, multiplier_of
 from simhw.rtl.pipeline import registered
 
 

@@ -13,7 +13,7 @@ from simhw.machine.values import TileParameters
 from simhw.pe.tensordash.kernel import LANES
 from simhw.pe.tensordash.parameters import TensorDashPE
 from simhw.rtl.dot_product import DotProduct
-from simhw.rtl.mac_lane import Width
+from simhw.rtl.multipliers import Width
 from simhw.rtl.pipeline import registered
 from simhw.rtl.tensordash import TensorDashTile
 

@@ -14,10 +14,11 @@ pytest.importorskip("amaranth", reason="hardware twins need Amaranth")
 from amaranth.hdl import Cat, Const, Module, Value
 
 from simhw.pe.accumulator import EXPONENT_OFFSET
-from simhw.rtl import float32_accumulator, float32_adder, float32_multiplier, mac_lane, rounding
+from simhw.rtl import float32_accumulator, float32_adder, float32_multiplier, multipliers, rounding
+from simhw.rtl.dot_product import DotProduct
 from simhw.rtl.float32_adder import Float32Adder
 from simhw.rtl.float32_multiplier import Float32Multiplier
-from simhw.rtl.mac_lane import Bfloat16Multiplier, MacLane
+from simhw.rtl.multipliers import Bfloat16Multiplier
 from tests.rtl.pipelines import Given, outputs_equal
 
 FRACTION_BITS = {16: 7, 32: 23}
@@ -57,7 +58,7 @@ def products(seed: int, count: int, width: int) -> Iterator[Given]:
 
 def lanes_equal(seed: int, count: int, width: Any, stages: Any = 1) -> None:
     """Run sums of products through a lane, one after another; now and then it is not enabled for a cycle."""
-    dut = MacLane(width, stages)
+    dut = DotProduct(width, 1, stages)
     givens = products(seed, count, width)
     outputs_equal(dut, stages, givens, lambda context: as_float32(context.get(dut.sum)), pause_every=16)
 
@@ -131,11 +132,11 @@ def _subnormals(value: Value) -> Value:
 MUTANTS: dict[str, tuple[int, Any, str, Any]] = {
     "what is shifted out is lost": (16, float32_accumulator, "Float32Adder", _NoSticky),
     "an infinite sum is lost": (16, float32_accumulator, "Float32Adder", _LostInfinity),
-    "a product is not normalised": (16, mac_lane, "Bfloat16Multiplier", _Unnormalised),
+    "a product is not normalised": (16, multipliers, "Bfloat16Multiplier", _Unnormalised),
     "ties are rounded up": (32, rounding, "rounds_up", lambda _, rest: rest[-1]),
     "sums are truncated": (32, float32_adder, "RoundOff", _Truncated),
     "products are truncated": (32, float32_multiplier, "RoundOff", _Truncated),
-    "products are never infinite": (32, mac_lane, "Float32Multiplier", _WideProduct),
+    "products are never infinite": (32, multipliers, "Float32Multiplier", _WideProduct),
     "subnormals are multiplied": (32, float32_multiplier, "significand", _subnormals),
 }
 
