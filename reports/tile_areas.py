@@ -530,7 +530,7 @@ def draw(path: Path) -> None:
     ):
         found = fit(units)
         left.plot(found.measured, 100 * found.left_out, ".", label=label)
-    left.set(xscale="log", xlabel="synthesised area, NANDs", ylabel="error of the fit without it, %", ylim=(-6, 6))
+    left.set(xscale="log", xlabel="synthesised area, NANDs", ylabel="error of the fit without it, %", ylim=(-9, 9))
     left.xaxis.set_minor_formatter(NullFormatter())
     left.legend()
     found = fit(("fpraker_pe",))
