@@ -1,8 +1,8 @@
 """Whole steps of full-size networks, exactly: multiply-accumulates a second, processor time, and memory.
 
-Run with ``pytest tests/benchmarks/test_whole_steps.py --benchmark-only -m "" -n 0 -s`` on an idle machine.  The steps are
-captured anew (`tests.benchmarks.whole_steps`), unless SIMHW_WHOLE_STEPS names a folder that holds them.  Each run is a
-process of its own, so that its peak memory is its own as well.
+Run with ``pytest tests/benchmarks/test_whole_steps.py --benchmark-only -m "" -n 0 -s`` on an idle machine.  The steps
+are captured anew (`tests.benchmarks.whole_steps`), unless SIMHW_WHOLE_STEPS names a folder that holds them.  Each run is
+a process of its own, so that its peak memory is its own as well.
 """
 
 import json
@@ -60,6 +60,6 @@ def test_whole_step(benchmark: BenchmarkFixture, steps: Path, step: str, machine
     told = benchmark.pedantic(run, (steps / f"{step}.npz", machine, workers), rounds=3)
     benchmark.extra_info.update(told, macs_per_cpu_second=told["macs"] / told["cpu_seconds"])
     print(
-        f"\n{step}, {machine}, {workers} workers: {told['seconds']:.2f} s, {told['cpu_seconds']:.2f} s of processor time, "
+        f"\n{step}, {machine}, {workers} workers: {told['seconds']:.2f} s, {told['cpu_seconds']:.2f} s of CPU, "
         f"{told['macs'] / told['cpu_seconds'] / 1e9:.2f} G MAC/s, {told['peak_mib']:.0f} MiB"
     )
