@@ -1,8 +1,8 @@
 """Whole steps of full-size networks, exactly: multiply-accumulates a second, processor time, and memory.
 
 Run with ``pytest tests/benchmarks/test_whole_steps.py --benchmark-only -m "" -n 0 -s`` on an idle machine.  The steps
-are captured anew (`tests.benchmarks.whole_steps`), unless SIMHW_WHOLE_STEPS names a folder that holds them.  Each run is
-a process of its own, so that its peak memory is its own as well.
+are captured anew (`tests.benchmarks.whole_steps`), unless SIMHW_WHOLE_STEPS names a folder that holds them.  Each run
+is a process of its own, so that its peak memory is its own as well.
 """
 
 import json
