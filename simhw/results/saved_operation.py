@@ -22,6 +22,7 @@ from simhw.trace.operation import Operation
 
 Name = Annotated[str, Field(max_length=1000)]
 Amount = Annotated[float, Field(ge=0, le=1e100, allow_inf_nan=False)]
+Signed = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10**60)]
 Share = Annotated[float, Field(ge=0, le=1 + 1e-6, allow_inf_nan=False)] | None
 RangeRecord = Annotated[list[Amount], Field(min_length=3, max_length=3)]
@@ -36,7 +37,15 @@ def _check_estimate(record: list[float | None]) -> list[float | None]:
     return record
 
 
+def _check_counter(record: list[float | None]) -> list[float | None]:
+    if any(each is not None and each < 0 for each in _check_estimate(record)[1:]):
+        raise ValueError("variance and degrees of freedom are at least 0")
+    return record
+
+
 EstimateRecord = Annotated[list[Amount | None], Field(min_length=1, max_length=3), AfterValidator(_check_estimate)]
+# A total estimated without bias from cells of several sizes may fall below zero where its true value is small.
+CounterRecord = Annotated[list[Signed | None], Field(min_length=1, max_length=3), AfterValidator(_check_counter)]
 
 
 def _written(estimate: Estimate) -> list[float | None]:
@@ -194,7 +203,7 @@ class OperationRecord(_Record):
     simulated: Annotated[float, Field(ge=0, le=1)]
     dense_sets: Count
     classes: Annotated[list[Name], Field(max_length=100)]
-    counters: Annotated[dict[Name, EstimateRecord], Field(max_length=1000)]
+    counters: Annotated[dict[Name, CounterRecord], Field(max_length=1000)]
     cost: CostRecord
     baseline: CostRecord | None
 

@@ -64,6 +64,15 @@ def test_an_estimate_comes_back_equal(estimate: Estimate) -> None:
     assert _estimate(json.loads(json.dumps(_written(estimate)))) == estimate
 
 
+def test_a_counter_estimated_below_zero_is_saved(results: list[Results], tmp_path: Path) -> None:
+    """As of the bundled ViT's fourth block: two cells of unlike sizes, whose unbiased estimate is negative."""
+    first = results[0].operations[0]
+    name = first.classes[-1]
+    below = replace(first, counters={**first.counters, name: Estimate(-69552.0, 2.5e9, 1.0)})
+    save_results([replace(results[0], operations=[below])], tmp_path / "below.json")
+    assert load_results(tmp_path / "below.json").results[0].operations[0].counters[name] == Estimate(-69552.0, 2.5e9, 1)
+
+
 def test_every_machine_comes_back_equal() -> None:
     for name in machine_names():
         machine = load_machine(name)
