@@ -158,7 +158,7 @@ def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTim
     from simhw.report.rank_tables import choice_sheet, rank_sheet, variant_sheet, whole_line
     from simhw.roofline.compression.choice import choose, options, removed_share
     from simhw.roofline.compression.decompose import decomposable, decomposed, highest_rank
-    from simhw.roofline.compression.ranks import optimised_ranks
+    from simhw.roofline.compression.ranks import rank_choices, rank_frame
     from simhw.roofline.compression.variants import vanilla
 
     layers = decomposable(network)
@@ -167,10 +167,10 @@ def _network(arguments: argparse.Namespace, network: "Network", timer: "LayerTim
     _announce(
         shapes, sum((highest_rank(layer, 4 / 3) or 0) - (highest_rank(layer, 4.0) or 0) for layer in shapes), timer
     )
-    for layer in track(layers, "timing ranks", len(layers)):
+    for layer in track(shapes, "timing ranks", len(shapes)):
         # The timer remembers: what follows asks for the same ranks again.
         options(layer, timer, removed_share(network))
-    frame = optimised_ranks(network, timer.device, timer.run, arguments.compression)
+    frame = rank_frame(rank_choices(network, timer, arguments.compression))
     ranks = {row["layer"]: int(row["rank"]) for row in frame.to_dict("records") if not row["kept_whole"]}
     choice = choose(network, timer, *_budget(arguments, network))
     variants = {

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simhw.errors import SimhwError
 from simhw.roofline.ascend.blocks import COPIES, blocks, fractal_bytes, shares
+from simhw.roofline.ascend.cube import predict_product
 from simhw.roofline.ascend.layout import convolution_product, gemm_product, joined_groups
 from simhw.roofline.ascend.values import AscendValues
 from simhw.roofline.calibration.ascend import (
@@ -30,6 +31,7 @@ from simhw.roofline.operators import Convolution, Gemm, Operator, Recurrent, Str
 from simhw.roofline.predict import energy_of, predict
 from simhw.roofline.step.run import Run
 from simhw.trace.layer import OPERATIONS
+from tests.oracles.cube import fastest_plan
 from tests.places import SHARED
 
 DATA = SHARED / "data"
@@ -103,6 +105,44 @@ def test_blocks_never_exceed_the_buffers(convolution: Convolution) -> None:
             )
             assert COPIES * block.m * fractal_bytes(product, HARDWARE) <= HARDWARE.l0a_bytes
             assert COPIES * block.n * fractal_bytes(product, HARDWARE) <= HARDWARE.l0b_bytes
+
+
+@given(
+    product=st.one_of(
+        convolutions(), st.builds(Gemm, *[st.integers(1, 3000)] * 3, st.integers(1, 20), st.sampled_from(["fp16"]))
+    ),
+    name=st.sampled_from(sorted(DEVICES)),
+    # The shipped chips; one whose reading, one whose computing and one whose writing back decides.
+    slow=st.sampled_from([None, "l2_read", "l1_to_l0a", "l1_to_l0b", "l0c_to_ub", "dram_bytes_per_s"]),
+)
+@settings(max_examples=150)
+def test_the_plan_is_the_fastest_of_all(product: Convolution | Gemm, name: str, slow: str | None) -> None:
+    hardware, achieved = values(name).hardware, values(name).achieved
+    if slow:
+        hardware = hardware.model_copy(update={slow: getattr(hardware, slow) / 8})
+    lowered = (
+        convolution_product(product, hardware) if isinstance(product, Convolution) else gemm_product(product, hardware)
+    )
+    stages, share, block = fastest_plan(lowered, hardware, achieved)
+    found = predict_product(product, lowered, hardware, achieved)
+    assert found.seconds == achieved.operator_s + achieved.overlapped(*stages)
+    assert f"{share.split[0]} units x {share.split[1]} rows x {share.split[2]} columns" in found.mapping
+    assert f"blocks {block.m * hardware.cube_rows} x {block.n * hardware.cube_rows}" in found.mapping
+
+
+def test_sizes_that_pad_to_the_same_fractals_share_a_plan_but_not_their_words() -> None:
+    first, second = (predict(Gemm(500, 300, rank, number="fp16"), DEVICES["ascend910"]) for rank in (241, 256))
+    assert first.seconds == second.seconds
+    assert (first.operator, second.operator) == (Gemm(500, 300, 241, number="fp16"), Gemm(500, 300, 256, number="fp16"))
+    assert first.mapping.startswith("500 x 300 x 241 as 512 x 304 x 256;")
+    assert second.mapping.startswith("500 x 300 x 256 as 512 x 304 x 256;")
+
+
+def test_plans_are_remembered_by_chip() -> None:
+    gemm, seconds = Gemm(2000, 2000, 2000, number="fp16"), []
+    for l1 in (1 << 20, 1 << 16, 1 << 20):
+        seconds.append(predict(gemm, load_device("ascend910", **{"hardware.l1_bytes": l1})).seconds)
+    assert seconds[0] == seconds[2] < seconds[1]
 
 
 @given(convolution=convolutions(), name=st.sampled_from(sorted(DEVICES)))

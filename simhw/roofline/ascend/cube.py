@@ -8,6 +8,8 @@ use a row for.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
 
 from simhw.roofline.ascend.blocks import (
     CoreShare,
@@ -38,14 +40,9 @@ class Schedule:
 def predict_product(
     operator: Operator, product: CubeProduct, hardware: AscendHardware, achieved: Achieved
 ) -> Prediction:
-    """The plan with the shortest longest stage; of equals, that with the least work beside it."""
+    """How long a product takes by its best plan."""
     dram_bytes = off_chip_bytes(product, hardware)
-    plans = (
-        _plan(share, block, product, hardware, achieved, dram_bytes)
-        for share in shares(product, hardware.cores)
-        for block in blocks(share, product, hardware)
-    )
-    best = min(plans, key=lambda plan: (max(plan.stages), sum(plan.stages)))
+    best = best_plan(product, hardware, achieved)
     return Prediction(
         operator=operator,
         seconds=achieved.operator_s + achieved.overlapped(*best.stages),
@@ -54,6 +51,29 @@ def predict_product(
         peak_flops_per_s=hardware.matrix_flops_per_s(product.number),
         dram_bytes=dram_bytes,
     )
+
+
+@lru_cache(maxsize=1 << 14)
+def best_plan(product: CubeProduct, hardware: AscendHardware, achieved: Achieved) -> Schedule:
+    """The plan with the shortest longest stage; of equals, that with the least work beside it, and of those the first.
+
+    Remembered: sizes that pad to the same fractals, such as neighbouring ranks, are one product.
+    """
+    dram_s = off_chip_bytes(product, hardware) / (hardware.dram_bytes_per_s * achieved.dram)
+    best: Schedule | None = None
+    least = inf, inf
+    for share in shares(product, hardware.cores):
+        cube, drain = _cube_cycles(share, product, hardware, achieved), _drain_cycles(share, product, hardware)
+        # No block makes a stage shorter than these.
+        if max(dram_s, cube / hardware.clock_hz, drain / hardware.clock_hz) > least[0]:
+            continue
+        for block in blocks(share, product, hardware):
+            plan = _plan(share, block, product, hardware, cube, drain, dram_s)
+            order = max(plan.stages), sum(plan.stages)
+            if order < least:
+                best, least = plan, order
+    assert best is not None, "one core and one fractal are always a plan"
+    return best
 
 
 def _mapping(plan: Schedule, product: CubeProduct, hardware: AscendHardware) -> str:
@@ -66,35 +86,44 @@ def _mapping(plan: Schedule, product: CubeProduct, hardware: AscendHardware) -> 
     )
 
 
+def _cube_cycles(share: CoreShare, product: CubeProduct, hardware: AscendHardware, achieved: Achieved) -> float:
+    """Cycles of the cube for a core's part."""
+    results = share.units * share.m * share.n
+    return results * share.k * hardware.cube_cycles(product.number) / achieved.cube
+
+
+def _drain_cycles(share: CoreShare, product: CubeProduct, hardware: AscendHardware) -> float:
+    """Cycles in which a core's results leave it."""
+    values = share.units * share.m * share.n * hardware.cube_rows**2
+    form = FORMATS[product.number]
+    out_width = form.accumulator_bytes if product.accumulates else form.bytes
+    return values * form.accumulator_bytes / hardware.l0c_to_ub + values * out_width / min(
+        hardware.ub_to_l2, hardware.l2_write
+    )
+
+
 def _plan(
     share: CoreShare,
     block: CubeBlock,
     product: CubeProduct,
     hardware: AscendHardware,
-    achieved: Achieved,
-    dram_bytes: float,
+    cube: float,
+    drain: float,
+    dram_s: float,
 ) -> Schedule:
-    results = share.units * share.m * share.n
-    cube = results * share.k * hardware.cube_cycles(product.number) / achieved.cube
+    """One plan; `cube` and `drain` are the cycles of its share, whatever the block."""
     left, right = l0_fractals(share, block, product, hardware)
     fractal = fractal_bytes(product, hardware)
     loads = max(left * fractal / hardware.l1_to_l0a, right * fractal / hardware.l1_to_l0b)
-    values = results * hardware.cube_rows**2
-    form = FORMATS[product.number]
-    out_width = form.accumulator_bytes if product.accumulates else form.bytes
-    drain = values * form.accumulator_bytes / hardware.l0c_to_ub + values * out_width / min(
-        hardware.ub_to_l2, hardware.l2_write
-    )
-    l2 = sum(l1_bytes(share, block, product, hardware)) / hardware.l2_read / hardware.clock_hz
-    dram = dram_bytes / (hardware.dram_bytes_per_s * achieved.dram)
+    l2_s = sum(l1_bytes(share, block, product, hardware)) / hardware.l2_read / hardware.clock_hz
     times: dict[Limit, float] = {
         "matrix": cube / hardware.clock_hz,
         "buffer": max(loads, drain) / hardware.clock_hz,
-        "l2": l2,
-        "dram": dram,
+        "l2": l2_s,
+        "dram": dram_s,
     }
     return Schedule(
-        share, block, times, (max(l2, dram), max(cube, loads) / hardware.clock_hz, drain / hardware.clock_hz)
+        share, block, times, (max(l2_s, dram_s), max(cube, loads) / hardware.clock_hz, drain / hardware.clock_hz)
     )
 
 

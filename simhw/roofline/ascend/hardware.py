@@ -69,6 +69,10 @@ class AscendHardware(Section):
                 raise ValueError(f"{name} must hold two fractals, {needed:,} bytes")
         return self
 
+    def __hash__(self) -> int:
+        """Of what tells chips apart; tables by number have no hash."""
+        return hash((self.cores, self.clock_hz, self.dram_bytes_per_s, self.l2_bytes))
+
     @property
     def numbers(self) -> tuple[Number, ...]:
         """Numbers that the device has rates for."""

@@ -9,7 +9,7 @@ Source: spec page roofline.md, sections 1 and 2; rows per image and the joining 
 library does it (recalled).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import lcm, prod
 
 from simhw.roofline.ascend.hardware import AscendHardware
@@ -35,7 +35,7 @@ class CubeProduct:
     accumulates : bool
         Whether the products of a batch are summed: cores that share them add up their results in memory, in 32 bits.
     padding : str
-        What was padded, in words.
+        What was padded, in words.  No part of what a product is: two that pad to the same fractals are equal.
     """
 
     batch: int
@@ -49,7 +49,7 @@ class CubeProduct:
     groups: int = 1
     weights: bool = True
     accumulates: bool = False
-    padding: str = ""
+    padding: str = field(default="", compare=False)
 
 
 def up(size: int, step: int) -> int:

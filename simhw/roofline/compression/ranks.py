@@ -161,7 +161,12 @@ def rank_choices(
 def optimised_ranks(
     network: Network, device: Device, run: Run, compression: float = 2.0, deepest: float | None = None
 ) -> "pd.DataFrame":
-    """Rank optimisation of a network as a table.
+    """Rank optimisation of a network as a table; see `rank_frame`."""
+    return rank_frame(rank_choices(network, LayerTimer(device, run), compression, deepest))
+
+
+def rank_frame(choices: Iterable[RankChoice]) -> "pd.DataFrame":
+    """What rank optimisation found, as a table.
 
     Returns
     -------
@@ -181,7 +186,7 @@ def optimised_ranks(
             "seconds": each.original_seconds if each.rank is None else each.seconds,
             "original_seconds": each.original_seconds,
         }
-        for each in rank_choices(network, LayerTimer(device, run), compression, deepest)
+        for each in choices
     ]
     columns = ["layer", "vanilla_rank", "rank", "kept_whole", "vanilla_seconds", "seconds", "original_seconds"]
     return pd.DataFrame(rows, columns=columns).astype({"vanilla_rank": "Int64", "rank": "Int64"})
