@@ -5,8 +5,6 @@ keeps every exponent of a non-zero accumulator positive; a cleared accumulator h
 vectors are for kernels; `read_out` and `fold_chunk` see one PE at a time.  Source: spec page fpraker.md, section 2.
 """
 
-import math
-
 import numba
 import numpy as np
 
@@ -28,6 +26,7 @@ EXPONENT_OFFSET = 64
 NO_EXPONENT = -8192
 """Stands for the exponent of a zero operand: its lane never sets the maximum, and all its terms are out of bounds."""
 _TRUE_EXPONENT = 2 * 127 + EXPONENT_OFFSET
+_FLOAT64_BIAS, _FLOAT64_FRACTION_BITS = 1023, 52
 
 
 @numba.njit(inline="always")
@@ -105,7 +104,10 @@ def fold_chunk(s, exponent, fraction_bits, running_sum):
 
     A float64 holds two float32 operands' sum closely enough that rounding it again to float32 is innocuous.
     """
-    return np.float32(np.float64(running_sum) + math.ldexp(np.float64(s), exponent - _TRUE_EXPONENT - fraction_bits))
+    # The power of two from its bits: unlike a call of ldexp, LLVM makes vectors of it.  It is a normal number, as
+    # exponents lie between 0 and 1,024.
+    power = (np.int64(exponent) - _TRUE_EXPONENT - fraction_bits + _FLOAT64_BIAS) << _FLOAT64_FRACTION_BITS
+    return np.float32(np.float64(running_sum) + np.float64(s) * np.int64(power).view(np.float64))
 
 
 @numba.njit
