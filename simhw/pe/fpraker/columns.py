@@ -15,15 +15,22 @@ from simhw.pe.vector import WIDTH, load, store
 def _slowest_rows(finish, rows):
     """Each PE of a vector gets the latest of its tile's `rows` finish times."""
     for first in range(0, WIDTH, rows):
-        finish[first : first + rows] = finish[first : first + rows].max()
+        latest = finish[first]
+        for lane in range(first + 1, first + rows):
+            latest = max(latest, finish[lane])
+        for lane in range(first, first + rows):
+            finish[lane] = latest
 
 
 @numba.njit
-def _tile_columns(x, exponents, significands, tables, setup, waiting, s, exponent, sums, finish):
+def _tile_columns(x, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
     """Tile passes of rows `x` (n, K), a column each, against WIDTH parallel rows; gives the lane-cycles by class.
 
     Fills, per row of x and PE of the vector, `s` and `exponent` (the accumulators, (n, WIDTH)) and `sums` (the float32
     running sums where chunking is on), and `finish` (tile passes of x, WIDTH): the time of each PE's tile.
+
+    `coupled` is None for `independent_sets`, True for `coupled_sets`: Numba compiles anew for each of these types, and
+    of a branch on None only the side that is taken.  Either kernel takes seconds to compile.
     """
     sets, columns = x.shape[1] // LANES, waiting.columns
     kind, sum_kind = exponent.dtype, s.dtype
@@ -32,10 +39,6 @@ def _tile_columns(x, exponents, significands, tables, setup, waiting, s, exponen
     finished = np.empty(columns * WIDTH, sum_kind)
     slowest = np.empty((waiting.b_depth + 1) * WIDTH, sum_kind)
     slowest_of_column = np.empty(columns * (waiting.a_depth + 1) * WIDTH, sum_kind)
-    # The general kernel; the other one is faster, and holds no distances of lanes, which rounding cycles need.
-    coupled = setup.shared_pointers or setup.column_bounds or setup.no_bounds
-    if setup.on_position:
-        coupled = coupled or setup.per_cycle
     step = setup.chunk_sets if setup.chunk_sets else SETS_PER_ROUND
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for tile in range(finish.shape[0]):
@@ -52,15 +55,15 @@ def _tile_columns(x, exponents, significands, tables, setup, waiting, s, exponen
                 for first in range(begin, end, step):
                     last = min(first + step, end)
                     at = (column * SETS_PER_ROUND + first - begin) * WIDTH
-                    if coupled:
-                        new_s, new_exponent, counts = coupled_sets(
-                            x[row + column], first, last, exponents, significands, tables, setup,
-                            load(own_s, 0), load(own_exponent, 0), times, at, scratch,
-                        )  # fmt: skip
-                    else:
+                    if coupled is None:
                         new_s, new_exponent, counts = independent_sets(
                             x[row + column], first, last, exponents, significands, tables, setup,
                             load(own_s, 0), load(own_exponent, 0), times, at,
+                        )  # fmt: skip
+                    else:
+                        new_s, new_exponent, counts = coupled_sets(
+                            x[row + column], first, last, exponents, significands, tables, setup,
+                            load(own_s, 0), load(own_exponent, 0), times, at, scratch,
                         )  # fmt: skip
                     store(own_s, 0, new_s)
                     store(own_exponent, 0, new_exponent)
@@ -91,12 +94,12 @@ def _tile_columns(x, exponents, significands, tables, setup, waiting, s, exponen
 
 
 @kernel
-def tile_groups(x, exponents, significands, tables, setup, waiting, s, exponent, sums, finish):
+def tile_groups(x, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
     """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups."""
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for group in range(exponents.shape[0]):
         counts = _tile_columns(
-            x, exponents[group], significands[group], tables, setup, waiting,
+            x, exponents[group], significands[group], tables, setup, waiting, coupled,
             s[group], exponent[group], sums[group], finish[group],
         )  # fmt: skip
         useful += counts.useful

@@ -67,6 +67,10 @@ class FPRakerTile:
             column_bounds=pe.oob == "column",
             no_bounds=pe.oob == "off",
         )
+        # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
+        rounds_apart = on_position and self._setup.per_cycle
+        coupled = tile.sync == "term" or pe.oob != "pe" or rounds_apart
+        self._coupled = True if coupled else None
         own_pace = self._setup.own_pace
         self._waiting = Waiting(
             columns=tile.cols,
@@ -97,6 +101,7 @@ class FPRakerTile:
             self._tables,
             setup,
             self._waiting,
+            self._coupled,
             s,
             exponent,
             sums,
