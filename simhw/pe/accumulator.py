@@ -9,6 +9,16 @@ import numba
 import numpy as np
 
 from simhw.jit import kernel
+from simhw.pe.reals import (
+    bias_of,
+    bits_of,
+    fraction_bits_of,
+    fused,
+    negative_power,
+    real_of_bits,
+    unit_rounder,
+    words_of_bits,
+)
 from simhw.pe.vector import (
     lane_bits,
     leading_zeros,
@@ -69,6 +79,31 @@ def normalise(s, emax, fraction_bits):
     carry = magnitude(s) >> spread(fraction_bits + 1, s)  # rounding up to the next power of two: one exact shift more
     s = s >> carry
     return s, narrow(where_zero(s, zero, widen(emax) + up + carry))
+
+
+@numba.njit(inline="always")
+def aligned(s, exponent, emax):
+    """`align` of S held in floating point, with `unit_rounder` added: what is added to it is rounded with it, once."""
+    distance = unsigned_min(emax - exponent, spread(lane_bits(emax) - 1, emax))
+    return fused(s, negative_power(distance), unit_rounder(emax))
+
+
+@numba.njit(inline="always")
+def normalised(s, emax, fraction_bits):
+    """`normalise` of S held in floating point, whose own form says where its highest bit is."""
+    bits, fraction = bits_of(s), fraction_bits_of(s)
+    one = spread(1, bits)
+    drop = spread(fraction - fraction_bits, bits)
+    odd = (bits >> drop) & one
+    # A carry out of the fraction ends in the exponent, as it should.
+    kept = ((bits + spread((1 << (fraction - fraction_bits - 1)) - 1, bits) + odd) >> drop) << drop
+    place = spread(fraction, bits)
+    size = words_of_bits((kept >> place) & spread(2 * bias_of(s) + 1, bits))
+    base = emax - spread(bias_of(s) + fraction_bits, emax)
+    # The same significand, at 2**F; a zero has no bits at all and stays one.
+    own = kept & ~(spread(2 * bias_of(s) + 1, bits) << place)
+    unit = own | spread((bias_of(s) + fraction_bits) << fraction, bits)
+    return real_of_bits(where_zero(kept, kept, unit)), where_zero(size, size, size + base)
 
 
 @numba.njit

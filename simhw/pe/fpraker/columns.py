@@ -7,7 +7,9 @@ from simhw.jit import kernel
 from simhw.pe.accumulator import fold_chunk
 from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
 from simhw.pe.fpraker.coupled import SCRATCH_VECTORS, coupled_sets
-from simhw.pe.fpraker.kernel import LANES, Counts, independent_sets
+from simhw.pe.fpraker.independent import independent_sets
+from simhw.pe.fpraker.kernel import LANES, Counts
+from simhw.pe.fpraker.serial import ROUND_VALUES, lay_out_serial, serial_rows
 from simhw.pe.vector import WIDTH, load, store
 
 
@@ -23,14 +25,15 @@ def _slowest_rows(finish, rows):
 
 
 @numba.njit
-def _tile_columns(x, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
+def _tile_columns(x, serial, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
     """Tile passes of rows `x` (n, K), a column each, against WIDTH parallel rows; gives the lane-cycles by class.
 
     Fills, per row of x and PE of the vector, `s` and `exponent` (the accumulators, (n, WIDTH)) and `sums` (the float32
     running sums where chunking is on), and `finish` (tile passes of x, WIDTH): the time of each PE's tile.
 
-    `coupled` is None for `independent_sets`, True for `coupled_sets`: Numba compiles anew for each of these types, and
-    of a branch on None only the side that is taken.  Either kernel takes seconds to compile.
+    `serial` is x as `independent_sets` takes it.  `coupled` is None for `independent_sets`, True for `coupled_sets`:
+    Numba compiles anew for each of these types, and of a branch on None only the side that is taken.  Either kernel
+    takes seconds to compile.
     """
     sets, columns = x.shape[1] // LANES, waiting.columns
     kind, sum_kind = exponent.dtype, s.dtype
@@ -57,7 +60,7 @@ def _tile_columns(x, exponents, significands, tables, setup, waiting, coupled, s
                     at = (column * SETS_PER_ROUND + first - begin) * WIDTH
                     if coupled is None:
                         new_s, new_exponent, counts = independent_sets(
-                            x[row + column], first, last, exponents, significands, tables, setup,
+                            serial, first, last, (row + column) * sets, exponents, significands, setup,
                             load(own_s, 0), load(own_exponent, 0), times, at,
                         )  # fmt: skip
                     else:
@@ -95,15 +98,27 @@ def _tile_columns(x, exponents, significands, tables, setup, waiting, coupled, s
 
 @kernel
 def tile_groups(x, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
-    """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups."""
+    """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups.
+
+    Rows of x are laid out some tiles at a time, and these meet every group before the next ones do.
+    """
     useful, shift_range, no_term, short = 0, 0, 0, 0
-    for group in range(exponents.shape[0]):
-        counts = _tile_columns(
-            x, exponents[group], significands[group], tables, setup, waiting, coupled,
-            s[group], exponent[group], sums[group], finish[group],
-        )  # fmt: skip
-        useful += counts.useful
-        shift_range += counts.shift_range
-        no_term += counts.no_term
-        short += counts.exponent
+    tiles = max(1, ROUND_VALUES // (x.shape[1] * waiting.columns))
+    if coupled is None:
+        serial = serial_rows(min(x.shape[0], tiles * waiting.columns) * x.shape[1])
+    else:
+        serial = None
+    for tile in range(0, finish.shape[1], tiles):
+        rows = slice(tile * waiting.columns, (tile + tiles) * waiting.columns)
+        if coupled is None:
+            lay_out_serial(x[rows], tables, serial)
+        for group in range(exponents.shape[0]):
+            counts = _tile_columns(
+                x[rows], serial, exponents[group], significands[group], tables, setup, waiting, coupled,
+                s[group, rows], exponent[group, rows], sums[group, rows], finish[group, tile : tile + tiles],
+            )  # fmt: skip
+            useful += counts.useful
+            shift_range += counts.shift_range
+            no_term += counts.no_term
+            short += counts.exponent
     return Counts(useful, shift_range, no_term, short)

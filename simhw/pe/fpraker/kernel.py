@@ -21,27 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import significand_terms
-from simhw.jit import kernel
-from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, normalise, round_addend
+from simhw.pe.accumulator import NO_EXPONENT
 from simhw.pe.fpraker.parameters import FPRakerPE
-from simhw.pe.vector import (
-    WIDTH,
-    any_lane,
-    count_nonzero,
-    exchange,
-    lane_bits,
-    load,
-    popcount,
-    reverse_bits,
-    signed_max,
-    spread,
-    store,
-    total,
-    unsigned_min,
-    where_negative,
-    where_zero,
-    widen,
-)
+from simhw.pe.vector import WIDTH, exchange, load, signed_max, spread, where_negative, widen
 
 LANES = 8
 ZERO_CODE = 256
@@ -87,8 +69,9 @@ class Setup(NamedTuple):
     off; `column` is the PEs that share a serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets:
     skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds` oob: column, `no_bounds` oob: off.
 
-    `on_position` and `skip_empty` are None where both are off.  Numba compiles anew for that type and leaves their code
-    out, which would cost 14% of the speed.
+    `on_position` and `skip_empty` are None where both are off, `per_cycle` where rounding is by set.  Numba compiles
+    anew for that type and leaves their code out, which would cost speed.  `one` is 1: a constant that LLVM must not
+    know, since it makes three instructions of the lesser of a word and 1.
     """
 
     threshold: int
@@ -96,7 +79,7 @@ class Setup(NamedTuple):
     reach: int
     on_position: bool | None
     fraction_bits: int
-    per_cycle: bool
+    per_cycle: bool | None
     chunk_sets: int
     column: int
     floor: int
@@ -105,6 +88,7 @@ class Setup(NamedTuple):
     own_pace: bool
     column_bounds: bool
     no_bounds: bool
+    one: int = 1
 
 
 class Counts(NamedTuple):
@@ -191,115 +175,7 @@ def column_max(vector, column):
 
 
 @numba.njit(inline="always")
-def _aligned_lane(x, k, exponents, significands, emax, tables, on_position):
-    """(pending terms, negative digits, product) of one lane, aligned to emax; `on_position` places terms by p."""
-    exponent, code = serial_code(x[k])
-    distance = emax - load(exponents, k * WIDTH) - spread(exponent, emax)
-    distance = unsigned_min(distance, spread(lane_bits(distance) - 1, distance))
-    negative, product = in_bounds_product(code, distance, load(significands, k * WIDTH), tables)
-    terms = spread(tables.terms[code], distance) << distance
-    if on_position:
-        terms = terms >> distance
-    return terms, negative, product
-
-
-@numba.njit(inline="always")
-def _fire(terms, beyond):
-    """The lane's terms without the lowest one, unless that lies beyond the window."""
-    return terms & ((terms - spread(1, terms)) | beyond)
-
-
-@numba.njit(inline="always")
 def fired_product(reversed_term, negative, significand):
     """What a fired term adds: `reversed_term` is its weight with T fraction bits, or zero."""
     taken = reversed_term & negative
     return widen(reversed_term - taken - taken) * widen(significand)
-
-
-@kernel
-def independent_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at):
-    """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set (sync: set or pe, oob: pe).
-
-    The window is on positions with rounding: set only; `coupled_sets` knows both together.
-
-    Parameters
-    ----------
-    x : (K,) uint16
-        The serial operand that the PEs share.
-    exponents, significands : (K * WIDTH,)
-        The parallel operands, from `encode_parallel`.
-    s, exponent : vectors
-        The accumulators.
-    times : 1-D array of words
-        From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
-
-    Returns
-    -------
-    (s, exponent, Counts)
-    """
-    # The eight lanes are written out, so that they stay in registers over a set's cycles; an array would live in
-    # memory.
-    extra_bits = 7 + setup.threshold - setup.fraction_bits
-    one, nothing = spread(1, exponent), spread(0, exponent)
-    reach, on_position = spread(setup.reach, exponent), setup.on_position
-    # The floor in unary, as cycles are counted: a bit per cycle.
-    floor = spread((1 << setup.floor) - 1, exponent)
-    sharing = 1 if setup.own_pace else setup.column
-    useful, pending, cycles, short = 0, 0, 0, 0
-    for index in range(first, last):
-        k = index * LANES
-        largest = largest_product(x, k, exponents, exponent)
-        emax = signed_max(exponent, largest)
-        m0, n0, p0 = _aligned_lane(x, k, exponents, significands, emax, tables, on_position)
-        m1, n1, p1 = _aligned_lane(x, k + 1, exponents, significands, emax, tables, on_position)
-        m2, n2, p2 = _aligned_lane(x, k + 2, exponents, significands, emax, tables, on_position)
-        m3, n3, p3 = _aligned_lane(x, k + 3, exponents, significands, emax, tables, on_position)
-        m4, n4, p4 = _aligned_lane(x, k + 4, exponents, significands, emax, tables, on_position)
-        m5, n5, p5 = _aligned_lane(x, k + 5, exponents, significands, emax, tables, on_position)
-        m6, n6, p6 = _aligned_lane(x, k + 6, exponents, significands, emax, tables, on_position)
-        m7, n7, p7 = _aligned_lane(x, k + 7, exponents, significands, emax, tables, on_position)
-        s = align(s, exponent, emax)
-        if not setup.per_cycle:
-            s = add_rounded(s, p0 + p1 + p2 + p3 + p4 + p5 + p6 + p7, extra_bits)
-        useful += total(
-            popcount(m0)
-            + popcount(m1)
-            + popcount(m2)
-            + popcount(m3)
-            + popcount(m4)
-            + popcount(m5)
-            + popcount(m6)
-            + popcount(m7)
-        )
-        # One bit per cycle in which the PE still had a term pending: OR gives a column's maximum, the bit count the
-        # number.
-        unary, cycle = nothing, one
-        waiting = m0 | m1 | m2 | m3 | m4 | m5 | m6 | m7
-        while any_lane(waiting):
-            unary = unary | where_zero(waiting, nothing, cycle)
-            cycle = cycle + cycle
-            pending += count_nonzero(m0) + count_nonzero(m1) + count_nonzero(m2) + count_nonzero(m3)
-            pending += count_nonzero(m4) + count_nonzero(m5) + count_nonzero(m6) + count_nonzero(m7)
-            beyond = ~((waiting & -waiting) * reach)
-            l0, l1, l2, l3 = _fire(m0, beyond), _fire(m1, beyond), _fire(m2, beyond), _fire(m3, beyond)
-            l4, l5, l6, l7 = _fire(m4, beyond), _fire(m5, beyond), _fire(m6, beyond), _fire(m7, beyond)
-            if setup.per_cycle:
-                # A term's place grows with K, its weight shrinks with K: reversing the word turns one into the other.
-                added = fired_product(reverse_bits(m0 ^ l0), n0, load(significands, k * WIDTH))
-                added = added + fired_product(reverse_bits(m1 ^ l1), n1, load(significands, (k + 1) * WIDTH))
-                added = added + fired_product(reverse_bits(m2 ^ l2), n2, load(significands, (k + 2) * WIDTH))
-                added = added + fired_product(reverse_bits(m3 ^ l3), n3, load(significands, (k + 3) * WIDTH))
-                added = added + fired_product(reverse_bits(m4 ^ l4), n4, load(significands, (k + 4) * WIDTH))
-                added = added + fired_product(reverse_bits(m5 ^ l5), n5, load(significands, (k + 5) * WIDTH))
-                added = added + fired_product(reverse_bits(m6 ^ l6), n6, load(significands, (k + 6) * WIDTH))
-                added = added + fired_product(reverse_bits(m7 ^ l7), n7, load(significands, (k + 7) * WIDTH))
-                s = s + round_addend(added, extra_bits)
-            m0, m1, m2, m3, m4, m5, m6, m7 = l0, l1, l2, l3, l4, l5, l6, l7
-            waiting = m0 | m1 | m2 | m3 | m4 | m5 | m6 | m7
-        s, exponent = normalise(s, emax, setup.fraction_bits)
-        charged = unary | least_cycles(largest, floor, setup)
-        cycles += total(popcount(unary))
-        short += total(popcount(charged ^ unary))
-        store(times, at, popcount(column_or(charged, sharing)))
-        at += WIDTH
-    return s, exponent, Counts(useful, pending - useful, LANES * cycles - pending, LANES * short)

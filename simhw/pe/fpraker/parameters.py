@@ -10,8 +10,9 @@ from simhw.machine.values import Lowering, MachineValues, PEParameters, TilePara
 from simhw.pe.chunks import check_chunk
 from simhw.pe.operand import XOperand
 
-NARROW_LIMIT = 13
-"""Largest threshold and accumulator width for which 16-bit words hold a lane's terms; beyond, words have 32 bits."""
+NARROW_LIMIT = 12
+"""Largest threshold and accumulator width for which 16-bit words hold a lane's terms and float32 numbers their sums;
+beyond, words have 32 bits.  A set's products add up to less than 2**(T + 12), in units of their last place."""
 WIDEST_WINDOW, DEEPEST_BUFFER, FARTHEST_AHEAD = 65536, 16, 64
 """The most that a file may state: positions of the window, sets in a buffer, and sets that a column is ahead."""
 BIT_SLOTS = 8
@@ -48,7 +49,7 @@ class FPRakerPE(PEParameters):
 
     @property
     def narrow(self) -> bool:
-        """True where 16-bit words and 32-bit sums hold everything."""
+        """True where 16-bit words and 32-bit numbers hold everything."""
         return max(self.threshold, self.accumulator_fraction_bits) <= NARROW_LIMIT
 
 

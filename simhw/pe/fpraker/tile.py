@@ -57,7 +57,7 @@ class FPRakerTile:
             reach=(1 << min(pe.shift_window + 1, bits)) - 1,
             on_position=on_position if either else None,
             fraction_bits=pe.accumulator_fraction_bits,
-            per_cycle=pe.rounding == "cycle",
+            per_cycle=True if pe.rounding == "cycle" else None,
             chunk_sets=0 if pe.chunk == "off" else pe.chunk // LANES,
             column=tile.rows,
             floor=tile.exponent_sharing,
@@ -66,6 +66,7 @@ class FPRakerTile:
             own_pace=tile.sync == "pe",
             column_bounds=pe.oob == "column",
             no_bounds=pe.oob == "off",
+            one=1,
         )
         # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
         rounds_apart = on_position and self._setup.per_cycle

@@ -1,0 +1,157 @@
+"""FPRaker PEs that wait for nobody inside a set (sync: set or pe, oob: pe): the kernel of most machines.
+
+A set runs with as many lanes as have work: there is code for 8, 6, 4 and 2 of them, made from one text, and a set
+without any costs its floor and nothing else.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+
+from simhw.pe.accumulator import aligned, normalised
+from simhw.pe.fpraker.kernel import LANES, Counts, column_max, least_cycles
+from simhw.pe.reals import from_whole_numbers, fused, products, real, unit_rounder, whole_numbers
+from simhw.pe.stack import (
+    data,
+    element,
+    load_stack,
+    max_over,
+    or_over,
+    popcount_each,
+    reverse_bits_each,
+    spread_stack,
+    sum_over,
+    unsigned_min_each,
+)
+from simhw.pe.vector import WIDTH, any_lane, lane_bits, signed_max, spread, store, total, unsigned_min, widen
+
+
+class Lanes(NamedTuple):
+    """The arrays of `SerialRows` and the parallel operands, as pointers."""
+
+    offsets: Any
+    exponents: Any
+    terms: Any
+    positive: Any
+    negative: Any
+    parallel_exponents: Any
+    significands: Any
+
+
+@numba.njit(inline="always")
+def _run_set(depth, at, lanes, setup, one, to_unit, s, exponent, useful, pending):
+    """One set of `depth` lanes from index `at` of the serial rows.
+
+    Gives the accumulators, the largest exponent, the cycles that each PE takes, and both counts with the set's terms
+    and its lane-cycles with a term pending added.
+    """
+    exponent_sums = load_stack(lanes.parallel_exponents, lanes.offsets, at, depth) + spread_stack(
+        lanes.exponents, at, exponent, depth
+    )
+    largest = max_over(exponent_sums)
+    emax = signed_max(exponent, largest)
+    distances = unsigned_min_each(emax - exponent_sums, spread(lane_bits(emax) - 1, emax))
+    negative = spread_stack(lanes.negative, at, exponent, depth) >> distances
+    values = (spread_stack(lanes.positive, at, exponent, depth) >> distances) - negative
+    terms = spread_stack(lanes.terms, at, exponent, depth) << distances
+    if setup.on_position:
+        terms = terms >> distances
+    rounder = unit_rounder(exponent)
+    s = aligned(s, exponent, emax)
+    if not setup.per_cycle:
+        s = fused(products(values, load_stack(lanes.significands, lanes.offsets, at, depth)), to_unit, s)
+    useful = useful + sum_over(popcount_each(terms))
+    cycles = spread(0, exponent)
+    # Everything beyond the window of a lowest bit is the bit times this.
+    past = spread(-1 - setup.reach, exponent)
+    waiting = or_over(terms)
+    while any_lane(waiting):
+        cycles = cycles + unsigned_min(waiting, one)
+        pending = pending + sum_over(unsigned_min_each(terms, one))
+        left = terms & ((terms - one) | ((waiting & -waiting) * past))
+        if setup.per_cycle:
+            # A term's place grows with K, its weight shrinks with K: reversing the word turns one into the other.
+            weights = reverse_bits_each(terms ^ left)
+            taken = weights & negative
+            fired = weights - taken - taken
+            added = products(fired, load_stack(lanes.significands, lanes.offsets, at, depth))
+            s = s + (fused(added, to_unit, rounder) - rounder)
+        terms = left
+        waiting = or_over(terms)
+    s, exponent = normalised(s - rounder, emax, setup.fraction_bits)
+    return s, exponent, largest, cycles, useful, pending
+
+
+@numba.njit(inline="always")
+def independent_sets(rows, first, last, start, exponents, significands, setup, s, exponent, times, at):
+    """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set (sync: set or pe, oob: pe).
+
+    The window is on positions with rounding: set only; `coupled_sets` knows both together.
+
+    Parameters
+    ----------
+    rows : SerialRows
+        The serial operand that the PEs share; the row's sets begin with set number `start`.
+    exponents, significands : (K * WIDTH,)
+        The parallel operands, from `encode_parallel`.
+    s, exponent : vectors
+        The accumulators.
+    times : 1-D array of words
+        From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
+
+    Returns
+    -------
+    (s, exponent, Counts)
+    """
+    real_s = from_whole_numbers(s)
+    lanes = Lanes(
+        data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
+        data(exponents), data(significands),
+    )  # fmt: skip
+    depths = data(rows.depths)
+    nothing = spread(0, exponent)
+    floor = spread(setup.floor, exponent)
+    # What an empty set takes: every product's exponent is that of a zero.
+    empty = least_cycles(spread(-1, exponent), floor, setup)
+    # From products, with 7 + T fraction bits, to the accumulator's F.
+    to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), exponent)
+    one = spread(setup.one, exponent)
+    sharing = 1 if setup.own_pace else setup.column
+    # Words hold a round's counts: every cycle ends a place of all lanes, so that a set has at most lane_bits of them.
+    useful, pending, busy, short = nothing, nothing, nothing, nothing
+    for index in range(first, last):
+        depth = element(depths, start + index)
+        slot = (start + index) * LANES
+        if depth == 0:
+            store(times, at, empty)
+            short = short + empty
+            at += WIDTH
+            continue
+        if depth > 4:
+            if depth > 6:
+                real_s, exponent, largest, cycles, useful, pending = _run_set(
+                    8, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
+                )
+            else:
+                real_s, exponent, largest, cycles, useful, pending = _run_set(
+                    6, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
+                )
+        elif depth > 2:
+            real_s, exponent, largest, cycles, useful, pending = _run_set(
+                4, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
+            )
+        else:
+            real_s, exponent, largest, cycles, useful, pending = _run_set(
+                2, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
+            )
+        charged = signed_max(cycles, least_cycles(largest, floor, setup))
+        busy = busy + cycles
+        short = short + (charged - cycles)
+        store(times, at, column_max(charged, sharing))
+        at += WIDTH
+    terms, waited = total(widen(useful)), total(widen(pending))
+    return (
+        whole_numbers(real_s),
+        exponent,
+        Counts(terms, waited - terms, LANES * total(widen(busy)) - waited, LANES * total(widen(short))),
+    )

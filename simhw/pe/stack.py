@@ -1,0 +1,218 @@
+"""Stacks of vectors as Numba values: one vector of PEs for each of some lanes of a set.
+
+A kernel that treats every lane of a set alike says so once: operators and the functions below work on all vectors of a
+stack, and code for another number of lanes is the same code with a stack of another depth.  The vectors are values of
+their own in LLVM, so they stay in registers.  An operand that is a vector meets every vector of the stack.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from simhw.pe.vector import (
+    _INDEX,
+    _INSTRUCTIONS,
+    _OF_ELEMENT,
+    WIDTH,
+    VectorType,
+    _llvm,
+    _llvm_intrinsic,
+)
+
+
+class StackType(types.Type):
+    """A vector for each of `depth` lanes."""
+
+    def __init__(self, vector: VectorType, depth: int) -> None:
+        self.vector, self.depth = vector, depth
+        super().__init__(name=f"Stack({vector.name}, {depth})")
+
+
+@register_model(StackType)
+class _StackModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, stack: StackType) -> None:
+        super().__init__(manager, stack, ir.ArrayType(_llvm(stack.vector), stack.depth))
+
+
+def vectors_of(builder: Any, stack: Any) -> list[Any]:
+    """The LLVM values of a stack's vectors."""
+    return [builder.extract_value(stack, index) for index in range(stack.type.count)]
+
+
+def _stacked(builder: Any, vectors: list[Any]) -> Any:
+    stack = ir.Constant(ir.ArrayType(vectors[0].type, len(vectors)), ir.Undefined)
+    for index, vector in enumerate(vectors):
+        stack = builder.insert_value(stack, vector, index)
+    return stack
+
+
+def _joint(kinds: tuple[types.Type, ...]) -> StackType | None:
+    """The type of what an operation on stacks and vectors gives; None where they do not go together."""
+    stacks = [kind for kind in kinds if isinstance(kind, StackType)]
+    if not stacks or any(kind not in (stacks[0], stacks[0].vector) for kind in kinds):
+        return None
+    return stacks[0]
+
+
+def _each(builder: Any, sig: Any, args: Any, operation: Callable[..., Any]) -> Any:
+    """The operation on every vector of the stacks among the arguments."""
+    depth = sig.return_type.depth
+    operands = [
+        vectors_of(builder, value) if isinstance(kind, StackType) else [value] * depth
+        for kind, value in zip(sig.args, args, strict=True)
+    ]
+    return _stacked(builder, [operation(*vectors) for vectors in zip(*operands, strict=True)])
+
+
+# ---- operators ------------------------------------------------------------------------------------------------------
+
+
+class _Operator(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        joint = _joint(args)
+        return None if joint is None else signature(joint, *args)
+
+
+def _register(function: Callable[..., Any], names: tuple[str, str]) -> None:
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _each(builder, sig, args, getattr(builder, names[sig.return_type.vector.signed]))
+
+    infer_global(function)(type("StackOperator", (_Operator,), {}))
+    for operands in ((StackType, StackType), (StackType, VectorType), (VectorType, StackType)):
+        lower_builtin(function, *operands)(lower)
+
+
+for _function, _names in _INSTRUCTIONS.items():
+    if _function not in (operator.invert, operator.neg):
+        _register(_function, _names)
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def data(typing: Any, array: Any) -> Any:
+    """Where a contiguous array's elements begin.
+
+    Numba counts references to arrays, even around every set of a kernel, and each count empties all vector registers;
+    of pointers it does not.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@intrinsic
+def element(typing: Any, elements: Any, at: Any) -> Any:
+    """One element, with ``elements`` as from `data`."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.gep(args[0], [args[1]]))
+
+    return elements.dtype(elements, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) -> Any:
+    """The vectors of `elements` that begin at ``offsets[at]``, ``offsets[at + 1]``, and so on; both as from `data`.
+
+    ``depth``, how many, is a literal.
+    """
+    if not isinstance(depth, types.IntegerLiteral):
+        return None
+    stack = StackType(_OF_ELEMENT[elements.dtype], depth.literal_value)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first = builder.gep(args[1], [args[2]])
+        vectors = []
+        for index in range(stack.depth):
+            offset = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), index)]))
+            element = builder.gep(args[0], [builder.zext(offset, ir.IntType(64))])
+            pointer = builder.bitcast(element, _llvm(stack.vector).as_pointer())
+            vectors.append(builder.load(pointer, align=stack.vector.bits // 8))
+        return _stacked(builder, vectors)
+
+    return stack(elements, offsets, types.intp, depth), generate
+
+
+@intrinsic(prefer_literal=True)
+def spread_stack(typing: Any, scalars: Any, at: Any, like: Any, depth: Any) -> Any:
+    """A stack of vectors of ``like``'s type, each with one of the scalars from index ``at`` in every lane.
+
+    The scalars, as from `data`, are 32 bits each, in which a shorter one stands as often as it fits: processors spread
+    32 bits from memory at once, and 16 bits in two steps.
+    """
+    if not isinstance(depth, types.IntegerLiteral):
+        return None
+    stack = StackType(like, depth.literal_value)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first = builder.gep(args[0], [args[1]])
+        count = WIDTH * like.bits // 32
+        undefined = ir.Constant(ir.VectorType(ir.IntType(32), count), ir.Undefined)
+        vectors = []
+        for index in range(stack.depth):
+            scalar = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), index)]))
+            lone = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
+            spread = builder.shuffle_vector(lone, undefined, ir.Constant(ir.VectorType(_INDEX, count), [0] * count))
+            vectors.append(builder.bitcast(spread, _llvm(like)))
+        return _stacked(builder, vectors)
+
+    return stack(scalars, types.intp, like, depth), generate
+
+
+# ---- lane by lane, and over the lanes -------------------------------------------------------------------------------
+
+
+def _stackwise(name: str, operands: int) -> Any:
+    """LLVM's intrinsic on every vector of stacks (and vectors)."""
+
+    def build(*kinds: Any) -> Any:
+        joint = _joint(kinds)
+        if joint is None:
+            return None
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            def operation(*vectors: Any) -> Any:
+                return _llvm_intrinsic(builder, name, _llvm(joint.vector), list(vectors))
+
+            return _each(builder, sig, args, operation)
+
+        return joint(*kinds), generate
+
+    if operands == 1:
+        return intrinsic(lambda typing, x: build(x))
+    return intrinsic(lambda typing, x, y: build(x, y))
+
+
+popcount_each = _stackwise("ctpop", 1)
+reverse_bits_each = _stackwise("bitreverse", 1)
+unsigned_min_each = _stackwise("umin", 2)
+
+
+def _over_lanes(operation: Callable[[Any, Any, Any], Any]) -> Any:
+    """A vector made of all those of a stack, two at a time: a tree, so that no operation waits for all before it."""
+
+    def build(typing: Any, stack: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            level = vectors_of(builder, args[0])
+            while len(level) > 1:
+                paired = [operation(builder, x, y) for x, y in zip(level[::2], level[1::2], strict=False)]
+                level = paired + level[len(level) // 2 * 2 :]
+            return level[0]
+
+        return stack.vector(stack), generate
+
+    return intrinsic(build)
+
+
+or_over = _over_lanes(lambda builder, x, y: builder.or_(x, y))
+sum_over = _over_lanes(lambda builder, x, y: builder.add(x, y))
+max_over = _over_lanes(lambda builder, x, y: _llvm_intrinsic(builder, "smax", x.type, [x, y]))
