@@ -19,7 +19,10 @@ Encoder = Literal["naf", "booth4", "binary"]
 ENCODERS: tuple[Encoder, ...] = ("naf", "booth4", "binary")
 
 EXPONENT_MASK = np.uint16(0x7F80)
+NEGATIVE_INFINITY = 0xFF80
 FRACTION_BITS = 7
+SCAN_VALUES = 1 << 18
+"""Values that are looked at together: half a MiB, which a second look finds in a core's cache."""
 
 
 def from_float32(values: npt.NDArray[np.float32], rounding: Literal["rne", "truncate"] = "rne") -> BF16Array:
@@ -106,6 +109,27 @@ def is_zero(bits: BF16Array) -> npt.NDArray[np.bool_]:
 def is_nonfinite(bits: BF16Array) -> npt.NDArray[np.bool_]:
     """True for NaN and infinity."""
     return np.asarray((bits & EXPONENT_MASK) == EXPONENT_MASK)
+
+
+def has_nonfinite(bits: BF16Array) -> bool:
+    """True where any value is NaN or infinity; takes no memory to speak of.
+
+    They are the largest patterns of their sign: the negative ones as unsigned numbers, the positive ones as signed.
+    """
+    flat = bits.ravel(order="K")
+    pieces = (flat[start : start + SCAN_VALUES] for start in range(0, flat.size, SCAN_VALUES))
+    return any(
+        int(piece.max()) >= NEGATIVE_INFINITY or int(piece.view(np.int16).max()) >= EXPONENT_MASK for piece in pieces
+    )
+
+
+def nonfinite_values(bits: BF16Array) -> str | None:
+    """How many values are NaN or infinite and where the first one is, in words; None where there are none."""
+    if not has_nonfinite(bits):
+        return None
+    bad = is_nonfinite(bits)
+    first = tuple(int(index) for index in np.unravel_index(int(bad.argmax()), bad.shape))
+    return f"{int(bad.sum())} NaN or infinite values (first at index {first})"
 
 
 def significand_terms(fraction: int, encoder: Encoder = "naf") -> list[tuple[int, int]]:

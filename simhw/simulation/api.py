@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simhw.bfloat16 import is_nonfinite
+from simhw.bfloat16 import nonfinite_values
 from simhw.errors import MachineError, SimhwError, TraceError, quoted
 from simhw.files.named import split_name
 from simhw.machine.machine import Machine, baseline_of, machine_of
@@ -282,11 +282,6 @@ def _check_finite(trace: Trace) -> None:
     """Tensors from a file are checked as they are read; those made in memory are checked here."""
     for layer in trace.layers:
         for tensor in TENSORS:
-            if layer.holds(tensor) and isinstance(source := layer.source(tensor), InMemory):
-                bad = is_nonfinite(source.values)
-                if bad.any():
-                    first = tuple(int(index) for index in np.argwhere(bad)[0])
-                    raise TraceError(
-                        f"layer {layer.name!r}, tensor {tensor.upper()}: {int(bad.sum())} NaN or infinite values "
-                        f"(first at index {first})"
-                    )
+            source = layer.source(tensor) if layer.holds(tensor) else None
+            if isinstance(source, InMemory) and (bad := nonfinite_values(source.values)):
+                raise TraceError(f"layer {layer.name!r}, tensor {tensor.upper()}: {bad}")

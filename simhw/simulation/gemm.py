@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from simhw.bfloat16 import BF16Array, as_bfloat16, is_nonfinite, to_float32
+from simhw.bfloat16 import BF16Array, as_bfloat16, nonfinite_values, to_float32
 from simhw.errors import ShapeError
 from simhw.machine.machine import Machine, machine_of
 from simhw.pe.check import check_passes
 from simhw.pe.passes import whole_tiles
 
 ROWS_AT_A_TIME = 256
-"""Rows of Y that `simulate_gemm` lays out at a time, cut to whole tiles."""
+"""Rows of Y that `simulate_gemm` lays out at a time, cut to whole tiles, where each costs its own share."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,16 @@ def simulate_gemm(
         raise ShapeError(f"a {x.shape} and b {y.shape} differ in K, their last axis")
     x, y = _whole_sets(x, machine), _whole_sets(y, machine)
     tile = machine.tile
-    step = max(1, ROWS_AT_A_TIME // tile.tile_y) * tile.tile_y
+    y_values = tile.needs_y or output or check
+    # Where all rows of Y cost no more than one, X runs once.
+    step = len(y) if tile.cell_rows is None else max(1, ROWS_AT_A_TIME // tile.tile_y) * tile.tile_y
     cycles = passes = 0
     counters: Counter[str] = Counter()
     outputs = []
     replay = partial(check_passes, machine.pe) if check else None
     for start in range(0, len(y), step):
-        rows = whole_tiles([y[start : start + step]], tile.tile_y)
+        block = y[start : start + step]
+        rows = whole_tiles([block if y_values else block[:, :0]], tile.tile_y)
         result = tile.run(x, tile.prepare(rows), outputs=output or check)
         if replay is not None:
             replay(x, rows, result, "product")
@@ -92,13 +95,15 @@ def _operand(matrix: npt.ArrayLike, name: str, machine: Machine) -> BF16Array:
     array = as_bfloat16(matrix, name, machine.values.conversion)
     if array.ndim != 2 or 0 in array.shape:
         raise ShapeError(f"{name} has shape {array.shape}: give a matrix of rows by K")
-    bad = is_nonfinite(array)
-    if bad.any():
-        first = tuple(int(index) for index in np.argwhere(bad)[0])
-        raise ShapeError(f"{name}: {int(bad.sum())} NaN or infinite values (first at index {first})")
+    if bad := nonfinite_values(array):
+        raise ShapeError(f"{name}: {bad}")
     return array
 
 
 def _whole_sets(rows: BF16Array, machine: Machine) -> BF16Array:
-    """Rows (n, K) with K padded with zeros to whole sets."""
-    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, -rows.shape[1] % machine.tile.lanes))))
+    """Rows (n, K) with K padded with zeros to whole sets: a copy only where that, or what kernels are compiled for,
+    takes one.
+    """
+    if padding := -rows.shape[1] % machine.tile.lanes:
+        rows = np.pad(rows, ((0, 0), (0, padding)))
+    return np.require(rows, requirements=["C", "A", "W", "E"])

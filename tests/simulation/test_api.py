@@ -63,11 +63,22 @@ def test_tiles_of_every_height_divide_the_rows_laid_out_at_once(tile_y):
     assert simulate_gemm(A[:8, :8], y, machine).passes == -(-300 // tile_y)
 
 
+@pytest.mark.parametrize("sides", ["one", "two"])
 @pytest.mark.parametrize("cols", [3, 5, 48])
-def test_tiles_whose_height_does_not_divide_them_still_make_whole_passes(cols):
-    machine = load_machine("tensordash", **{"tile.cols": cols})
+def test_tiles_whose_height_does_not_divide_them_still_make_whole_passes(cols, sides):
+    machine = load_machine("tensordash", **{"tile.cols": cols, "pe.sides": sides})
     y = tensor(np.random.default_rng(1), 300, 16)
     assert simulate_gemm(A[:4, :16], y, machine).passes == -(-300 // cols)
+
+
+def test_values_of_the_other_operand_change_nothing_where_one_side_is_scheduled():
+    # Without outputs they are counted, not looked at; with outputs they are.
+    y = tensor(np.random.default_rng(1), 300, 37)
+    plain, outputs = simulate_gemm(A, y, "tensordash"), simulate_gemm(A, y, "tensordash", output=True)
+    counters = dict(outputs.counters)
+    del counters["overflows"]
+    assert (plain.cycles, plain.passes, plain.counters) == (outputs.cycles, outputs.passes, counters)
+    assert simulate_gemm(A, y, "tensordash", check=True).cycles == plain.cycles
 
 
 def test_floating_point_is_rounded_to_bfloat16_as_the_machine_says():
@@ -90,6 +101,11 @@ def test_k_is_padded_to_sets_and_views_are_taken():
     for name, lanes in (("fpraker", 8), ("tensordash", 16)):
         expected = simulate_gemm(whole_sets(A, lanes), whole_sets(B, lanes), name)
         assert simulate_gemm(strided, B, name) == expected
+        frozen = A.copy()
+        frozen.flags.writeable = False
+        kept = frozen.copy()
+        assert simulate_gemm(frozen, B, name) == expected
+        assert (frozen == kept).all()
 
 
 def test_adversarial_values_go_through_every_machine():
