@@ -107,3 +107,14 @@ def nonzero_per_k(rows: BF16Array) -> npt.NDArray[np.int64]:
         for k in range(rows.shape[1]):
             nonzero[k] += (rows[row, k] & 0x7F80) != 0
     return nonzero
+
+
+@kernel
+def count_useful(x: BF16Array, nonzero_rows: npt.NDArray[np.int64]) -> int:
+    """Pairs of non-zeros between rows of X (n, K) and rows of Y that have `nonzero_rows` (K,) non-zeros at each k."""
+    useful = 0
+    for row in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            if x[row, k] & 0x7F80:
+                useful += nonzero_rows[k]
+    return useful

@@ -265,6 +265,56 @@ def count_nonzero(typing: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def nonzero_bits(typing: Any, vector: Any) -> Any:
+    """A bit a lane, as int64: bit ``i`` is set where lane ``i`` is not zero."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        flags = builder.icmp_unsigned("!=", args[0], ir.Constant(args[0].type, None))
+        return builder.zext(builder.bitcast(flags, ir.IntType(WIDTH)), ir.IntType(64))
+
+    return types.int64(vector), generate
+
+
+@intrinsic
+def positions(typing: Any, words: Any) -> Any:
+    """Words, taken as unsigned, as positions in an array: `LongSums`."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.zext(args[0], _llvm(LongSums))
+
+    return LongSums(words), generate
+
+
+@intrinsic
+def four_words(typing: Any, array: Any, offset: Any, places: Any) -> Any:
+    """The elements at ``places`` (`LongSums`) + ``offset`` of a 1-D contiguous array of 16-bit words, and the three
+    behind each of them: four vectors.
+    """
+    if places is not LongSums or array.dtype != types.uint16:
+        return None
+    result = types.UniTuple(Words, 4)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = builder.gep(context.make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
+        quads = ir.Constant(_llvm(LongSums), ir.Undefined)
+        # A load a lane: processors that have an instruction for all of them are not faster with it.
+        for lane in range(WIDTH):
+            place = builder.gep(data, [builder.extract_element(args[2], ir.Constant(_INDEX, lane))])
+            quad = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=2)
+            quads = builder.insert_element(quads, quad, ir.Constant(_INDEX, lane))
+        words = builder.bitcast(quads, ir.VectorType(ir.IntType(16), 4 * WIDTH))
+        vectors = [
+            builder.shuffle_vector(
+                words, words, ir.Constant(ir.VectorType(_INDEX, WIDTH), list(range(word, 4 * WIDTH, 4)))
+            )
+            for word in range(4)
+        ]
+        return context.make_tuple(builder, result, vectors)
+
+    return result(array, types.intp, places), generate
+
+
+@intrinsic
 def narrow(typing: Any, vector: Any) -> Any:
     """Sums as words of half the width: the low bits of each lane."""
     target = next(half for half, double in _SUM_OF.items() if double is vector)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from simhw.machine.machine import Machine, load_machine
-from simhw.pe.tensordash.kernel import LANES, MAX_DEPTH
+from simhw.pe.tensordash.kernel import AHEAD, LANES, effectual_masks
 from simhw.pe.tensordash.tile import TensorDashTile
 from tests import kernel_runs
 from tests.kernel_runs import assert_equals_oracle, draw, draw_blocks, draw_inputs, every_value
-from tests.oracles.inputs import all_ones, gaussian, sparse
+from tests.oracles.inputs import all_ones, any_finite, gaussian, sparse
+from tests.oracles.tensordash import operand_masks
 
 SWITCHES: dict[str, list[Any]] = {
     "pe.order": ["paper", "dnnsim", "any"],
@@ -57,7 +58,7 @@ def test_kernel_equals_oracle_at_every_value_of_every_switch(switch, value):
 
 
 @pytest.mark.parametrize("order", ["paper", "dnnsim", "any"])
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", [1, 2, 3])
 def test_kernel_equals_oracle_at_every_sparsity(order, depth):
     rng = np.random.default_rng(2)
     machine = load_machine("tensordash", order=order, depth=depth)
@@ -81,21 +82,69 @@ def test_one_step_reductions_equal_the_oracle():
             assert_equals_oracle(machine, sparse(rng, 5, k, 0.5), [sparse(rng, 5, k, 0.5)])
 
 
+@pytest.mark.parametrize("tile_rows", [1, 2, 4])
+def test_masks_and_their_count_are_the_oracles(tile_rows):
+    # Two steps are looked at together: odd numbers of them end in one alone, the very last one of which nothing
+    # follows.  What follows in another row, or what was a row before, is no part of it.
+    rng = np.random.default_rng(9)
+    for rows, steps in itertools.product((1, 2, 3, 5), (0, 1, 2, 3, 4, 7)):
+        x = np.concatenate([any_finite(rng, 2 * rows, LANES * steps), sparse(rng, 2 * rows, LANES * steps, 0.5)])
+        for values in (x[:rows], x[rows::2][:rows], x[-rows:], np.asfortranarray(x[-rows:])):
+            masks, nonzeros = effectual_masks(values, tile_rows)
+            assert masks.shape == (-(-rows // tile_rows) * tile_rows, steps + AHEAD)
+            assert masks[:rows, :steps].tolist() == operand_masks(values)
+            assert not masks[rows:].any()
+            assert not masks[:, steps:].any()
+            assert nonzeros == sum(mask.bit_count() for row in operand_masks(values) for mask in row)
+
+
+@pytest.mark.parametrize("order", ["paper", "dnnsim", "any"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_more_tiles_of_both_sides_than_a_vector_holds_equal_the_oracle(order, depth):
+    # 7 tiles of X, the last one partial, meet 5 of Y in two blocks, each with a partial tile.
+    rng = np.random.default_rng(10)
+    x = np.concatenate([sparse(rng, 1, LANES * 5, row / 12) for row in range(13)])
+    blocks = [np.concatenate([sparse(rng, 1, LANES * 5, row / 8) for row in range(size)]) for size in (3, 5)]
+    machine = load_machine("tensordash", sides="two", order=order, depth=depth, rows=2, cols=2)
+    assert_equals_oracle(machine, x, blocks, (order, depth))
+
+
+@pytest.mark.parametrize("sides", ["one", "two"])
+def test_cycles_in_which_no_multiplier_has_a_pair_to_take_equal_the_oracle(sides):
+    # Dense rows; then single zeros, so that one multiplier of one tile of the vector is free; then rows that become
+    # dense or sparse half way; then dense steps between empty ones.
+    rng = np.random.default_rng(11)
+    dense = all_ones(rng, 40, LANES * 12)
+    few = dense.copy()
+    few[rng.integers(0, 40, 9), rng.integers(0, LANES * 12, 9)] = 0x8000
+    half = dense.copy()
+    half[::2, LANES * 6 :] = sparse(rng, 20, LANES * 6, 0.7)
+    half[1::2, : LANES * 6] = sparse(rng, 20, LANES * 6, 0.7)
+    gaps = dense.copy()
+    gaps.reshape(40, 12, LANES)[rng.random((40, 12)) < 0.6] = 0
+    for rows in (1, 2):
+        machine = load_machine("tensordash", sides=sides, rows=rows, cols=1)
+        for x in (dense, few, half, gaps):
+            assert_equals_oracle(machine, x, [dense[:1]])
+
+
 def masks_of(values: list[list[int]]) -> np.ndarray:
     """Masks (rows, T + MAX_DEPTH) as the kernel takes them: empty steps at the end."""
-    return np.pad(np.array(values, np.uint16), ((0, 0), (0, MAX_DEPTH)))
+    return np.pad(np.array(values, np.uint16), ((0, 0), (0, AHEAD)))
 
 
-def schedule(machine: Machine, masks: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def schedule(machine: Machine, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles of each tile and row_sync_steps of each row of it, of a one-sided machine."""
     tile = machine.tile
     assert isinstance(tile, TensorDashTile)
-    return tile.schedule(masks, rows)
+    cycles, row_sync = tile.schedule(masks)
+    return cycles[:, 0], row_sync[:, 0, :, 0]
 
 
 def test_four_cycle_example_of_the_spec_page():
     # Section 5: AS = 2, 2, 1, 3, so 4 cycles for T = 6.
     cycles, row_sync = schedule(
-        load_machine("tensordash", rows=1), masks_of([[0x0406, 0x8638, 0xBE41, 0x3677, 0xF6F5, 0x34CD]]), 1
+        load_machine("tensordash", rows=1), masks_of([[0x0406, 0x8638, 0xBE41, 0x3677, 0xF6F5, 0x34CD]])
     )
     assert cycles.tolist() == [4]
     assert row_sync.tolist() == [[0]]
@@ -117,7 +166,7 @@ def test_speedup_on_random_sparsity(rows):
     for sparsity, speedup in RANDOM_SPARSITY[rows].items():
         bits = rng.random((rows, steps, LANES)) >= sparsity
         masks = masks_of((bits * (1 << np.arange(LANES))).sum(axis=-1))
-        cycles, _ = schedule(load_machine("tensordash", rows=rows), masks, rows)
+        cycles, _ = schedule(load_machine("tensordash", rows=rows), masks)
         assert steps / cycles[0] == pytest.approx(speedup, abs=0.008)
 
 
@@ -147,9 +196,9 @@ def test_wires_to_everywhere_fill_every_multiplier_while_the_buffer_has_a_pair()
     # 8 pairs a step for 6 steps, 48 in all, on the same 8 lanes: two steps fit into a cycle of 16 multipliers, and the
     # third step of the buffer is left whole. With the paper's wires fewer pairs reach a free lane.
     half = masks_of([[0x00FF] * 6])
-    (cycles,), _ = schedule(load_machine("tensordash", rows=1, order="any"), half, 1)
+    (cycles,), _ = schedule(load_machine("tensordash", rows=1, order="any"), half)
     assert cycles == 3
-    (wired,), _ = schedule(load_machine("tensordash", rows=1), half, 1)
+    (wired,), _ = schedule(load_machine("tensordash", rows=1), half)
     assert wired > 3
 
 

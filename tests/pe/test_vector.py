@@ -10,12 +10,15 @@ from simhw.pe.vector import (
     any_lane,
     count_nonzero,
     exchange,
+    four_words,
     lane_bits,
     leading_zeros,
     load,
     magnitude,
     narrow,
+    nonzero_bits,
     popcount,
+    positions,
     reverse_bits,
     rotate_left,
     signed_max,
@@ -77,7 +80,7 @@ def _exchanges(a, out):
 @numba.njit
 def _reductions(a):
     x = load(a, 0)
-    return any_lane(x), total(x), count_nonzero(x), lane_bits(x)
+    return any_lane(x), total(x), count_nonzero(x), nonzero_bits(x), lane_bits(x)
 
 
 @numba.njit
@@ -88,6 +91,18 @@ def _widen(a, out):
 @numba.njit
 def _narrow(a, out):
     store(out, 0, narrow(load(a, 0)))
+
+
+@numba.njit
+def _positions(a, out):
+    store(out, 0, positions(load(a, 0)))
+
+
+@numba.njit
+def _four_words(array, offset, places, out):
+    words = four_words(array, offset, load(places, 0))
+    for index in range(4):
+        store(out, index * WIDTH, words[index])
 
 
 @numba.njit
@@ -189,7 +204,8 @@ def test_reductions(dtype):
         wrapped = sum(int(v) for v in x) & ((1 << width) - 1)  # modulo the lane's width, then signed where the lane is
         if np.issubdtype(dtype, np.signedinteger) and wrapped >> (width - 1):
             wrapped -= 1 << width
-        assert _reductions(x) == (bool(x.any()), wrapped, int(np.count_nonzero(x)), width)
+        bits = sum(1 << lane for lane in range(WIDTH) if x[lane])
+        assert _reductions(x) == (bool(x.any()), wrapped, int(np.count_nonzero(x)), bits, width)
 
 
 @pytest.mark.parametrize(("word", "double"), [(np.uint16, np.int32), (np.uint32, np.int64)])
@@ -202,6 +218,31 @@ def test_widening_keeps_the_sign_and_narrowing_the_low_bits(word, double):
         y, short = lanes(rng, double), np.zeros(WIDTH, word)
         _narrow(y, short)
         assert (short == y.astype(word)).all()
+
+
+def test_positions_are_words_without_a_sign():
+    x, out = lanes(np.random.default_rng(6), np.uint16), np.zeros(WIDTH, np.int64)
+    _positions(x, out)
+    assert out.tolist() == x.tolist()
+
+
+def test_four_words_are_those_from_each_lanes_own_place():
+    rng = np.random.default_rng(7)
+    array = rng.integers(0, 1 << 16, 200).astype(np.uint16)
+    for offset in (0, 1, 37):
+        # Any order, places twice and ones that overlap, and both ends of the array.
+        places = rng.integers(-offset, 200 - 3 - offset, WIDTH)
+        places[rng.permutation(WIDTH)[:2]] = -offset, 200 - 4 - offset
+        out = np.zeros(4 * WIDTH, np.uint16)
+        _four_words(array, offset, places, out)
+        expected = [[array[offset + place + index] for place in places] for index in range(4)]
+        assert out.reshape(4, WIDTH).tolist() == np.array(expected).tolist()
+
+
+@pytest.mark.parametrize("wrong", [np.uint32, np.int32])
+def test_four_words_of_other_elements_do_not_compile(wrong):
+    with pytest.raises(numba.TypingError):
+        _four_words(np.zeros(200, wrong), 0, np.zeros(WIDTH, np.int64), np.zeros(4 * WIDTH, np.uint16))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,9 +7,7 @@ Source: spec page fpraker.md, section 4 (one set per PE per cycle); the arithmet
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import NO_EXPONENT, add_rounded, align, fold_chunk, normalise
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, unsigned_min, where_negative, widen
@@ -60,14 +58,3 @@ def multiply_rows(x, exponents, significands, lanes, fraction_bits, align_range,
                 acc, acc_exponent = spread(0, acc), spread(0, acc_exponent)
         store(s[row], 0, acc)
         store(exponent[row], 0, acc_exponent)
-
-
-@kernel
-def count_useful(x: BF16Array, nonzero_rows: npt.NDArray[np.int64]) -> int:
-    """Pairs of non-zeros between rows of X (n, K) and rows of Y that have `nonzero_rows` (K,) non-zeros at each k."""
-    useful = 0
-    for row in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            if x[row, k] & 0x7F80:
-                useful += nonzero_rows[k]
-    return useful

@@ -9,10 +9,10 @@ import numpy as np
 
 from simhw.bfloat16 import BF16Array
 from simhw.pe.accumulator import read_out_all
-from simhw.pe.bitparallel.kernel import count_useful, multiply_rows
+from simhw.pe.bitparallel.kernel import multiply_rows
 from simhw.pe.bitparallel.parameters import BitParallelPE, BitParallelTileParameters
 from simhw.pe.layout import Prepared, lay_out
-from simhw.pe.passes import CELL_ROWS, ParallelRows, TilePasses
+from simhw.pe.passes import CELL_ROWS, ParallelRows, TilePasses, count_useful
 from simhw.pe.vector import WIDTH
 
 

@@ -14,17 +14,27 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.machine.values import TileParameters
 from simhw.pe.exact import exact_products, overflow_count
-from simhw.pe.passes import CELL_ROWS, ParallelRows, TilePasses
-from simhw.pe.tensordash.kernel import LANES, LEVELS, MAX_DEPTH, effectual_masks, options, schedule_tiles
+from simhw.pe.passes import CELL_ROWS, ParallelRows, TilePasses, count_useful, nonzero_per_k
+from simhw.pe.tensordash.kernel import AHEAD, LANES, PAPER, Masks, effectual_masks, options, schedule_tiles
 from simhw.pe.tensordash.parameters import TensorDashPE
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows of Y, and their masks where the schedule needs them."""
+    """Rows of Y, and what two-sided schedules need of them.
+
+    Attributes
+    ----------
+    parallel : ParallelRows
+    masks : (tiles * columns, T + AHEAD) uint16 or None
+        From `effectual_masks`.
+    nonzero_rows : (K,) int64 or None
+        How many rows have a non-zero value at each k.
+    """
 
     parallel: ParallelRows
-    masks: npt.NDArray[np.uint16] | None
+    masks: Masks | None = None
+    nonzero_rows: npt.NDArray[np.int64] | None = None
 
 
 class TensorDashTile:
@@ -46,71 +56,57 @@ class TensorDashTile:
         self.needs_y = self.two_sided
         self.cell_rows = CELL_ROWS if self.two_sided else None
         self._options = options(pe)
+        self._paper = np.array_equal(self._options, PAPER)
 
     def prepare(self, parallel: ParallelRows) -> Prepared:
         """Keep rows of Y; with two-sided schedules, their masks."""
-        return Prepared(parallel, effectual_masks(parallel.rows) if self.two_sided else None)
+        if not self.two_sided:
+            return Prepared(parallel)
+        masks, _ = effectual_masks(parallel.rows, self.tile.cols)
+        return Prepared(parallel, masks, nonzero_per_k(parallel.rows))
 
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
-        real = prepared.parallel.real
-        masks = effectual_masks(x)
-        if self.two_sided:
-            durations, counters = self._two_sided(masks, prepared)
+        rows, cols = self.tile.rows, self.tile.cols
+        real = prepared.parallel.real.reshape(-1, cols)
+        masks, nonzeros = effectual_masks(x, rows)
+        cycles, row_sync = self.schedule(masks, prepared.masks)
+        if prepared.nonzero_rows is None:
+            # A row's scheduler decides for all columns, and alike for every tile of Y.
+            schedulers, alike = np.ones((1, 1), np.bool_), len(real)
+            useful = nonzeros * int(real.sum())
         else:
-            durations, counters = self._one_sided(masks, len(real) // self.tile.cols, int(real.sum()))
-        counters["idle"] = self.tile.rows * self.tile.cols * LANES * int(durations.sum()) - counters["useful"]
-        read = exact_products(x, prepared.parallel.rows[real]) if outputs else None
+            schedulers, alike = real, 1
+            useful = count_useful(x, prepared.nonzero_rows)
+        missing = len(masks) - len(x)
+        row_sync[-1:, :, rows - missing :] = 0
+        x_rows = np.full(len(cycles), rows)
+        x_rows[-1:] -= missing
+        skipped = masks.shape[1] - AHEAD - cycles
+        durations = np.repeat(cycles, alike)
+        counters: Counter[str] = Counter(
+            useful=useful,
+            row_sync_steps=int(row_sync.sum(axis=(0, 2))[schedulers].sum()) * alike,
+            skipped_steps=int(x_rows @ skipped @ schedulers.sum(axis=1)) * alike,
+            idle=rows * cols * LANES * int(durations.sum()) - useful,
+        )
+        read = exact_products(x, prepared.parallel.rows[prepared.parallel.real]) if outputs else None
         if read is not None:
             counters["overflows"] = overflow_count(read)
         return TilePasses(durations, counters, read)
 
-    def schedule(self, masks: npt.NDArray[np.uint16], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Cycles (tiles,) and row_sync_steps (tiles, rows) of tiles of ``rows`` rows each, from their masks."""
-        steps = masks.shape[1] - MAX_DEPTH
-        tiles = len(masks) // rows
-        cycles, row_sync = np.zeros(tiles, np.int64), np.zeros((tiles, rows), np.int64)
-        schedule_tiles(masks, rows, steps, self._options, LEVELS, self.pe.depth, cycles, row_sync)
+    def schedule(
+        self, x_masks: Masks, y_masks: Masks | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Cycles (tiles of X, tiles of Y) and row_sync_steps (tiles of X, tiles of Y, rows, columns), from masks of
+        whole tiles; without those of Y for one column of one tile, which stands for all.
+        """
+        rows = self.tile.rows
+        columns = 1 if y_masks is None else self.tile.cols
+        tiles = len(x_masks) // rows, 1 if y_masks is None else len(y_masks) // columns
+        cycles, row_sync = np.empty(tiles, np.int64), np.empty((*tiles, rows, columns), np.int64)
+        schedule_tiles(
+            x_masks.reshape(-1), None if y_masks is None else y_masks.reshape(-1), x_masks.shape[1], rows, columns,
+            self.pe.depth, self._options, self._paper, cycles.reshape(-1), row_sync.reshape(-1),
+        )  # fmt: skip
         return cycles, row_sync
-
-    def _one_sided(
-        self, masks: npt.NDArray[np.uint16], y_tiles: int, y_rows: int
-    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
-        rows, steps = self.tile.rows, masks.shape[1] - MAX_DEPTH
-        tiles = -(-len(masks) // rows)
-        filled = np.zeros((tiles * rows, masks.shape[1]), np.uint16)
-        filled[: len(masks)] = masks
-        cycles, row_sync = self.schedule(filled, rows)
-        counters: Counter[str] = Counter(
-            useful=int(np.bitwise_count(masks).sum(dtype=np.int64)) * y_rows,
-            row_sync_steps=int(row_sync.reshape(-1)[: len(masks)].sum()) * y_tiles,
-            skipped_steps=int((steps - np.repeat(cycles, rows)[: len(masks)]).sum()) * y_tiles,
-        )
-        return np.repeat(cycles, y_tiles), counters
-
-    def _two_sided(
-        self, masks: npt.NDArray[np.uint16], prepared: Prepared
-    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
-        """Every PE has its own scheduler: the rows that advance together are the PEs of the tile."""
-        rows, cols, steps = self.tile.rows, self.tile.cols, masks.shape[1] - MAX_DEPTH
-        y_masks, real = prepared.masks, prepared.parallel.real
-        assert y_masks is not None
-        y_tiles = len(real) // cols
-        durations = []
-        counters: Counter[str] = Counter()
-        for start in range(0, len(masks), rows):
-            part = np.zeros((rows, masks.shape[1]), np.uint16)
-            part[: len(masks) - start] = masks[start : start + rows]
-            # (tile of Y, row, column, step): an effectual pair is one where both operands are not zero.
-            pairs = part[None, :, None, :] & y_masks.reshape(y_tiles, 1, cols, -1)
-            cycles, row_sync = self.schedule(
-                np.ascontiguousarray(pairs.reshape(y_tiles * rows * cols, -1)), rows * cols
-            )
-            exists = np.logical_and(
-                np.arange(start, start + rows)[None, :, None] < len(masks), real.reshape(y_tiles, 1, cols)
-            )
-            durations.append(cycles)
-            counters["useful"] += int(np.bitwise_count(pairs).sum(dtype=np.int64))
-            counters["row_sync_steps"] += int(row_sync.reshape(exists.shape)[exists].sum())
-            counters["skipped_steps"] += int(((steps - cycles)[:, None, None] * exists).sum())
-        return np.concatenate(durations), counters
