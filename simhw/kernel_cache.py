@@ -26,6 +26,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.runtime import rtsys
 
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+(simhw[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+(simhw[\w.]*))", re.MULTILINE
@@ -154,10 +155,25 @@ class KernelCache(FunctionCache):
             super().__init__(function)
         finally:
             numba.config.CACHE_DIR = previous
+        self._own = function.__module__.startswith("simhw.")
         locator = self._impl.locator
         self._cache_file: Any = _CheckedFiles(
             locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp()
         )
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Load compiled code, without all that compiling needs.
+
+        Numba's own method loads the implementations of every function that it knows first, SciPy's linear algebra among
+        them: a quarter of a second.  Its compiler does so too, before it compiles anything, and what compiled code of
+        simhw calls is there without them: C's functions, and the runtime that allocates arrays.  Kernels of other
+        packages may call more, and LLVM ends the process where that is missing.
+        """
+        if not self._own:
+            return super().load_overload(signature, target_context)
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(signature, target_context)
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Keep compiled code; where the disk is full or the folder is gone, go on without."""

@@ -121,7 +121,8 @@ def _replicates(tallies: Sequence[StratumTally], tiles: int, rng: np.random.Gene
     order = np.lexsort((durations, np.repeat(np.arange(len(tallies)), simulated)))
     # Nothing is put between the durations of a stratum that is complete.
     wanted = [max(tally.passes, tally.simulated_passes) if tally.complete else tally.passes for tally in tallies]
-    return _excesses(durations[order], cell_of[order], np.cumsum(simulated), np.array(wanted), drawn, tiles)
+    room = np.empty(sum(wanted), np.int64)
+    return _excesses(durations[order], cell_of[order], np.cumsum(simulated), np.array(wanted), drawn, room, tiles)
 
 
 @kernel
@@ -131,14 +132,16 @@ def _excesses(
     ends: npt.NDArray[np.int64],
     passes: npt.NDArray[np.int64],
     samples: npt.NDArray[np.int64],
+    stand_in: Durations,
     tiles: int,
 ) -> npt.NDArray[np.float64]:
     """The excess of the stand-in of each sample of cells.
 
     `durations` ascend within a stratum; each stratum's end at `ends`, and its stand-in has so many `passes`.
+    `stand_in` is room for all of them.
     """
     found = np.ones(len(samples))
-    stand_in, bounds = np.empty(passes.sum(), np.int64), np.zeros(2 * len(passes) + 1, np.int64)
+    bounds = np.zeros(2 * len(passes) + 1, np.int64)
     times = np.empty(samples.shape[1], np.int64)
     for sample in range(len(samples)):
         times[:] = 0
