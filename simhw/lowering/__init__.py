@@ -5,7 +5,7 @@ values in a documented order.  Source: spec page lowering.md.
 """
 
 from simhw.lowering.blocks import BlockClass, block_classes
-from simhw.lowering.family import Family, SampledBlock
+from simhw.lowering.family import Family, SampledBlock, Side
 from simhw.lowering.lower import lower
 from simhw.lowering.operand import LanePadding, Operand, Padding, Reduction
 from simhw.lowering.runnable import check_runnable
@@ -19,6 +19,7 @@ __all__ = [
     "Padding",
     "Reduction",
     "SampledBlock",
+    "Side",
     "block_classes",
     "check_runnable",
     "lower",

@@ -1,6 +1,6 @@
 """The products of one shape within an operation, and the sampled blocks of those that a trace does not hold whole."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,7 @@ class Side:
         return Columns(self.reduction.padded(self.columns.offsets, -1))
 
     def operand(self, index: int) -> Operand:
+        """One product's."""
         return Operand(
             self.values(),
             self.rows.offsets + self.bases.offset(index),
@@ -37,6 +38,39 @@ class Side:
             self.reduction,
             self.border,
         )
+
+    def gather(
+        self, parts: Sequence[tuple[int, int, int]], multiple: int = 1
+    ) -> tuple[BF16Array, npt.NDArray[np.bool_]]:
+        """Rows of some products one below another, each part filled up with rows of zeros.
+
+        Parameters
+        ----------
+        parts : sequence of (product, first row, row after the last)
+            The last may lie beyond the product's.
+        multiple : int
+            Rows of each part, filled up, are a multiple of it.
+
+        Returns
+        -------
+        rows : (n, K) contiguous uint16
+        real : (n,) bool
+            False for rows that only fill.
+        """
+        every = self.rows.offsets
+        offsets = []
+        for product, start, stop in parts:
+            own = every[start:stop]
+            filling = -len(own) % multiple
+            offsets.append(own + self.bases.offset(product))
+            if filling:
+                offsets.append(np.full(filling, -1, np.int64))
+        starts = offsets[0] if len(offsets) == 1 else np.concatenate(offsets)
+        return self._padded_columns.gather(self.values(), starts), starts >= 0
+
+    def live_sets(self, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
+        """As `Operand.live_sets`, of every product; None where all rows have all sets.  No value is read."""
+        return None if self.border is None else self.border.live_sets(start, stop, self.reduction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +179,19 @@ class Family:
         """Number of tile passes when a tile takes `tile_x` rows of X and `tile_y` rows of Y."""
         return self.count * -(-self.m // tile_x) * -(-self.n // tile_y)
 
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """X and Y of all products.
+
+        Raises
+        ------
+        TraceError
+            The layer holds only a sample.
+        """
+        if self.sampled:
+            raise TraceError(f"{self.name}: the trace holds only a sample of this layer; simulate its blocks")
+        return self._x, self._y
+
     def product(self, index: int) -> tuple[Operand, Operand]:
         """Operands X and Y of a product.
 
@@ -156,11 +203,10 @@ class Family:
         TraceError
             The layer holds only a sample, or there is no such product.
         """
-        if self.sampled:
-            raise TraceError(f"{self.name}: the trace holds only a sample of this layer; simulate its blocks")
+        x, y = self.sides
         if not 0 <= index < self.count:
             raise TraceError(f"{self.name}: product {index} does not exist; there are {self.count}")
-        return self._x.operand(index), self._y.operand(index)
+        return x.operand(index), y.operand(index)
 
     def x_key(self, index: int) -> Hashable:
         """Equal keys mean the same X operand, within all families of one `lower`."""

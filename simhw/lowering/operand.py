@@ -23,6 +23,9 @@ SHORT_RUN = 8
 def _gather_values(values: BF16Array, row_offsets: Offsets, k_offsets: Offsets, out: BF16Array) -> None:
     for row in range(row_offsets.size):
         base = row_offsets[row]
+        if base < 0:
+            out[row] = 0
+            continue
         for column in range(k_offsets.size):
             offset = k_offsets[column]
             out[row, column] = values[np.uint64(base + offset)] if offset >= 0 else np.uint16(0)
@@ -33,6 +36,9 @@ def _gather_runs(values: BF16Array, row_offsets: Offsets, runs: Offsets, out: BF
     # Unsigned indices: a signed one costs Numba's test for a negative index and keeps the copy from being vectorised.
     for row in range(row_offsets.size):
         base = row_offsets[row]
+        if base < 0:
+            out[row] = 0
+            continue
         for run in range(runs.shape[0]):
             column = np.uint64(runs[run, 0])
             length = np.uint64(runs[run, 2])
@@ -101,6 +107,15 @@ class Columns:
         lengths = np.diff(np.r_[starts, offsets.size])
         return np.ascontiguousarray(np.stack([starts, offsets[starts], lengths], axis=1), dtype=np.int64)
 
+    def gather(self, values: BF16Array, row_offsets: Offsets) -> BF16Array:
+        """Rows that start at the offsets, a fresh (rows, K) contiguous uint16 array; of zeros where one is negative."""
+        out = np.empty((row_offsets.size, self.offsets.size), dtype=np.uint16)
+        if self.offsets.size < SHORT_RUN * len(self.runs):
+            _gather_values(values, row_offsets, self.offsets, out)
+        else:
+            _gather_runs(values, row_offsets, self.runs, out)
+        return out
+
 
 @dataclass(frozen=True, eq=False)
 class Border:
@@ -164,14 +179,7 @@ class Operand:
 
     def rows(self, start: int, stop: int) -> BF16Array:
         """Rows from `start` up to `stop` (or the last), a fresh (rows, K) contiguous uint16 array."""
-        row_offsets = self.row_offsets[start:stop]
-        k_offsets, runs = self.k_offsets, self.columns.runs
-        out = np.empty((row_offsets.size, k_offsets.size), dtype=np.uint16)
-        if k_offsets.size < SHORT_RUN * len(runs):
-            _gather_values(self.values, row_offsets, k_offsets, out)
-        else:
-            _gather_runs(self.values, row_offsets, runs, out)
-        return out
+        return self.columns.gather(self.values, self.row_offsets[start:stop])
 
     def live_sets(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
         """Sets that a pass over the rows from `start` to `stop` has to execute, (K / lanes,) bool.

@@ -14,17 +14,24 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
-from simhw.lowering import Operand, SampledBlock
+from simhw.lowering import SampledBlock, Side
 from simhw.pe.passes import ParallelRows, whole_tiles
 from simhw.simulation.plan import PassPlan
 from simhw.trace.layer import BLOCK_ROWS
 
 UNIT_VALUES = 4_000_000
 """Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""
-UNIT_MACS = 40_000_000
-"""Multiply-accumulates of a unit of work: some tens of milliseconds, long against Python's share, short against a
-layer.
+LEAST_UNIT_MACS, MOST_UNIT_MACS = 10_000_000, 100_000_000
+"""Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second.  So the least is some
+milliseconds, ten times Python's share of a unit, and the most some tens, after which a larger unit saves nothing.
 """
+UNITS_PER_WORKER = 32
+"""Where a trace has that many of the least size: at its end a worker waits for half a unit of another's, 1.6%."""
+
+
+def unit_macs(macs: int, workers: int) -> int:
+    """Multiply-accumulates of a unit where a trace has so many in all."""
+    return min(max(macs // (UNITS_PER_WORKER * workers), LEAST_UNIT_MACS), MOST_UNIT_MACS)
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,8 @@ def split_strips(products: Sequence[int], tiles: int, size: int) -> Iterator[tup
         yield tuple(pending)
 
 
-def exact_units(plan: PassPlan) -> Iterator[WorkUnit]:
-    """Units that cover every tile pass once."""
+def exact_units(plan: PassPlan, macs: int) -> Iterator[WorkUnit]:
+    """Units of at most so many multiply-accumulates that cover every tile pass once."""
     x_tiles, y_tiles = plan.tiles
     tile, reduction = plan.tile, plan.reduction
     for xs, ys in plan.clusters():
@@ -74,7 +81,7 @@ def exact_units(plan: PassPlan) -> Iterator[WorkUnit]:
             groups = max(1, min(8, UNIT_VALUES // (per_group * tile.tile_y * reduction)))
             y_size = groups * per_group
         y_rows = min(y_size, len(ys) * y_tiles) * tile.tile_y if tile.needs_y else 1
-        x_rows = min(UNIT_VALUES // reduction, UNIT_MACS // (reduction * y_rows))
+        x_rows = min(UNIT_VALUES // reduction, macs // (reduction * y_rows))
         for y_strips in split_strips(ys, y_tiles, y_size):
             for x_strips in split_strips(xs, x_tiles, max(1, x_rows // tile.tile_x)):
                 yield WorkUnit(x_strips, y_strips)
@@ -129,46 +136,73 @@ def cell_strata(plan: PassPlan) -> list[CellStratum]:
     return strata
 
 
+def simulator_macs(plan: PassPlan, unit: WorkUnit) -> int:
+    """Multiply-accumulates that a unit costs the simulator; values of X where Y does not matter."""
+    x_tiles, y_tiles = (sum(strip.last - strip.first for strip in strips) for strips in (unit.xs, unit.ys))
+    return x_tiles * plan.tile.tile_x * plan.reduction * (y_tiles * plan.tile.tile_y if plan.tile.needs_y else 1)
+
+
+def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit, ...]]:
+    """The units of `exact_units`, small ones put together: Python costs a batch about as much as a unit."""
+    batch: list[WorkUnit] = []
+    room = macs
+    for unit in exact_units(plan, macs):
+        cost = simulator_macs(plan, unit)
+        if batch and cost > room:
+            yield tuple(batch)
+            batch, room = [], macs
+        batch.append(unit)
+        room -= cost
+    if batch:
+        yield tuple(batch)
+
+
 def _tile_groups(
-    operand: Operand, strips: Sequence[Strip], tile_rows: int
+    side: Side, strips: Sequence[Strip], tile_rows: int
 ) -> list[tuple[npt.NDArray[np.bool_] | None, list[Strip]]]:
     """The strips, split where passes leave out different sets; (None, strips) where none leaves out any."""
-    if operand.border is None:
-        return [(None, list(strips))]
     groups: dict[bytes, tuple[npt.NDArray[np.bool_], list[Strip]]] = {}
     for strip in strips:
         for index in range(strip.first, strip.last):
-            live = operand.live_sets(index * tile_rows, (index + 1) * tile_rows)
+            live = side.live_sets(index * tile_rows, (index + 1) * tile_rows)
+            if live is None:
+                return [(None, list(strips))]
             groups.setdefault(live.tobytes(), (live, []))[1].append(Strip(strip.product, index, index + 1))
     return list(groups.values())
 
 
 def unit_rows(plan: PassPlan, unit: WorkUnit, y_values: bool) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
-    """What a unit runs: rows of Y, each with the rows of X (one product's or tile's at a time) that meet them.
+    """What a unit runs: rows of Y, each with the rows of X that meet them, as many in one array as are whole tiles.
 
     Without `y_values` the rows of Y are only counted: they have no columns.
     """
-    tile, lanes = plan.tile, plan.family.reduction.lanes
-    sample_x, _ = plan.operands(unit.xs[0].product)
-    _, sample_y = plan.operands(unit.ys[0].product)
-    for y_live, y_strips in _tile_groups(sample_y, unit.ys, tile.tile_y):
-        for x_live, x_strips in _tile_groups(sample_x, unit.xs, tile.tile_x):
+    tile, (x_side, y_side) = plan.tile, plan.sides
+    for y_live, y_strips in _tile_groups(y_side, unit.ys, tile.tile_y):
+        for x_live, x_strips in _tile_groups(x_side, unit.xs, tile.tile_x):
             live = x_live if y_live is None else y_live  # at most one side reads a convolution's padding
-            blocks = []
-            for strip in y_strips:
-                operand = plan.operands(strip.product)[1]
-                first, last = strip.first * tile.tile_y, min(strip.last * tile.tile_y, plan.rows[1])
-                rows = operand.rows(first, last) if y_values else np.zeros((last - first, 0), np.uint16)
-                blocks.append(_executed(rows, live, lanes))
+            yield _y_rows(plan, y_strips, live, y_values), _x_rows(plan, x_strips, live)
 
-            def x_rows(
-                strips: list[Strip] = x_strips, live: npt.NDArray[np.bool_] | None = live
-            ) -> Iterator[BF16Array]:
-                for strip in strips:
-                    rows = plan.operands(strip.product)[0].rows(strip.first * tile.tile_x, strip.last * tile.tile_x)
-                    yield _executed(rows, live, lanes)
 
-            yield whole_tiles(blocks, tile.tile_y), x_rows()
+def _y_rows(plan: PassPlan, strips: Sequence[Strip], live: npt.NDArray[np.bool_] | None, values: bool) -> ParallelRows:
+    """Rows of Y in whole tiles, those of each strip filled up."""
+    size = plan.tile.tile_y
+    parts = [(strip.product, strip.first * size, strip.last * size) for strip in strips]
+    if values:
+        rows, real = plan.sides[1].gather(parts, size)
+        return ParallelRows(_executed(rows, live, plan.family.reduction.lanes), real)
+    real = np.concatenate([np.arange(first, last) < plan.rows[1] for _, first, last in parts])
+    return ParallelRows(np.zeros((len(real), 0), np.uint16), real)
+
+
+def _x_rows(plan: PassPlan, strips: Sequence[Strip], live: npt.NDArray[np.bool_] | None) -> Iterator[BF16Array]:
+    """Rows of X of the strips, cut where a product's last tile is not full: a tile takes no rows of two products."""
+    size, lanes = plan.tile.tile_x, plan.family.reduction.lanes
+    parts: list[tuple[int, int, int]] = []
+    for strip in strips:
+        parts.append((strip.product, strip.first * size, strip.last * size))
+        if strip.last * size > plan.rows[0] or strip is strips[-1]:
+            yield _executed(plan.sides[0].gather(parts)[0], live, lanes)
+            parts = []
 
 
 def _executed(rows: BF16Array, live: npt.NDArray[np.bool_] | None, lanes: int) -> BF16Array:

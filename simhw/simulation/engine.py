@@ -1,32 +1,42 @@
-"""The engine: runs units of tile passes on all processor cores and tallies them, a bounded amount at a time."""
+"""The engine: runs units of tile passes on all processor cores and tallies them, a bounded amount at a time.
+
+Threads do it.  Kernels release the GIL, and what Python does for a unit is short beside them: so units are long, small
+ones go together, and tensors are read ahead of the units that take rows from them.
+"""
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Semaphore
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.lowering import SampledBlock
-from simhw.simulation.cells import WorkUnit, block_rows, exact_units, unit_rows
+from simhw.simulation.cells import WorkUnit, batches, block_rows, unit_rows
 from simhw.simulation.plan import PassPlan
 from simhw.simulation.strata import PassStratum
 
 SWITCH_INTERVAL_S = 0.0005
 MOST_WORKERS = 1024
 """Threads; systems refuse some number of them in the middle of the work."""
+QUEUED = 2
+"""Items that wait for each worker at the most: while the main thread prices an operation, no worker may run dry."""
+WORKERS_PER_READER = 8
+"""Reading a tensor takes a few percent of what its operation takes."""
 
 Check = Callable[..., None]
 """Replays tile passes, and raises where they differ: see `simhw.pe.check.check_passes`, the PE given."""
-WorkItem = tuple[PassStratum, WorkUnit | SampledBlock]
-"""Something to simulate, and the stratum that it is tallied in."""
+Unit = WorkUnit | SampledBlock
+WorkItem = tuple[PassStratum, Sequence[Unit]]
+"""Units to simulate, and the stratum that they are tallied in."""
 Simulated = tuple[npt.NDArray[np.int64], Counter[str]]
 """Durations of some passes, and their counters."""
 
 
-def run_unit(plan: PassPlan, unit: WorkUnit | SampledBlock, check: Check | None = None) -> Simulated:
+def run_unit(plan: PassPlan, unit: Unit, check: Check | None = None) -> Simulated:
     """Simulate a unit or a sampled block; with `check`, replay every pass and compare."""
     tile = plan.tile
     y_values = tile.needs_y or check is not None
@@ -43,17 +53,21 @@ def run_unit(plan: PassPlan, unit: WorkUnit | SampledBlock, check: Check | None 
     return np.concatenate(durations), counters
 
 
-def exact_items(stratum: PassStratum) -> Iterator[WorkItem]:
-    """Everything that there is to simulate of a stratum."""
-    for unit in stratum.blocks if stratum.plan.family.sampled else exact_units(stratum.plan):
-        yield stratum, unit
+def exact_items(stratum: PassStratum, macs: int) -> Iterator[WorkItem]:
+    """Everything that there is to simulate of a stratum, in items of about so many multiply-accumulates."""
+    if stratum.plan.family.sampled:
+        for block in stratum.blocks:
+            yield stratum, (block,)
+    else:
+        for batch in batches(stratum.plan, macs):
+            yield stratum, batch
 
 
 def cell_items(stratum: PassStratum, drawn: Iterable[int]) -> Iterator[WorkItem]:
     """Some cells of a stratum."""
     assert stratum.cells is not None
     for cell in drawn:
-        yield stratum, stratum.cells.unit(int(cell))
+        yield stratum, (stratum.cells.unit(int(cell)),)
 
 
 def run_items(
@@ -61,40 +75,53 @@ def run_items(
 ) -> Iterator[PassStratum]:
     """Run items on threads, a few ahead at most, tally each, and give its stratum as it ends.
 
-    Kernels release the GIL.  Items are drawn as there is room for them, so a layer's tensors are held only while its
-    items run.  They are tallied in order, so that nothing depends on the threads.
+    Items are drawn as there is room for them, so a layer's tensors are held only while its items run or are the next
+    to.  They are tallied in order, so that nothing depends on the threads.
     """
     workers = workers or cores()
-    pending: dict[Future[Simulated], tuple[int, PassStratum]] = {}
-    finished: dict[int, tuple[PassStratum, Simulated]] = {}
-    next_number = 0
-    pool = ThreadPoolExecutor(workers)
+    room = Semaphore((1 + QUEUED) * workers)
+    running: deque[tuple[PassStratum, Future[list[Simulated]]]] = deque()
+    pool, readers = ThreadPoolExecutor(workers), ThreadPoolExecutor(-(-workers // WORKERS_PER_READER))
     # A worker that comes out of a kernel would wait this long for the GIL while another thread runs Python: about a
     # kernel's time.
     patience = sys.getswitchinterval()
 
-    def settle(limit: int) -> Iterator[PassStratum]:
-        nonlocal next_number
-        while len(pending) > limit:
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                number, stratum = pending.pop(future)
-                finished[number] = stratum, future.result()
-            while next_number in finished:
-                stratum, passes = finished.pop(next_number)
+    def ended(wait: bool) -> Iterator[PassStratum]:
+        while running and (wait or running[0][1].done()):
+            stratum, future = running.popleft()
+            for passes in future.result():
                 stratum.tally.add(*passes)
-                next_number += 1
-                yield stratum
+            yield stratum
 
     try:
         sys.setswitchinterval(min(patience, SWITCH_INTERVAL_S))
-        for number, (stratum, unit) in enumerate(items):
-            pending[pool.submit(run_unit, stratum.plan, unit, check)] = number, stratum
-            yield from settle(3 * workers)
-        yield from settle(0)
+        last: PassStratum | None = None
+        for stratum, units in items:
+            if stratum is not last and not stratum.plan.family.sampled:
+                readers.submit(_read, stratum.plan)
+            last = stratum
+            room.acquire()
+            future = pool.submit(_run_units, stratum.plan, units, check)
+            future.add_done_callback(lambda _: room.release())
+            running.append((stratum, future))
+            yield from ended(wait=False)
+        yield from ended(wait=True)
     finally:
         sys.setswitchinterval(patience)
-        pool.shutdown(cancel_futures=True)
+        for threads in (pool, readers):
+            threads.shutdown(cancel_futures=True)
+
+
+def _run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None) -> list[Simulated]:
+    return [run_unit(plan, unit, check) for unit in units]
+
+
+def _read(plan: PassPlan) -> None:
+    """Read the tensors whose rows the plan's units take; an error is met again by the first of them, and told then."""
+    x, y = plan.sides
+    x.values()
+    if plan.tile.needs_y:
+        y.values()
 
 
 def cores() -> int:

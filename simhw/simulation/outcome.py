@@ -127,7 +127,8 @@ class Outcome:
 class PendingResult:
     """An operation's result before memories, and the costs that they are still to be put around.
 
-    Memories come after all passes: both run faster in caches of their own.
+    Memories run beside the passes of later operations: they are Python, and with many cores would take longer than all
+    passes if they came after them.
     """
 
     result: OperationResult

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
+from simhw.lowering import multiply_accumulates
 from simhw.machine.machine import Machine
 from simhw.pe.check import check_passes
 from simhw.pe.operand import OperandChoice
@@ -14,6 +15,7 @@ from simhw.progress import announce, track
 from simhw.results.estimate import Estimate
 from simhw.results.operation import OperationResult, useful_share
 from simhw.simulation.baseline import Baseline, FixedBaseline, SimulatedBaseline
+from simhw.simulation.cells import unit_macs
 from simhw.simulation.cost import charges_lanes
 from simhw.simulation.engine import Check, WorkItem, cell_items, cores, exact_items, run_items
 from simhw.simulation.forecast import seconds_per_work
@@ -106,11 +108,9 @@ class Simulation:
         """Every operation's result."""
         fraction = self.fraction
         if fraction is None:
-            pending = self._to_precision()
-        else:
-            self._announce(fraction)
-            pending = {run.place: self._pending(run) for run in self._runs(Draw(fraction))}
-        return {place: each.finished() for place, each in pending.items()}
+            return {place: each.finished() for place, each in self._to_precision().items()}
+        self._announce(fraction)
+        return {run.place: self._pending(run).finished() for run in self._runs(Draw(fraction))}
 
     def _announce(self, fraction: float) -> None:
         """Say how long it may take, where that was not tried before."""
@@ -145,6 +145,11 @@ class Simulation:
         work = sum(stratum.plan.simulator_work for run in self._plans(exact=True) for stratum in run.strata)
         return work * seconds_per_work(self.machine.tile) / (self.options.workers or cores())
 
+    @cached_property
+    def _macs(self) -> int:
+        """Multiply-accumulates of the trace."""
+        return sum(multiply_accumulates(layer, each) for layer in self.trace.layers for each in layer.operations)
+
     def _plans(self, exact: bool) -> Iterator[OperationRun]:
         for index, layer in enumerate(self.trace.layers):
             for operation in layer.operations:
@@ -161,13 +166,14 @@ class Simulation:
 
     def _completed(self, draw: Draw) -> Iterator[OperationRun]:
         open_runs: dict[StratumKey, OperationRun] = {}
+        macs = unit_macs(self._macs, self.options.workers or cores())
 
         def items() -> Iterator[WorkItem]:
             for run in self._plans(exact=draw.fraction == 1):
                 open_runs[run.key] = run
                 for stratum in run.strata:
                     if stratum.cells is None:
-                        yield from exact_items(stratum)
+                        yield from exact_items(stratum, macs)
                     else:
                         yield from cell_items(stratum, draw.cells(stratum, self.options.seed))
 

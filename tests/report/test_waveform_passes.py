@@ -49,7 +49,7 @@ def assert_passes_are_the_runs(trace: Trace, machine: Machine) -> int:
             for stratum in (
                 plan_operation(layer, operation, machine, exact=True, layer_index=number).candidates[0].strata
             ):
-                for _, unit in exact_items(stratum):
+                for unit in (unit for _, units in exact_items(stratum, 40_000_000) for unit in units):
                     cycles, counts = run_unit(stratum.plan, unit)
                     durations.extend(cycles.tolist())
                     counters.update(counts)

@@ -86,8 +86,7 @@ def every_pass(plan):
 def test_units_cover_every_pass_exactly_once(plan, values, macs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simhw.simulation.cells.UNIT_VALUES", values)
-        patch.setattr("simhw.simulation.cells.UNIT_MACS", macs)
-        units = list(exact_units(plan))
+        units = list(exact_units(plan, macs))
     found = operand_passes(plan, (each for unit in units for each in passes_of(unit)))
     assert found == every_pass(plan)
     assert sum(found.values()) == plan.passes
@@ -170,11 +169,11 @@ def test_equal_keys_mean_equal_operands(name, operation, swapped):
 )
 def test_tiles_that_leave_out_the_same_sets_run_together_and_none_twice(name, operation, swapped):
     plan = plan_of(name, operation, swapped, padding="skip", **{"tile.rows": 2, "tile.cols": 3})
-    for unit in exact_units(plan):
-        side, strips, rows = (1, unit.ys, plan.tile.tile_y) if swapped else (0, unit.xs, plan.tile.tile_x)
-        operand = plan.operands(strips[0].product)[side]
+    for unit in exact_units(plan, 40_000_000):
+        at, strips, rows = (1, unit.ys, plan.tile.tile_y) if swapped else (0, unit.xs, plan.tile.tile_x)
+        operand = plan.operands(strips[0].product)[at]
         seen = Counter()
-        for live, group in _tile_groups(operand, strips, rows):
+        for live, group in _tile_groups(plan.sides[at], strips, rows):
             for strip in group:
                 for tile in range(strip.first, strip.last):
                     np.testing.assert_array_equal(operand.live_sets(tile * rows, (tile + 1) * rows), live)
@@ -185,7 +184,7 @@ def test_tiles_that_leave_out_the_same_sets_run_together_and_none_twice(name, op
 @pytest.mark.parametrize("y_values", [True, False])
 def test_rows_of_y_that_no_one_reads_are_only_counted(y_values):
     plan = plan_of("conv2d", "forward", machine="tensordash")
-    (unit,) = exact_units(plan)
+    (unit,) = exact_units(plan, 40_000_000)
     ((parallel, x_blocks),) = unit_rows(plan, unit, y_values)
     # Three filters fill a tile of four columns but for one.
     assert parallel.real.tolist() == [True, True, True, False]
@@ -206,7 +205,7 @@ def test_units_hold_a_bounded_number_of_values(rows, reduction, cell_rows, swapp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simhw.simulation.cells.UNIT_VALUES", 100_000)
         # One group of Y and one tile of X are the least that a unit can be.
-        for unit in exact_units(plan):
+        for unit in exact_units(plan, 40_000_000):
             x_rows = sum(s.last - s.first for s in unit.xs) * 8
             y_rows = sum(s.last - s.first for s in unit.ys) * 8
             assert x_rows * plan.reduction <= max(100_000, 8 * plan.reduction)

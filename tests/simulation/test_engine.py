@@ -166,7 +166,8 @@ def test_results_do_not_depend_on_the_number_of_workers(trace, name, sample):
 def test_results_do_not_depend_on_the_size_of_units(trace, name, values, macs, monkeypatch):
     whole = everything(simulate(trace, MACHINES[name], 1.0))
     monkeypatch.setattr("simhw.simulation.cells.UNIT_VALUES", values)
-    monkeypatch.setattr("simhw.simulation.cells.UNIT_MACS", macs)
+    monkeypatch.setattr("simhw.simulation.cells.LEAST_UNIT_MACS", macs)
+    monkeypatch.setattr("simhw.simulation.cells.MOST_UNIT_MACS", macs)
     assert everything(simulate(trace, MACHINES[name], 1.0, workers=2)).equals(whole)
 
 
