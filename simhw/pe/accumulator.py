@@ -15,6 +15,7 @@ from simhw.pe.reals import (
     fraction_bits_of,
     fused,
     negative_power,
+    plus_scaled,
     real_of_bits,
     unit_rounder,
     words_of_bits,
@@ -104,6 +105,12 @@ def normalised(s, emax, fraction_bits):
     own = kept & ~(spread(2 * bias_of(s) + 1, bits) << place)
     unit = own | spread((bias_of(s) + fraction_bits) << fraction, bits)
     return real_of_bits(where_zero(kept, kept, unit)), where_zero(size, size, size + base)
+
+
+@numba.njit(inline="always")
+def folded(s, exponent, fraction_bits, sums):
+    """`fold_chunk` of S held in floating point."""
+    return plus_scaled(sums, s, exponent, _TRUE_EXPONENT + fraction_bits)
 
 
 @numba.njit

@@ -71,6 +71,12 @@ def _shuffled(builder: Any, one: Any, other: Any, order: list[int]) -> Any:
     return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, len(order)), order))
 
 
+def _spread(builder: Any, kind: Any, scalar: Any) -> Any:
+    undefined = ir.Constant(kind, ir.Undefined)
+    lone = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
+    return _shuffled(builder, lone, undefined, [0] * WIDTH)
+
+
 def _joined(builder: Any, even: Any, odd: Any) -> Any:
     return _shuffled(builder, even, odd, list(range(WIDTH)))
 
@@ -85,6 +91,15 @@ def _halves(builder: Any, vector: Any) -> tuple[Any, Any]:
 def _pairs(builder: Any, words: Any) -> Any:
     """Pairs of 16-bit words as 32-bit integers, the even word low."""
     return builder.bitcast(words, ir.VectorType(ir.IntType(32), _HALF))
+
+
+def _unsigned(builder: Any, words: Any, kind: RealType) -> Any:
+    """Words as integers of twice the width, in the order of their numbers."""
+    if kind is LongReals:
+        return builder.zext(words, _llvm(kind.sums))
+    pairs = _pairs(builder, words)
+    even = builder.and_(pairs, _constant(pairs.type, 0xFFFF))
+    return _joined(builder, even, builder.lshr(pairs, _constant(pairs.type, 16)))
 
 
 def _constant(kind: Any, value: Any) -> Any:
@@ -103,9 +118,7 @@ def real(typing: Any, value: Any, words: Any) -> Any:
         scalar = context.cast(builder, args[0], sig.args[0], types.float64)
         if kind is Reals:
             scalar = builder.fptrunc(scalar, kind.element)
-        undefined = ir.Constant(_llvm_real(kind), ir.Undefined)
-        lone = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
-        return _shuffled(builder, lone, undefined, [0] * WIDTH)
+        return _spread(builder, _llvm_real(kind), scalar)
 
     return kind(value, words), generate
 
@@ -128,12 +141,7 @@ def negative_power(typing: Any, words: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         sums = _llvm(kind.sums)
-        if kind is Reals:
-            pairs = _pairs(builder, args[0])
-            even = builder.and_(pairs, _constant(pairs.type, 0xFFFF))
-            wide = _joined(builder, even, builder.lshr(pairs, _constant(pairs.type, 16)))
-        else:
-            wide = builder.zext(args[0], sums)
+        wide = _unsigned(builder, args[0], kind)
         place = _constant(sums, kind.fraction_bits)
         bits = builder.sub(_constant(sums, kind.bias << kind.fraction_bits), builder.shl(wide, place))
         return builder.bitcast(bits, _llvm_real(kind))
@@ -222,6 +230,40 @@ def bias_of(typing: Any, reals: Any) -> Any:
     return types.int64(reals), generate
 
 
+@intrinsic
+def load_singles(typing: Any, array: Any, words: Any) -> Any:
+    """The float32 numbers of a contiguous array, one for each of `words`."""
+    kind = _OF_WORDS[words]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        singles = builder.load(_singles(context, builder, sig.args[0], args[0]), align=4)
+        if kind is Reals:
+            return _shuffled(builder, singles, singles, _ORDER)
+        return builder.fpext(singles, _llvm_real(kind))
+
+    return kind(array, words), generate
+
+
+@intrinsic
+def store_singles(typing: Any, array: Any, reals: Any) -> Any:
+    """Put numbers into a contiguous array of float32."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if reals is Reals:
+            singles = _shuffled(builder, args[1], args[1], [_ORDER.index(lane) for lane in range(WIDTH)])
+        else:
+            singles = builder.fptrunc(args[1], _llvm_real(Reals))
+        builder.store(singles, _singles(context, builder, sig.args[0], args[0]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, reals), generate
+
+
+def _singles(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(data, _llvm_real(Reals).as_pointer())
+
+
 # ---- arithmetic -----------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +282,27 @@ def _fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
     name = f"llvm.fma.v{WIDTH}f{32 if x.type.element == ir.FloatType() else 64}"
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
     return builder.call(function, [x, y, z])
+
+
+@intrinsic
+def plus_scaled(typing: Any, sums: Any, reals: Any, exponents: Any, offset: Any) -> Any:
+    """Sums + reals * 2**(exponents - offset), in float64, rounded to float32."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        double, integer = _llvm_real(LongReals), _llvm(LongSums)
+        wide = (
+            builder.zext(_unsigned(builder, args[2], reals), integer)
+            if reals is Reals
+            else _unsigned(builder, args[2], reals)
+        )
+        bias = builder.sub(ir.Constant(ir.IntType(64), LongReals.bias), args[3])
+        places = builder.add(wide, _spread(builder, integer, bias))
+        power = builder.bitcast(builder.shl(places, _constant(integer, LongReals.fraction_bits)), double)
+        terms = [x if reals is LongReals else builder.fpext(x, double) for x in args[:2]]
+        rounded = builder.fptrunc(builder.fadd(terms[0], builder.fmul(terms[1], power)), _llvm_real(Reals))
+        return rounded if reals is Reals else builder.fpext(rounded, double)
+
+    return sums(sums, reals, exponents, types.int64), generate
 
 
 @intrinsic

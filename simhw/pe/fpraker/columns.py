@@ -55,32 +55,36 @@ def _tile_columns(x, serial, exponents, significands, tables, setup, waiting, co
             end = min(begin + SETS_PER_ROUND, sets)
             for column in range(used):
                 own_s, own_exponent, own_sums = s[row + column], exponent[row + column], sums[row + column]
-                for first in range(begin, end, step):
-                    last = min(first + step, end)
-                    at = (column * SETS_PER_ROUND + first - begin) * WIDTH
-                    if coupled is None:
-                        new_s, new_exponent, counts = independent_sets(
-                            serial, first, last, (row + column) * sets, exponents, significands, setup,
-                            load(own_s, 0), load(own_exponent, 0), times, at,
-                        )  # fmt: skip
-                    else:
-                        new_s, new_exponent, counts = coupled_sets(
-                            x[row + column], first, last, exponents, significands, tables, setup,
-                            load(own_s, 0), load(own_exponent, 0), times, at, scratch,
-                        )  # fmt: skip
-                    store(own_s, 0, new_s)
-                    store(own_exponent, 0, new_exponent)
+                own_begin = column * SETS_PER_ROUND * WIDTH
+                if coupled is None:
+                    counts = independent_sets(
+                        serial, begin, end, (row + column) * sets, exponents, significands, setup,
+                        own_s, own_exponent, own_sums, times, own_begin,
+                    )  # fmt: skip
                     useful += counts.useful
                     shift_range += counts.shift_range
                     no_term += counts.no_term
                     short += counts.exponent
-                    if setup.chunk_sets:
-                        for lane in range(WIDTH):
-                            own_sums[lane] = fold_chunk(
-                                own_s[lane], own_exponent[lane], setup.fraction_bits, own_sums[lane]
-                            )
-                            own_s[lane] = 0
-                            own_exponent[lane] = 0
+                else:
+                    for first in range(begin, end, step):
+                        last = min(first + step, end)
+                        new_s, new_exponent, counts = coupled_sets(
+                            x[row + column], first, last, exponents, significands, tables, setup,
+                            load(own_s, 0), load(own_exponent, 0), times, own_begin + (first - begin) * WIDTH, scratch,
+                        )  # fmt: skip
+                        store(own_s, 0, new_s)
+                        store(own_exponent, 0, new_exponent)
+                        useful += counts.useful
+                        shift_range += counts.shift_range
+                        no_term += counts.no_term
+                        short += counts.exponent
+                        if setup.chunk_sets:
+                            for lane in range(WIDTH):
+                                own_sums[lane] = fold_chunk(
+                                    own_s[lane], own_exponent[lane], setup.fraction_bits, own_sums[lane]
+                                )
+                                own_s[lane] = 0
+                                own_exponent[lane] = 0
             if waiting.own_pace:
                 advance_pes(
                     times, used, begin, end - begin, waiting, setup.column, finished, slowest, slowest_of_column

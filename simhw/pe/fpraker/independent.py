@@ -8,9 +8,18 @@ from typing import Any, NamedTuple
 
 import numba
 
-from simhw.pe.accumulator import aligned, normalised
+from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.kernel import LANES, Counts, column_max, least_cycles
-from simhw.pe.reals import from_whole_numbers, fused, products, real, unit_rounder, whole_numbers
+from simhw.pe.reals import (
+    from_whole_numbers,
+    fused,
+    load_singles,
+    products,
+    real,
+    store_singles,
+    unit_rounder,
+    whole_numbers,
+)
 from simhw.pe.stack import (
     data,
     element,
@@ -23,7 +32,7 @@ from simhw.pe.stack import (
     sum_over,
     unsigned_min_each,
 )
-from simhw.pe.vector import WIDTH, any_lane, lane_bits, signed_max, spread, store, total, unsigned_min, widen
+from simhw.pe.vector import WIDTH, any_lane, lane_bits, load, signed_max, spread, store, total, unsigned_min, widen
 
 
 class Lanes(NamedTuple):
@@ -82,9 +91,9 @@ def _run_set(depth, at, lanes, setup, one, to_unit, s, exponent, useful, pending
     return s, exponent, largest, cycles, useful, pending
 
 
-@numba.njit(inline="always")
-def independent_sets(rows, first, last, start, exponents, significands, setup, s, exponent, times, at):
-    """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set (sync: set or pe, oob: pe).
+@numba.njit
+def independent_sets(rows, first, last, start, exponents, significands, setup, s, exponent, sums, times, at):
+    """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set; gives the lane-cycles by class.
 
     The window is on positions with rounding: set only; `coupled_sets` knows both together.
 
@@ -94,64 +103,65 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
         The serial operand that the PEs share; the row's sets begin with set number `start`.
     exponents, significands : (K * WIDTH,)
         The parallel operands, from `encode_parallel`.
-    s, exponent : vectors
-        The accumulators.
+    s, exponent, sums : (WIDTH,)
+        The accumulators, and the float32 running sums where chunking is on.
     times : 1-D array of words
         From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
-
-    Returns
-    -------
-    (s, exponent, Counts)
     """
-    real_s = from_whole_numbers(s)
     lanes = Lanes(
         data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
         data(exponents), data(significands),
     )  # fmt: skip
     depths = data(rows.depths)
-    nothing = spread(0, exponent)
-    floor = spread(setup.floor, exponent)
+    own_s, own_exponent = from_whole_numbers(load(s, 0)), load(exponent, 0)
+    own_sums = load_singles(sums, own_exponent)
+    nothing = spread(0, own_exponent)
+    floor = spread(setup.floor, own_exponent)
     # What an empty set takes: every product's exponent is that of a zero.
-    empty = least_cycles(spread(-1, exponent), floor, setup)
+    empty = least_cycles(spread(-1, own_exponent), floor, setup)
     # From products, with 7 + T fraction bits, to the accumulator's F.
-    to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), exponent)
-    one = spread(setup.one, exponent)
+    to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), own_exponent)
+    one = spread(setup.one, own_exponent)
     sharing = 1 if setup.own_pace else setup.column
+    step = setup.chunk_sets if setup.chunk_sets else last - first
     # Words hold a round's counts: every cycle ends a place of all lanes, so that a set has at most lane_bits of them.
     useful, pending, busy, short = nothing, nothing, nothing, nothing
-    for index in range(first, last):
-        depth = element(depths, start + index)
-        slot = (start + index) * LANES
-        if depth == 0:
-            store(times, at, empty)
-            short = short + empty
-            at += WIDTH
-            continue
-        if depth > 4:
-            if depth > 6:
-                real_s, exponent, largest, cycles, useful, pending = _run_set(
-                    8, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
+    for begin in range(first, last, step):
+        for index in range(begin, min(begin + step, last)):
+            depth = element(depths, start + index)
+            slot = (start + index) * LANES
+            if depth == 0:
+                store(times, at, empty)
+                short = short + empty
+                at += WIDTH
+                continue
+            if depth > 4:
+                if depth > 6:
+                    own_s, own_exponent, largest, cycles, useful, pending = _run_set(
+                        8, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
+                    )
+                else:
+                    own_s, own_exponent, largest, cycles, useful, pending = _run_set(
+                        6, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
+                    )
+            elif depth > 2:
+                own_s, own_exponent, largest, cycles, useful, pending = _run_set(
+                    4, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
                 )
             else:
-                real_s, exponent, largest, cycles, useful, pending = _run_set(
-                    6, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
+                own_s, own_exponent, largest, cycles, useful, pending = _run_set(
+                    2, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
                 )
-        elif depth > 2:
-            real_s, exponent, largest, cycles, useful, pending = _run_set(
-                4, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
-            )
-        else:
-            real_s, exponent, largest, cycles, useful, pending = _run_set(
-                2, slot, lanes, setup, one, to_unit, real_s, exponent, useful, pending
-            )
-        charged = signed_max(cycles, least_cycles(largest, floor, setup))
-        busy = busy + cycles
-        short = short + (charged - cycles)
-        store(times, at, column_max(charged, sharing))
-        at += WIDTH
+            charged = signed_max(cycles, least_cycles(largest, floor, setup))
+            busy = busy + cycles
+            short = short + (charged - cycles)
+            store(times, at, column_max(charged, sharing))
+            at += WIDTH
+        if setup.chunk_sets:
+            own_sums = folded(own_s, own_exponent, setup.fraction_bits, own_sums)
+            own_s, own_exponent = own_s - own_s, nothing
+    store(s, 0, whole_numbers(own_s))
+    store(exponent, 0, own_exponent)
+    store_singles(sums, own_sums)
     terms, waited = total(widen(useful)), total(widen(pending))
-    return (
-        whole_numbers(real_s),
-        exponent,
-        Counts(terms, waited - terms, LANES * total(widen(busy)) - waited, LANES * total(widen(short))),
-    )
+    return Counts(terms, waited - terms, LANES * total(widen(busy)) - waited, LANES * total(widen(short)))
