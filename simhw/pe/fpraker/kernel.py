@@ -69,9 +69,9 @@ class Setup(NamedTuple):
     off; `column` is the PEs that share a serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets:
     skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds` oob: column, `no_bounds` oob: off.
 
-    `on_position` and `skip_empty` are None where both are off, `per_cycle` where rounding is by set.  Numba compiles
-    anew for that type and leaves their code out, which would cost speed.  `one` is 1: a constant that LLVM must not
-    know, since it makes three instructions of the lesser of a word and 1.
+    `per_cycle` is None where `independent_sets` rounds by set, and `on_position` where `coupled_sets` has the window on
+    offsets.  Numba compiles anew for that type and leaves the other code out, which would cost speed there.  `one` is
+    1: a constant that LLVM must not know, since it makes three instructions of the lesser of a word and 1.
     """
 
     threshold: int
@@ -83,7 +83,7 @@ class Setup(NamedTuple):
     chunk_sets: int
     column: int
     floor: int
-    skip_empty: bool | None
+    skip_empty: bool
     shared_pointers: bool
     own_pace: bool
     column_bounds: bool

@@ -49,29 +49,27 @@ class FPRakerTile:
         # Beyond the word's width a window reaches everything that is in bounds.  The coupled kernel compares offsets,
         # also those out of bounds: products' exponents lie within 506 positions, and a register's not much above, so
         # 1,024 reaches all.
-        on_position, skip_empty = pe.window_on == "position", tile.empty_sets == "skip"
-        either = on_position or skip_empty
+        on_position, per_cycle = pe.window_on == "position", pe.rounding == "cycle"
+        # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
+        coupled = tile.sync == "term" or pe.oob != "pe" or (on_position and per_cycle)
+        self._coupled = True if coupled else None
         self._setup = Setup(
             threshold=pe.threshold,
             window=min(pe.shift_window, 1024),
             reach=(1 << min(pe.shift_window + 1, bits)) - 1,
-            on_position=on_position if either else None,
+            on_position=on_position if on_position or not coupled else None,
             fraction_bits=pe.accumulator_fraction_bits,
-            per_cycle=True if pe.rounding == "cycle" else None,
+            per_cycle=per_cycle if coupled or per_cycle else None,
             chunk_sets=0 if pe.chunk == "off" else pe.chunk // LANES,
             column=tile.rows,
             floor=tile.exponent_sharing,
-            skip_empty=skip_empty if either else None,
+            skip_empty=tile.empty_sets == "skip",
             shared_pointers=tile.sync == "term",
             own_pace=tile.sync == "pe",
             column_bounds=pe.oob == "column",
             no_bounds=pe.oob == "off",
             one=1,
         )
-        # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
-        rounds_apart = on_position and self._setup.per_cycle
-        coupled = tile.sync == "term" or pe.oob != "pe" or rounds_apart
-        self._coupled = True if coupled else None
         own_pace = self._setup.own_pace
         self._waiting = Waiting(
             columns=tile.cols,
