@@ -10,7 +10,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT
-from simhw.pe.passes import ParallelRows, nonzero_per_k
+from simhw.pe.passes import ParallelRows
 from simhw.pe.vector import WIDTH
 
 CACHE_LINE_BYTES = 64
@@ -39,15 +39,16 @@ def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], signifi
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows of Y laid out for the kernels.
+    """Rows of Y laid out for the kernels, of one product or of several of one shape.
 
     Attributes
     ----------
-    exponents, significands : (groups, K * WIDTH) unsigned
+    exponents, significands : (products * groups, K * WIDTH) unsigned
         From `encode_parallel`, WIDTH rows a group.
     real : (rows,) bool
-        False for a row that only fills a tile; the last group's lanes beyond these rows belong to no tile.
-    nonzero_rows : (K,) int64
+        Of each product: False for a row that only fills a tile; the last group's lanes beyond these rows belong to no
+        tile.
+    nonzero_rows : (products, K) int64
         How many rows have a non-zero value at each k.
     """
 
@@ -58,22 +59,30 @@ class Prepared:
 
     @property
     def groups(self) -> int:
-        """Vectors of PEs."""
+        """Vectors of PEs, those of all products."""
         return len(self.exponents)
 
     def real_outputs(self, read: BF16Array) -> BF16Array:
-        """Outputs (groups, rows of X, WIDTH) as (rows of X, real rows of Y)."""
+        """Outputs (groups, rows of X, WIDTH) of one product as (rows of X, real rows of Y)."""
         rows = read.transpose(1, 0, 2).reshape(read.shape[1], -1)
         return np.ascontiguousarray(rows[:, : len(self.real)][:, self.real])
 
 
 def lay_out(parallel: ParallelRows, word: npt.DTypeLike) -> Prepared:
     """Lay out rows of Y, WIDTH side by side, as unsigned words of the given type."""
-    rows = parallel.rows
-    shape = -(-len(rows) // WIDTH), rows.shape[1] * WIDTH
+    return lay_out_stacked(parallel.rows[None], parallel.real, word)
+
+
+def lay_out_stacked(rows: BF16Array, real: npt.NDArray[np.bool_], word: npt.DTypeLike) -> Prepared:
+    """Lay out rows of Y (products, rows, K), those of each product in vectors of their own.
+
+    Where there are several products, their rows are a multiple of WIDTH.
+    """
+    products, count, reduction = rows.shape
+    shape = products * -(-count // WIDTH), reduction * WIDTH
     exponents, significands = _aligned(shape, word), _aligned(shape, word)
-    encode_parallel(rows, exponents, significands)
-    return Prepared(exponents, significands, parallel.real, nonzero_per_k(rows))
+    encode_parallel(rows.reshape(products * count, reduction), exponents, significands)
+    return Prepared(exponents, significands, real, _nonzero_rows(rows))
 
 
 def _aligned(shape: tuple[int, int], word: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
@@ -83,3 +92,15 @@ def _aligned(shape: tuple[int, int], word: npt.DTypeLike) -> npt.NDArray[np.unsi
     room = np.empty(size + CACHE_LINE_BYTES, np.uint8)
     first = -room.ctypes.data % CACHE_LINE_BYTES
     return room[first : first + size].view(kind).reshape(shape)
+
+
+@kernel
+def _nonzero_rows(rows: BF16Array) -> npt.NDArray[np.int64]:
+    """How many rows of each product (products, rows, K) have a non-zero value at each k."""
+    products, count, reduction = rows.shape
+    nonzero = np.zeros((products, reduction), np.int64)
+    for product in range(products):
+        for row in range(count):
+            for k in range(reduction):
+                nonzero[product, k] += (rows[product, row, k] & 0x7F80) != 0
+    return nonzero

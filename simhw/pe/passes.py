@@ -7,7 +7,7 @@ number of rows of X, since laying out costs about as much as four products a val
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,25 @@ class Tile(Protocol):
 
     def run(self, x: BF16Array, prepared: Any, outputs: bool = False) -> TilePasses:
         """Run every row of X (n, K) against the prepared rows of Y, a tile pass at a time."""
+
+
+@runtime_checkable
+class StackingTile(Protocol):
+    """A tile that takes many products of one shape at once, so that small ones cost Python no more than a large one."""
+
+    vector_rows: int
+
+    def run_stacked(self, x: BF16Array, y: BF16Array, real: npt.NDArray[np.bool_]) -> TilePasses:
+        """Run every product's rows of X against its rows of Y, a tile pass at a time.
+
+        Parameters
+        ----------
+        x : (products, rows, K) uint16
+        y : (products, vectors * vector_rows, K) uint16
+            Rows that make whole tiles, filled up with rows of zeros to whole vectors.
+        real : (rows that make whole tiles,) bool
+            False for those of them that only fill a tile, in every product.
+        """
 
 
 def whole_tiles(blocks: Sequence[BF16Array], tile_y: int) -> ParallelRows:

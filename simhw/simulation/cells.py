@@ -145,16 +145,49 @@ def simulator_macs(plan: PassPlan, unit: WorkUnit) -> int:
 def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit, ...]]:
     """The units of `exact_units`, small ones put together: Python costs a batch about as much as a unit."""
     batch: list[WorkUnit] = []
-    room = macs
+    macs_left, values_left = macs, UNIT_VALUES
     for unit in exact_units(plan, macs):
-        cost = simulator_macs(plan, unit)
-        if batch and cost > room:
+        cost, values = simulator_macs(plan, unit), _values(plan, unit)
+        if batch and (cost > macs_left or values > values_left):
             yield tuple(batch)
-            batch, room = [], macs
+            batch, macs_left, values_left = [], macs, UNIT_VALUES
         batch.append(unit)
-        room -= cost
+        macs_left -= cost
+        values_left -= values
     if batch:
         yield tuple(batch)
+
+
+def _values(plan: PassPlan, unit: WorkUnit) -> int:
+    """Operand values of a unit's larger side, with Y filled up to whole vectors."""
+    tile = plan.tile
+    x_tiles, y_tiles = (sum(strip.last - strip.first for strip in strips) for strips in (unit.xs, unit.ys))
+    y_rows = -(-y_tiles * tile.tile_y // (tile.vector_rows or 1)) * (tile.vector_rows or 1)
+    return max(x_tiles * tile.tile_x, y_rows) * plan.reduction
+
+
+def stacked_rows(
+    plan: PassPlan, units: Sequence[WorkUnit], vector_rows: int
+) -> tuple[BF16Array, BF16Array, npt.NDArray[np.bool_]] | None:
+    """What `StackingTile.run_stacked` takes for some units; None where they are not whole products that share
+    nothing, or leave out sets.
+    """
+    x_tiles, y_tiles = plan.tiles
+    if plan.family.border is not None:
+        return None
+    products = []
+    for unit in units:
+        product = unit.xs[0].product
+        if unit != WorkUnit((Strip(product, 0, x_tiles),), (Strip(product, 0, y_tiles),)):
+            return None
+        products.append(product)
+    x, y = (
+        side.gather([(product, 0, rows) for product in products], multiple)[0].reshape(
+            len(products), -1, plan.reduction
+        )
+        for side, rows, multiple in zip(plan.sides, plan.rows, (1, vector_rows), strict=True)
+    )
+    return x, y, np.arange(y_tiles * plan.tile.tile_y) < plan.rows[1]
 
 
 def _tile_groups(

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.lowering import SampledBlock
-from simhw.simulation.cells import WorkUnit, batches, block_rows, unit_rows
+from simhw.pe.passes import StackingTile
+from simhw.simulation.cells import WorkUnit, batches, block_rows, stacked_rows, unit_rows
 from simhw.simulation.plan import PassPlan
 from simhw.simulation.strata import PassStratum
 
@@ -101,7 +102,7 @@ def run_items(
                 readers.submit(_read, stratum.plan)
             last = stratum
             room.acquire()
-            future = pool.submit(_run_units, stratum.plan, units, check)
+            future = pool.submit(run_units, stratum.plan, units, check)
             future.add_done_callback(lambda _: room.release())
             running.append((stratum, future))
             yield from ended(wait=False)
@@ -112,7 +113,14 @@ def run_items(
             threads.shutdown(cancel_futures=True)
 
 
-def _run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None) -> list[Simulated]:
+def run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None = None) -> list[Simulated]:
+    """Simulate units or sampled blocks: small products all at once, where the tile can."""
+    tile = plan.tile
+    if len(units) > 1 and check is None and isinstance(tile, StackingTile):
+        stacked = stacked_rows(plan, [unit for unit in units if isinstance(unit, WorkUnit)], tile.vector_rows)
+        if stacked is not None:
+            passes = tile.run_stacked(*stacked)
+            return [(passes.durations, passes.counters)]
     return [run_unit(plan, unit, check) for unit in units]
 
 

@@ -42,7 +42,7 @@ class BitParallelTile:
         pe = self.pe
         passes = -(-len(x) // self.tile_x) * (len(prepared.real) // self.tile_y)
         durations = np.full(passes, x.shape[1] // self.lanes, np.int64)
-        useful = count_useful(x, prepared.nonzero_rows)
+        useful = count_useful(x, prepared.nonzero_rows[0])
         counters: Counter[str] = Counter(
             useful=useful, idle=self.tile_x * self.tile_y * self.lanes * int(durations.sum()) - useful
         )

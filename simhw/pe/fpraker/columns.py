@@ -104,25 +104,29 @@ def _tile_columns(x, serial, exponents, significands, tables, setup, waiting, co
 def tile_groups(x, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
     """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups.
 
-    Rows of x are laid out some tiles at a time, and these meet every group before the next ones do.
+    `x` (products, n, K) has the rows that meet them: each product as many groups in turn.  Rows of x are laid out some
+    tiles at a time, and these meet every group before the next ones do.
     """
     useful, shift_range, no_term, short = 0, 0, 0, 0
-    tiles = max(1, ROUND_VALUES // (x.shape[1] * waiting.columns))
+    tiles = max(1, ROUND_VALUES // (x.shape[2] * waiting.columns))
+    groups = exponents.shape[0] // x.shape[0]
     if coupled is None:
-        serial = serial_rows(min(x.shape[0], tiles * waiting.columns) * x.shape[1])
+        serial = serial_rows(min(x.shape[1], tiles * waiting.columns) * x.shape[2])
     else:
         serial = None
-    for tile in range(0, finish.shape[1], tiles):
-        rows = slice(tile * waiting.columns, (tile + tiles) * waiting.columns)
-        if coupled is None:
-            lay_out_serial(x[rows], tables, serial)
-        for group in range(exponents.shape[0]):
-            counts = _tile_columns(
-                x[rows], serial, exponents[group], significands[group], tables, setup, waiting, coupled,
-                s[group, rows], exponent[group, rows], sums[group, rows], finish[group, tile : tile + tiles],
-            )  # fmt: skip
-            useful += counts.useful
-            shift_range += counts.shift_range
-            no_term += counts.no_term
-            short += counts.exponent
+    for product in range(x.shape[0]):
+        own = x[product]
+        for tile in range(0, finish.shape[1], tiles):
+            rows = slice(tile * waiting.columns, (tile + tiles) * waiting.columns)
+            if coupled is None:
+                lay_out_serial(own[rows], tables, serial)
+            for group in range(product * groups, (product + 1) * groups):
+                counts = _tile_columns(
+                    own[rows], serial, exponents[group], significands[group], tables, setup, waiting, coupled,
+                    s[group, rows], exponent[group, rows], sums[group, rows], finish[group, tile : tile + tiles],
+                )  # fmt: skip
+                useful += counts.useful
+                shift_range += counts.shift_range
+                no_term += counts.no_term
+                short += counts.exponent
     return Counts(useful, shift_range, no_term, short)

@@ -7,6 +7,7 @@ for both operands let it.  Source: MICRO 2021, section 3; spec page fpraker.md, 
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from simhw.pe.fpraker.clock import Waiting
 from simhw.pe.fpraker.columns import tile_groups
 from simhw.pe.fpraker.kernel import LANES, Setup, recoding, serial_code
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerPE, FPRakerTileParameters
-from simhw.pe.layout import Prepared, lay_out
+from simhw.pe.layout import Prepared, lay_out, lay_out_stacked
 from simhw.pe.passes import ParallelRows, TilePasses
 from simhw.pe.vector import WIDTH
 
@@ -84,12 +85,22 @@ class FPRakerTile:
 
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
+        passes, read = self._run(x[None], prepared)
+        return replace(passes, outputs=prepared.real_outputs(read)) if outputs else passes
+
+    def run_stacked(self, x: BF16Array, y: BF16Array, real: npt.NDArray[np.bool_]) -> TilePasses:
+        """Run every product's rows of X against its rows of Y; see `simhw.pe.passes.StackingTile`."""
+        return self._run(x, lay_out_stacked(y, real, self._tables.terms.dtype))[0]
+
+    def _run(self, x: BF16Array, prepared: Prepared) -> tuple[TilePasses, BF16Array]:
+        """Run rows of X (products, n, K); gives the outputs (groups, n, WIDTH) as well."""
         tile, setup = self.tile, self._setup
-        sets = x.shape[1] // LANES
-        x_tiles = -(-len(x) // tile.cols)
+        products, x_rows, reduction = x.shape
+        sets = reduction // LANES
+        x_tiles = -(-x_rows // tile.cols)
         word = self._tables.terms.dtype
         sum_type = np.int32 if self.pe.narrow else np.int64
-        shape = (prepared.groups, len(x), WIDTH)
+        shape = (prepared.groups, x_rows, WIDTH)
         s, exponent = np.zeros(shape, sum_type), np.zeros(shape, word)
         sums = np.zeros(shape, np.float32)
         finish = np.empty((prepared.groups, x_tiles, WIDTH), np.int64)
@@ -118,34 +129,37 @@ class FPRakerTile:
         )
         rows = len(prepared.real)
         # The kernel charged an empty set's cost to lanes that belong to no tile, and to no column without a row of X.
-        missing = (x_tiles * tile.cols - len(x)) * rows - len(x) * (prepared.groups * WIDTH - rows)
+        groups = prepared.groups // products
+        missing = (x_tiles * tile.cols - x_rows) * rows - x_rows * (groups * WIDTH - rows)
         empty_set = 0 if setup.skip_empty else setup.floor
         counters = Counter(
             useful=counts.useful,
             shift_range=counts.shift_range,
             no_term=counts.no_term,
-            exponent=counts.exponent + missing * sets * empty_set * LANES,
+            exponent=counts.exponent + products * missing * sets * empty_set * LANES,
             overflows=overflows,
         )
-        last = rows - (prepared.groups - 1) * WIDTH
+        last = rows - (groups - 1) * WIDTH
+        by_product = finish.reshape(products, groups, x_tiles, WIDTH)
         times = np.concatenate(
-            [finish[:-1, :, :: tile.rows].reshape(-1), finish[-1, :, : last : tile.rows].reshape(-1)]
+            [by_product[:, :-1, :, :: tile.rows].reshape(-1), by_product[:, -1, :, : last : tile.rows].reshape(-1)]
         )
         busy = sum(counters[name] for name in ("useful", "shift_range", "no_term", "exponent"))
         counters["inter_pe"] = tile.rows * tile.cols * LANES * int(times.sum()) - busy
-        pairs = len(x) * int(prepared.real.sum()) * sets * LANES
-        terms = int(_terms_per_k(x, self._tables.counts) @ prepared.nonzero_rows)
+        pairs = products * x_rows * int(prepared.real.sum()) * reduction
+        terms = _terms(x, self._tables.counts, prepared.nonzero_rows)
         counters["processed"] = counters["useful"]
         counters["skipped_zero"] = BIT_SLOTS * pairs - terms
         counters["skipped_oob"] = terms - counters["useful"]
-        return TilePasses(times, counters, prepared.real_outputs(read) if outputs else None)
+        return TilePasses(times, counters), read
 
 
 @kernel
-def _terms_per_k(x: BF16Array, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Terms of the rows of X at each k."""
-    terms = np.zeros(x.shape[1], np.int64)
-    for row in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            terms[k] += counts[serial_code(x[row, k])[1]]
+def _terms(x: BF16Array, counts: npt.NDArray[np.int64], nonzero_rows: npt.NDArray[np.int64]) -> int:
+    """Terms of the rows of X (products, n, K), each for every row of Y that is not zero at its k."""
+    terms = 0
+    for product in range(x.shape[0]):
+        for row in range(x.shape[1]):
+            for k in range(x.shape[2]):
+                terms += counts[serial_code(x[product, row, k])[1]] * nonzero_rows[product, k]
     return terms
