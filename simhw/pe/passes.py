@@ -88,8 +88,6 @@ class Tile(Protocol):
 class StackingTile(Protocol):
     """A tile that takes many products of one shape at once, so that small ones cost Python no more than a large one."""
 
-    vector_rows: int
-
     def run_stacked(self, x: BF16Array, y: BF16Array, real: npt.NDArray[np.bool_]) -> TilePasses:
         """Run every product's rows of X against its rows of Y, a tile pass at a time.
 
@@ -97,7 +95,7 @@ class StackingTile(Protocol):
         ----------
         x : (products, rows, K) uint16
         y : (products, vectors * vector_rows, K) uint16
-            Rows that make whole tiles, filled up with rows of zeros to whole vectors.
+            Rows that make whole tiles, filled up with rows of zeros to whole vectors (`Tile.vector_rows`).
         real : (rows that make whole tiles,) bool
             False for those of them that only fill a tile, in every product.
         """

@@ -167,7 +167,7 @@ def _values(plan: PassPlan, unit: WorkUnit) -> int:
 
 
 def stacked_rows(
-    plan: PassPlan, units: Sequence[WorkUnit], vector_rows: int
+    plan: PassPlan, units: Sequence[WorkUnit]
 ) -> tuple[BF16Array, BF16Array, npt.NDArray[np.bool_]] | None:
     """What `StackingTile.run_stacked` takes for some units; None where they are not whole products that share
     nothing, or leave out sets.
@@ -185,7 +185,7 @@ def stacked_rows(
         side.gather([(product, 0, rows) for product in products], multiple)[0].reshape(
             len(products), -1, plan.reduction
         )
-        for side, rows, multiple in zip(plan.sides, plan.rows, (1, vector_rows), strict=True)
+        for side, rows, multiple in zip(plan.sides, plan.rows, (1, plan.tile.vector_rows or 1), strict=True)
     )
     return x, y, np.arange(y_tiles * plan.tile.tile_y) < plan.rows[1]
 

@@ -117,7 +117,7 @@ def run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None = None)
     """Simulate units or sampled blocks: small products all at once, where the tile can."""
     tile = plan.tile
     if len(units) > 1 and check is None and isinstance(tile, StackingTile):
-        stacked = stacked_rows(plan, [unit for unit in units if isinstance(unit, WorkUnit)], tile.vector_rows)
+        stacked = stacked_rows(plan, [unit for unit in units if isinstance(unit, WorkUnit)])
         if stacked is not None:
             passes = tile.run_stacked(*stacked)
             return [(passes.durations, passes.counters)]

@@ -1,6 +1,7 @@
 """A trace on one machine: which passes are simulated, exactly or by random cells."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -110,7 +111,10 @@ class Simulation:
         if fraction is None:
             return {place: each.finished() for place, each in self._to_precision().items()}
         self._announce(fraction)
-        return {run.place: self._pending(run).finished() for run in self._runs(Draw(fraction))}
+        # Memories on a thread of their own: the main thread keeps the workers busy.
+        with ThreadPoolExecutor(1) as memories:
+            finished = {run.place: memories.submit(self._pending(run).finished) for run in self._runs(Draw(fraction))}
+            return {place: each.result() for place, each in finished.items()}
 
     def _announce(self, fraction: float) -> None:
         """Say how long it may take, where that was not tried before."""
