@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.errors import MachineError, ShapeError
 from simhw.memory import dram_kernel as columns
-from simhw.memory.dram_kernel import serve
+from simhw.memory.dram_kernel import serve, serve_recorded
 
 PS_PER_NS = 1000
 LATEST_NS = 1e12
@@ -196,11 +196,16 @@ class Dram:
             raise ShapeError(self._refusal(first, runs, run, stride, payload_bytes, start_ns))
         bursts = -(-payload_bytes // (containers * self._burst_bytes))
         start = self._live_time(round(start_ns * PS_PER_NS)) + self._controller_latency
-        end = serve(
-            self._setup, self._channels, self._banks, self._record, first, runs, run, stride, bursts, write, start
-        )
+        end = self._serve(first, runs, run, stride, bursts, write, start)
         self._last_end = max(self._last_end, end)
         return self._end_time(end) / PS_PER_NS
+
+    def _serve(self, first: int, runs: int, run: int, stride: int, bursts: int, write: bool, start: int) -> int:
+        """Serve a job [ps, live]; gives when its last data have moved."""
+        state = self._setup, self._channels, self._banks
+        if len(self._record) > 1:
+            return serve_recorded(*state, self._record, first, runs, run, stride, bursts, write, start)
+        return serve(*state, first, runs, run, stride, bursts, write, start)
 
     @property
     def activates(self) -> int:

@@ -3,6 +3,10 @@
 Every time is the latest of some earlier times plus constants, and which accesses hit an open row follows from the
 addresses alone.  So a time can only grow with any time before it: the kernel is monotone by construction.
 
+Channels share nothing but the job, so each is served by itself, its state at hand from container to container.  Those
+of a run that lie in one row are one **visit**: only the first may have to wait, since the others find the row open and
+the bus turned their way, and so their data follow without a gap.
+
 Times are whole picoseconds of live time, the time that stands still while the DRAM refreshes (`simhw.memory.dram`).
 State stays in the caller's arrays from job to job; their fields are the columns named here.
 """
@@ -50,13 +54,14 @@ class Setup(NamedTuple):
 
 
 # Columns of a channel's state.  The ring of activates and the ring of data starts (queue_depth long) come last.
-READ_END, WRITE_END, DIRECTION, EPOCH, ACT_SLOT, DATA_SLOT = range(6)
-CHANNEL_HITS, CHANNEL_MISSES, CHANNEL_ACTIVATES, READ_BURSTS, WRITE_BURSTS, TURNAROUNDS = range(6, 12)
-ACTS = 12
+READ_END, WRITE_END, DIRECTION, ACT_SLOT, DATA_SLOT = range(5)
+CHANNEL_HITS, CHANNEL_MISSES, CHANNEL_ACTIVATES, READ_BURSTS, WRITE_BURSTS, TURNAROUNDS = range(5, 11)
+ACTS = 11
 DATA = ACTS + ACTIVATES_IN_WINDOW
 READING, WRITING = 1, 2  # values of DIRECTION; 0 before the first access
 
-# Columns of a bank's state.
+# Columns of a bank's state.  ROW counts the rows of all banks of the channel, which go round the banks; LAST_OPEN is
+# when the row was last seen open: as its last data ended.
 ROW, OPENED, PRECHARGE, LAST_OPEN = range(4)
 BANK_COLUMNS = 4
 
@@ -66,93 +71,16 @@ INTERVAL_COLUMNS = 6
 RECORDED, SERVED = range(2)
 
 
-@kernel
-def open_row(setup: Setup, own: Int64s, state: Int64s, row: int, start: int) -> None:
-    """Activate a row of a bank, closing the one that is open: ahead of its data by as much as the queue allows."""
-    act = max(start, own[DATA + own[DATA_SLOT]])
-    if state[ROW] != CLOSED:
-        act = max(act, state[PRECHARGE]) + setup.rp
-    slot = own[ACT_SLOT]
-    oldest = own[ACTS + slot]
-    newest = own[ACTS + (slot + ACTIVATES_IN_WINDOW - 1) % ACTIVATES_IN_WINDOW]
-    act = max(act, newest + setup.rrd, oldest + setup.faw)
-    own[ACTS + slot] = act
-    own[ACT_SLOT] = (slot + 1) % ACTIVATES_IN_WINDOW
-    own[CHANNEL_ACTIVATES] += 1
-    state[ROW] = row
-    state[OPENED] = act
-    state[LAST_OPEN] = act
-    state[PRECHARGE] = max(state[PRECHARGE], act + setup.ras)
+class Job(NamedTuple):
+    """Containers ``first + r * stride + k`` (r < runs, k < run) of `bursts`; no command before `start` [ps, live]."""
 
-
-@kernel
-def data_start(setup: Setup, own: Int64s, state: Int64s, write: bool, start: int) -> int:
-    """When a container's data begin: after their command's latency, on a bus that is free and turned their way."""
-    ready = max(start, state[OPENED] + setup.rcd)
-    if write:
-        start = max(ready + setup.write_latency, own[WRITE_END], own[READ_END] + setup.rtw)
-    else:
-        start = max(ready + setup.read_latency, own[READ_END], own[WRITE_END] + setup.wtr + setup.read_latency)
-    return start
-
-
-@kernel
-def refresh(setup: Setup, own: Int64s, state: Int64s, data: int, end: int) -> bool:
-    """Count the activates after refreshes before and amid some data; gives whether their row was still open.
-
-    Refreshes stand at whole multiples of the live time.  One since the row was last seen open has closed it, and one
-    amid the data closes it again: the pause pays for the time of both.
-    """
-    live, epoch, still_open = setup.live, own[EPOCH], True
-    if data >= epoch + live:
-        epoch = data // live * live
-    if state[LAST_OPEN] < epoch:
-        own[CHANNEL_ACTIVATES] += 1
-        still_open = False
-    if end > epoch + live:
-        crossed = (end - 1 - epoch) // live
-        own[CHANNEL_ACTIVATES] += crossed
-        epoch += crossed * live
-    own[EPOCH] = epoch
-    state[LAST_OPEN] = max(state[LAST_OPEN], epoch)
-    return still_open
-
-
-@kernel
-def move(setup: Setup, own: Int64s, state: Int64s, data: int, end: int, bursts: int, write: bool) -> None:
-    """Move a container's data, after which its bank may be precharged and its place in the queue is free."""
-    if write:
-        own[WRITE_END] = end
-        own[WRITE_BURSTS] += bursts
-        state[PRECHARGE] = max(state[PRECHARGE], end + setup.wr)
-    else:
-        own[READ_END] = end
-        own[READ_BURSTS] += bursts
-        # tRTP counts from the last read command, which comes a read latency before its burst.
-        last_command = data + (bursts - 1) * setup.burst - setup.read_latency
-        state[PRECHARGE] = max(state[PRECHARGE], last_command + setup.rtp)
-    slot = own[DATA_SLOT]
-    own[DATA + slot] = data
-    own[DATA_SLOT] = slot + 1 if slot + 1 < setup.queue_depth else 0
-    direction = WRITING if write else READING
-    if own[DIRECTION] != direction:
-        own[TURNAROUNDS] += own[DIRECTION] != 0
-        own[DIRECTION] = direction
-
-
-@kernel
-def note(record: Int64s, channel: int, data: int, end: int, write: bool, bank: int, hit: bool) -> None:
-    """Record a container's interval while there is room, and that it was served."""
-    record[0, SERVED] += 1
-    if record[0, RECORDED] < record.shape[0] - 1:
-        record[0, RECORDED] += 1
-        interval = record[record[0, RECORDED]]
-        interval[INTERVAL_CHANNEL] = channel
-        interval[INTERVAL_START] = data
-        interval[INTERVAL_END] = end
-        interval[INTERVAL_WRITE] = write
-        interval[INTERVAL_BANK] = bank
-        interval[INTERVAL_HIT] = hit
+    first: int
+    runs: int
+    run: int
+    stride: int
+    bursts: int
+    write: bool
+    start: int
 
 
 @kernel
@@ -180,11 +108,152 @@ def setup_of(constants: Int64s) -> Setup:
 
 
 @kernel
+def periods(time: int, period: int) -> int:
+    """Whole periods in a time that is not negative.
+
+    By floating point, then put right: integer division's special cases make compilers double the loops around it.
+    """
+    number = int(time / period)
+    return number - (number * period > time) + ((number + 1) * period <= time)
+
+
+@kernel
+def between_containers(refresh: int, number: int, live: int, data: int, length: int) -> int:
+    """How many of so many refreshes, from `refresh` on, stand where the data of one container end and those of the next
+    begin: whole lengths after the start of the first one's data.
+    """
+    count = 0
+    for k in range(number):
+        since = refresh + k * live - data
+        count += periods(since, length) * length == since
+    return count
+
+
+@kernel
+def bus_free(setup: Setup, own: Int64s, job: Job) -> int:
+    """When a channel's bus can take the job's first data, opening of rows aside: it is free and turned their way, and
+    their command's latency is over.
+    """
+    if job.write:
+        free = max(job.start + setup.write_latency, own[WRITE_END], own[READ_END] + setup.rtw)
+    else:
+        turned = own[WRITE_END] + setup.wtr + setup.read_latency
+        free = max(job.start + setup.read_latency, own[READ_END], turned)
+    return free
+
+
+@kernel
+def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: Job) -> int:
+    """Serve the job's containers of one channel; gives when their last data have moved, or its start where it has none.
+
+    Refreshes stand at whole multiples of the live time.  One since a row was last seen open has closed it, and one amid
+    its data closes it again: the pause pays for the time of both, so all that is left to do is to count the activates.
+    Indices are unsigned, so that none is taken to count from an array's end.
+    """
+    channels, per_row, live = setup.channels, setup.containers_per_row, setup.live
+    length = job.bursts * setup.burst
+    to_data = setup.rcd + (setup.write_latency if job.write else setup.read_latency)
+    # From the end of a visit's data to when its bank may be precharged; tRTP counts from the last read command, which
+    # comes a read latency before its burst.
+    to_precharge = setup.wr if job.write else setup.rtp - setup.burst - setup.read_latency
+    free = bus_free(setup, own, job)
+    refresh = (periods(free, live) + 1) * live
+    act_slot, data_slot = own[ACT_SLOT], own[DATA_SLOT]
+    acts, starts = own[ACTS:DATA], own[DATA:]
+    newest = acts[np.uintp((act_slot + ACTIVATES_IN_WINDOW - 1) % ACTIVATES_IN_WINDOW)]
+    containers = misses = activates = 0
+    # Where a run starts, and how far the next one starts from there.  Containers of a row are neighbours; rows go round
+    # the channels, then round the banks.
+    column, block = job.first % per_row, job.first // per_row
+    first_channel, first_row = block % channels, block // channels
+    first_bank = first_row % setup.banks
+    next_column, block = job.stride % per_row, job.stride // per_row
+    next_channel, next_row = block % channels, block // channels
+    next_bank = next_row % setup.banks
+    rest, more = (job.run - 1) % per_row, (job.run - 1) // per_row
+    for _ in range(job.runs):
+        # Visits of all channels are counted from 0, this channel's are every so many of them.
+        over = column + rest >= per_row
+        last = more + over
+        visit, row, bank = channel - first_channel, first_row, first_bank
+        if visit < 0:
+            visit, row, bank = visit + channels, row + 1, bank + 1
+            if bank == setup.banks:
+                bank = 0
+        while visit <= last:
+            count = per_row
+            if visit == 0:
+                count -= column
+            if visit == last:
+                count -= per_row - 1 - (column + rest - over * per_row)
+            state = np.uintp(bank)
+            open_row, last_open, precharge = banks[state, ROW], banks[state, LAST_OPEN], banks[state, PRECHARGE]
+            opens = open_row != row
+            if opens:
+                # As far ahead of its data as the queue allows.
+                act = max(job.start, starts[np.uintp(data_slot)])
+                if open_row != CLOSED:
+                    act = max(act, precharge) + setup.rp
+                act = max(act, newest + setup.rrd, acts[np.uintp(act_slot)] + setup.faw)
+                newest = acts[np.uintp(act_slot)] = act
+                act_slot = (act_slot + 1) % ACTIVATES_IN_WINDOW
+                activates += 1
+                banks[state, ROW] = row
+                banks[state, OPENED] = act
+                last_open, precharge = act, act + setup.ras
+            data = max(free, banks[state, OPENED] + to_data)
+            free = data + count * length
+            if data >= refresh:
+                refresh = (periods(data, live) + 1) * live
+            closed = last_open < refresh - live
+            activates += closed
+            misses += opens or closed
+            if free > refresh:
+                crossed = 1 + periods(free - 1 - refresh, live)
+                activates += crossed
+                if count > 1:
+                    misses += between_containers(refresh, crossed, live, data, length)
+                refresh += crossed * live
+            banks[state, LAST_OPEN] = free - 1
+            banks[state, PRECHARGE] = max(precharge, free + to_precharge)
+            containers += count
+            while data < free:
+                starts[np.uintp(data_slot)] = data
+                data_slot += 1
+                if data_slot == setup.queue_depth:
+                    data_slot = 0
+                data += length
+            visit, row, bank = visit + channels, row + 1, bank + 1
+            if bank == setup.banks:
+                bank = 0
+        column += next_column
+        first_channel += next_channel
+        if column >= per_row:
+            column, first_channel = column - per_row, first_channel + 1
+        first_row, first_bank = first_row + next_row, first_bank + next_bank
+        if first_channel >= channels:
+            first_channel, first_row, first_bank = first_channel - channels, first_row + 1, first_bank + 1
+        if first_bank >= setup.banks:
+            first_bank -= setup.banks
+    if not containers:
+        return job.start
+    own[ACT_SLOT], own[DATA_SLOT] = act_slot, data_slot
+    own[CHANNEL_HITS] += containers - misses
+    own[CHANNEL_MISSES] += misses
+    own[CHANNEL_ACTIVATES] += activates
+    own[WRITE_END if job.write else READ_END] = free
+    own[WRITE_BURSTS if job.write else READ_BURSTS] += containers * job.bursts
+    direction = WRITING if job.write else READING
+    own[TURNAROUNDS] += own[DIRECTION] not in (0, direction)
+    own[DIRECTION] = direction
+    return free
+
+
+@kernel
 def serve(
     constants: Int64s,
     channel_state: Int64s,
     bank_state: Int64s,
-    record: Int64s,
     first: int,
     runs: int,
     run: int,
@@ -202,48 +271,54 @@ def serve(
         The elements of a `Setup`.
     channel_state : (channels, DATA + queue_depth) int64
     bank_state : (channels, banks, BANK_COLUMNS) int64
-    record : (1 + capacity, INTERVAL_COLUMNS) int64
-        Intervals are added until it is full.
     start : int
         No command is issued before [ps, live].
     """
-    setup = setup_of(constants)
-    channels, banks, per_row = setup.channels, setup.banks, setup.containers_per_row
-    recording = record.shape[0] > 1
-    finish = start
-    for r in range(runs):
-        container = first + r * stride
-        block = container // per_row
-        column = container - block * per_row
-        slot = block // channels
-        channel = block - slot * channels
-        row = slot // banks
-        bank = slot - row * banks
-        for _ in range(run):
-            own, state = channel_state[channel], bank_state[channel, bank]
-            hit = state[ROW] == row
-            if not hit:
-                open_row(setup, own, state, row, start)
-            data = data_start(setup, own, state, write, start)
-            end = data + bursts * setup.burst
-            hit &= refresh(setup, own, state, data, end)
-            move(setup, own, state, data, end, bursts, write)
-            if hit:
-                own[CHANNEL_HITS] += 1
-            else:
-                own[CHANNEL_MISSES] += 1
-            finish = max(finish, end)
-            if recording:
-                note(record, channel, data, end, write, bank, hit)
-            # Containers of a row are neighbours; rows go round the channels, then round the banks.
-            column += 1
-            if column == per_row:
-                column = 0
-                channel += 1
-                if channel == channels:
-                    channel = 0
-                    bank += 1
-                    if bank == banks:
-                        bank = 0
-                        row += 1
+    setup, job, finish = setup_of(constants), Job(first, runs, run, stride, bursts, write, start), start
+    for channel in range(setup.channels):
+        finish = max(finish, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))
+    return finish
+
+
+@kernel
+def serve_recorded(
+    constants: Int64s,
+    channel_state: Int64s,
+    bank_state: Int64s,
+    record: Int64s,
+    first: int,
+    runs: int,
+    run: int,
+    stride: int,
+    bursts: int,
+    write: bool,
+    start: int,
+) -> int:
+    """As `serve`, container by container.
+
+    Parameters
+    ----------
+    record : (1 + capacity, INTERVAL_COLUMNS) int64
+        Intervals are added until it is full.
+    """
+    setup, finish = setup_of(constants), start
+    for place in range(runs * run):
+        container = first + place // run * stride + place % run
+        block = container // setup.containers_per_row
+        channel, bank = block % setup.channels, block // setup.channels % setup.banks
+        own = channel_state[channel]
+        hits = own[CHANNEL_HITS]
+        job = Job(container, 1, 1, 0, bursts, write, start)
+        end = serve_channel(setup, own, bank_state[channel], channel, job)
+        finish = max(finish, end)
+        record[0, SERVED] += 1
+        if record[0, RECORDED] < record.shape[0] - 1:
+            record[0, RECORDED] += 1
+            interval = record[record[0, RECORDED]]
+            interval[INTERVAL_CHANNEL] = channel
+            interval[INTERVAL_START] = end - bursts * setup.burst
+            interval[INTERVAL_END] = end
+            interval[INTERVAL_WRITE] = write
+            interval[INTERVAL_BANK] = bank
+            interval[INTERVAL_HIT] = own[CHANNEL_HITS] - hits
     return finish

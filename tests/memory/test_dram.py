@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from simhw.errors import MachineError, ShapeError
 from simhw.memory.dram import BusInterval, Dram, DramParameters
 from tests.oracles.dram import DramOracle, ps
+from tests.oracles.dram_containers import DramOfContainers
 
 LPDDR4: dict[str, Any] = {
     "channels": 4,
@@ -128,9 +129,39 @@ def test_kernel_equals_oracle_in_times_counters_and_intervals(case):
     values, container_bytes, jobs, chained = case
     model = dram(container_bytes, record=1000, **values)
     oracle = DramOracle(model.parameters, container_bytes)
-    assert finishes(model, jobs, chained) == finishes(oracle, jobs, chained)
-    assert {name: getattr(model, name) for name in COUNTERS} == oracle.counters
+    expected = finishes(oracle, jobs, chained)
+    for each in (model, dram(container_bytes, **values)):
+        assert finishes(each, jobs, chained) == expected
+        assert {name: getattr(each, name) for name in COUNTERS} == oracle.counters
     assert [tuple(interval) for interval in model.intervals] == oracle.intervals
+
+
+@st.composite
+def long_jobs(draw: st.DrawFn, container_bytes: int) -> list[tuple[Job, float]]:
+    """Jobs of up to some thousand containers: runs that begin and end amid rows, that meet, overlap, leave gaps of any
+    size or go backwards, in reads and writes that take turns.
+    """
+    jobs = []
+    for _ in range(draw(st.integers(1, 6))):
+        run = draw(st.sampled_from([1, 2, 3, 4, 5, 8, 16, 33, 96, 200]))
+        runs = draw(st.sampled_from([1, 2, 3, 7, 40]))
+        stride = draw(st.sampled_from([0, 1, run - 1, run, run + 1, 4 * run + 3, 128, -1, -run, -97, 98305]))
+        first = draw(st.integers(0, 300)) + max(0, -stride * (runs - 1))
+        payload = draw(st.integers(1, runs * run * draw(st.sampled_from([1, 64, container_bytes]))))
+        delay = draw(st.sampled_from([0.0, draw(st.floats(0, 20_000))]))
+        jobs.append(((first, runs, run, stride, payload, draw(st.booleans())), delay))
+    return jobs
+
+
+@settings(max_examples=150)
+@given(values=st.one_of(st.just(LPDDR4), machines()), data=st.data(), chained=st.booleans())
+def test_rows_served_at_once_are_their_containers_one_by_one(values, data, chained):
+    container_bytes = data.draw(st.sampled_from([128, 512, 1024, 2048]))
+    jobs = data.draw(long_jobs(container_bytes))
+    model, one_by_one = dram(container_bytes, **values), DramOfContainers(parameters(**values), container_bytes)
+    assert finishes(model, jobs, chained) == finishes(one_by_one, jobs, chained)
+    for name in COUNTERS:
+        assert getattr(model, name) == getattr(one_by_one, name), name
 
 
 @settings(max_examples=60)
