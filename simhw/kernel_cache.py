@@ -28,37 +28,43 @@ import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.runtime import rtsys
 
-_IMPORT = re.compile(
-    rb"^[ \t]*(?:from[ \t]+(simhw[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+(simhw[\w.]*))", re.MULTILINE
-)
-_COMPILES = re.compile(rb"^\s*(?:import numba|from numba|from simhw\.jit import)", re.MULTILINE)
+# Every process looks through all sources, so each begins with a word that the search can leap to.  What stands in a
+# comment is found too, and only adds a source.
+_TAKEN = re.compile(rb"(simhw[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)")
+_IMPORTED = re.compile(rb"import[ \t]+(simhw[\w.]*)")
+_COMPILES = (b"import numba", b"from numba", b"from simhw.jit import")
 
 
 def kernel_sources(package: Path) -> list[Path]:
     """The Python sources that compiled code can come from, sorted: modules that compile, and what they
     import of simhw.
     """
-    sources = {path: path.read_bytes() for path in package.rglob("*.py")}
-    found: set[Path] = set()
-    pending = [path for path, source in sources.items() if _COMPILES.search(source)]
+    # By plain names: paths as objects would take longer than all else here.
+    root, sources = str(package), dict[str, bytes]()
+    for folder, _, names in os.walk(root):
+        for path in (f"{folder}{os.sep}{name}" for name in names if name.endswith(".py")):
+            with open(path, "rb") as file:
+                sources[path] = file.read()
+    found: set[str] = set()
+    pending = [path for path, source in sources.items() if any(mark in source for mark in _COMPILES)]
     while pending:
         path = pending.pop()
         if path not in found:
             found.add(path)
-            pending += [imported for imported in _imported(package, sources[path]) if imported in sources]
-    return sorted(found)
+            pending += [imported for imported in _imported(root, sources[path]) if imported in sources]
+    return sorted(map(Path, found))
 
 
-def _imported(package: Path, source: bytes) -> list[Path]:
+def _imported(package: str, source: bytes) -> list[str]:
     """Files that a module's imports of simhw may mean: modules and packages, and those among the names taken from a
     package.
     """
-    modules: list[str] = []
-    for module, names, plain in _IMPORT.findall(source):
-        parent = (module or plain).decode()
+    modules = [name.decode() for name in _IMPORTED.findall(source)]
+    for module, names in _TAKEN.findall(source):
+        parent = module.decode()
         modules += [parent, *(f"{parent}.{name}" for name in re.findall(r"\w+", names.decode()))]
-    paths = [package.joinpath(*module.split(".")[1:]) for module in modules]
-    return [file for path in paths for file in (path / "__init__.py", path.with_suffix(".py"))]
+    paths = [os.sep.join([package, *module.split(".")[1:]]) for module in modules]
+    return [file for path in paths for file in (f"{path}{os.sep}__init__.py", f"{path}.py")]
 
 
 def source_hash(package: str = "simhw") -> str:
