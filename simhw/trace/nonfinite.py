@@ -13,8 +13,15 @@ SCAN_VALUES = 1 << 20
 """Values that are looked at together: what is found out of them is small beside the tensor."""
 
 
-def finite(values: BF16Array, nonfinite: NonFinite, problem: Callable[[str], TraceError]) -> BF16Array:
+def finite(
+    values: BF16Array,
+    nonfinite: NonFinite,
+    problem: Callable[[str], TraceError],
+    seen: Callable[[BF16Array], None] = lambda _: None,
+) -> BF16Array:
     """The values themselves where all are finite; else a copy in which the others are 0, if that was asked for.
+
+    `seen` is told of every piece that was looked at.
 
     Raises
     ------
@@ -22,8 +29,12 @@ def finite(values: BF16Array, nonfinite: NonFinite, problem: Callable[[str], Tra
         What `problem` makes of the number of NaN and infinities and the first one's place, where they are an error.
     """
     flat = values.reshape(-1)
-    pieces = range(0, flat.size, SCAN_VALUES)
-    bad = [start for start in pieces if is_nonfinite(flat[start : start + SCAN_VALUES]).any()]
+    bad = []
+    for start in range(0, flat.size, SCAN_VALUES):
+        piece = flat[start : start + SCAN_VALUES]
+        if is_nonfinite(piece).any():
+            bad.append(start)
+        seen(piece)
     if not bad:
         return values
     if nonfinite == "error":

@@ -10,7 +10,7 @@ from math import prod
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import ShapeError, TraceError, quoted
-from simhw.trace.archive import Archive, Limits
+from simhw.trace.archive import Archive, Limits, let_go
 from simhw.trace.find import find_trace
 from simhw.trace.geometry import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from simhw.trace.layer import Layer, Operation, ProductBlock, TensorName, TensorSource
@@ -52,7 +52,7 @@ class FileTensor:
         values = self._archive.array(self._member, self._shape, self._where)
         if self._finite:
             return values
-        checked = finite(values, self._nonfinite, lambda told: self._archive.error(f"{self._where}: {told}"))
+        checked = finite(values, self._nonfinite, lambda told: self._archive.error(f"{self._where}: {told}"), let_go)
         self._finite = checked is values
         return checked
 

@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from simhw import Layer, Trace, load_trace
 from simhw.bfloat16 import BF16Array
 from simhw.errors import SimhwError, TraceError
+from simhw.trace.archive import let_go
 from simhw.trace.layer import InMemory, ProductBlock
 from simhw.trace.metadata import Metadata
 from simhw.trace.reader import trace_hash
@@ -183,6 +185,39 @@ def test_stored_tensor_is_mapped_aligned_and_private(tmp_path: Path) -> None:
     assert a.ctypes.data % 64 == 0
     a[:] = 0  # the mapping is copy-on-write: the file is not touched
     assert path.read_bytes() == before
+
+
+def _file_bytes_held() -> int:
+    """Bytes of files that this process has in memory through mappings."""
+    status = Path("/proc/self/status")
+    held = re.search(r"RssFile:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if held is None:
+        pytest.skip("the system does not tell what mappings hold")
+    return 1024 * int(held[1])
+
+
+def test_a_mapped_tensor_is_held_where_it_was_asked_for_not_where_it_was_checked(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 1 << 14, (4, 2 << 20)).astype(np.uint16)  # 16 MiB, all finite
+    Trace([Layer("fc", "linear", a=values, w=values)], Metadata("m")).save(tmp_path / "t.npz")
+    layer = load_trace(tmp_path / "t.npz").layers[0]
+    before = _file_bytes_held()
+    a = layer.a
+    checked = _file_bytes_held() - before
+    assert checked < values.nbytes / 4
+    a[0] = 7
+    np.testing.assert_array_equal(a[1:], values[1:])
+    assert _file_bytes_held() - before > values.nbytes / 2
+    let_go(a[2:])
+    np.testing.assert_array_equal(a[1:], values[1:])
+    # Neither that nor another reading, which looks at the file again, undoes what was written.
+    np.testing.assert_array_equal(layer.a, values)
+    assert (a[0] == 7).all()
+
+
+def test_letting_go_of_values_in_memory_does_nothing() -> None:
+    values = np.arange(5000, dtype=np.uint16)
+    let_go(values)
+    np.testing.assert_array_equal(values, np.arange(5000))
 
 
 def test_tensors_lie_at_multiples_of_64_bytes(good: Path) -> None:
