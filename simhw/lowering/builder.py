@@ -1,6 +1,7 @@
 """Families put together from offsets: what the lowering of each operation shares."""
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -26,6 +27,12 @@ gradient.
 LARGEST_SAMPLED_PRODUCTS = 1 << 20
 """Products of a sampled operation, whose number the file only claims; the depthwise layers of a batch of 256 have some
 400,000.
+"""
+
+
+LARGE_BYTES = 32 << 20
+"""Weights from this size on are read as they lie by both products that have them, not copied into another order.
+A copy of less counts little beside the 200 MiB that a run takes, and rows are read from it in a quarter of the time.
 """
 
 
@@ -86,6 +93,21 @@ class FamilyBuilder:
         """Offset of each batch's weights."""
         return Axis(self.view.batch, 0 if self.view.shared_weights else stride)
 
+    @property
+    def weights_stay(self) -> bool:
+        """Whether the products with W read it as it lies: W is large, and has one kernel position."""
+        size = self.view.outputs * self.group_in * prod(self.view.kernel)
+        return self.view.shared_weights and prod(self.view.kernel) == 1 and 2 * size >= LARGE_BYTES
+
+    def weights(self) -> Callable[[], BF16Array]:
+        """W as it lies, (outputs, channels of a group), 1-D; operations that run at the same time share it."""
+        layer, known = self.layer, _WEIGHTS.get(self.layer)
+        kept = known() if known else None
+        if kept is None:
+            kept = _Once(lambda: _flat(layer.source("w").read()))
+            _WEIGHTS[layer] = weakref.ref(kept)
+        return kept
+
     def tensor(
         self, name: TensorName, pads: Pads, *, channels_last: bool, grouped: bool = False
     ) -> Callable[[], BF16Array]:
@@ -112,9 +134,7 @@ class FamilyBuilder:
                 padded = np.zeros(shape, dtype=np.uint16)
                 padded[tuple(inside)] = array
                 array = padded
-            # A tensor mapped from a file may start at an odd address, for which the kernels would be compiled once
-            # more.
-            return np.require(array, np.uint16, ["C", "A"]).view(np.ndarray).reshape(-1)
+            return _flat(array)
 
         return _Once(prepare)
 
@@ -217,6 +237,16 @@ class _Once:
             if self._value is None:
                 self._value = self._make()
             return self._value
+
+
+_WEIGHTS: weakref.WeakKeyDictionary[Layer, weakref.ref[_Once]] = weakref.WeakKeyDictionary()
+"""Weights as they lie that an operation has now."""
+
+
+def _flat(values: BF16Array) -> BF16Array:
+    """The values 1-D, a copy where they are not in order."""
+    # A tensor mapped from a file may start at an odd address, for which the kernels would be compiled once more.
+    return np.require(values, np.uint16, ["C", "A"]).view(np.ndarray).reshape(-1)
 
 
 def padded_extents(extents: Sequence[int], pads: Pads) -> tuple[int, ...]:

@@ -91,7 +91,7 @@ def _forward(to: FamilyBuilder) -> list[Family]:
             Grid((*spread(segments, position).axes, Axis(to.group_in, channel))),
         ),
         y=Rows(
-            to.tensor("w", (), channels_last=True),
+            to.weights() if to.weights_stay else to.tensor("w", (), channels_last=True),
             Grid((to.weight_batch(weight_batch), Axis(view.images, 0), Axis(groups, to.group_out * output))),
             Grid((Axis(to.group_out, output),)),
             Grid((*spread(taps, tap).axes, Axis(to.group_in, weight_channel))),
@@ -123,11 +123,15 @@ def _input_grad(to: FamilyBuilder) -> list[Family]:
     grid = padded_extents(view.out, pads)
     batch, image, *position, channel = strides((view.batch, view.images, *grid, view.outputs))
     groups = geometry.groups
+    x_values = to.tensor("g", pads, channels_last=True)
     weight_batch, group, row, *tap, weight_channel = strides(
         (1 if view.shared_weights else view.batch, groups, to.group_in, *view.kernel, to.group_out)
     )
-    x_values = to.tensor("g", pads, channels_last=True)
-    y_values = to.tensor("w", (), channels_last=True, grouped=True)
+    if to.weights_stay:
+        # Groups, outputs and channels, in place of groups, channels and outputs: a row goes across.
+        y_values, row, weight_channel = to.weights(), weight_channel, to.group_in
+    else:
+        y_values = to.tensor("w", (), channels_last=True, grouped=True)
     families: list[Family] = []
     for phases in product(*axes):
         # Counting rows from the phase's first keeps both offsets from being negative.

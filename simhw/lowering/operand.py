@@ -18,6 +18,10 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 # Below this mean length, copying run by run costs more than one index per value (measured: about 3 ns to start a run).
 SHORT_RUN = 8
 
+# Of a piece that is read along its rows and written along its columns: whole cache lines both ways, well within the
+# nearest cache (measured: 0.3 to 0.8 ns a value, beside 1.1 to 7 value by value).
+PIECE_ROWS, PIECE_COLUMNS = 128, 16
+
 
 @kernel
 def _gather_values(values: BF16Array, row_offsets: Offsets, k_offsets: Offsets, out: BF16Array) -> None:
@@ -29,6 +33,39 @@ def _gather_values(values: BF16Array, row_offsets: Offsets, k_offsets: Offsets, 
         for column in range(k_offsets.size):
             offset = k_offsets[column]
             out[row, column] = values[np.uint64(base + offset)] if offset >= 0 else np.uint16(0)
+
+
+@kernel
+def _gather_across(values: BF16Array, row_offsets: Offsets, k_offsets: Offsets, out: BF16Array) -> None:
+    # Rows that lie side by side, each across the order of the values, in pieces that stay in the nearest cache.
+    piece = np.empty((PIECE_COLUMNS, PIECE_ROWS), np.uint16)
+    first_row = 0
+    while first_row < row_offsets.size:
+        base, height = row_offsets[first_row], 1
+        if base < 0:
+            out[first_row] = 0
+            first_row += 1
+            continue
+        while (
+            height < min(PIECE_ROWS, row_offsets.size - first_row) and row_offsets[first_row + height] == base + height
+        ):
+            height += 1
+        rows = np.uint64(height)
+        for first_column in range(0, k_offsets.size, PIECE_COLUMNS):
+            columns = np.uint64(min(PIECE_COLUMNS, k_offsets.size - first_column))
+            for column in range(columns):
+                offset = k_offsets[np.uint64(first_column) + column]
+                if offset < 0:
+                    for row in range(rows):
+                        piece[column, row] = np.uint16(0)
+                else:
+                    begin = np.uint64(base + offset)
+                    for row in range(rows):
+                        piece[column, row] = values[begin + row]
+            for row in range(rows):
+                for column in range(columns):
+                    out[np.uint64(first_row) + row, np.uint64(first_column) + column] = piece[column, row]
+        first_row += height
 
 
 @kernel
@@ -110,10 +147,12 @@ class Columns:
     def gather(self, values: BF16Array, row_offsets: Offsets) -> BF16Array:
         """Rows that start at the offsets, a fresh (rows, K) contiguous uint16 array; of zeros where one is negative."""
         out = np.empty((row_offsets.size, self.offsets.size), dtype=np.uint16)
-        if self.offsets.size < SHORT_RUN * len(self.runs):
-            _gather_values(values, row_offsets, self.offsets, out)
-        else:
+        if self.offsets.size >= SHORT_RUN * len(self.runs):
             _gather_runs(values, row_offsets, self.runs, out)
+        elif 2 * np.count_nonzero(np.diff(row_offsets) == 1) > row_offsets.size:
+            _gather_across(values, row_offsets, self.offsets, out)
+        else:
+            _gather_values(values, row_offsets, self.offsets, out)
         return out
 
 

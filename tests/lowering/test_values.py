@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simhw.lowering import lower, multiply_accumulates
+from simhw.lowering import builder, lower, multiply_accumulates
+from simhw.lowering.operand import PIECE_COLUMNS, PIECE_ROWS, Columns, _gather_across
 from simhw.trace.layer import Layer
-from tests.lowered_layers import GEOMETRIES, conv_layer, integers, products, values
+from tests.lowered_layers import GEOMETRIES, conv_layer, integers, numbered, products, values
 from tests.oracles import lowering as oracle
 
 
@@ -266,3 +267,89 @@ def test_weight_gradient_without_padding_reduces_over_the_positions_that_exist(n
     skip = [block for *_, block in products(families)]
     assert len(families) == len(stream) // groups
     np.testing.assert_array_equal(skip, stream)
+
+
+# --- weights that are read as they lie ---
+
+
+def rows_of(layer, **switches):
+    """Rows of X and of Y of every product of every operation."""
+    return {
+        (operation, family.number, index, side): operand.rows(0, 1 << 20)
+        for operation in layer.operations
+        for family in lower(layer, operation, **switches)
+        for index in range(family.count)
+        for side, operand in enumerate(family.product(index))
+    }
+
+
+STAYING = {
+    "linear": lambda: Layer("fc", "linear", a=numbered(2, 3, 5), w=numbered(150, 5), g=numbered(2, 3, 150)),
+    "wide linear": lambda: Layer("fc", "linear", a=numbered(2, 280), w=numbered(40, 280), g=numbered(2, 40)),
+    "gates": lambda: Layer("rnn", "lstm", a=numbered(2, 3, 5), w=numbered(8, 5), g=numbered(2, 3, 8)),
+    "pointwise": lambda: conv_layer(21, 2, 5, 3, (4, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "pointwise stride 2": lambda: conv_layer(22, *GEOMETRIES["1x1 stride 2"]),
+    "pointwise grouped": lambda: conv_layer(23, 2, 20, 3, (4, 5), (1, 1), (2, 1), (1, 0), (1, 1), 3),
+    "pointwise depthwise": lambda: conv_layer(24, 1, 1, 1, (3, 3), (1, 1), (1, 1), (0, 0), (1, 1), 4),
+    # These have no part in it.
+    "3x3": lambda: conv_layer(25, *GEOMETRIES["grouped"]),
+    "matmul": lambda: Layer("qk", "matmul", a=numbered(2, 4, 5), w=numbered(2, 5, 20), g=numbered(2, 4, 20)),
+}
+
+
+@pytest.mark.parametrize("name", STAYING)
+@pytest.mark.parametrize(("lanes", "lane_padding"), [(8, "stream"), (16, "pack")])
+def test_weights_that_stay_as_they_lie_give_the_same_rows(name, lanes, lane_padding, monkeypatch):
+    copied = rows_of(STAYING[name](), lanes=lanes, lane_padding=lane_padding)
+    monkeypatch.setattr(builder, "LARGE_BYTES", 0)
+    stayed = rows_of(STAYING[name](), lanes=lanes, lane_padding=lane_padding)
+    assert copied.keys() == stayed.keys()
+    for place, rows in copied.items():
+        np.testing.assert_array_equal(stayed[place], rows, err_msg=str(place))
+
+
+class Counted:
+    """A tensor source that counts how often it is read."""
+
+    def __init__(self, values):
+        self.shape, self.reads, self._values = values.shape, 0, values
+
+    def read(self):
+        self.reads += 1
+        return self._values
+
+
+def test_operations_that_run_together_share_the_weights_that_stay_and_let_them_go_after(monkeypatch):
+    monkeypatch.setattr(builder, "LARGE_BYTES", 2 * 4 * 5)
+    weights = Counted(numbered(4, 5))
+    layer = Layer("fc", "linear", a=numbered(2, 5), w=weights, g=numbered(2, 4))
+    (forward,), (back,) = lower(layer, "forward", 8), lower(layer, "input_grad", 8)
+    values = forward.product(0)[1].values
+    assert back.product(0)[1].values is values
+    assert np.shares_memory(values, weights._values)
+    assert weights.reads == 1
+    del forward
+    lower(layer, "forward", 8)[0].product(0)  # the other still has them
+    assert weights.reads == 1
+    del back
+    lower(layer, "forward", 8)[0].product(0)
+    assert weights.reads == 2
+    # One value less is copied: the gradient has its own.
+    monkeypatch.setattr(builder, "LARGE_BYTES", 2 * 4 * 5 + 1)
+    (back,) = lower(layer, "input_grad", 8)
+    assert not np.shares_memory(back.product(0)[1].values, weights._values)
+
+
+@pytest.mark.parametrize("rows", [2, 3, PIECE_ROWS - 1, PIECE_ROWS, PIECE_ROWS + 1, 2 * PIECE_ROWS + 5])
+@pytest.mark.parametrize("columns", [1, PIECE_COLUMNS - 1, PIECE_COLUMNS, PIECE_COLUMNS + 1, 3 * PIECE_COLUMNS + 2])
+def test_rows_that_lie_side_by_side_are_gathered_across(rows, columns):
+    values = np.random.default_rng(rows * columns).integers(0, 1 << 16, 700 * (columns + 1)).astype(np.uint16)
+    # Every third column is padding to sets; the rows lie in two stretches with one that only fills between them.
+    offsets = np.where(np.arange(columns) % 3 == 2, -1, 700 * np.arange(columns))
+    first = np.arange(rows // 2) + 7
+    starts = np.concatenate([first, [-1], np.arange(rows - len(first)) + 300])
+    expected = np.where((starts < 0)[:, None] | (offsets < 0), 0, values[starts[:, None] + offsets])
+    np.testing.assert_array_equal(Columns(offsets).gather(values, starts), expected)
+    found = np.full(expected.shape, 9, np.uint16)
+    _gather_across(values, starts, offsets, found)
+    np.testing.assert_array_equal(found, expected)
