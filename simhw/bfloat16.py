@@ -21,8 +21,8 @@ ENCODERS: tuple[Encoder, ...] = ("naf", "booth4", "binary")
 EXPONENT_MASK = np.uint16(0x7F80)
 NEGATIVE_INFINITY = 0xFF80
 FRACTION_BITS = 7
-SCAN_VALUES = 1 << 18
-"""Values that are looked at together: half a MiB, which a second look finds in a core's cache."""
+PIECE_VALUES = 1 << 18
+"""Values that are worked on together: half a MiB, so that a second look, or a step's result, is in a core's cache."""
 
 
 def from_float32(values: npt.NDArray[np.float32], rounding: Literal["rne", "truncate"] = "rne") -> BF16Array:
@@ -40,13 +40,22 @@ def from_float32(values: npt.NDArray[np.float32], rounding: Literal["rne", "trun
         A NaN stays a NaN; a finite value beyond the largest bfloat16 rounds to infinity under ``rne``.
     """
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = np.empty(bits.shape, np.uint16)
+    source, result = bits.reshape(-1), rounded.reshape(-1)
+    for start in range(0, source.size, PIECE_VALUES):
+        piece = slice(start, start + PIECE_VALUES)
+        result[piece] = _rounded(source[piece], rounding)
+    return rounded
+
+
+def _rounded(bits: npt.NDArray[np.uint32], rounding: Literal["rne", "truncate"]) -> npt.NDArray[np.uint32]:
     if rounding == "truncate":
         kept = bits >> 16
     else:
         kept = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
     # A NaN whose payload sits in the dropped half must not turn into an infinity, nor overflow into a zero.
     nan = (bits & 0x7FFFFFFF) > 0x7F800000
-    return np.where(nan, (bits >> 16) | 0x40, kept).astype(np.uint16)
+    return np.where(nan, (bits >> 16) | 0x40, kept)
 
 
 def to_float32(bits: BF16Array) -> npt.NDArray[np.float32]:
@@ -117,7 +126,7 @@ def has_nonfinite(bits: BF16Array) -> bool:
     They are the largest patterns of their sign: the negative ones as unsigned numbers, the positive ones as signed.
     """
     flat = bits.ravel(order="K")
-    pieces = (flat[start : start + SCAN_VALUES] for start in range(0, flat.size, SCAN_VALUES))
+    pieces = (flat[start : start + PIECE_VALUES] for start in range(0, flat.size, PIECE_VALUES))
     return any(
         int(piece.max()) >= NEGATIVE_INFINITY or int(piece.view(np.int16).max()) >= EXPONENT_MASK for piece in pieces
     )
