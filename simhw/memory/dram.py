@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.errors import MachineError, ShapeError
 from simhw.memory import dram_kernel as columns
-from simhw.memory.dram_kernel import serve, serve_recorded
+from simhw.memory.dram_kernel import end_time, live_time, serve, serve_recorded
+from simhw.memory.schedule_kernel import Floats, double_buffered
 
 PS_PER_NS = 1000
 LATEST_NS = 1e12
@@ -146,8 +147,7 @@ class Dram:
         self._pause = parameters.refresh_pause_ps
         self._live = _ps(parameters.t_refi) - self._pause
         self._burst_bytes = parameters.burst_bytes
-        self._controller_latency = _ps(parameters.controller_latency_ns)
-        self._last_end = 0
+        self._clock = np.array([self._pause, _ps(parameters.controller_latency_ns), 0], np.int64)
         self._setup = _setup(parameters, parameters.row_bytes // container_bytes, self._live)
         self._channels = np.zeros((parameters.channels, columns.DATA + parameters.queue_depth), np.int64)
         self._channels[:, [columns.READ_END, columns.WRITE_END]] = columns.LONG_AGO
@@ -195,15 +195,29 @@ class Dram:
         ):
             raise ShapeError(self._refusal(first, runs, run, stride, payload_bytes, start_ns))
         bursts = -(-payload_bytes // (containers * self._burst_bytes))
-        start = self._live_time(round(start_ns * PS_PER_NS)) + self._controller_latency
+        start = live_time(round(start_ns * PS_PER_NS), self._live, self._pause)
+        start += int(self._clock[columns.CONTROLLER_LATENCY])
         end = self._serve(first, runs, run, stride, bursts, write, start)
-        self._last_end = max(self._last_end, end)
+        self._clock[columns.LAST_END] = max(self._clock[columns.LAST_END], end)
         return self._end_time(end) / PS_PER_NS
+
+    def double_buffered(
+        self, jobs: columns.Int64s, steps: columns.Int64s, shares: Floats, busy_ns: float
+    ) -> tuple[float, float, float]:
+        """Serve block steps by the protocol of `simhw.memory.schedule_kernel`, which says what these are."""
+        return double_buffered(
+            self._setup, self._channels, self._banks, self._clock, jobs, steps, shares, busy_ns, LATEST_NS
+        )
+
+    @property
+    def records(self) -> bool:
+        """True where containers are to be recorded."""
+        return len(self._record) > 1
 
     def _serve(self, first: int, runs: int, run: int, stride: int, bursts: int, write: bool, start: int) -> int:
         """Serve a job [ps, live]; gives when its last data have moved."""
         state = self._setup, self._channels, self._banks
-        if len(self._record) > 1:
+        if self.records:
             return serve_recorded(*state, self._record, first, runs, run, stride, bursts, write, start)
         return serve(*state, first, runs, run, stride, bursts, write, start)
 
@@ -246,7 +260,7 @@ class Dram:
     @property
     def refreshes(self) -> int:
         """Refreshes of all channels that had begun when the last data moved."""
-        return self.refreshes_until(self._end_time(self._last_end) / PS_PER_NS)
+        return self.refreshes_until(self._end_time(int(self._clock[columns.LAST_END])) / PS_PER_NS)
 
     def refreshes_until(self, time_ns: float) -> int:
         """Refreshes of all channels that have begun before `time_ns`, whether data moved or not."""
@@ -278,18 +292,12 @@ class Dram:
     def _total(self, column: int) -> int:
         return int(self._channels[:, column].sum())
 
-    def _live_time(self, time: int) -> int:
-        """Live time at a time: a refresh is the last part of its tREFI, and live time stands still in it."""
-        refreshes, since = divmod(time, self._live + self._pause)
-        return refreshes * self._live + min(since, self._live)
-
     def _start_time(self, live: int) -> int:
         """When something starts: at the moment of a refresh, after it."""
         return live + live // self._live * self._pause
 
     def _end_time(self, live: int) -> int:
-        """When something ends: at the moment of a refresh, before it."""
-        return live + max(0, live - 1) // self._live * self._pause
+        return end_time(live, self._live, self._pause)
 
     def _refusal(self, first: int, runs: int, run: int, stride: int, payload_bytes: int, start_ns: float) -> str:
         job = f"dram: job of {runs} runs of {run} containers from {first}, stride {stride}"

@@ -53,6 +53,11 @@ class Setup(NamedTuple):
     live: int  # live time between two refreshes
 
 
+LIVE = Setup._fields.index("live")
+
+# Elements of the clock: a refresh's pause and the controller's latency [ps], and when the last data moved [ps, live].
+PAUSE, CONTROLLER_LATENCY, LAST_END = range(3)
+
 # Columns of a channel's state.  The ring of activates and the ring of data starts (queue_depth long) come last.
 READ_END, WRITE_END, DIRECTION, ACT_SLOT, DATA_SLOT = range(5)
 CHANNEL_HITS, CHANNEL_MISSES, CHANNEL_ACTIVATES, READ_BURSTS, WRITE_BURSTS, TURNAROUNDS = range(5, 11)
@@ -113,8 +118,21 @@ def periods(time: int, period: int) -> int:
 
     By floating point, then put right: integer division's special cases make compilers double the loops around it.
     """
-    number = int(time / period)
+    number: int = int(time / period)
     return number - (number * period > time) + ((number + 1) * period <= time)
+
+
+@kernel
+def live_time(time: int, live: int, pause: int) -> int:
+    """Live time at a time [ps]: a refresh is the last part of its tREFI, and live time stands still in it."""
+    refreshes = periods(time, live + pause)
+    return refreshes * live + min(time - refreshes * (live + pause), live)
+
+
+@kernel
+def end_time(time: int, live: int, pause: int) -> int:
+    """When something ends that ends at a live time [ps]: at the moment of a refresh, before it."""
+    return time + periods(max(0, time - 1), live) * pause
 
 
 @kernel
@@ -134,6 +152,7 @@ def bus_free(setup: Setup, own: Int64s, job: Job) -> int:
     """When a channel's bus can take the job's first data, opening of rows aside: it is free and turned their way, and
     their command's latency is over.
     """
+    free: int
     if job.write:
         free = max(job.start + setup.write_latency, own[WRITE_END], own[READ_END] + setup.rtw)
     else:

@@ -1,6 +1,6 @@
 """What the memory hierarchy makes of an operation: its time and where it goes, and every event that costs energy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from simhw.memory.protocol import Protocol, double_buffering
 from simhw.memory.schedule import Schedule, run_schedule
 from simhw.memory.search import fixed, search
 from simhw.memory.space import Space, space_of
-from simhw.memory.steps import Job, Step, steps_of
+from simhw.memory.steps import BlockSteps, Int64s, Jobs, steps_of
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
 from simhw.trace.statistics import statistics_of
@@ -172,8 +172,8 @@ def memory_cost(
     unturned = scheduled(fed)[0] if turned > fed else schedule
     unfed = scheduled(compute)[0] if fed > compute else unturned
     use = DramUse(dram.activates, dram.row_hits, dram.row_misses, dram.read_bytes, dram.write_bytes, dram.turnarounds)
-    traffic, raw = _traffic(steps, ratios)
-    reads, writes = _buffer_accesses(steps, chip, memory)
+    traffic, raw = _traffic(steps.jobs, steps.jobs.payload_bytes(ratios))
+    reads, writes = _buffer_accesses(steps.jobs, chip, memory)
     return MemoryCost(
         blocking=blocking,
         cycles=schedule.end_ns / cycle_ns,
@@ -197,16 +197,14 @@ def memory_cost(
     )
 
 
-def _activities(schedule: Schedule, dram: Dram) -> list[Activity]:
-    data = dram_activities(schedule.transfers, dram, schedule.end_ns)
-    return [*schedule.transfers, *schedule.tile_work, *data]
-
-
-def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence[Step]]:
+def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, BlockSteps]:
+    # Blocks are made before values are known, so machines that differ in compression alone share them: a machine and
+    # its baseline.
+    alike = memory.model_copy(update={"compression": "none"})
     wanted = parse_blocking(memory.blocking)
-    blocking = search(space, memory) if wanted is None else fixed(space, memory, wanted, where)
-    moved, steps = _cached_steps(space, blocking, memory)
-    if moved > MOST_CONTAINERS * memory.container_bytes:
+    blocking = search(space, alike) if wanted is None else fixed(space, memory, wanted, where)
+    moved, steps = _cached_steps(space, blocking, alike)
+    if steps is None:
         raise MachineError(
             f"{where}: it moves {moved / 1e9:,.0f} GB off chip, over the "
             f"{MOST_CONTAINERS * memory.container_bytes / 1e9:,.0f} GB whose "
@@ -216,7 +214,7 @@ def _steps(space: Space, memory: Memory, where: str) -> tuple[Blocking, Sequence
 
 
 @lru_cache(maxsize=1024)
-def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> tuple[float, Sequence[Step]]:
+def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> tuple[float, BlockSteps | None]:
     """Bytes that go off chip and come in, and the steps unless that is more than is timed.
 
     Networks repeat shapes, and machines share memories.
@@ -225,7 +223,7 @@ def _cached_steps(space: Space, blocking: Blocking, memory: Memory) -> tuple[flo
         space.values(tensor) * memory.value_bytes * tensor_traffic(space, blocking, tensor, memory).passes
         for tensor in TENSORS
     )
-    return moved, steps_of(space, blocking, memory) if moved <= MOST_CONTAINERS * memory.container_bytes else []
+    return moved, steps_of(space, blocking, memory) if moved <= MOST_CONTAINERS * memory.container_bytes else None
 
 
 def compression_ratios(layer: Layer, memory: Memory) -> dict[TensorName, float]:
@@ -268,36 +266,35 @@ def _shares(
     return {name: time / cycle_ns for name, time in shares.items()}
 
 
-def _jobs(steps: Sequence[Step]) -> list[Job]:
-    return [job for step in steps for job in (*step.loads, *step.stores)]
-
-
-def _traffic(steps: Sequence[Step], ratios: Mapping[TensorName, float]) -> tuple[dict[str, int], dict[str, int]]:
+def _traffic(jobs: Jobs, payload_bytes: Int64s) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes per tensor and way, compressed and raw."""
-    names = [f"{tensor}_{way}" for tensor in TENSORS for way in ("in", "out")]
-    traffic, raw = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-    for job in _jobs(steps):
-        name = f"{job.tensor}_{'out' if job.write else 'in'}"
-        traffic[name] += job.payload_bytes(ratios)
-        raw[name] += job.raw_bytes
+    traffic, raw = {}, {}
+    for number, tensor in enumerate(TENSORS):
+        for way, write in (("in", False), ("out", True)):
+            mine = (jobs.tensor == number) & (jobs.write == write)
+            traffic[f"{tensor}_{way}"] = int(payload_bytes[mine].sum())
+            raw[f"{tensor}_{way}"] = int(jobs.raw_bytes[mine].sum())
     return traffic, raw
 
 
 def _buffer_accesses(
-    steps: Sequence[Step], chip: OnChip, memory: Memory
+    jobs: Jobs, chip: OnChip, memory: Memory
 ) -> tuple[dict[TensorName, float], dict[TensorName, float]]:
     """Accesses of each global buffer: by the tiles, and by blocks that come and go."""
-    reads: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0)
-    writes = dict(reads)
-    for tensor, number in chip.buffer_reads.items():
-        reads[tensor] += number
-    for job in _jobs(steps):
-        accesses = job.raw_bytes / getattr(memory.buffers, job.tensor).access_bytes
-        writes[job.tensor] += accesses
+    reads: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0) | chip.buffer_reads
+    writes: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0)
+    for number, tensor in enumerate(TENSORS):
+        mine = jobs.tensor == number
+        accesses = jobs.raw_bytes[mine] / getattr(memory.buffers, tensor).access_bytes
+        writes[tensor] = _added(0.0, accesses)
         # What leaves was written by the tiles before; what comes in is written alone.
-        if job.write:
-            reads[job.tensor] += accesses
+        reads[tensor] = _added(reads[tensor], accesses[jobs.write[mine]])
     return reads, writes
+
+
+def _added(start: float, numbers: npt.NDArray[np.float64]) -> float:
+    """The sum, one number after another: in pairs it would be rounded otherwise."""
+    return float(np.cumsum(np.concatenate([[start], numbers]))[-1])
 
 
 def sram_instances(machine: "Machine") -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from simhw.memory.activity import Activity
 from simhw.memory.dram import Dram
 from simhw.memory.hierarchy import Hierarchy
 from simhw.memory.protocol import Protocol, double_buffering
-from simhw.memory.steps import Step
+from simhw.memory.steps import BlockSteps, Step
 from simhw.trace.layer import TensorName
 
 
@@ -45,6 +46,8 @@ def run_schedule(
 ) -> Schedule:
     """Run an operation's steps.
 
+    Double buffering that nobody looks at needs no processes: `simhw.memory.schedule_kernel` has it as sums and maxima.
+
     Parameters
     ----------
     steps, ratios, tile_ns, dram, record
@@ -57,9 +60,21 @@ def run_schedule(
     SimhwError
         The protocol leaves steps undone, or reads partial sums that it has not written.
     """
-    hierarchy = Hierarchy(steps, ratios, tile_ns, dram, record)
+    if protocol is double_buffering and isinstance(steps, BlockSteps) and not (record or dram.records):
+        ends = _double_buffered(steps, ratios, float(tile_ns.max()), dram)
+        if isfinite(ends.end_ns):
+            return ends
+        dram = Dram(dram.parameters, dram.container_bytes)  # which refuses a job that is handed over too late
+    hierarchy = Hierarchy(list(steps), ratios, tile_ns, dram, record)
     protocol(hierarchy)
     end_ns = hierarchy.run()
     return Schedule(
         hierarchy.first_ready_ns, hierarchy.last_computed_ns, end_ns, hierarchy.transfers, hierarchy.tile_work
     )
+
+
+def _double_buffered(steps: BlockSteps, ratios: Mapping[TensorName, float], busy_ns: float, dram: Dram) -> Schedule:
+    jobs, burst_bytes = steps.jobs, dram.parameters.burst_bytes
+    bursts = -(-jobs.payload_bytes(ratios) // (jobs.runs * jobs.run * burst_bytes))
+    table = np.stack([jobs.first, jobs.runs, jobs.run, jobs.stride, bursts, jobs.write], axis=1)
+    return Schedule(*dram.double_buffered(table, steps.places, steps.shares, busy_ns))

@@ -5,17 +5,25 @@ outputs that it completes go out, and those that it leaves incomplete where the 
 run of containers.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as all_of
 from math import ceil, prod
+from typing import NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from simhw.memory.blocking import Blocking
 from simhw.memory.parameters import Memory
 from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, TensorName
+
+Int64s = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -62,70 +70,161 @@ class Step:
         return any(job.partial for job in self.loads)
 
 
-def steps_of(space: Space, blocking: Blocking, memory: Memory) -> list[Step]:
+class Jobs(NamedTuple):
+    """Jobs side by side, in the order of their steps; of each step its loads first.  (jobs,) all.
+
+    Attributes
+    ----------
+    step : int64
+        The step that each belongs to.
+    tensor : int64
+        Its place in `TENSORS`.
+    first, runs, run, stride, raw_bytes : int64
+    write, partial : bool
+        As of `Job`.
+    """
+
+    step: Int64s
+    tensor: Int64s
+    first: Int64s
+    runs: Int64s
+    run: Int64s
+    stride: Int64s
+    raw_bytes: Int64s
+    write: Mask
+    partial: Mask
+
+    def chosen(self, which: Mask) -> "Jobs":
+        """Some of them."""
+        return Jobs._make(column[which] for column in self)
+
+    def payload_bytes(self, ratios: Mapping[TensorName, float]) -> Int64s:
+        """As `Job.payload_bytes`, of each."""
+        ratio = np.array([ratios[tensor] for tensor in TENSORS])[self.tensor]
+        packed = np.maximum(1, np.ceil(self.raw_bytes * ratio).astype(np.int64))
+        return np.where(self.partial, self.raw_bytes, packed)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSteps(Sequence[Step]):
+    """The block steps of an operation in order: each is made when it is asked for.
+
+    Attributes
+    ----------
+    jobs : Jobs
+        Of all steps.
+    shares : (steps,) float64
+    """
+
+    jobs: Jobs
+    shares: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Step]: ...
+    def __getitem__(self, index: int | slice) -> Step | Sequence[Step]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        begin, end = np.searchsorted(self.jobs.step, (index, index + 1))
+        columns = (column[begin:end].tolist() for column in self.jobs[1:])
+        jobs = [Job(TENSORS[tensor], *numbers) for tensor, *numbers in zip(*columns, strict=True)]
+        loads, stores = (tuple(job for job in jobs if job.write is write) for write in (False, True))
+        return Step(loads, stores, float(self.shares[index]))
+
+    @cached_property
+    def places(self) -> Int64s:
+        """(steps + 1, 3): where each step's loads and its stores begin among the jobs, and whether it reads partial
+        sums; the last row closes the one before.
+        """
+        jobs, count = self.jobs, len(self)
+        loads = np.searchsorted(jobs.step, np.arange(count + 1))
+        stores = loads + np.bincount(jobs.step[~jobs.write], minlength=count + 1)
+        back = np.bincount(jobs.step[jobs.partial & ~jobs.write], minlength=count + 1) > 0
+        return np.stack([loads, stores, back], axis=1)
+
+
+def steps_of(space: Space, blocking: Blocking, memory: Memory) -> BlockSteps:
     """The operation's block steps in order."""
-    steps = list(_steps(space, blocking, memory))
-    # Each tensor lies behind the one before: where its blocks end, those of partial sums and half-empty containers too.
-    starts, start = {}, 0
-    for tensor in TENSORS:
-        starts[tensor] = start
-        jobs = [job for step in steps for job in (*step.loads, *step.stores) if job.tensor == tensor]
-        start += max((job.first + (job.runs - 1) * job.stride + job.run for job in jobs), default=0)
-
-    def placed(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
-        return tuple(replace(job, first=starts[job.tensor] + job.first) for job in jobs)
-
-    return [Step(placed(step.loads), placed(step.stores), step.share) for step in steps]
-
-
-def _steps(space: Space, blocking: Blocking, memory: Memory) -> Iterator[Step]:
-    """The steps, every tensor's containers counted from 0."""
-    cuts = {dim: space.cuts(dim, blocking.count(dim)) for dim in DIMS}
-    extents = {
-        (tensor, dim): space.extents(dim, cuts[dim], tensor) for tensor in TENSORS for dim in TENSOR_DIMS[tensor]
-    }
-    layout = _Layout(space, memory)
+    counts = [blocking.count(dim) for dim in blocking.order]
+    cuts = {dim: np.array(space.cuts(dim, blocking.count(dim)), np.int64) for dim in DIMS}
+    block = dict(zip(blocking.order, np.unravel_index(np.arange(prod(counts)), counts), strict=True))
+    layout, output = _Layout(space, memory), space.output
+    reduced = block[space.reduction]
+    last = reduced == len(cuts[space.reduction]) - 1
     resident = {tensor: tensor_traffic(space, blocking, tensor, memory).resident for tensor in TENSORS}
-    output, reduction = space.output, space.reduction
-    seen: dict[TensorName, set[tuple[int, ...]]] = {tensor: set() for tensor in TENSORS}
-    held: dict[TensorName, tuple[int, ...]] = {}
-    # Multiply-accumulates of a block go with its copies, positions and channels.
-    work: dict[Dim, list[int]] = {"g": extents["a", "g"], "c": extents["a", "c"], "o": extents["g", "o"]}
-    work["p"] = [stop - start for start, stop in cuts["p"]]
+
+    def jobs_of(tensor: TensorName, moves: Mask, write: bool, partial: Mask) -> Jobs:
+        """Those of the steps in which the tensor's block moves; a block may hold nothing: rows that only padding or a
+        stride's gaps would feed.
+        """
+        values = np.full(len(moves), space.taps_of(tensor))
+        for dim in TENSOR_DIMS[tensor]:
+            values = values * np.array(space.extents(dim, cuts[dim].tolist(), tensor), np.int64)[block[dim]]
+        raw = values * np.where(partial, memory.partial_value_bytes, memory.value_bytes)
+        bounds = {dim: (cuts[dim][block[dim], 0], cuts[dim][block[dim], 1]) for dim in TENSOR_DIMS[tensor]}
+        number = np.full(len(moves), TENSORS.index(tensor))
+        places = layout.containers(tensor, bounds, raw)
+        all_of_them = Jobs(np.arange(len(moves)), number, *places, raw, np.full(len(moves), write), partial)
+        return all_of_them.chosen(moves & (raw > 0))
+
+    never = np.zeros(len(last), np.bool_)
+    loads, stores = [], []
+    for tensor in TENSORS:
+        if tensor == output:
+            # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and
+            # come back.
+            if resident[tensor]:
+                stores.append(jobs_of(tensor, last, True, never))
+            else:
+                loads.append(jobs_of(tensor, reduced > 0, False, ~never))
+                stores.append(jobs_of(tensor, ~never, True, ~last))
+        else:
+            sizes = [len(cuts[dim]) for dim in TENSOR_DIMS[tensor]]
+            key = np.ravel_multi_index([block[dim] for dim in TENSOR_DIMS[tensor]], sizes)
+            comes = np.concatenate([[True], key[1:] != key[:-1]])
+            if resident[tensor]:
+                comes = never.copy()
+                comes[np.unique(key, return_index=True)[1]] = True
+            loads.append(jobs_of(tensor, comes, False, never))
+    jobs = _placed([*loads, *stores])
+    return BlockSteps(jobs, _shares(space, cuts, block))
+
+
+def _placed(parts: Sequence[Jobs]) -> Jobs:
+    """All jobs in the order of their steps, those of one step in that of the parts.
+
+    Each tensor lies behind the one before: where its blocks end, those of partial sums and half-empty containers too.
+    """
+    jobs = Jobs._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+    ends, first, start = jobs.first + (jobs.runs - 1) * jobs.stride + jobs.run, jobs.first.copy(), 0
+    for number in range(len(TENSORS)):
+        mine = jobs.tensor == number
+        first[mine] += start
+        start += int(ends[mine].max(initial=0))
+    order = np.argsort(jobs.step, kind="stable")
+    return Jobs._make(column[order] for column in jobs._replace(first=first))
+
+
+def _shares(space: Space, cuts: Mapping[Dim, Int64s], block: Mapping[Dim, Indices]) -> npt.NDArray[np.float64]:
+    """Each step's share of the multiply-accumulates, which go with a block's copies, positions and channels."""
+    work: dict[Dim, list[int]] = {
+        "g": space.extents("g", cuts["g"].tolist(), "a"),
+        "p": [stop - start for start, stop in cuts["p"].tolist()],
+        "c": space.extents("c", cuts["c"].tolist(), "a"),
+        "o": space.extents("o", cuts["o"].tolist(), "g"),
+    }
     total = prod(sum(each) for each in work.values())
-    last = len(cuts[reduction]) - 1
-
-    def job(tensor: TensorName, block: dict[Dim, int], write: bool, partial: bool) -> Job:
-        values = prod(extents[tensor, dim][block[dim]] for dim in TENSOR_DIMS[tensor]) * space.taps_of(tensor)
-        raw = values * (memory.partial_value_bytes if partial else memory.value_bytes)
-        bounds = {dim: cuts[dim][block[dim]] for dim in TENSOR_DIMS[tensor]}
-        return Job(tensor, *layout.containers(tensor, bounds, raw), raw, write, partial)
-
-    for indices in all_of(*(range(len(cuts[dim])) for dim in blocking.order)):
-        block = dict(zip(blocking.order, indices, strict=True))
-        loads, stores = [], []
-        for tensor in TENSORS:
-            key = tuple(block[dim] for dim in TENSOR_DIMS[tensor])
-            if tensor == output:
-                # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and
-                # come back.
-                if resident[tensor]:
-                    if block[reduction] == last:
-                        stores.append(job(tensor, block, True, partial=False))
-                else:
-                    if block[reduction]:
-                        loads.append(job(tensor, block, False, partial=True))
-                    stores.append(job(tensor, block, True, partial=block[reduction] < last))
-            elif resident[tensor]:
-                if key not in seen[tensor]:
-                    seen[tensor].add(key)
-                    loads.append(job(tensor, block, False, partial=False))
-            elif held.get(tensor) != key:
-                held[tensor] = key
-                loads.append(job(tensor, block, False, partial=False))
-        share = prod(work[dim][block[dim]] for dim in DIMS) / total
-        # A block may hold nothing: rows that only padding or a stride's gaps would feed.
-        yield Step(tuple(job for job in loads if job.raw_bytes), tuple(job for job in stores if job.raw_bytes), share)
+    # Few blocks of a loop differ, so that products are worked out once for all that are alike, and exactly.
+    kinds = {dim: np.unique(np.array(each, np.int64), return_inverse=True) for dim, each in work.items()}
+    alike = [sizes.tolist() for sizes, _ in kinds.values()]
+    table = np.array([prod(sizes) / total for sizes in all_of(*alike)]).reshape([len(each) for each in alike])
+    shares: npt.NDArray[np.float64] = table[tuple(kinds[dim][1][block[dim]] for dim in DIMS)]
+    return shares
 
 
 _AXES: dict[TensorName, tuple[Dim, Dim]] = {"a": ("c", "p"), "w": ("c", "o"), "g": ("o", "p")}
@@ -150,18 +249,19 @@ class _Layout:
         self._total = {tensor: -(-space.values(tensor) * memory.value_bytes // self._bytes) for tensor in TENSORS}
 
     def containers(
-        self, tensor: TensorName, bounds: dict[Dim, tuple[int, int]], raw_bytes: int
-    ) -> tuple[int, int, int, int]:
-        """(first, runs, run, stride) of the containers of a block of so many bytes."""
-        space, count = self._space, max(1, -(-raw_bytes // self._bytes))
+        self, tensor: TensorName, bounds: Mapping[Dim, tuple[Int64s, Int64s]], raw_bytes: Int64s
+    ) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+        """(first, runs, run, stride) of the containers of blocks of so many bytes."""
+        space, count = self._space, np.maximum(1, -(-raw_bytes // self._bytes))
         minor_dim, major_dim = _AXES[tensor]
         minor = min(self._minor[tensor], self._total[tensor])
         low, high = bounds[minor_dim]
         copies = bounds["g"]
         if tensor != "w":
             low, high = low + copies[0] * space.units[minor_dim], high + (copies[1] - 1) * space.units[minor_dim]
-        run = max(1, min(high - low, minor, count))
+        run = np.maximum(1, np.minimum(np.minimum(high - low, minor), count))
         whole = self._total[tensor] / (space.units[major_dim] * (space.copies if tensor == "w" else 1))
         position = bounds[major_dim][0] + (copies[0] * space.units[major_dim] if tensor == "w" else 0)
-        row = int(position * whole / minor)
-        return row * (minor | 1) + min(low, minor - run), -(-count // run), run, minor | 1
+        row = (position * whole / minor).astype(np.int64)
+        first = row * (minor | 1) + np.minimum(low, minor - run)
+        return first, -(-count // run), run, np.full(len(run), minor | 1)

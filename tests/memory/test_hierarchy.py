@@ -5,9 +5,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simhw.errors import ShapeError
+from simhw.memory.blocking import Blocking, parse_blocking
+from simhw.memory.dram import Dram
+from simhw.memory.parameters import Container
 from simhw.memory.schedule import run_schedule
-from simhw.memory.steps import Step
-from tests.memory.parts import UNCOMPRESSED, Pipe, a_job, blocked_as, product_shapes
+from simhw.memory.space import space_of
+from simhw.memory.steps import Step, steps_of
+from simhw.trace.layer import TENSORS
+from tests.memory.parts import (
+    UNCOMPRESSED,
+    Pipe,
+    a_job,
+    blocked_as,
+    candidates,
+    memory_of,
+    problems,
+    product_shapes,
+)
+from tests.memory.test_dram import COUNTERS, LPDDR4, machines, parameters
 from tests.oracles.hierarchy import recurrence
 
 
@@ -39,6 +55,34 @@ def test_a_schedule_is_its_recurrence(problem, bandwidth, latency):
     found = run(steps, tile_ns, bandwidth, latency)
     expected = recurrence(steps, UNCOMPRESSED, tile_ns, Pipe(bandwidth, latency))
     assert (found.first_ready_ns, found.last_computed_ns, found.end_ns) == expected
+
+
+@settings(max_examples=100)
+@given(problem=problems(), data=st.data(), values=st.one_of(st.just(LPDDR4), machines(least_live=5.0)))
+def test_a_schedule_in_one_kernel_is_that_under_simpy_and_its_recurrence(problem, data, values):
+    """Times, and all that the DRAM counts; with partial sums that come back and blocks of nothing among the steps."""
+    space, memory = problem
+    order, blocks = data.draw(st.sampled_from(list(candidates(space))))
+    memory = memory.model_copy(update={"container": Container(channels=space.container_channels, columns=2)})
+    container_bytes = memory.container_bytes
+    values = values | {"row_bytes": container_bytes * data.draw(st.sampled_from([1, 4]))}
+    steps = steps_of(space, Blocking(order, blocks), memory)
+    ratios = {tensor: data.draw(st.sampled_from((1.0, 0.7, 0.3))) for tensor in TENSORS}
+    tile_ns = np.array(data.draw(st.lists(st.floats(0, 50_000), min_size=1, max_size=3)))
+    drams = [Dram(parameters(**values), container_bytes) for _ in range(3)]
+    found = run_schedule(steps, ratios, tile_ns, drams[0])
+    assert found == run_schedule(list(steps), ratios, tile_ns, drams[1])
+    assert (found.first_ready_ns, found.last_computed_ns, found.end_ns) == recurrence(steps, ratios, tile_ns, drams[2])
+    for name in COUNTERS:
+        assert getattr(drams[0], name) == getattr(drams[1], name) == getattr(drams[2], name), name
+
+
+def test_a_job_that_is_handed_over_too_late_is_refused_by_the_kernel_as_under_simpy():
+    layer = product_shapes("matmul", (1, 8, 64), (1, 64, 64), (1, 8, 64))
+    steps = steps_of(space_of(layer, "forward", 32), parse_blocking("gpco:1x8x1x1"), memory_of())
+    for each in (steps, list(steps)):
+        with pytest.raises(ShapeError, match=r"starts at 1\d{12}\.5 ns; a time from 0 to 1e\+12 ns was expected"):
+            run_schedule(each, UNCOMPRESSED, np.array([9e12]), Dram(parameters(), 2048))
 
 
 def test_loads_hide_behind_tiles_and_tiles_behind_loads():

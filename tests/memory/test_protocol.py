@@ -18,6 +18,7 @@ from simhw.memory.protocol import dma_engine, double_buffering, sequencer, tile_
 from simhw.memory.schedule import run_schedule
 from simhw.memory.steps import Job, Step
 from tests.memory.parts import UNCOMPRESSED, Pipe, a_job, blocked_as, product_shapes
+from tests.memory.test_dram import COUNTERS
 from tests.oracles.hierarchy import recurrence
 
 ROOT = Path(__file__).parents[2]
@@ -238,10 +239,13 @@ def test_schedules_of_real_layers_are_their_recurrence_to_the_bit(name, monkeypa
     compared = []
 
     def both(steps, ratios, tile_ns, dram, record, protocol):
-        twin = Dram(dram.parameters, dram.container_bytes)
+        twin, under_simpy = (Dram(dram.parameters, dram.container_bytes) for _ in range(2))
         found = run_schedule(steps, ratios, tile_ns, dram, record, protocol)
+        assert found == run_schedule(list(steps), ratios, tile_ns, under_simpy, record, protocol)
         expected = recurrence(steps, ratios, tile_ns, twin)
         assert (found.first_ready_ns, found.last_computed_ns, found.end_ns) == expected
+        for name in COUNTERS:
+            assert getattr(dram, name) == getattr(under_simpy, name) == getattr(twin, name)
         compared.append(len(steps))
         return found
 
