@@ -21,17 +21,21 @@ from simhw.trace.layer import BLOCK_ROWS
 
 UNIT_VALUES = 4_000_000
 """Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""
-LEAST_UNIT_MACS, MOST_UNIT_MACS = 10_000_000, 100_000_000
-"""Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second.  So the least is some
-milliseconds, ten times Python's share of a unit, and the most some tens, after which a larger unit saves nothing.
+LEAST_UNIT_MACS, MOST_UNIT_MACS = 20_000_000, 100_000_000
+"""Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second, and Python, which one thread
+runs at a time, up to half a millisecond a unit.
 """
-UNITS_PER_WORKER = 32
-"""Where a trace has that many of the least size: at its end a worker waits for half a unit of another's, 1.6%."""
+SHARES = 2
+"""A unit is at most one of so many parts of what a worker has still to do if all do the same."""
 
 
-def unit_macs(macs: int, workers: int) -> int:
-    """Multiply-accumulates of a unit where a trace has so many in all."""
-    return min(max(macs // (UNITS_PER_WORKER * workers), LEAST_UNIT_MACS), MOST_UNIT_MACS)
+def unit_macs(left: int, workers: int) -> int:
+    """Multiply-accumulates of a unit where so many are left of a trace.
+
+    Units are large, and smaller and smaller towards the end, so that no worker ends much later than the others.
+    Source: Polychronopoulos and Kuck, Guided self-scheduling, IEEE Transactions on Computers C-36 (1987).
+    """
+    return min(max(left // (SHARES * workers), LEAST_UNIT_MACS), MOST_UNIT_MACS)
 
 
 @dataclass(frozen=True)

@@ -170,11 +170,14 @@ class Simulation:
 
     def _completed(self, draw: Draw) -> Iterator[OperationRun]:
         open_runs: dict[StratumKey, OperationRun] = {}
-        macs = unit_macs(self._macs, self.options.workers or cores())
+        workers = self.options.workers or cores()
 
         def items() -> Iterator[WorkItem]:
+            left = self._macs
             for run in self._plans(exact=draw.fraction == 1):
                 open_runs[run.key] = run
+                macs = unit_macs(left, workers)
+                left -= run.lowered.macs
                 for stratum in run.strata:
                     if stratum.cells is None:
                         yield from exact_items(stratum, macs)
