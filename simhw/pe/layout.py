@@ -4,6 +4,7 @@ order of rows.
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +12,8 @@ from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT
 from simhw.pe.passes import ParallelRows
-from simhw.pe.vector import WIDTH
+from simhw.pe.stack import data, store_signed, transpose_block
+from simhw.pe.vector import WIDTH, load, spread, store, where_negative, where_zero
 
 CACHE_LINE_BYTES = 64
 
@@ -24,17 +26,36 @@ def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], signifi
     exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.
     """
     count, reduction = rows.shape
+    block = np.empty(WIDTH * WIDTH, np.uint16)
     for group in range(exponents.shape[0]):
-        for first in range(0, reduction, 64):
-            for lane in range(WIDTH):
-                row = group * WIDTH + lane
-                for k in range(first, min(first + 64, reduction)):
-                    value = np.int64(rows[row, k]) if row < count else 0
-                    exponent = (value >> 7) & 0xFF
-                    significand = (value & 0x7F) | 0x80
-                    at = k * WIDTH + lane
-                    exponents[group, at] = exponent + EXPONENT_OFFSET if exponent else NO_EXPONENT
-                    significands[group, at] = (-significand if value >> 15 else significand) if exponent else 0
+        used = min(WIDTH, count - group * WIDTH)
+        own_exponents, own_significands = data(exponents[group]), data(significands[group])
+        for first in range(0, reduction, WIDTH):
+            size = min(WIDTH, reduction - first)
+            for lane in range(used):
+                own = rows[group * WIDTH + lane]
+                if size == WIDTH:
+                    store(block, lane * WIDTH, load(own, first))
+                else:
+                    for k in range(size):
+                        block[lane * WIDTH + k] = own[first + k]
+            for at in range(used * WIDTH, WIDTH * WIDTH):
+                block[at] = 0
+            transpose_block(data(block))
+            for k in range(size):
+                exponent, significand = _encoded(load(block, k * WIDTH))
+                store_signed(own_exponents, (first + k) * WIDTH, exponent)
+                store_signed(own_significands, (first + k) * WIDTH, significand)
+
+
+@numba.njit(inline="always")
+def _encoded(values):  # type: ignore[no-untyped-def]
+    """(exponent, significand) of a vector of bfloat16 values."""
+    field = (values >> spread(7, values)) & spread(0xFF, values)
+    size = (values & spread(0x7F, values)) | spread(0x80, values)
+    signed = where_negative(values, -size, size)
+    offset = field + spread(EXPONENT_OFFSET, values)
+    return where_zero(field, spread(NO_EXPONENT, values), offset), where_zero(field, field, signed)
 
 
 @dataclass(frozen=True)

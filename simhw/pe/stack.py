@@ -216,3 +216,55 @@ def _over_lanes(operation: Callable[[Any, Any, Any], Any]) -> Any:
 or_over = _over_lanes(lambda builder, x, y: builder.or_(x, y))
 sum_over = _over_lanes(lambda builder, x, y: builder.add(x, y))
 max_over = _over_lanes(lambda builder, x, y: _llvm_intrinsic(builder, "smax", x.type, [x, y]))
+
+
+# ---- square blocks --------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def transpose_block(typing: Any, words: Any) -> Any:
+    """Transpose WIDTH x WIDTH 16-bit words in place, ``words`` as from `data`.
+
+    Each step zips the first half of the rows with the second, which moves the row's highest bit to the column's lowest;
+    after log2(WIDTH) steps rows and columns have changed places.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = _llvm(_OF_ELEMENT[words.dtype])
+        places = [
+            builder.bitcast(builder.gep(args[0], [ir.Constant(ir.IntType(64), row * WIDTH)]), vector.as_pointer())
+            for row in range(WIDTH)
+        ]
+        rows = [builder.load(place, align=2) for place in places]
+        half = WIDTH // 2
+        for _ in range(WIDTH.bit_length() - 1):
+            rows = [
+                _zipped(builder, one, other, part)
+                for one, other in zip(rows[:half], rows[half:], strict=True)
+                for part in (0, half)
+            ]
+        for row, place in zip(rows, places, strict=True):
+            builder.store(row, place, align=2)
+        return context.get_dummy_value()
+
+    return types.void(words), generate
+
+
+def _zipped(builder: Any, one: Any, other: Any, first: int) -> Any:
+    """Lanes of two vectors in turn, from lane `first` on."""
+    order = [lane + side for lane in range(first, first + WIDTH // 2) for side in (0, WIDTH)]
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, WIDTH), order))
+
+
+@intrinsic
+def store_signed(typing: Any, elements: Any, at: Any, vector: Any) -> Any:
+    """Put a vector, taken as signed, into elements, as from `data`, of at least its width from index ``at``."""
+    target = _OF_ELEMENT[elements.dtype]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = args[2] if target is vector else builder.sext(args[2], _llvm(target))
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), _llvm(target).as_pointer())
+        builder.store(value, place, align=target.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(elements, types.intp, vector), generate

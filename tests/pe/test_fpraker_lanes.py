@@ -11,11 +11,9 @@ from simhw.machine.machine import load_machine
 from simhw.pe.fpraker.kernel import recoding
 from simhw.pe.fpraker.parameters import NARROW_LIMIT
 from simhw.pe.fpraker.serial import SerialRows, lay_out_serial
-from simhw.pe.layout import CACHE_LINE_BYTES, lay_out
-from simhw.pe.passes import ParallelRows
 from simhw.pe.vector import WIDTH
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
-from tests.oracles.inputs import exactly, gaussian
+from tests.oracles.inputs import exactly
 
 SETS = 18
 """Two rounds of every number of lanes, in an order of their own."""
@@ -135,16 +133,6 @@ def test_serial_rows_hold_the_live_lanes_first():
         codes = [int(lanes[lane] & 0x7F | lanes[lane] >> 8 & 0x80) if lane in live else 256 for lane in own]
         for name in ("terms", "positive", "negative"):
             assert getattr(rows, name)[slots].tolist() == [int(getattr(tables, name)[c]) * 0x10001 for c in codes], name
-
-
-def test_parallel_rows_begin_on_cache_lines():
-    rng = np.random.default_rng(7)
-    for rows, k, word in itertools.product((1, 33), (8, 40), (np.uint16, np.uint32)):
-        prepared = lay_out(ParallelRows(gaussian(rng, rows, k), np.ones(rows, np.bool_)), word)
-        for array in (prepared.exponents, prepared.significands):
-            assert array.ctypes.data % CACHE_LINE_BYTES == 0
-            assert array.flags.c_contiguous
-            assert array.shape == (-(-rows // WIDTH), k * WIDTH)
 
 
 def test_a_lone_value_takes_its_terms_alone():
