@@ -66,9 +66,27 @@ def test_fpraker(benchmark, switches):
     measure_tile(benchmark, load_machine("fpraker-literal", **FPRAKER[switches]), f"FPRaker, {switches}")
 
 
+BY_SPARSITY = {  # of fpraker
+    "default": {},
+    "rounding cycle": {"rounding": "cycle"},
+    "T 16": {"oob_threshold": 16},
+}
+
+
 @pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9])
-def test_fpraker_by_sparsity(benchmark, zeros):
-    measure_tile(benchmark, load_machine("fpraker"), f"FPRaker, {zeros:.0%} zeros", zeros=zeros)
+@pytest.mark.parametrize("switches", BY_SPARSITY)
+def test_fpraker_by_sparsity(benchmark, switches, zeros):
+    machine = load_machine("fpraker", **BY_SPARSITY[switches])
+    measure_tile(benchmark, machine, f"FPRaker, {switches}, {zeros:.0%} zeros", zeros=zeros)
+
+
+def test_laying_out_parallel_rows(benchmark):
+    rng = np.random.default_rng(0)
+    machine = load_machine("fpraker")
+    rows = parallel_rows(machine, [gaussian(rng, Y_ROWS, K)])
+    machine.tile.prepare(rows)
+    benchmark.pedantic(machine.tile.prepare, (rows,), rounds=20, iterations=1)
+    rate(benchmark, "FPRaker, laying out Y", "values_per_s", rows.rows.size)
 
 
 @pytest.mark.parametrize("name", ["bitparallel", "tensordash-dense"])
