@@ -195,6 +195,77 @@ def _stackwise(name: str, operands: int) -> Any:
 popcount_each = _stackwise("ctpop", 1)
 reverse_bits_each = _stackwise("bitreverse", 1)
 unsigned_min_each = _stackwise("umin", 2)
+signed_max_each = _stackwise("smax", 2)
+
+
+def _selecting(condition: Callable[..., Any], operands: int) -> Any:
+    """An intrinsic that chooses, element by element, between its last two arguments by the `operands` before them."""
+
+    def build(*kinds: Any) -> Any:
+        joint = _joint(kinds)
+        if joint is None:
+            return None
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return _each(
+                builder, sig, args, lambda *each: builder.select(condition(builder, *each[:operands]), *each[operands:])
+            )
+
+        return joint(*kinds), generate
+
+    if operands == 1:
+        return intrinsic(lambda typing, x, yes, no: build(x, yes, no))
+    return intrinsic(lambda typing, x, y, yes, no: build(x, y, yes, no))
+
+
+where_negative_each = _selecting(lambda builder, x: builder.icmp_signed("<", x, ir.Constant(x.type, None)), 1)
+where_at_most_each = _selecting(lambda builder, x, y: builder.icmp_unsigned("<=", x, y), 2)
+"""``yes`` where ``x``, taken as unsigned, is at most ``y``."""
+
+
+@intrinsic(prefer_literal=True)
+def exchange_each(typing: Any, stack: Any, distance: Any) -> Any:
+    """`exchange` in every vector."""
+    if not isinstance(distance, types.IntegerLiteral):
+        return None
+    order = ir.Constant(ir.VectorType(_INDEX, WIDTH), [lane ^ distance.literal_value for lane in range(WIDTH)])
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _stacked(builder, [builder.shuffle_vector(x, x, order) for x in vectors_of(builder, args[0])])
+
+    return stack(stack, distance), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_next(typing: Any, elements: Any, at: Any, depth: Any) -> Any:
+    """A stack of the vectors from index ``at`` of ``elements``, as from `data`, one after another."""
+    if not isinstance(depth, types.IntegerLiteral):
+        return None
+    stack = StackType(_OF_ELEMENT[elements.dtype], depth.literal_value)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), _llvm(stack.vector).as_pointer())
+        vectors = []
+        for index in range(stack.depth):
+            own = builder.gep(pointer, [ir.Constant(ir.IntType(64), index)])
+            vectors.append(builder.load(own, align=stack.vector.bits // 8))
+        return _stacked(builder, vectors)
+
+    return stack(elements, types.intp, depth), generate
+
+
+@intrinsic
+def store_next(typing: Any, elements: Any, at: Any, stack: Any) -> Any:
+    """Put a stack where `load_next` finds it."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), _llvm(stack.vector).as_pointer())
+        for index, vector in enumerate(vectors_of(builder, args[2])):
+            own = builder.gep(pointer, [ir.Constant(ir.IntType(64), index)])
+            builder.store(vector, own, align=stack.vector.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(elements, types.intp, stack), generate
 
 
 def _over_lanes(operation: Callable[[Any, Any, Any], Any]) -> Any:

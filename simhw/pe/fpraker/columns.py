@@ -4,13 +4,13 @@ import numba
 import numpy as np
 
 from simhw.jit import kernel
-from simhw.pe.accumulator import fold_chunk
 from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
-from simhw.pe.fpraker.coupled import SCRATCH_VECTORS, coupled_sets
+from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks, walks
 from simhw.pe.fpraker.independent import independent_sets
 from simhw.pe.fpraker.kernel import LANES, Counts
 from simhw.pe.fpraker.serial import ROUND_VALUES, lay_out_serial, serial_rows
-from simhw.pe.vector import WIDTH, load, store
+from simhw.pe.layout import CACHE_LINE_BYTES
+from simhw.pe.vector import WIDTH
 
 
 @numba.njit
@@ -25,24 +25,24 @@ def _slowest_rows(finish, rows):
 
 
 @numba.njit
-def _tile_columns(x, serial, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
+def _tile_columns(x, serial, walk, exponents, significands, setup, waiting, coupled, s, exponent, sums, finish):
     """Tile passes of rows `x` (n, K), a column each, against WIDTH parallel rows; gives the lane-cycles by class.
 
     Fills, per row of x and PE of the vector, `s` and `exponent` (the accumulators, (n, WIDTH)) and `sums` (the float32
     running sums where chunking is on), and `finish` (tile passes of x, WIDTH): the time of each PE's tile.
 
-    `serial` is x as `independent_sets` takes it.  `coupled` is None for `independent_sets`, True for `coupled_sets`:
-    Numba compiles anew for each of these types, and of a branch on None only the side that is taken.  Either kernel
-    takes seconds to compile.
+    `serial` and `walk` are x as the kernels take it.  `coupled` is None for `independent_sets`, True for
+    `coupled_sets`: Numba compiles anew for each of these types, and of a branch on None only the side that is taken.
+    Either kernel takes seconds to compile.
     """
     sets, columns = x.shape[1] // LANES, waiting.columns
     kind, sum_kind = exponent.dtype, s.dtype
     times = np.empty(columns * SETS_PER_ROUND * WIDTH, kind)
-    scratch = np.empty(SCRATCH_VECTORS * LANES * WIDTH, kind)
+    scratch = np.empty(SCRATCH_WORDS + CACHE_LINE_BYTES, kind)
+    scratch = scratch[(-scratch.ctypes.data % CACHE_LINE_BYTES) // scratch.itemsize :]
     finished = np.empty(columns * WIDTH, sum_kind)
     slowest = np.empty((waiting.b_depth + 1) * WIDTH, sum_kind)
     slowest_of_column = np.empty(columns * (waiting.a_depth + 1) * WIDTH, sum_kind)
-    step = setup.chunk_sets if setup.chunk_sets else SETS_PER_ROUND
     useful, shift_range, no_term, short = 0, 0, 0, 0
     for tile in range(finish.shape[0]):
         finished[:] = 0
@@ -61,30 +61,15 @@ def _tile_columns(x, serial, exponents, significands, tables, setup, waiting, co
                         serial, begin, end, (row + column) * sets, exponents, significands, setup,
                         own_s, own_exponent, own_sums, times, own_begin,
                     )  # fmt: skip
-                    useful += counts.useful
-                    shift_range += counts.shift_range
-                    no_term += counts.no_term
-                    short += counts.exponent
                 else:
-                    for first in range(begin, end, step):
-                        last = min(first + step, end)
-                        new_s, new_exponent, counts = coupled_sets(
-                            x[row + column], first, last, exponents, significands, tables, setup,
-                            load(own_s, 0), load(own_exponent, 0), times, own_begin + (first - begin) * WIDTH, scratch,
-                        )  # fmt: skip
-                        store(own_s, 0, new_s)
-                        store(own_exponent, 0, new_exponent)
-                        useful += counts.useful
-                        shift_range += counts.shift_range
-                        no_term += counts.no_term
-                        short += counts.exponent
-                        if setup.chunk_sets:
-                            for lane in range(WIDTH):
-                                own_sums[lane] = fold_chunk(
-                                    own_s[lane], own_exponent[lane], setup.fraction_bits, own_sums[lane]
-                                )
-                                own_s[lane] = 0
-                                own_exponent[lane] = 0
+                    counts = coupled_sets(
+                        serial, walk, begin, end, (row + column) * sets, exponents, significands, setup,
+                        own_s, own_exponent, own_sums, times, own_begin, scratch,
+                    )  # fmt: skip
+                useful += counts.useful
+                shift_range += counts.shift_range
+                no_term += counts.no_term
+                short += counts.exponent
             if waiting.own_pace:
                 advance_pes(
                     times, used, begin, end - begin, waiting, setup.column, finished, slowest, slowest_of_column
@@ -110,19 +95,19 @@ def tile_groups(x, exponents, significands, tables, setup, waiting, coupled, s, 
     useful, shift_range, no_term, short = 0, 0, 0, 0
     tiles = max(1, ROUND_VALUES // (x.shape[2] * waiting.columns))
     groups = exponents.shape[0] // x.shape[0]
-    if coupled is None:
-        serial = serial_rows(min(x.shape[1], tiles * waiting.columns) * x.shape[2])
-    else:
-        serial = None
+    values = min(x.shape[1], tiles * waiting.columns) * x.shape[2]
+    serial = serial_rows(values)
+    walk = None if coupled is None else walks(values, tables.unary)
     for product in range(x.shape[0]):
         own = x[product]
         for tile in range(0, finish.shape[1], tiles):
             rows = slice(tile * waiting.columns, (tile + tiles) * waiting.columns)
-            if coupled is None:
-                lay_out_serial(own[rows], tables, serial)
+            lay_out_serial(own[rows], tables, serial)
+            if coupled is not None:
+                lay_out_walks(own[rows], tables, serial, walk)
             for group in range(product * groups, (product + 1) * groups):
                 counts = _tile_columns(
-                    own[rows], serial, exponents[group], significands[group], tables, setup, waiting, coupled,
+                    own[rows], serial, walk, exponents[group], significands[group], setup, waiting, coupled,
                     s[group, rows], exponent[group, rows], sums[group, rows], finish[group, tile : tile + tiles],
                 )  # fmt: skip
                 useful += counts.useful

@@ -1,151 +1,324 @@
 """FPRaker PEs whose schedules depend on their column: shared lane pointers (sync: term) or shared bounds (oob: column).
 
 It is the general kernel: it also takes PEs that share nothing, which have no bounds (oob: off), or whose window is on
-positions while every cycle rounds.
+positions while every cycle rounds.  Source: spec page fpraker.md, sections 3 and 6.
+
 Out-of-bounds terms may need slots here, so offsets K have no small limit and do not fit a word of bits.  A lane is
-instead the set of terms that the PE still has to fire, a bit per position p with the most significant lowest, and K
-is computed for its first one.  Source: spec page fpraker.md, sections 3 and 6.
+instead the place of its next term, K + 2 (window_on: position: its position p as 2 - p), the steps from there to its
+further ones, and a bound: a term at a greater place needs no slot.  The terms are those of the serial operand, which
+all PEs share, so that a step is a few bits of a word.  A set's lanes lie in memory, as many as have work: what a
+cycle does to a lane takes longer than to bring it.
 """
 
-import numba
+from typing import NamedTuple
 
-from simhw.jit import kernel
-from simhw.pe.accumulator import add_rounded, align, normalise, round_addend
-from simhw.pe.fpraker.kernel import (
-    LANES,
-    Counts,
-    column_max,
-    column_or,
-    fired_product,
-    in_bounds_product,
-    largest_product,
-    least_cycles,
-    serial_code,
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from simhw.pe.accumulator import aligned, folded, normalised
+from simhw.pe.fpraker.independent import Lanes
+from simhw.pe.fpraker.kernel import BEYOND, GAP_BITS, LANES, Counts, column_max, least_cycles, serial_code
+from simhw.pe.fpraker.serial import repeated
+from simhw.pe.reals import (
+    from_whole_numbers,
+    fused,
+    load_singles,
+    products,
+    real,
+    store_singles,
+    unit_rounder,
+    whole_numbers,
+)
+from simhw.pe.stack import (
+    data,
+    element,
+    exchange_each,
+    load_next,
+    load_stack,
+    max_over,
+    popcount_each,
+    signed_max_each,
+    spread_stack,
+    store_next,
+    sum_over,
+    unsigned_min_each,
+    where_at_most_each,
+    where_negative_each,
 )
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
-    count_nonzero,
+    bits_at_most,
+    count_bits,
     lane_bits,
     load,
     popcount,
-    reverse_bits,
     signed_max,
     spread,
     store,
     total,
     unsigned_min,
+    where_bits,
     where_negative,
-    where_zero,
+    widen,
 )
 
-NEVER = 32767
-"""A place beyond every real one: exponents differ by less than 17,000."""
-SCRATCH_VECTORS = 6
 POSITIONS = 9
 """Positions p from +1 to -7."""
+PLACES, GAPS, BOUNDS, SCRATCH_WORDS = (part * LANES * WIDTH for part in range(4))
+"""Where the lanes' places, steps and bounds begin in a kernel's scratch memory, a vector a lane; and its size."""
 
 
-@kernel
-def coupled_sets(x, first, last, exponents, significands, tables, setup, s, exponent, times, at, scratch):
-    """Sets `first` to `last` of WIDTH PEs in columns; parameters and result as `fpraker.independent_sets`.
+class Walks(NamedTuple):
+    """Beside `SerialRows`, what a walk along the terms of each of their lanes takes: see `Recoding`.
 
-    `scratch` holds SCRATCH_VECTORS vectors per lane: terms still to fire, those in bounds, distances below emax,
-    negative digits, and of the current cycle the term that the pointer shows and its place: K + 1, or 1 - p with the
-    window on positions.
+    `first` has 1 added: the place of the first term in a lane at the distance 0.
     """
-    extra_bits = 7 + setup.threshold - setup.fraction_bits
-    one, nothing, never = spread(1, exponent), spread(0, exponent), spread(NEVER, exponent)
-    window, column = spread(setup.window, exponent), setup.column
+
+    positions: npt.NDArray[np.uint32]
+    first: npt.NDArray[np.uint32]
+    gaps: npt.NDArray[np.uint32]
+    unary: bool
+
+
+@numba.njit
+def walks(values, unary):
+    """Room for that many values."""
+    return Walks(np.empty(values, np.uint32), np.empty(values, np.uint32), np.empty(values, np.uint32), unary)
+
+
+@numba.njit
+def lay_out_walks(x, tables, serial, walk):
+    """Fill `walk` from x (n, K), in the order of `serial`."""
+    narrow = tables.terms.itemsize == 2
+    sets = x.shape[1] // LANES
+    for row in range(x.shape[0]):
+        for index in range(row * sets, (row + 1) * sets):
+            for slot in range(index * LANES, index * LANES + serial.depths[index]):
+                _, code = serial_code(x[row, serial.offsets[slot] // WIDTH])
+                walk.positions[slot] = repeated(tables.positions[code], narrow)
+                walk.first[slot] = repeated(tables.first[code] + 1, narrow)
+                walk.gaps[slot] = repeated(tables.gaps[code], narrow)
+
+
+@numba.njit
+def coupled_sets(
+    rows, walk, first, last, start, exponents, significands, setup, own_s, own_exponent, sums, times, at, scratch
+):
+    """Sets `first` to `last` of WIDTH PEs in columns; parameters and result as `independent_sets`.
+
+    `walk` goes with `rows`; `scratch` holds SCRATCH_WORDS words.
+    """
+    s, exponent = from_whole_numbers(load(own_s, 0)), load(own_exponent, 0)
+    own_sums = load_singles(sums, exponent)
+    lanes = Lanes(
+        data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
+        data(exponents), data(significands),
+    )  # fmt: skip
+    walk_positions, walk_first, walk_gaps = data(walk.positions), data(walk.first), data(walk.gaps)
+    depths, room = data(rows.depths), data(scratch)
+    shared, column = setup.shared_pointers, setup.column
+    own_bounds = not (setup.column_bounds or setup.no_bounds)
+    # The lowest PE of each column.
+    lowest = ((1 << WIDTH) - 1) // ((1 << column) - 1)
+    one, nothing = spread(1, exponent), spread(0, exponent)
     last_bit = spread(lane_bits(exponent) - 1, exponent)
-    # The weight of position p = +1 with T fraction bits is 2**(T + 1); a reversed word has it in its highest bit.
-    unused = spread(lane_bits(exponent) - 2 - setup.threshold, exponent)
-    bounds, distances, negatives = LANES * WIDTH, 2 * LANES * WIDTH, 3 * LANES * WIDTH
-    currents, places = 4 * LANES * WIDTH, 5 * LANES * WIDTH
-    floor = spread(setup.floor, exponent)
-    useful, shift_range, no_term, short = 0, 0, 0, 0
+    # Set in a place, it keeps the lane from firing.
+    flag = one << last_bit
+    window, floor = spread(setup.window, exponent), spread(setup.floor, exponent)
+    rounder = unit_rounder(exponent)
+    to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), exponent)
+    zero = widen(nothing)
+    useful_sum, slots_sum, busy_sum, short_sum = zero, zero, zero, zero
+    # Lane-cycles in which a lane has a term left; with shared pointers, those in which it has not fired the pointer's.
+    alive, waiting = 0, 0
+    until_fold = setup.chunk_sets
     for index in range(first, last):
-        k = index * LANES
-        largest = largest_product(x, k, exponents, exponent)
+        depth = np.int64(element(depths, start + index))
+        slot = (start + index) * LANES
+        largest = spread(-1, exponent)
+        for pair in range(slot, slot + depth, 2):
+            largest = signed_max(largest, max_over(_exponent_sums(lanes, pair, exponent)))
         emax = signed_max(exponent, largest)
-        s = align(s, exponent, emax)
-        added = spread(0, s)
-        for lane in range(LANES):
-            code_exponent, code = serial_code(x[k + lane])
-            parallel = load(exponents, (k + lane) * WIDTH)
-            distance = emax - parallel - spread(code_exponent, emax)
-            negative, product = in_bounds_product(
-                code, unsigned_min(distance, last_bit), load(significands, (k + lane) * WIDTH), tables
-            )
-            added = added + product
-            terms = where_negative(parallel, nothing, spread(tables.positions[code], emax))
-            # K <= T for the first T + 2 - d positions.
-            inside = unsigned_min(
-                signed_max(spread(setup.threshold + 2, emax) - distance, nothing), spread(POSITIONS, emax)
-            )
-            in_bounds = terms & ((one << inside) - one)
-            useful += total(popcount(in_bounds))
-            store(scratch, bounds + lane * WIDTH, in_bounds)
-            pending = in_bounds
-            if setup.no_bounds:
-                pending = terms
-            elif setup.column_bounds:
-                pending = terms & column_or(in_bounds, column)
-            store(scratch, lane * WIDTH, pending)
-            store(scratch, distances + lane * WIDTH, distance)
-            store(scratch, negatives + lane * WIDTH, negative)
+        s = aligned(s, exponent, emax)
+        added = rounder - rounder
+        useful, slots = nothing, nothing
+        base = flag
+        for lane in range(0, depth, 2):
+            pair = slot + lane
+            exponent_sums = _exponent_sums(lanes, pair, exponent)
+            offsets = emax - exponent_sums
+            distances = unsigned_min_each(offsets, last_bit)
+            if not setup.per_cycle:
+                negative = spread_stack(lanes.negative, pair, exponent, 2) >> distances
+                values = (spread_stack(lanes.positive, pair, exponent, 2) >> distances) - negative
+                added = added + products(values, load_stack(lanes.significands, lanes.offsets, pair, 2))
+            useful = useful + sum_over(popcount_each(spread_stack(lanes.terms, pair, exponent, 2) << distances))
+            inside = _positions_inside(offsets, exponent_sums, setup, nothing)
+            if not own_bounds:
+                slot_terms = spread_stack(walk_positions, pair, exponent, 2) & ((one << inside) - one)
+                slots = slots + sum_over(popcount_each(slot_terms))
+            places = spread_stack(walk_first, pair, exponent, 2)
+            if not setup.on_position:
+                places, inside = places + offsets, inside + offsets
+            store_next(room, PLACES + lane * WIDTH, places)
+            store_next(room, GAPS + lane * WIDTH, spread_stack(walk_gaps, pair, exponent, 2))
+            store_next(room, BOUNDS + lane * WIDTH, inside)
+        for lane in range(0, depth * WIDTH, WIDTH):
+            place = load(scratch, PLACES + lane)
+            within = bits_at_most(place, load(scratch, BOUNDS + lane))
+            alive += count_bits(within)
+            if shared:
+                place = where_bits(within, place, place + flag)
+                store(scratch, PLACES + lane, place)
+            base = where_bits(within, unsigned_min(base, place), base)
         if not setup.per_cycle:
-            s = add_rounded(s, added, extra_bits)
-        busy_cycles = nothing
-        while True:
-            busy, base = nothing, never
-            for lane in range(LANES):
-                own = load(scratch, lane * WIDTH)
-                current = _current(own, setup)
-                place = popcount(current - one)
-                if not setup.on_position:
-                    place = place + load(scratch, distances + lane * WIDTH)
-                place = where_zero(current, never, place)
-                busy = busy | own
-                base = unsigned_min(base, place)
-                store(scratch, currents + lane * WIDTH, current)
-                store(scratch, places + lane * WIDTH, place)
-            if not any_lane(busy):
-                break
-            limit = base + window
-            busy_cycles = busy_cycles + where_zero(busy, nothing, one)
-            no_term += LANES * count_nonzero(busy)
-            added = spread(0, s)
-            for lane in range(LANES):
-                own = load(scratch, lane * WIDTH)
-                current = load(scratch, currents + lane * WIDTH)
-                fired = where_negative(limit - load(scratch, places + lane * WIDTH), nothing, current)
-                in_bounds = fired & load(scratch, bounds + lane * WIDTH)
-                shift_range += count_nonzero(current) - count_nonzero(fired)
-                # A lane without terms of its own, and a slot that fires as a zero, do no useful work.
-                no_term -= count_nonzero(own) - count_nonzero(fired ^ in_bounds)
-                store(scratch, lane * WIDTH, own ^ fired)
-                if setup.per_cycle:
-                    distance = unsigned_min(load(scratch, distances + lane * WIDTH), last_bit)
-                    weight = (reverse_bits(in_bounds) >> unused) >> distance
-                    negative = load(scratch, negatives + lane * WIDTH)
-                    added = added + fired_product(weight, negative, load(significands, (k + lane) * WIDTH))
+            # Before the cycles, which it does not depend on: the next set waits for it.
+            s, exponent = normalised(fused(added, to_unit, s) - rounder, emax, setup.fraction_bits)
+        busy, cycle = nothing, nothing
+        while any_lane(~base & flag):
+            cycle = cycle + one
+            # With shared pointers a PE may have nothing to fire in a cycle and more to come.
+            busy = where_negative(base, busy, cycle)
+            limit = unsigned_min(base + window, flag - one)
+            base = flag
             if setup.per_cycle:
-                s = s + round_addend(added, extra_bits)
-        s, exponent = normalise(s, emax, setup.fraction_bits)
+                added = _fired_now(lanes, slot, depth, scratch, emax, limit, setup)
+                s = s + (fused(added, to_unit, rounder) - rounder)
+            if shared:
+                for lane in range(0, depth * WIDTH, WIDTH):
+                    place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
+                    step, rest = _advance(gaps, walk.unary)
+                    place = where_bits(bits_at_most(place, limit), place + flag, place)
+                    pending = bits_at_most(place, flag - one)
+                    # The flag comes off where it is on, and on a lane that is pending it ends up beyond every bound.
+                    following = place + (step | flag)
+                    further = bits_at_most(following, load(scratch, BOUNDS + lane))
+                    waiting += count_bits(pending)
+                    alive += count_bits(further)
+                    moved = further & _whole_columns(~pending, column, lowest)
+                    place = where_bits(moved, following, place)
+                    base = unsigned_min(base, place)
+                    store(scratch, PLACES + lane, place)
+                    store(scratch, GAPS + lane, where_bits(moved, rest, gaps))
+            else:
+                for lane in range(0, depth * WIDTH, WIDTH):
+                    place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
+                    step, rest = _advance(gaps, walk.unary)
+                    fired = bits_at_most(place, limit)
+                    place = where_bits(fired, place + step, place)
+                    within = bits_at_most(place, load(scratch, BOUNDS + lane))
+                    alive += count_bits(within)
+                    base = where_bits(within, unsigned_min(base, place), base)
+                    store(scratch, PLACES + lane, place)
+                    store(scratch, GAPS + lane, where_bits(fired, rest, gaps))
+        if setup.per_cycle:
+            s, exponent = normalised(s - rounder, emax, setup.fraction_bits)
         least = least_cycles(largest, floor, setup)
-        own_time = column_max(busy_cycles, column) if setup.shared_pointers else busy_cycles
-        short += total(signed_max(least - own_time, nothing))
-        time = signed_max(busy_cycles, least)
+        own_time = column_max(busy, column) if shared else busy
+        time = signed_max(busy, least)
         store(times, at, time if setup.own_pace else column_max(time, column))
         at += WIDTH
-    return s, exponent, Counts(useful, shift_range, no_term, LANES * short)
+        # Widened set by set: words would not hold a round's sums.
+        useful_sum = useful_sum + widen(useful)
+        slots_sum = slots_sum + widen(slots)
+        busy_sum = busy_sum + widen(busy)
+        short_sum = short_sum + widen(signed_max(least - own_time, nothing))
+        until_fold -= 1
+        if until_fold == 0:
+            own_sums = folded(s, exponent, setup.fraction_bits, own_sums)
+            s, exponent = s - s, nothing
+            until_fold = setup.chunk_sets
+    store(own_s, 0, whole_numbers(s))
+    store(own_exponent, 0, exponent)
+    store_singles(sums, own_sums)
+    useful = total(useful_sum)
+    slots = useful if own_bounds else total(slots_sum)
+    if shared:
+        alive += waiting
+    else:
+        # Every slot fires once; in all other cycles its lane waits.
+        waiting = alive - slots
+    no_term = LANES * total(busy_sum) - alive + slots - useful
+    return Counts(useful, waiting, no_term, LANES * total(short_sum))
 
 
 @numba.njit(inline="always")
-def _current(own, setup):
-    """The term that the lane's pointer shows, where this PE still has to fire it: its own next, or the column's."""
-    if setup.shared_pointers:
-        shared = column_or(own, setup.column)
-        return own & shared & -shared
-    return own & -own
+def _exponent_sums(lanes, pair, exponent):
+    """The exponents of two lanes' products, negative in a PE where the lane is empty."""
+    return load_stack(lanes.parallel_exponents, lanes.offsets, pair, 2) + spread_stack(
+        lanes.exponents, pair, exponent, 2
+    )
+
+
+@numba.njit(inline="always")
+def _positions_inside(offsets, exponent_sums, setup, nothing):
+    """How many of the positions, from p = +1 on, are within the lanes' bounds; none in an empty lane."""
+    most = spread(POSITIONS, nothing)
+    if setup.no_bounds:
+        return where_negative_each(exponent_sums, nothing, (offsets ^ offsets) | most)
+    # K <= T for the first T + 2 - d positions.
+    inside = spread(setup.threshold + 2, nothing) - offsets
+    if setup.column_bounds:
+        inside = where_negative_each(exponent_sums, nothing, _column_max_each(inside, setup.column))
+    return unsigned_min_each(signed_max_each(inside, nothing), most)
+
+
+@numba.njit(inline="always")
+def _column_max_each(stack, column):
+    """`column_max` of every vector."""
+    if column >= 2:
+        stack = signed_max_each(stack, exchange_each(stack, 1))
+    if column >= 4:
+        stack = signed_max_each(stack, exchange_each(stack, 2))
+    if column >= 8:
+        stack = signed_max_each(stack, exchange_each(stack, 4))
+    if column >= 16:
+        stack = signed_max_each(stack, exchange_each(stack, 8))
+    if column >= 32:
+        stack = signed_max_each(stack, exchange_each(stack, 16))
+    return stack
+
+
+@numba.njit(inline="always")
+def _advance(gaps, unary):
+    """(step to the lane's next term, its further gaps)."""
+    if unary:
+        one = spread(1, gaps)
+        step = popcount((gaps - one) & ~gaps) + one
+        return step, gaps >> unsigned_min(step, spread(lane_bits(gaps) - 1, gaps))
+    return ~gaps & spread(BEYOND, gaps), gaps >> spread(GAP_BITS, gaps)
+
+
+@numba.njit(inline="always")
+def _whole_columns(bits, column, lowest):
+    """The bits of those columns, groups of `column` with their `lowest` bits, of which all are set."""
+    highest = lowest << (column - 1)
+    # Adding 1 at a group's lower end carries into its highest bit where all others are set.
+    whole = (((bits & ~highest) + lowest) & bits & highest) >> (column - 1)
+    return (whole << column) - whole
+
+
+@numba.njit(inline="always")
+def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
+    """What the terms within bounds and `limit` add."""
+    added = unit_rounder(emax) - unit_rounder(emax)
+    last_bit = spread(lane_bits(emax) - 1, emax)
+    room = data(scratch)
+    for lane in range(0, depth, 2):
+        distances = unsigned_min_each(emax - _exponent_sums(lanes, slot + lane, emax), last_bit)
+        negative = spread_stack(lanes.negative, slot + lane, emax, 2) >> distances
+        places = load_next(room, PLACES + lane * WIDTH, 2)
+        bounds = load_next(room, BOUNDS + lane * WIDTH, 2)
+        offsets = places - spread(1, emax)
+        if setup.on_position:
+            offsets = offsets + distances
+        # K = -1 weighs 2**(T + 1); beyond T nothing is left.
+        weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(offsets, last_bit)
+        weights = where_at_most_each(places, unsigned_min_each(bounds, limit), weights, spread(0, emax))
+        taken = weights & negative
+        added = added + products(
+            weights - taken - taken, load_stack(lanes.significands, lanes.offsets, slot + lane, 2)
+        )
+    return added

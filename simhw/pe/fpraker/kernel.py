@@ -14,6 +14,7 @@ within the value.  WIDTH PEs that share a
 serial operand stand side by side in a vector, in groups of one tile column each.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numba
@@ -26,6 +27,10 @@ from simhw.pe.fpraker.parameters import FPRakerPE
 from simhw.pe.vector import WIDTH, exchange, load, signed_max, spread, where_negative, widen
 
 LANES = 8
+GAP_BITS = 4
+"""Steps from a term to the next are 1 to 8 positions."""
+BEYOND = (1 << GAP_BITS) - 1
+"""A step out of bounds: a lane's terms lie within 9 positions."""
 ZERO_CODE = 256
 """Row of the recoding tables for a zero; the others are the sign bit above the seven fraction bits."""
 
@@ -36,6 +41,11 @@ class Recoding(NamedTuple):
     `positions`: a bit per term, position p = +1 lowest; `terms`: the same, so high in the word that a term out of
     bounds is shifted out of it by its lane's distance; `positive`, `negative`: the value's signed digits as two
     integers with T fraction bits; `counts`: the number of terms.
+
+    `first` and `gaps` walk along the terms: the first one's bit of `positions`, and the steps from each to the next.
+    A word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so that zeros follow
+    the last and step out of any bounds.  Where a word is too short for that, `unary` is true: a bit per further term,
+    and the distance of the lowest from the word's lower end is the step.
     """
 
     positions: npt.NDArray[np.unsignedinteger]
@@ -43,6 +53,9 @@ class Recoding(NamedTuple):
     positive: npt.NDArray[np.unsignedinteger]
     negative: npt.NDArray[np.unsignedinteger]
     counts: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    gaps: npt.NDArray[np.unsignedinteger]
+    unary: bool
 
 
 def recoding(pe: FPRakerPE) -> Recoding:
@@ -59,7 +72,25 @@ def recoding(pe: FPRakerPE) -> Recoding:
                 digits[code] |= np.uint64(1 << (pe.threshold + position))
             counts[code] += 1
     terms = positions << np.uint64(top)
-    return Recoding(positions.astype(word), terms.astype(word), positive.astype(word), negative.astype(word), counts)
+    first, gaps, unary = _walk(positions, counts.max(), np.dtype(word).itemsize * 8)
+    return Recoding(
+        *(table.astype(word) for table in (positions, terms, positive, negative)), counts, first, gaps.astype(word), unary
+    )
+
+
+def _walk(positions, most, bits):
+    """(first term's place, steps to the further ones, unary) of each row of the tables, for words of `bits`."""
+    unary = bool((most - 1) * GAP_BITS > bits)
+    first, gaps = np.zeros(ZERO_CODE + 1, dtype=np.int64), np.zeros(ZERO_CODE + 1, dtype=np.uint64)
+    for code in range(ZERO_CODE):
+        places = [place for place in range(9) if int(positions[code]) >> place & 1]
+        first[code] = places[0]
+        for index, (place, following) in enumerate(itertools.pairwise(places)):
+            if unary:
+                gaps[code] |= np.uint64(1 << (following - places[0] - 1))
+            else:
+                gaps[code] |= np.uint64((BEYOND - (following - place)) << (index * GAP_BITS))
+    return first, gaps, unary
 
 
 class Setup(NamedTuple):

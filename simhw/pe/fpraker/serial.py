@@ -75,13 +75,13 @@ def lay_out_serial(x, tables, rows):
 def _fill(rows, slot, k, value, tables, narrow):
     exponent, code = serial_code(value)
     rows.offsets[slot] = k * WIDTH
-    rows.exponents[slot] = _repeated(exponent, narrow)
-    rows.terms[slot] = _repeated(tables.terms[code], narrow)
-    rows.positive[slot] = _repeated(tables.positive[code], narrow)
-    rows.negative[slot] = _repeated(tables.negative[code], narrow)
+    rows.exponents[slot] = repeated(exponent, narrow)
+    rows.terms[slot] = repeated(tables.terms[code], narrow)
+    rows.positive[slot] = repeated(tables.positive[code], narrow)
+    rows.negative[slot] = repeated(tables.negative[code], narrow)
 
 
 @numba.njit(inline="always")
-def _repeated(word, narrow):
+def repeated(word, narrow):
     """A word as 32 bits: a 16-bit one twice."""
     return np.uint32((np.int64(word) & 0xFFFF) * 0x10001 if narrow else np.int64(word) & 0xFFFFFFFF)
