@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from simhw.bfloat16 import BF16Array, is_nonfinite, to_float32
+from simhw.bfloat16 import BF16Array, has_nonfinite, is_nonfinite, to_float32
 from simhw.errors import TraceError
 
 NonFinite = Literal["error", "zero"]
@@ -32,7 +32,7 @@ def finite(
     bad = []
     for start in range(0, flat.size, SCAN_VALUES):
         piece = flat[start : start + SCAN_VALUES]
-        if is_nonfinite(piece).any():
+        if has_nonfinite(piece):
             bad.append(start)
         seen(piece)
     if not bad:
