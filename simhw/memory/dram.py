@@ -18,6 +18,7 @@ by container on each channel and the channels side by side.
 A later start, more bytes, fewer channels, narrower channels or a lower rate therefore never finish earlier.
 """
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -320,6 +321,7 @@ def _ps(time_ns: float) -> int:
     return round(time_ns * PS_PER_NS)
 
 
+@lru_cache(maxsize=64)
 def _setup(parameters: DramParameters, containers_per_row: int, live: int) -> columns.Int64s:
     """The kernel's constants."""
     setup = columns.Setup(

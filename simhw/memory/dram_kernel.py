@@ -293,6 +293,8 @@ def serve(
     start : int
         No command is issued before [ps, live].
     """
+    if stride == run:  # runs that meet are one, which costs least
+        runs, run = 1, runs * run
     setup, job, finish = setup_of(constants), Job(first, runs, run, stride, bursts, write, start), start
     for channel in range(setup.channels):
         finish = max(finish, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))

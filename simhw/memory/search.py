@@ -15,7 +15,7 @@ import numpy.typing as npt
 from simhw.errors import MachineError
 from simhw.memory.blocking import Blocking
 from simhw.memory.parameters import Memory
-from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
+from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Sizes, Space
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, TensorName
 
@@ -53,9 +53,14 @@ class _Table:
             wanted = {number for number in wanted if number <= MOST_BLOCKS}
             cuts = {space.count(dim, number): number for number in sorted(wanted)}
             counts[dim] = tuple(cuts)
+            found: dict[bool, list[Sizes]] = {}
             for tensor in TENSORS:
                 if dim in TENSOR_DIMS[tensor]:
-                    sizes = [space.sizes(dim, number, tensor) for number in cuts.values()]
+                    # Only positions of the windowed tensor are not those of the others.
+                    windowed = dim == "p" and tensor == space.windowed
+                    if windowed not in found:
+                        found[windowed] = [space.sizes(dim, number, tensor) for number in cuts.values()]
+                    sizes = found[windowed]
                     total[tensor, dim] = np.array([each.total for each in sizes], np.int64)
                     largest[tensor, dim] = np.array([each.largest for each in sizes], np.int64)
                     first[tensor, dim] = np.array([each.first for each in sizes], np.int64)

@@ -142,7 +142,7 @@ class PassPlan:
         if self.tile.vector_rows is None:
             return float(rows * y_tiles * self.tile.tile_y)
         group = max(1, self.tile.vector_rows // self.tile.tile_y)
-        shared = max(len(ys) for _, ys in self.clusters())
+        shared = max((ys for _, ys in self.cluster_sizes()), default=1)
         groups = -(-shared * y_tiles // group) / shared
         return float(rows * groups * group * self.tile.tile_y)
 

@@ -238,7 +238,7 @@ def test_schedules_of_real_layers_are_their_recurrence_to_the_bit(name, monkeypa
     """Of the bundled small_cnn: its memories, DRAM and tiles."""
     compared = []
 
-    def both(steps, ratios, tile_ns, dram, record, protocol):
+    def both(steps, ratios, tile_ns, dram, record=False, protocol=double_buffering):
         twin, under_simpy = (Dram(dram.parameters, dram.container_bytes) for _ in range(2))
         found = run_schedule(steps, ratios, tile_ns, dram, record, protocol)
         assert found == run_schedule(list(steps), ratios, tile_ns, under_simpy, record, protocol)
