@@ -14,6 +14,8 @@ JOBS = {  # runs, run, stride
     "runs of 1,000": (1000, CONTAINERS // 1000, 1500),
     "runs of 1": (CONTAINERS, 1, 7),
     "one bank": (CONTAINERS, 1, 128),
+    "runs of 8, a gap after each": (CONTAINERS // 8, 8, 9),  # channels of a layer, row after row of containers
+    "runs of 96, a gap after each": (CONTAINERS // 96, 96, 97),
 }
 
 
@@ -26,7 +28,7 @@ def test_containers(benchmark, jobs, container_bytes):
     benchmark.pedantic(
         dram.transfer, (0, runs, run, stride, runs * run * container_bytes, False, 0.0), rounds=5, iterations=1
     )
-    rate = CONTAINERS / benchmark.stats.stats.min
+    rate = runs * run / benchmark.stats.stats.min
     benchmark.extra_info["containers_per_s"] = rate
     print(f"\n{container_bytes:5d} bytes, {jobs:14s} {rate / 1e6:8.1f} M containers/s", end="")
 

@@ -104,7 +104,7 @@ def test_batch_beyond_what_is_timed_or_counted_is_refused():
     with pytest.raises(
         MachineError, match=r"layer 'conv', operation forward: it moves .* GB off chip, over the .*memory.model=ideal"
     ):
-        simulate(Trace(layers()[:1]), "fpraker", progress=False, batch=10**9)
+        simulate(Trace(layers()[:1]), "fpraker", progress=False, batch=2 * 10**8)
     with pytest.raises(SimhwError, match="give at most 1099511627776"):
         growth(Trace(layers()), 2 * 10**12)
 
