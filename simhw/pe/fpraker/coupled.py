@@ -318,7 +318,5 @@ def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
         weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(offsets, last_bit)
         weights = where_at_most_each(places, unsigned_min_each(bounds, limit), weights, spread(0, emax))
         taken = weights & negative
-        added = added + products(
-            weights - taken - taken, load_stack(lanes.significands, lanes.offsets, slot + lane, 2)
-        )
+        added = added + products(weights - taken - taken, load_stack(lanes.significands, lanes.offsets, slot + lane, 2))
     return added

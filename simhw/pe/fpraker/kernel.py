@@ -74,7 +74,11 @@ def recoding(pe: FPRakerPE) -> Recoding:
     terms = positions << np.uint64(top)
     first, gaps, unary = _walk(positions, counts.max(), np.dtype(word).itemsize * 8)
     return Recoding(
-        *(table.astype(word) for table in (positions, terms, positive, negative)), counts, first, gaps.astype(word), unary
+        *(table.astype(word) for table in (positions, terms, positive, negative)),
+        counts,
+        first,
+        gaps.astype(word),
+        unary,
     )
 
 
