@@ -25,6 +25,11 @@ class Side:
     reduction: Reduction
     border: Border | None = None
 
+    @property
+    def most_values(self) -> int:
+        """Values of its tensor at the most, and as many where no two rows share one."""
+        return self.bases.distinct * self.rows.size * self.columns.size
+
     @cached_property
     def _padded_columns(self) -> Columns:
         return Columns(self.reduction.padded(self.columns.offsets, -1))

@@ -27,6 +27,8 @@ QUEUED = 2
 """Items that wait for each worker at the most: while the main thread prices an operation, no worker may run dry."""
 WORKERS_PER_READER = 8
 """Reading a tensor takes a few percent of what its operation takes."""
+READ_AHEAD_VALUES = 1 << 25
+"""Of a larger tensor's operation nothing is read ahead: two such at a time would be most of what a run needs."""
 
 Check = Callable[..., None]
 """Replays tile passes, and raises where they differ: see `simhw.pe.check.check_passes`, the PE given."""
@@ -126,10 +128,10 @@ def run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None = None)
 
 def _read(plan: PassPlan) -> None:
     """Read the tensors whose rows the plan's units take; an error is met again by the first of them, and told then."""
-    x, y = plan.sides
-    x.values()
-    if plan.tile.needs_y:
-        y.values()
+    sides = plan.sides if plan.tile.needs_y else plan.sides[:1]
+    if max(side.most_values for side in sides) <= READ_AHEAD_VALUES:
+        for side in sides:
+            side.values()
 
 
 def cores() -> int:
