@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from simhw.jit import kernel
+from simhw.jit import inlined, kernel
 
 
-@kernel
+@inlined
 def _place(free_at: npt.NDArray[np.int64], duration: int, number: int) -> None:
     """So many passes of one duration go one by one to the tile that is free first.
 
@@ -50,12 +50,16 @@ def longest_first(durations: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64
 
     Durations ascend from each bound to the next.
     """
-    free_at = np.arange(tiles)
+    # Here and below a loop or an index takes 0.1 s less to compile than NumPy's function or an iterator.
+    free_at = np.empty(tiles, np.int64)
+    for tile in range(tiles):
+        free_at[tile] = tile
     # What is left of each part lies below its mark.
     marks = bounds[1:].copy()
     while True:
         longest, part = -1, 0
-        for index, mark in enumerate(marks):
+        for index in range(len(marks)):
+            mark = marks[index]
             if mark > bounds[index] and durations[mark - 1] > longest:
                 longest, part = durations[mark - 1], index
         if longest < 0:

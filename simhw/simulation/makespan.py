@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simhw.jit import kernel
+from simhw.jit import inlined, kernel
 from simhw.machine.tiles import longest_first, tile_loads
 from simhw.results.estimate import Estimate
 from simhw.simulation.sampling import StratumTally, estimate_cycles
@@ -140,11 +140,12 @@ def _excesses(
     `durations` ascend within a stratum; each stratum's end at `ends`, and its stand-in has so many `passes`.
     `stand_in` is room for all of them.
     """
-    found = np.ones(len(samples))
+    found = np.empty(len(samples), np.float64)
     bounds = np.zeros(2 * len(passes) + 1, np.int64)
     times = np.empty(samples.shape[1], np.int64)
     for sample in range(len(samples)):
-        times[:] = 0
+        for cell in range(len(times)):
+            times[cell] = 0
         for cell in samples[sample]:
             times[cell] += 1
         begin = filled = 0
@@ -160,21 +161,20 @@ def _excesses(
         longest = total = 0
         for load in longest_first(stand_in, bounds, tiles):
             longest, total = max(longest, load), total + load
-        if longest > 0:
-            found[sample] = longest * tiles / total
+        found[sample] = longest * tiles / total if longest > 0 else 1.0
     return found
 
 
-@kernel
+@inlined
 def _repeated(durations: Durations, cell_of: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> Durations:
     """Each duration as often as its cell was drawn."""
     size = 0
     for cell in cell_of:
         size += times[cell]
     found, filled = np.empty(size, np.int64), 0
-    for duration, cell in zip(durations, cell_of):  # noqa: B905
-        for _ in range(times[cell]):
-            found[filled] = duration
+    for index in range(len(durations)):
+        for _ in range(times[cell_of[index]]):
+            found[filled] = durations[index]
             filled += 1
     return found
 
