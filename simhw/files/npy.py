@@ -5,6 +5,7 @@ unpickled, and nothing is given to Python's compiler, as NumPy does with a heade
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -60,7 +61,14 @@ def npy_header(file: BinaryIO, most_bytes: int = HEADER_BYTES) -> NpyHeader:
     text = file.read(length)
     if len(text) < length:
         raise ValueError("its header is cut off")
-    text = text.strip()
+    shape, fortran_order, dtype = _stated(text.strip())
+    return NpyHeader(shape, fortran_order, dtype, len(magic) + length_bytes + length)
+
+
+# A trace holds many arrays of few shapes, and each machine reads them anew.
+@lru_cache(maxsize=256)
+def _stated(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the order is Fortran's, and type that a header's text states; raises as `npy_header` does."""
     entries: dict[bytes, bytes] = dict(_ENTRIES.findall(text)) if _HEADER.fullmatch(text) else {}
     order, shape = entries.get(b"fortran_order", b""), entries.get(b"shape", b"")
     name = entries.get(b"descr", b"").strip(b"\"'").decode("latin1")
@@ -71,7 +79,7 @@ def npy_header(file: BinaryIO, most_bytes: int = HEADER_BYTES) -> NpyHeader:
     except TypeError:
         raise ValueError(f"there is no type {quoted(name)}") from None
     sizes = tuple(int(size) for size in _SIZE.findall(shape))
-    return NpyHeader(sizes, order == b"True", dtype, len(magic) + length_bytes + length)
+    return sizes, order == b"True", dtype
 
 
 @dataclass(frozen=True)
