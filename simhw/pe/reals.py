@@ -19,7 +19,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from simhw.pe.stack import StackType, vectors_of
-from simhw.pe.vector import _INDEX, WIDTH, LongSums, LongWords, Sums, VectorType, Words, _llvm
+from simhw.pe.vector import LLVM_INDEX, WIDTH, LongSums, LongWords, Sums, VectorType, Words, llvm_vector
 
 _HALF = WIDTH // 2
 _ORDER = [*range(0, WIDTH, 2), *range(1, WIDTH, 2)]
@@ -68,12 +68,12 @@ _register(operator.sub, "fsub")
 
 
 def _shuffled(builder: Any, one: Any, other: Any, order: list[int]) -> Any:
-    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, len(order)), order))
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(LLVM_INDEX, len(order)), order))
 
 
 def _spread(builder: Any, kind: Any, scalar: Any) -> Any:
     undefined = ir.Constant(kind, ir.Undefined)
-    lone = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
+    lone = builder.insert_element(undefined, scalar, ir.Constant(LLVM_INDEX, 0))
     return _shuffled(builder, lone, undefined, [0] * WIDTH)
 
 
@@ -96,7 +96,7 @@ def _pairs(builder: Any, words: Any) -> Any:
 def _unsigned(builder: Any, words: Any, kind: RealType) -> Any:
     """Words as integers of twice the width, in the order of their numbers."""
     if kind is LongReals:
-        return builder.zext(words, _llvm(kind.sums))
+        return builder.zext(words, llvm_vector(kind.sums))
     pairs = _pairs(builder, words)
     even = builder.and_(pairs, _constant(pairs.type, 0xFFFF))
     return _joined(builder, even, builder.lshr(pairs, _constant(pairs.type, 16)))
@@ -140,7 +140,7 @@ def negative_power(typing: Any, words: Any) -> Any:
     kind = _OF_WORDS[words]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        sums = _llvm(kind.sums)
+        sums = llvm_vector(kind.sums)
         wide = _unsigned(builder, args[0], kind)
         place = _constant(sums, kind.fraction_bits)
         bits = builder.sub(_constant(sums, kind.bias << kind.fraction_bits), builder.shl(wide, place))
@@ -154,7 +154,7 @@ def bits_of(typing: Any, reals: Any) -> Any:
     """The bits of every number, as `Sums` (`LongSums`) in the order of the numbers."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _llvm(reals.sums))
+        return builder.bitcast(args[0], llvm_vector(reals.sums))
 
     return reals.sums(reals), generate
 
@@ -177,10 +177,10 @@ def words_of_bits(typing: Any, bits: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if target is LongWords:
-            return builder.trunc(args[0], _llvm(target))
+            return builder.trunc(args[0], llvm_vector(target))
         even, odd = _halves(builder, args[0])
         low = builder.and_(even, _constant(even.type, 0xFFFF))
-        return builder.bitcast(builder.or_(low, builder.shl(odd, _constant(odd.type, 16))), _llvm(target))
+        return builder.bitcast(builder.or_(low, builder.shl(odd, _constant(odd.type, 16))), llvm_vector(target))
 
     return target(bits), generate
 
@@ -202,7 +202,7 @@ def whole_numbers(typing: Any, reals: Any) -> Any:
     """Floating-point numbers without fractions as integers in the order of the words."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        integers = builder.fptosi(args[0], _llvm(reals.sums))
+        integers = builder.fptosi(args[0], llvm_vector(reals.sums))
         if reals is LongReals:
             return integers
         return _shuffled(builder, integers, integers, [_ORDER.index(lane) for lane in range(WIDTH)])
@@ -289,7 +289,7 @@ def plus_scaled(typing: Any, sums: Any, reals: Any, exponents: Any, offset: Any)
     """Sums + reals * 2**(exponents - offset), in float64, rounded to float32."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        double, integer = _llvm_real(LongReals), _llvm(LongSums)
+        double, integer = _llvm_real(LongReals), llvm_vector(LongSums)
         wide = (
             builder.zext(_unsigned(builder, args[2], reals), integer)
             if reals is Reals

@@ -15,13 +15,13 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from simhw.pe.vector import (
-    _INDEX,
-    _INSTRUCTIONS,
-    _OF_ELEMENT,
+    INSTRUCTIONS,
+    LLVM_INDEX,
+    VECTOR_OF_ELEMENT,
     WIDTH,
     VectorType,
-    _llvm,
-    _llvm_intrinsic,
+    llvm_intrinsic,
+    llvm_vector,
 )
 
 
@@ -36,7 +36,7 @@ class StackType(types.Type):
 @register_model(StackType)
 class _StackModel(models.PrimitiveModel):
     def __init__(self, manager: Any, stack: StackType) -> None:
-        super().__init__(manager, stack, ir.ArrayType(_llvm(stack.vector), stack.depth))
+        super().__init__(manager, stack, ir.ArrayType(llvm_vector(stack.vector), stack.depth))
 
 
 def vectors_of(builder: Any, stack: Any) -> list[Any]:
@@ -87,7 +87,7 @@ def _register(function: Callable[..., Any], names: tuple[str, str]) -> None:
         lower_builtin(function, *operands)(lower)
 
 
-for _function, _names in _INSTRUCTIONS.items():
+for _function, _names in INSTRUCTIONS.items():
     if _function not in (operator.invert, operator.neg):
         _register(_function, _names)
 
@@ -127,7 +127,7 @@ def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) ->
     """
     if not isinstance(depth, types.IntegerLiteral):
         return None
-    stack = StackType(_OF_ELEMENT[elements.dtype], depth.literal_value)
+    stack = StackType(VECTOR_OF_ELEMENT[elements.dtype], depth.literal_value)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         first = builder.gep(args[1], [args[2]])
@@ -135,7 +135,7 @@ def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) ->
         for index in range(stack.depth):
             offset = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), index)]))
             element = builder.gep(args[0], [builder.zext(offset, ir.IntType(64))])
-            pointer = builder.bitcast(element, _llvm(stack.vector).as_pointer())
+            pointer = builder.bitcast(element, llvm_vector(stack.vector).as_pointer())
             vectors.append(builder.load(pointer, align=stack.vector.bits // 8))
         return _stacked(builder, vectors)
 
@@ -160,9 +160,9 @@ def spread_stack(typing: Any, scalars: Any, at: Any, like: Any, depth: Any) -> A
         vectors = []
         for index in range(stack.depth):
             scalar = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), index)]))
-            lone = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
-            spread = builder.shuffle_vector(lone, undefined, ir.Constant(ir.VectorType(_INDEX, count), [0] * count))
-            vectors.append(builder.bitcast(spread, _llvm(like)))
+            lone = builder.insert_element(undefined, scalar, ir.Constant(LLVM_INDEX, 0))
+            spread = builder.shuffle_vector(lone, undefined, ir.Constant(ir.VectorType(LLVM_INDEX, count), [0] * count))
+            vectors.append(builder.bitcast(spread, llvm_vector(like)))
         return _stacked(builder, vectors)
 
     return stack(scalars, types.intp, like, depth), generate
@@ -181,7 +181,7 @@ def _stackwise(name: str, operands: int) -> Any:
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             def operation(*vectors: Any) -> Any:
-                return _llvm_intrinsic(builder, name, _llvm(joint.vector), list(vectors))
+                return llvm_intrinsic(builder, name, llvm_vector(joint.vector), list(vectors))
 
             return _each(builder, sig, args, operation)
 
@@ -228,7 +228,7 @@ def exchange_each(typing: Any, stack: Any, distance: Any) -> Any:
     """`exchange` in every vector."""
     if not isinstance(distance, types.IntegerLiteral):
         return None
-    order = ir.Constant(ir.VectorType(_INDEX, WIDTH), [lane ^ distance.literal_value for lane in range(WIDTH)])
+    order = ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), [lane ^ distance.literal_value for lane in range(WIDTH)])
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _stacked(builder, [builder.shuffle_vector(x, x, order) for x in vectors_of(builder, args[0])])
@@ -241,10 +241,10 @@ def load_next(typing: Any, elements: Any, at: Any, depth: Any) -> Any:
     """A stack of the vectors from index ``at`` of ``elements``, as from `data`, one after another."""
     if not isinstance(depth, types.IntegerLiteral):
         return None
-    stack = StackType(_OF_ELEMENT[elements.dtype], depth.literal_value)
+    stack = StackType(VECTOR_OF_ELEMENT[elements.dtype], depth.literal_value)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), _llvm(stack.vector).as_pointer())
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), llvm_vector(stack.vector).as_pointer())
         vectors = []
         for index in range(stack.depth):
             own = builder.gep(pointer, [ir.Constant(ir.IntType(64), index)])
@@ -259,7 +259,7 @@ def store_next(typing: Any, elements: Any, at: Any, stack: Any) -> Any:
     """Put a stack where `load_next` finds it."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), _llvm(stack.vector).as_pointer())
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), llvm_vector(stack.vector).as_pointer())
         for index, vector in enumerate(vectors_of(builder, args[2])):
             own = builder.gep(pointer, [ir.Constant(ir.IntType(64), index)])
             builder.store(vector, own, align=stack.vector.bits // 8)
@@ -286,7 +286,7 @@ def _over_lanes(operation: Callable[[Any, Any, Any], Any]) -> Any:
 
 or_over = _over_lanes(lambda builder, x, y: builder.or_(x, y))
 sum_over = _over_lanes(lambda builder, x, y: builder.add(x, y))
-max_over = _over_lanes(lambda builder, x, y: _llvm_intrinsic(builder, "smax", x.type, [x, y]))
+max_over = _over_lanes(lambda builder, x, y: llvm_intrinsic(builder, "smax", x.type, [x, y]))
 
 
 # ---- square blocks --------------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def transpose_block(typing: Any, words: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = _llvm(_OF_ELEMENT[words.dtype])
+        vector = llvm_vector(VECTOR_OF_ELEMENT[words.dtype])
         places = [
             builder.bitcast(builder.gep(args[0], [ir.Constant(ir.IntType(64), row * WIDTH)]), vector.as_pointer())
             for row in range(WIDTH)
@@ -324,17 +324,17 @@ def transpose_block(typing: Any, words: Any) -> Any:
 def _zipped(builder: Any, one: Any, other: Any, first: int) -> Any:
     """Lanes of two vectors in turn, from lane `first` on."""
     order = [lane + side for lane in range(first, first + WIDTH // 2) for side in (0, WIDTH)]
-    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, WIDTH), order))
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), order))
 
 
 @intrinsic
 def store_signed(typing: Any, elements: Any, at: Any, vector: Any) -> Any:
     """Put a vector, taken as signed, into elements, as from `data`, of at least its width from index ``at``."""
-    target = _OF_ELEMENT[elements.dtype]
+    target = VECTOR_OF_ELEMENT[elements.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = args[2] if target is vector else builder.sext(args[2], _llvm(target))
-        place = builder.bitcast(builder.gep(args[0], [args[1]]), _llvm(target).as_pointer())
+        value = args[2] if target is vector else builder.sext(args[2], llvm_vector(target))
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), llvm_vector(target).as_pointer())
         builder.store(value, place, align=target.bits // 8)
         return context.get_dummy_value()
 

@@ -36,33 +36,34 @@ LongWords = VectorType("LongWords", 32, signed=False)
 Sums = VectorType("Sums", 32, signed=True)
 LongSums = VectorType("LongSums", 64, signed=True)
 VECTORS = (Words, LongWords, Sums, LongSums)
-_OF_ELEMENT: dict[Any, VectorType] = {
+VECTOR_OF_ELEMENT: dict[Any, VectorType] = {
     types.uint16: Words,
     types.uint32: LongWords,
     types.int32: Sums,
     types.int64: LongSums,
 }
 _SUM_OF = {Words: Sums, LongWords: LongSums}
-_INDEX = ir.IntType(32)
+LLVM_INDEX = ir.IntType(32)
 
 
-def _llvm(vector: VectorType) -> ir.VectorType:
+def llvm_vector(vector: VectorType) -> ir.VectorType:
+    """LLVM's type of a vector."""
     return ir.VectorType(ir.IntType(vector.bits), WIDTH)
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: VectorType) -> None:
-        super().__init__(manager, vector, _llvm(vector))
+        super().__init__(manager, vector, llvm_vector(vector))
 
 
 def _splat(builder: Any, vector: VectorType, scalar: Any) -> Any:
-    undefined = ir.Constant(_llvm(vector), ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INDEX, WIDTH), [0] * WIDTH))
+    undefined = ir.Constant(llvm_vector(vector), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(LLVM_INDEX, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), [0] * WIDTH))
 
 
-def _llvm_intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+def llvm_intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     """Call an overloaded LLVM intrinsic such as ``llvm.ctpop`` on vectors."""
     lanes = arguments[0].type
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
@@ -74,7 +75,7 @@ def _llvm_intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) 
 
 # ---- operators ------------------------------------------------------------------------------------------------------
 
-_INSTRUCTIONS: dict[
+INSTRUCTIONS: dict[
     Callable[..., Any], tuple[str, str]
 ] = {  # the operator's instruction on unsigned and on signed lanes
     operator.add: ("add", "add"),
@@ -97,7 +98,7 @@ def _register(function: Callable[..., Any], vector: VectorType, instruction: str
     lower_builtin(function, *[vector] * operands)(lower)
 
 
-for _function, _names in _INSTRUCTIONS.items():
+for _function, _names in INSTRUCTIONS.items():
     _operands = 1 if _function in (operator.invert, operator.neg) else 2
     _cases = [signature(vector, *[vector] * _operands) for vector in VECTORS]
     infer_global(_function)(type("VectorOperator", (ConcreteTemplate,), {"cases": _cases}))
@@ -110,13 +111,13 @@ for _function, _names in _INSTRUCTIONS.items():
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, vector: VectorType) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _llvm(vector).as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), llvm_vector(vector).as_pointer())
 
 
 @intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
     """The WIDTH elements from ``index`` of a 1-D contiguous integer array."""
-    vector: VectorType = _OF_ELEMENT[array.dtype]
+    vector: VectorType = VECTOR_OF_ELEMENT[array.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1], vector)
@@ -128,7 +129,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
-    if value != _OF_ELEMENT.get(array.dtype):
+    if value != VECTOR_OF_ELEMENT.get(array.dtype):
         return None
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -164,7 +165,7 @@ def _lanewise(name: str, operands: int, flag: bool = False) -> Any:
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             extra = [ir.Constant(ir.IntType(1), 0)] if flag else []
-            return _llvm_intrinsic(builder, name, _llvm(vector), [*args, *extra])
+            return llvm_intrinsic(builder, name, llvm_vector(vector), [*args, *extra])
 
         return vector(vector, *others), generate
 
@@ -209,7 +210,7 @@ def any_lane(typing: Any, vector: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lane = args[0].type.element
-        together = _llvm_intrinsic(builder, "vector.reduce.or", lane, [args[0]])
+        together = llvm_intrinsic(builder, "vector.reduce.or", lane, [args[0]])
         return builder.icmp_unsigned("!=", together, ir.Constant(lane, 0))
 
     return types.boolean(vector), generate
@@ -220,7 +221,7 @@ def total(typing: Any, vector: Any) -> Any:
     """The sum over the lanes, wrapping around at the lane's width, as int64 (unsigned lanes count as unsigned)."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        together = _llvm_intrinsic(builder, "vector.reduce.add", args[0].type.element, [args[0]])
+        together = llvm_intrinsic(builder, "vector.reduce.add", args[0].type.element, [args[0]])
         if vector.bits == 64:
             return together
         return (builder.sext if vector.signed else builder.zext)(together, ir.IntType(64))
@@ -234,7 +235,7 @@ def widen(typing: Any, vector: Any) -> Any:
     target = _SUM_OF[vector]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sext(args[0], _llvm(target))
+        return builder.sext(args[0], llvm_vector(target))
 
     return target(vector), generate
 
@@ -247,7 +248,7 @@ def exchange(typing: Any, vector: Any, distance: Any) -> Any:
     order = [lane ^ distance.literal_value for lane in range(WIDTH)]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(_INDEX, WIDTH), order))
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), order))
 
     return vector(vector, distance), generate
 
@@ -280,7 +281,7 @@ def positions(typing: Any, words: Any) -> Any:
     """Words, taken as unsigned, as positions in an array: `LongSums`."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.zext(args[0], _llvm(LongSums))
+        return builder.zext(args[0], llvm_vector(LongSums))
 
     return LongSums(words), generate
 
@@ -296,16 +297,16 @@ def four_words(typing: Any, array: Any, offset: Any, places: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = builder.gep(context.make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
-        quads = ir.Constant(_llvm(LongSums), ir.Undefined)
+        quads = ir.Constant(llvm_vector(LongSums), ir.Undefined)
         # A load a lane: processors that have an instruction for all of them are not faster with it.
         for lane in range(WIDTH):
-            place = builder.gep(data, [builder.extract_element(args[2], ir.Constant(_INDEX, lane))])
+            place = builder.gep(data, [builder.extract_element(args[2], ir.Constant(LLVM_INDEX, lane))])
             quad = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=2)
-            quads = builder.insert_element(quads, quad, ir.Constant(_INDEX, lane))
+            quads = builder.insert_element(quads, quad, ir.Constant(LLVM_INDEX, lane))
         words = builder.bitcast(quads, ir.VectorType(ir.IntType(16), 4 * WIDTH))
         vectors = [
             builder.shuffle_vector(
-                words, words, ir.Constant(ir.VectorType(_INDEX, WIDTH), list(range(word, 4 * WIDTH, 4)))
+                words, words, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), list(range(word, 4 * WIDTH, 4)))
             )
             for word in range(4)
         ]
@@ -352,7 +353,7 @@ def narrow(typing: Any, vector: Any) -> Any:
     target = next(half for half, double in _SUM_OF.items() if double is vector)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.trunc(args[0], _llvm(target))
+        return builder.trunc(args[0], llvm_vector(target))
 
     return target(vector), generate
 
@@ -374,6 +375,6 @@ def rotate_left(typing: Any, vector: Any, count: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         amount = context.cast(builder, args[1], sig.args[1], types.int64)
         counts = _splat(builder, vector, builder.trunc(amount, ir.IntType(vector.bits)) if vector.bits < 64 else amount)
-        return _llvm_intrinsic(builder, "fshl", _llvm(vector), [args[0], args[0], counts])
+        return llvm_intrinsic(builder, "fshl", llvm_vector(vector), [args[0], args[0], counts])
 
     return vector(vector, count), generate
