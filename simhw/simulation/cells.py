@@ -171,7 +171,7 @@ def _values(plan: PassPlan, unit: WorkUnit) -> int:
 
 
 def stacked_rows(
-    plan: PassPlan, units: Sequence[WorkUnit]
+    plan: PassPlan, units: Sequence[WorkUnit | SampledBlock]
 ) -> tuple[BF16Array, BF16Array, npt.NDArray[np.bool_]] | None:
     """What `StackingTile.run_stacked` takes for some units; None where they are not whole products that share
     nothing, or leave out sets.
@@ -181,6 +181,8 @@ def stacked_rows(
         return None
     products = []
     for unit in units:
+        if not isinstance(unit, WorkUnit):
+            return None
         product = unit.xs[0].product
         if unit != WorkUnit((Strip(product, 0, x_tiles),), (Strip(product, 0, y_tiles),)):
             return None

@@ -27,6 +27,9 @@ QUEUED = 2
 """Items that wait for each worker at the most: while the main thread prices an operation, no worker may run dry."""
 WORKERS_PER_READER = 8
 """Reading a tensor takes a few percent of what its operation takes."""
+BLOCKS = 8
+"""Sampled blocks of an item: each takes less than a millisecond, most of it Python, and threads that take turns at
+it more often only get into each other's way."""
 READ_AHEAD_VALUES = 1 << 25
 """Of a larger tensor's operation nothing is read ahead: two such at a time would be most of what a run needs."""
 
@@ -59,8 +62,8 @@ def run_unit(plan: PassPlan, unit: Unit, check: Check | None = None) -> Simulate
 def exact_items(stratum: PassStratum, macs: int) -> Iterator[WorkItem]:
     """Everything that there is to simulate of a stratum, in items of about so many multiply-accumulates."""
     if stratum.plan.family.sampled:
-        for block in stratum.blocks:
-            yield stratum, (block,)
+        for first in range(0, len(stratum.blocks), BLOCKS):
+            yield stratum, stratum.blocks[first : first + BLOCKS]
     else:
         for batch in batches(stratum.plan, macs):
             yield stratum, batch
@@ -119,7 +122,7 @@ def run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None = None)
     """Simulate units or sampled blocks: small products all at once, where the tile can."""
     tile = plan.tile
     if len(units) > 1 and check is None and isinstance(tile, StackingTile):
-        stacked = stacked_rows(plan, [unit for unit in units if isinstance(unit, WorkUnit)])
+        stacked = stacked_rows(plan, units)
         if stacked is not None:
             passes = tile.run_stacked(*stacked)
             return [(passes.durations, passes.counters)]

@@ -125,11 +125,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PendingResult:
-    """An operation's result before memories, and the costs that they are still to be put around.
-
-    Memories run beside the passes of later operations: they are Python, and with many cores would take longer than all
-    passes if they came after them.
-    """
+    """An operation's result before memories, and the costs that they are still to be put around."""
 
     result: OperationResult
     cost: ComputeCost

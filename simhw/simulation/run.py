@@ -107,13 +107,15 @@ class Simulation:
 
     def run(self) -> dict[Place, OperationResult]:
         """Every operation's result."""
-        fraction = self.fraction
-        if fraction is None:
-            return {place: each.finished() for place, each in self._to_precision().items()}
-        self._announce(fraction)
-        # Memories on a thread of their own: the main thread keeps the workers busy.
+        if self.fraction is None:
+            return _finished(self._to_precision())
+        self._announce(self.fraction)
+        runs = self._runs(Draw(self.fraction))
+        if self.trace.sampled:
+            return _finished({run.place: self._pending(run) for run in runs})
+        # Beside the passes of later operations, on a thread of their own: the main thread keeps the workers busy.
         with ThreadPoolExecutor(1) as memories:
-            finished = {run.place: memories.submit(self._pending(run).finished) for run in self._runs(Draw(fraction))}
+            finished = {run.place: memories.submit(self._pending(run).finished) for run in runs}
             return {place: each.result() for place, each in finished.items()}
 
     def _announce(self, fraction: float) -> None:
@@ -198,6 +200,13 @@ class Simulation:
 
     def _pending(self, run: OperationRun) -> PendingResult:
         return pending_result(run, self.machine, self.baseline, self.growth)
+
+
+def _finished(pending: Mapping[Place, PendingResult]) -> dict[Place, OperationResult]:
+    """Results with memories, after all passes: of small passes Python takes the larger part, and only one thread at a
+    time runs it.
+    """
+    return {place: each.finished() for place, each in pending.items()}
 
 
 def baseline_for(
