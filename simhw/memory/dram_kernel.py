@@ -136,32 +136,6 @@ def end_time(time: int, live: int, pause: int) -> int:
 
 
 @kernel
-def between_containers(refresh: int, number: int, live: int, data: int, length: int) -> int:
-    """How many of so many refreshes, from `refresh` on, stand where the data of one container end and those of the next
-    begin: whole lengths after the start of the first one's data.
-    """
-    count = 0
-    for k in range(number):
-        since = refresh + k * live - data
-        count += periods(since, length) * length == since
-    return count
-
-
-@kernel
-def bus_free(setup: Setup, own: Int64s, job: Job) -> int:
-    """When a channel's bus can take the job's first data, opening of rows aside: it is free and turned their way, and
-    their command's latency is over.
-    """
-    free: int
-    if job.write:
-        free = max(job.start + setup.write_latency, own[WRITE_END], own[READ_END] + setup.rtw)
-    else:
-        turned = own[WRITE_END] + setup.wtr + setup.read_latency
-        free = max(job.start + setup.read_latency, own[READ_END], turned)
-    return free
-
-
-@kernel
 def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: Job) -> int:
     """Serve the job's containers of one channel; gives when their last data have moved, or its start where it has none.
 
@@ -171,11 +145,17 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
     """
     channels, per_row, live = setup.channels, setup.containers_per_row, setup.live
     length = job.bursts * setup.burst
-    to_data = setup.rcd + (setup.write_latency if job.write else setup.read_latency)
+    latency = setup.write_latency if job.write else setup.read_latency
+    to_data = setup.rcd + latency
     # From the end of a visit's data to when its bank may be precharged; tRTP counts from the last read command, which
     # comes a read latency before its burst.
     to_precharge = setup.wr if job.write else setup.rtp - setup.burst - setup.read_latency
-    free = bus_free(setup, own, job)
+    # The bus takes data when it is free and turned their way, and their command's latency is over.
+    free: int = job.start + latency
+    if job.write:
+        free = max(free, own[WRITE_END], own[READ_END] + setup.rtw)
+    else:
+        free = max(free, own[READ_END], own[WRITE_END] + setup.wtr + latency)
     refresh = (periods(free, live) + 1) * live
     act_slot, data_slot = own[ACT_SLOT], own[DATA_SLOT]
     acts, starts = own[ACTS:DATA], own[DATA:]
@@ -230,9 +210,12 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
             if free > refresh:
                 crossed = 1 + periods(free - 1 - refresh, live)
                 activates += crossed
-                if count > 1:
-                    misses += between_containers(refresh, crossed, live, data, length)
-                refresh += crossed * live
+                # One that stands between the data of two containers closes the row for the second.
+                for _ in range(crossed if count > 1 else 0):
+                    misses += periods(refresh - data, length) * length == refresh - data
+                    refresh += live
+                if count == 1:
+                    refresh += crossed * live
             banks[state, LAST_OPEN] = free - 1
             banks[state, PRECHARGE] = max(precharge, free + to_precharge)
             containers += count
@@ -293,8 +276,6 @@ def serve(
     start : int
         No command is issued before [ps, live].
     """
-    if stride == run:  # runs that meet are one, which costs least
-        runs, run = 1, runs * run
     setup, job, finish = setup_of(constants), Job(first, runs, run, stride, bursts, write, start), start
     for channel in range(setup.channels):
         finish = max(finish, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))

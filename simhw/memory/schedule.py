@@ -76,5 +76,8 @@ def run_schedule(
 def _double_buffered(steps: BlockSteps, ratios: Mapping[TensorName, float], busy_ns: float, dram: Dram) -> Schedule:
     jobs, burst_bytes = steps.jobs, dram.parameters.burst_bytes
     bursts = -(-jobs.payload_bytes(ratios) // (jobs.runs * jobs.run * burst_bytes))
-    table = np.stack([jobs.first, jobs.runs, jobs.run, jobs.stride, bursts, jobs.write], axis=1)
+    # Runs that meet are one, which costs least.
+    meet = jobs.stride == jobs.run
+    runs, run = np.where(meet, 1, jobs.runs), np.where(meet, jobs.runs * jobs.run, jobs.run)
+    table = np.stack([jobs.first, runs, run, jobs.stride, bursts, jobs.write], axis=1)
     return Schedule(*dram.double_buffered(table, steps.places, steps.shares, busy_ns))

@@ -15,9 +15,11 @@ from simhw.memory.dram_kernel import (
     LIVE,
     PAUSE,
     Int64s,
+    Job,
     end_time,
     live_time,
-    serve,
+    serve_channel,
+    setup_of,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -27,46 +29,6 @@ FIRST, RUNS, RUN, STRIDE, BURSTS, WRITE = range(6)
 # Columns of a step: its first load and its first store among the jobs, which go on to the next step's first load, and
 # whether it reads partial sums.
 LOADS, STORES, READS_BACK = range(3)
-
-
-@kernel
-def hand_over(
-    constants: Int64s,
-    channel_state: Int64s,
-    bank_state: Int64s,
-    clock: Int64s,
-    jobs: Int64s,
-    begin: int,
-    end: int,
-    handed_ns: float,
-    latest_ns: float,
-) -> float:
-    """Hand some jobs over to the DRAM; gives when the last of them has moved, that moment where there are none, and
-    never (infinity) where it is too late for them.
-    """
-    if begin == end:
-        return handed_ns
-    if handed_ns > latest_ns:
-        return np.inf
-    live, moved_ns, pause, latency = constants[LIVE], handed_ns, clock[PAUSE], clock[CONTROLLER_LATENCY]
-    start = live_time(int(np.rint(handed_ns * 1000)), live, pause) + latency
-    for index in range(begin, end):
-        job = jobs[index]
-        last = serve(
-            constants,
-            channel_state,
-            bank_state,
-            job[FIRST],
-            job[RUNS],
-            job[RUN],
-            job[STRIDE],
-            job[BURSTS],
-            job[WRITE] != 0,
-            start,
-        )
-        clock[LAST_END] = max(clock[LAST_END], last)
-        moved_ns = max(moved_ns, end_time(last, live, pause) / 1000)
-    return moved_ns
 
 
 @kernel
@@ -99,7 +61,7 @@ def double_buffered(
     latest_ns : float
         No job can be handed over later: the end is infinite where one would be.
     """
-    count = len(shares)
+    setup, live, count = setup_of(constants), constants[LIVE], len(shares)
     first_ready = last_out = 0.0
     handed = ready = shared = computed = before_last = 0.0
     for index in range(count + 2):
@@ -107,17 +69,27 @@ def double_buffered(
         handed = max(handed, before_last)
         back = index < count and steps[index, READS_BACK] != 0
         for turn in range(2):
-            if (turn == 0) == back:
-                if left >= 0:
-                    stores, end = steps[left, STORES], steps[left + 1, LOADS]
-                    out = hand_over(constants, channel_state, bank_state, clock, jobs, stores, end, handed, latest_ns)
-                    ready, last_out = max(ready, out), max(last_out, out)
-            elif index < count:
-                loads, end = steps[index, LOADS], steps[index, STORES]
-                loaded = hand_over(constants, channel_state, bank_state, clock, jobs, loads, end, handed, latest_ns)
-                ready = max(ready, loaded)
-                if index == 0:
-                    first_ready = loaded
+            storing = (turn == 0) == back
+            if (storing and left < 0) or (not storing and index >= count):
+                continue
+            begin, end = steps[index, LOADS], steps[index, STORES]
+            if storing:
+                begin, end = steps[left, STORES], steps[left + 1, LOADS]
+            start = live_time(int(np.rint(handed * 1000)), live, clock[PAUSE]) + clock[CONTROLLER_LATENCY]
+            moved = handed if begin == end or handed <= latest_ns else np.inf
+            for number in range(begin, end if moved < np.inf else begin):
+                each = jobs[number]
+                job = Job(each[FIRST], each[RUNS], each[RUN], each[STRIDE], each[BURSTS], each[WRITE] != 0, start)
+                last = start
+                for channel in range(setup.channels):
+                    last = max(last, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))
+                clock[LAST_END] = max(clock[LAST_END], last)
+                moved = max(moved, end_time(last, live, clock[PAUSE]) / 1000)
+            ready = max(ready, moved)
+            if storing:
+                last_out = max(last_out, moved)
+            elif index == 0:
+                first_ready = moved
         before_last = computed
         if index < count:
             before, shared = shared, shared + shares[index]
