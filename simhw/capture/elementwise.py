@@ -100,21 +100,21 @@ class Elementwise:
         self._names = names
         self._copier = copier
         self._results: dict[int, _Multiplied] = {}
+        self._enough = 1
         self._linked: dict[int, tuple[Product, _Axes]] = {}
 
     def multiply(self, operator: str, args: Sequence[Any], result: Tensor, writes: bool) -> None:
         """Take in an elementwise product that has run; `writes` where it wrote its result into a tensor
         that was there.
         """
-        squares = (
-            operator.startswith("aten::pow") and len(args) > 1 and not isinstance(args[1], Tensor) and args[1] == 2
-        )
+        power = operator.startswith("aten::pow")
+        squares = power and len(args) > 1 and not isinstance(args[1], Tensor) and args[1] == 2
         factors = [args[0], args[0]] if squares else args[:2]
         if len(factors) < 2 or any(
             not isinstance(each, Tensor) or unseen(each) or each.is_meta or each.numel() < 2 for each in factors
         ):
             return
-        if operator.startswith("aten::pow") and not squares:
+        if power and not squares:
             return
         x, y = factors
         node = self._ledger.running_node()
@@ -122,7 +122,7 @@ class Elementwise:
         if backward and node._sequence_nr() in self._linked and node.name().startswith("MulBackward"):
             self._gradient(node._sequence_nr(), x, y)
             return
-        self._results = {number: each for number, each in self._results.items() if not each.alive.expired()}  # type: ignore[no-untyped-call]  # torch's
+        self._forget_dead()
         self._results[storage(result)] = _Multiplied(
             alive=StorageWeakRef(result.untyped_storage()),  # type: ignore[no-untyped-call]  # likewise
             identity=identity(result),
@@ -135,6 +135,15 @@ class Elementwise:
             backward=backward,
             path=self._names.path,
         )
+
+    def _forget_dead(self) -> None:
+        """Let go of results that are gone, and of their operands, once an eighth as many were added as there are.
+
+        Looking at all of them for every new one takes time in the square of a recurrent network's time steps.
+        """
+        if len(self._results) >= self._enough:
+            self._results = {number: each for number, each in self._results.items() if not each.alive.expired()}  # type: ignore[no-untyped-call]  # torch's
+            self._enough = len(self._results) + max(1, len(self._results) // 8)
 
     def sum(self, operator: str, args: Sequence[Any]) -> None:
         """Take in a sum that runs now, over all axes or those that its second argument names."""

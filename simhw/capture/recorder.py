@@ -40,6 +40,8 @@ class Operator:
     role : Role
     copies, composite : bool
         Its result is a copy of its first argument; it is made of other operators.
+    passes : bool
+        There is nothing to do but to run it.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Operator:
     role: Role
     copies: bool
     composite: bool
+    passes: bool
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class
@@ -109,11 +112,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
                 "a plain form, such as scaled_dot_product_attention for flex_attention, or an `if` or loop of Python"
             )
         known = self._known.get(func) or self._learn(func)
-        if any(issubclass(each, FakeTensor) for each in types):
-            self._note_without_values(known)
+        if types:
+            if any(issubclass(each, FakeTensor) for each in types):
+                self._note_without_values(known)
+                return func(*args, **given)
+            if any(each.__torch_dispatch__ is not Tensor.__torch_dispatch__ for each in types):  # type: ignore[attr-defined]  # all have it
+                return self._wrapped(known, func, args, given)
+        if known.passes:
             return func(*args, **given)
-        if any(each.__torch_dispatch__ is not Tensor.__torch_dispatch__ for each in types):  # type: ignore[attr-defined]  # all have it
-            return self._wrapped(known, func, args, given)
         # Operators arrive whole in inference mode and from within a tensor subclass; else as what they are made of.
         if known.composite and not any(tensor.is_nested for tensor in tensors_in(args)):
             with self:
@@ -149,7 +155,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             operator in ("_to_copy", "clone"),
             torch._C._dispatch_has_kernel(str(func._name)) and func._can_decompose(),
         )
-        known = Operator(name, operator.removesuffix("_"), what, copies, composite)
+        plain = operator.removesuffix("_")
+        passes = what == "harmless" and not (copies or composite or plain in TAKEN_APART)
+        known = Operator(name, plain, what, copies, composite, passes)
         self._known[func] = known
         return known
 
