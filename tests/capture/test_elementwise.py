@@ -1,5 +1,6 @@
 """Elementwise products with a sum behind them are products; what only scales a sum, or a sum alone, is none."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,3 +228,21 @@ def test_an_embedding_bag_without_weights_multiplies_nothing(tmp_path: Path):
     bag, linear = nn.EmbeddingBag(7, 4, mode="mean"), nn.Linear(4, 2)
     trace = captured(linear, lambda: linear(bag(torch.tensor([[1, 2], [3, 4]]))).sum().backward(), tmp_path)
     assert [layer.name for layer in trace.layers] == ["linear"]
+
+
+@pytest.mark.parametrize("kept", [0, 64])
+def test_operands_of_results_that_are_gone_are_let_go(kept: int, tmp_path: Path):
+    """At most an eighth as many as there are results that may still be summed."""
+    model, x = nn.Linear(4, 3), coarse(2, 4)
+    seen: list[weakref.ref[Tensor]] = []
+
+    def step() -> None:
+        held = [x * x for _ in range(kept)]
+        for _ in range(200):
+            operand = x.clone()
+            seen.append(weakref.ref(operand))
+            operand = operand * x
+        assert sum(each() is not None for each in seen) <= 1 + len(held) // 8 + 1
+        model(x).sum().backward()
+
+    captured(model, step, tmp_path)
