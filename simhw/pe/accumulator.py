@@ -66,12 +66,6 @@ def add_rounded(s, addend, extra_bits):
 
 
 @numba.njit(inline="always")
-def round_addend(addend, extra_bits):
-    """An exact sum with ``extra_bits`` more fraction bits than S (negative: fewer), rounded to S's fraction bits."""
-    return shift_right_rne(addend << spread(max(-extra_bits, 0), addend), spread(max(extra_bits, 0), addend))
-
-
-@numba.njit(inline="always")
 def normalise(s, emax, fraction_bits):
     """Normalised (S, exponent) of S at exponent ``emax``: right shifts round to nearest even, left shifts are exact."""
     up = spread(lane_bits(s) - 1 - fraction_bits, s) - leading_zeros(magnitude(s))

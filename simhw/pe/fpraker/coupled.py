@@ -127,109 +127,116 @@ def coupled_sets(
     # Set in a place, it keeps the lane from firing.
     flag = one << last_bit
     window, floor = spread(setup.window, exponent), spread(setup.floor, exponent)
+    # What an empty set takes: every product's exponent is that of a zero.
+    empty = least_cycles(spread(-1, exponent), floor, setup)
     rounder = unit_rounder(exponent)
+    # From products, with 7 + T fraction bits, to the accumulator's F.
     to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), exponent)
     zero = widen(nothing)
     useful_sum, slots_sum, busy_sum, short_sum = zero, zero, zero, zero
     # Lane-cycles in which a lane has a term left; with shared pointers, those in which it has not fired the pointer's.
     alive, waiting = 0, 0
-    until_fold = setup.chunk_sets
-    for index in range(first, last):
-        depth = np.int64(element(depths, start + index))
-        slot = (start + index) * LANES
-        largest = spread(-1, exponent)
-        for pair in range(slot, slot + depth, 2):
-            largest = signed_max(largest, max_over(_exponent_sums(lanes, pair, exponent)))
-        emax = signed_max(exponent, largest)
-        s = aligned(s, exponent, emax)
-        added = rounder - rounder
-        useful, slots = nothing, nothing
-        base = flag
-        for lane in range(0, depth, 2):
-            pair = slot + lane
-            exponent_sums = _exponent_sums(lanes, pair, exponent)
-            offsets = emax - exponent_sums
-            distances = unsigned_min_each(offsets, last_bit)
-            if not setup.per_cycle:
-                negative = spread_stack(lanes.negative, pair, exponent, 2) >> distances
-                values = (spread_stack(lanes.positive, pair, exponent, 2) >> distances) - negative
-                added = added + products(values, load_stack(lanes.significands, lanes.offsets, pair, 2))
-            useful = useful + sum_over(popcount_each(spread_stack(lanes.terms, pair, exponent, 2) << distances))
-            inside = _positions_inside(offsets, exponent_sums, setup, nothing)
-            if not own_bounds:
-                slot_terms = spread_stack(walk_positions, pair, exponent, 2) & ((one << inside) - one)
-                slots = slots + sum_over(popcount_each(slot_terms))
-            places = spread_stack(walk_first, pair, exponent, 2)
-            if not setup.on_position:
-                places, inside = places + offsets, inside + offsets
-            store_next(room, PLACES + lane * WIDTH, places)
-            store_next(room, GAPS + lane * WIDTH, spread_stack(walk_gaps, pair, exponent, 2))
-            store_next(room, BOUNDS + lane * WIDTH, inside)
-        for lane in range(0, depth * WIDTH, WIDTH):
-            place = load(scratch, PLACES + lane)
-            within = bits_at_most(place, load(scratch, BOUNDS + lane))
-            alive += count_bits(within)
-            if shared:
-                place = where_bits(within, place, place + flag)
-                store(scratch, PLACES + lane, place)
-            base = where_bits(within, unsigned_min(base, place), base)
-        if not setup.per_cycle:
-            # Before the cycles, which it does not depend on: the next set waits for it.
-            s, exponent = normalised(fused(added, to_unit, s) - rounder, emax, setup.fraction_bits)
-        busy, cycle = nothing, nothing
-        while any_lane(~base & flag):
-            cycle = cycle + one
-            # With shared pointers a PE may have nothing to fire in a cycle and more to come.
-            busy = where_negative(base, busy, cycle)
-            limit = unsigned_min(base + window, flag - one)
+    chunk = setup.chunk_sets if setup.chunk_sets else last - first
+    for begin in range(first, last, chunk):
+        for index in range(begin, min(begin + chunk, last)):
+            depth = np.int64(element(depths, start + index))
+            slot = (start + index) * LANES
+            if depth == 0:
+                store(times, at, empty)
+                short_sum = short_sum + widen(empty)
+                at += WIDTH
+                continue
+            largest = spread(-1, exponent)
+            for pair in range(slot, slot + depth, 2):
+                largest = signed_max(largest, max_over(_exponent_sums(lanes, pair, exponent)))
+            emax = signed_max(exponent, largest)
+            s = aligned(s, exponent, emax)
+            added = rounder - rounder
+            useful, slots = nothing, nothing
             base = flag
+            for lane in range(0, depth, 2):
+                pair = slot + lane
+                exponent_sums = _exponent_sums(lanes, pair, exponent)
+                offsets = emax - exponent_sums
+                distances = unsigned_min_each(offsets, last_bit)
+                if not setup.per_cycle:
+                    negative = spread_stack(lanes.negative, pair, exponent, 2) >> distances
+                    values = (spread_stack(lanes.positive, pair, exponent, 2) >> distances) - negative
+                    added = added + products(values, load_stack(lanes.significands, lanes.offsets, pair, 2))
+                useful = useful + sum_over(popcount_each(spread_stack(lanes.terms, pair, exponent, 2) << distances))
+                inside = _positions_inside(offsets, exponent_sums, setup, nothing)
+                if not own_bounds:
+                    slot_terms = spread_stack(walk_positions, pair, exponent, 2) & ((one << inside) - one)
+                    slots = slots + sum_over(popcount_each(slot_terms))
+                places = spread_stack(walk_first, pair, exponent, 2)
+                if not setup.on_position:
+                    places, inside = places + offsets, inside + offsets
+                store_next(room, PLACES + lane * WIDTH, places)
+                store_next(room, GAPS + lane * WIDTH, spread_stack(walk_gaps, pair, exponent, 2))
+                store_next(room, BOUNDS + lane * WIDTH, inside)
+            for lane in range(0, depth * WIDTH, WIDTH):
+                place = load(scratch, PLACES + lane)
+                within = bits_at_most(place, load(scratch, BOUNDS + lane))
+                alive += count_bits(within)
+                if shared:
+                    place = where_bits(within, place, place + flag)
+                    store(scratch, PLACES + lane, place)
+                base = where_bits(within, unsigned_min(base, place), base)
+            if not setup.per_cycle:
+                # Before the cycles, which it does not depend on: the next set waits for it.
+                s, exponent = normalised(fused(added, to_unit, s) - rounder, emax, setup.fraction_bits)
+            busy, cycle = nothing, nothing
+            while any_lane(~base & flag):
+                cycle = cycle + one
+                # With shared pointers a PE may have nothing to fire in a cycle and more to come.
+                busy = where_negative(base, busy, cycle)
+                limit = unsigned_min(base + window, flag - one)
+                base = flag
+                if setup.per_cycle:
+                    added = _fired_now(lanes, slot, depth, scratch, emax, limit, setup)
+                    s = s + (fused(added, to_unit, rounder) - rounder)
+                if shared:
+                    for lane in range(0, depth * WIDTH, WIDTH):
+                        place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
+                        step, rest = _advance(gaps, walk.unary)
+                        place = where_bits(bits_at_most(place, limit), place + flag, place)
+                        pending = bits_at_most(place, flag - one)
+                        # Takes the flag off where it is; that of a pending lane ends up beyond every bound.
+                        following = place + (step | flag)
+                        further = bits_at_most(following, load(scratch, BOUNDS + lane))
+                        waiting += count_bits(pending)
+                        alive += count_bits(further)
+                        moved = further & _whole_columns(~pending, column, lowest)
+                        place = where_bits(moved, following, place)
+                        base = unsigned_min(base, place)
+                        store(scratch, PLACES + lane, place)
+                        store(scratch, GAPS + lane, where_bits(moved, rest, gaps))
+                else:
+                    for lane in range(0, depth * WIDTH, WIDTH):
+                        place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
+                        step, rest = _advance(gaps, walk.unary)
+                        fired = bits_at_most(place, limit)
+                        place = where_bits(fired, place + step, place)
+                        within = bits_at_most(place, load(scratch, BOUNDS + lane))
+                        alive += count_bits(within)
+                        base = where_bits(within, unsigned_min(base, place), base)
+                        store(scratch, PLACES + lane, place)
+                        store(scratch, GAPS + lane, where_bits(fired, rest, gaps))
             if setup.per_cycle:
-                added = _fired_now(lanes, slot, depth, scratch, emax, limit, setup)
-                s = s + (fused(added, to_unit, rounder) - rounder)
-            if shared:
-                for lane in range(0, depth * WIDTH, WIDTH):
-                    place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
-                    step, rest = _advance(gaps, walk.unary)
-                    place = where_bits(bits_at_most(place, limit), place + flag, place)
-                    pending = bits_at_most(place, flag - one)
-                    # The flag comes off where it is on, and on a lane that is pending it ends up beyond every bound.
-                    following = place + (step | flag)
-                    further = bits_at_most(following, load(scratch, BOUNDS + lane))
-                    waiting += count_bits(pending)
-                    alive += count_bits(further)
-                    moved = further & _whole_columns(~pending, column, lowest)
-                    place = where_bits(moved, following, place)
-                    base = unsigned_min(base, place)
-                    store(scratch, PLACES + lane, place)
-                    store(scratch, GAPS + lane, where_bits(moved, rest, gaps))
-            else:
-                for lane in range(0, depth * WIDTH, WIDTH):
-                    place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
-                    step, rest = _advance(gaps, walk.unary)
-                    fired = bits_at_most(place, limit)
-                    place = where_bits(fired, place + step, place)
-                    within = bits_at_most(place, load(scratch, BOUNDS + lane))
-                    alive += count_bits(within)
-                    base = where_bits(within, unsigned_min(base, place), base)
-                    store(scratch, PLACES + lane, place)
-                    store(scratch, GAPS + lane, where_bits(fired, rest, gaps))
-        if setup.per_cycle:
-            s, exponent = normalised(s - rounder, emax, setup.fraction_bits)
-        least = least_cycles(largest, floor, setup)
-        own_time = column_max(busy, column) if shared else busy
-        time = signed_max(busy, least)
-        store(times, at, time if setup.own_pace else column_max(time, column))
-        at += WIDTH
-        # Widened set by set: words would not hold a round's sums.
-        useful_sum = useful_sum + widen(useful)
-        slots_sum = slots_sum + widen(slots)
-        busy_sum = busy_sum + widen(busy)
-        short_sum = short_sum + widen(signed_max(least - own_time, nothing))
-        until_fold -= 1
-        if until_fold == 0:
+                s, exponent = normalised(s - rounder, emax, setup.fraction_bits)
+            least = least_cycles(largest, floor, setup)
+            own_time = column_max(busy, column) if shared else busy
+            time = signed_max(busy, least)
+            store(times, at, time if setup.own_pace else column_max(time, column))
+            at += WIDTH
+            # Widened set by set: words would not hold a round's sums.
+            useful_sum = useful_sum + widen(useful)
+            slots_sum = slots_sum + widen(slots)
+            busy_sum = busy_sum + widen(busy)
+            short_sum = short_sum + widen(signed_max(least - own_time, nothing))
+        if setup.chunk_sets:
             own_sums = folded(s, exponent, setup.fraction_bits, own_sums)
             s, exponent = s - s, nothing
-            until_fold = setup.chunk_sets
     store(own_s, 0, whole_numbers(s))
     store(own_exponent, 0, exponent)
     store_singles(sums, own_sums)
@@ -257,7 +264,7 @@ def _positions_inside(offsets, exponent_sums, setup, nothing):
     """How many of the positions, from p = +1 on, are within the lanes' bounds; none in an empty lane."""
     most = spread(POSITIONS, nothing)
     if setup.no_bounds:
-        return where_negative_each(exponent_sums, nothing, (offsets ^ offsets) | most)
+        return where_negative_each(exponent_sums, nothing, most)
     # K <= T for the first T + 2 - d positions.
     inside = spread(setup.threshold + 2, nothing) - offsets
     if setup.column_bounds:

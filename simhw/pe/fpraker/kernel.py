@@ -24,7 +24,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import significand_terms
 from simhw.pe.accumulator import NO_EXPONENT
 from simhw.pe.fpraker.parameters import FPRakerPE
-from simhw.pe.vector import WIDTH, exchange, load, signed_max, spread, where_negative, widen
+from simhw.pe.vector import exchange, signed_max, spread, where_negative
 
 LANES = 8
 GAP_BITS = 4
@@ -146,51 +146,11 @@ def serial_code(value):
 
 
 @numba.njit(inline="always")
-def largest_product(x, k, exponents, like):
-    """The largest exponent of a set's products, lane by lane of the vector; negative in a PE whose lanes are all empty.
-
-    emax is the larger of it and of the accumulator's exponent, which is never negative.
-    """
-    exponent, _ = serial_code(x[k])
-    largest = load(exponents, k * WIDTH) + spread(exponent, like)
-    for lane in range(1, LANES):
-        exponent, _ = serial_code(x[k + lane])
-        largest = signed_max(largest, load(exponents, (k + lane) * WIDTH) + spread(exponent, like))
-    return largest
-
-
-@numba.njit(inline="always")
 def least_cycles(largest, floor, setup):
     """`floor` where a set costs the floor: everywhere, or but for empty sets (`largest` negative, empty_sets: skip)."""
     if setup.skip_empty:
         return where_negative(largest, spread(0, floor), floor)
     return floor
-
-
-@numba.njit(inline="always")
-def in_bounds_product(code, distance, significand, tables):
-    """(negative digits, product) of one lane: its in-bounds terms times the parallel significand, 7 + T
-    fraction bits.
-    """
-    negative = spread(tables.negative[code], distance) >> distance
-    value = (spread(tables.positive[code], distance) >> distance) - negative
-    return negative, widen(value) * widen(significand)
-
-
-@numba.njit(inline="always")
-def column_or(vector, column):
-    """Each lane gets the OR over its column, a group of `column` neighbours (a power of two)."""
-    if column >= 2:
-        vector = vector | exchange(vector, 1)
-    if column >= 4:
-        vector = vector | exchange(vector, 2)
-    if column >= 8:
-        vector = vector | exchange(vector, 4)
-    if column >= 16:
-        vector = vector | exchange(vector, 8)
-    if column >= 32:
-        vector = vector | exchange(vector, 16)
-    return vector
 
 
 @numba.njit(inline="always")
@@ -207,10 +167,3 @@ def column_max(vector, column):
     if column >= 32:
         vector = signed_max(vector, exchange(vector, 16))
     return vector
-
-
-@numba.njit(inline="always")
-def fired_product(reversed_term, negative, significand):
-    """What a fired term adds: `reversed_term` is its weight with T fraction bits, or zero."""
-    taken = reversed_term & negative
-    return widen(reversed_term - taken - taken) * widen(significand)
