@@ -175,7 +175,6 @@ def _lanewise(name: str, operands: int, flag: bool = False) -> Any:
 
 
 popcount = _lanewise("ctpop", 1)
-reverse_bits = _lanewise("bitreverse", 1)
 leading_zeros = _lanewise("ctlz", 1, flag=True)
 signed_max = _lanewise("smax", 2)
 unsigned_min = _lanewise("umin", 2)
@@ -251,18 +250,6 @@ def exchange(typing: Any, vector: Any, distance: Any) -> Any:
         return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), order))
 
     return vector(vector, distance), generate
-
-
-@intrinsic
-def count_nonzero(typing: Any, vector: Any) -> Any:
-    """How many lanes are not zero, as int64."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        flags = builder.icmp_unsigned("!=", args[0], ir.Constant(args[0].type, None))
-        together = builder.bitcast(flags, ir.IntType(WIDTH))
-        return builder.zext(builder.ctpop(together), ir.IntType(64))
-
-    return types.int64(vector), generate
 
 
 @intrinsic

@@ -128,3 +128,22 @@ def test_replay(benchmark, name):
     replay(machine.pe, x[:8], parallel)
     benchmark.pedantic(replay, (machine.pe, x, parallel), rounds=3, iterations=1)
     rate(benchmark, f"replay, {name}", "MAC_per_s", 64 * 64 * K)
+
+
+OTHER_READINGS = {  # of fpraker-literal
+    name: FPRAKER[name]
+    for name in (
+        "sync term",
+        "sync pe",
+        "oob column",
+        "window on positions, rounding cycle",
+        "oob column, rounding cycle",
+    )
+} | {"oob off": {"pe.oob": "off"}, "sync term, oob column": {"sync": "term", "pe.oob": "column"}}
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("reading", OTHER_READINGS)
+def test_fpraker_readings_by_sparsity(benchmark, reading, zeros):
+    machine = load_machine("fpraker-literal", **OTHER_READINGS[reading])
+    measure_tile(benchmark, machine, f"FPRaker, {reading}, {zeros:.0%} zeros", zeros=zeros)

@@ -9,8 +9,8 @@ import pytest
 
 from simhw.bfloat16 import ENCODERS, BF16Array
 from simhw.machine.machine import load_machine
-from simhw.pe.fpraker.coupled import POSITIONS, _advance, _whole_columns
-from simhw.pe.fpraker.kernel import ZERO_CODE, recoding
+from simhw.pe.fpraker.coupled import _advance, _whole_columns
+from simhw.pe.fpraker.kernel import POSITIONS, ZERO_CODE, recoding
 from simhw.pe.vector import WIDTH, load, store
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
 from tests.oracles.inputs import exactly

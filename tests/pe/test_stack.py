@@ -7,14 +7,20 @@ import pytest
 from simhw.pe.stack import (
     data,
     element,
+    exchange_each,
+    load_next,
     load_stack,
     max_over,
     or_over,
     popcount_each,
     reverse_bits_each,
+    signed_max_each,
     spread_stack,
+    store_next,
     sum_over,
     unsigned_min_each,
+    where_at_most_each,
+    where_negative_each,
 )
 from simhw.pe.vector import WIDTH, load, store
 from tests.pe.test_vector import as_signed, as_unsigned, bits_of, lanes
@@ -78,3 +84,34 @@ def test_stacks_do_to_every_vector_what_numpy_does(dtype, depth):
         for index, values in enumerate(expected):
             assert (out.reshape(14, depth, WIDTH)[index] == values.astype(dtype)).all(), index
         assert (over.reshape(3, WIDTH) == totals).all()
+
+
+@numba.njit
+def _of_pairs(x, y, out):
+    """Operations on stacks of two, from `load_next` and to `store_next`."""
+    a, b, v, room = load_next(data(x), 3, 2), load_next(data(y), 0, 2), load(y, 0), data(out)
+    store_next(room, 0 * WIDTH, signed_max_each(a, b))
+    store_next(room, 2 * WIDTH, signed_max_each(a, v))
+    store_next(room, 4 * WIDTH, where_negative_each(a, b, v))
+    store_next(room, 6 * WIDTH, where_at_most_each(a, b, v, a))
+    store_next(room, 8 * WIDTH, where_at_most_each(a, v, a, b))
+    store_next(room, 10 * WIDTH, exchange_each(a, 1))
+    store_next(room, 12 * WIDTH, exchange_each(a, 16))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_choices_and_exchanges_of_stacks_are_numpys(dtype):
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        x, y = lanes(rng, dtype, 3 + 2 * WIDTH), lanes(rng, dtype, 2 * WIDTH)
+        a, b, v = x[3:].reshape(2, WIDTH), y.reshape(2, WIDTH), y[:WIDTH]
+        out = np.zeros(14 * WIDTH, dtype)
+        _of_pairs(x, y, out)
+        lane = np.arange(WIDTH)
+        expected = [
+            np.maximum(as_signed(a), as_signed(b)), np.maximum(as_signed(a), as_signed(v)),
+            np.where(as_signed(a) < 0, b, v), np.where(a <= b, v, a), np.where(a <= v, a, b),
+            a[:, lane ^ 1], a[:, lane ^ 16],
+        ]  # fmt: skip
+        for index, values in enumerate(expected):
+            assert (out.reshape(7, 2, WIDTH)[index] == values.astype(dtype)).all(), index

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.independent import Lanes
-from simhw.pe.fpraker.kernel import BEYOND, GAP_BITS, LANES, Counts, column_max, least_cycles, serial_code
+from simhw.pe.fpraker.kernel import BEYOND, GAP_BITS, LANES, POSITIONS, Counts, column_max, least_cycles, serial_code
 from simhw.pe.fpraker.serial import repeated
 from simhw.pe.reals import (
     from_whole_numbers,
@@ -64,8 +64,6 @@ from simhw.pe.vector import (
     widen,
 )
 
-POSITIONS = 9
-"""Positions p from +1 to -7."""
 PLACES, GAPS, BOUNDS, SCRATCH_WORDS = (part * LANES * WIDTH for part in range(4))
 """Where the lanes' places, steps and bounds begin in a kernel's scratch memory, a vector a lane; and its size."""
 

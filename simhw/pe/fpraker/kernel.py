@@ -30,7 +30,9 @@ LANES = 8
 GAP_BITS = 4
 """Steps from a term to the next are 1 to 8 positions."""
 BEYOND = (1 << GAP_BITS) - 1
-"""A step out of bounds: a lane's terms lie within 9 positions."""
+"""A step out of bounds, which lie within the positions."""
+POSITIONS = 9
+"""Positions p from +1 to -7."""
 ZERO_CODE = 256
 """Row of the recoding tables for a zero; the others are the sign bit above the seven fraction bits."""
 
@@ -72,9 +74,12 @@ def recoding(pe: FPRakerPE) -> Recoding:
                 digits[code] |= np.uint64(1 << (pe.threshold + position))
             counts[code] += 1
     terms = positions << np.uint64(top)
-    first, gaps, unary = _walk(positions, counts.max(), np.dtype(word).itemsize * 8)
+    first, gaps, unary = _walk(positions, int(counts.max()), np.dtype(word).itemsize * 8)
     return Recoding(
-        *(table.astype(word) for table in (positions, terms, positive, negative)),
+        positions.astype(word),
+        terms.astype(word),
+        positive.astype(word),
+        negative.astype(word),
         counts,
         first,
         gaps.astype(word),
@@ -82,18 +87,19 @@ def recoding(pe: FPRakerPE) -> Recoding:
     )
 
 
-def _walk(positions, most, bits):
-    """(first term's place, steps to the further ones, unary) of each row of the tables, for words of `bits`."""
-    unary = bool((most - 1) * GAP_BITS > bits)
+def _walk(
+    positions: npt.NDArray[np.uint64], most: int, bits: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], bool]:
+    """(`first`, `gaps`, `unary`) of a recoding with at most `most` terms, for words of so many bits."""
+    unary = (most - 1) * GAP_BITS > bits
     first, gaps = np.zeros(ZERO_CODE + 1, dtype=np.int64), np.zeros(ZERO_CODE + 1, dtype=np.uint64)
     for code in range(ZERO_CODE):
-        places = [place for place in range(9) if int(positions[code]) >> place & 1]
+        places = [place for place in range(POSITIONS) if int(positions[code]) >> place & 1]
         first[code] = places[0]
         for index, (place, following) in enumerate(itertools.pairwise(places)):
-            if unary:
-                gaps[code] |= np.uint64(1 << (following - places[0] - 1))
-            else:
-                gaps[code] |= np.uint64((BEYOND - (following - place)) << (index * GAP_BITS))
+            bit = following - places[0] - 1
+            step = BEYOND - (following - place)
+            gaps[code] |= np.uint64(1 << bit if unary else step << (index * GAP_BITS))
     return first, gaps, unary
 
 

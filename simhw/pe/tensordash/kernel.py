@@ -20,7 +20,7 @@ from simhw.pe.tensordash.parameters import TensorDashPE
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
-    count_nonzero,
+    count_bits,
     four_words,
     load,
     nonzero_bits,
@@ -85,7 +85,7 @@ def find_nonzeros(values: BF16Array, rows: int, steps: int, masks: Masks) -> int
         for step in range(0, steps - 1, 2):
             pair = load(values, at + step * LANES) & two_steps
             bits = nonzero_bits(pair)
-            nonzeros += count_nonzero(pair)
+            nonzeros += count_bits(nonzero_bits(pair))
             # Unsigned indices: a signed one costs Numba's test for a negative index.
             masks[np.uint64(to + step)] = bits & 0xFFFF
             masks[np.uint64(to + step + 1)] = bits >> LANES
@@ -94,7 +94,7 @@ def find_nonzeros(values: BF16Array, rows: int, steps: int, masks: Masks) -> int
             if at + WIDTH <= values.size:
                 last = load(values, at) & one_step
                 masks[to] = nonzero_bits(last)
-                nonzeros += count_nonzero(last)
+                nonzeros += count_bits(nonzero_bits(last))
             else:  # the last step of all: a vector would reach beyond it
                 for lane in range(LANES):
                     nonzero = (values[at + lane] & EXPONENT_MASK) != 0
