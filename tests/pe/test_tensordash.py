@@ -101,9 +101,10 @@ def test_masks_and_their_count_are_the_oracles(tile_rows):
 @pytest.mark.parametrize("order", ["paper", "dnnsim", "any"])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_more_tiles_of_both_sides_than_a_vector_holds_equal_the_oracle(order, depth):
-    # 7 tiles of X, the last one partial, meet 5 of Y in two blocks, each with a partial tile.
+    # 7 tiles of X, the last one partial, meet 5 of Y in two blocks, each with a partial tile.  The last vector's tiles
+    # have pairs, so that whatever the one before left behind would show.
     rng = np.random.default_rng(10)
-    x = np.concatenate([sparse(rng, 1, LANES * 5, row / 12) for row in range(13)])
+    x = np.concatenate([sparse(rng, 1, LANES * 5, 1 - row / 12) for row in range(13)])
     blocks = [np.concatenate([sparse(rng, 1, LANES * 5, row / 8) for row in range(size)]) for size in (3, 5)]
     machine = load_machine("tensordash", sides="two", order=order, depth=depth, rows=2, cols=2)
     assert_equals_oracle(machine, x, blocks, (order, depth))
