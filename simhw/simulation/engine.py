@@ -56,7 +56,7 @@ def run_unit(plan: PassPlan, unit: Unit, check: Check | None = None) -> Simulate
                 check(x, parallel, passes, plan.family.name)
             durations.append(passes.durations)
             counters.update(passes.counters)
-    return np.concatenate(durations), counters
+    return (durations[0] if len(durations) == 1 else np.concatenate(durations)), counters
 
 
 def exact_items(stratum: PassStratum, macs: int) -> Iterator[WorkItem]:
