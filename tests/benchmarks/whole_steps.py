@@ -1,7 +1,7 @@
 """Whole training steps of full-size networks, whose simulation the benchmarks time: real tensors, nothing sampled.
 
 ``python -m tests.benchmarks.whole_steps FOLDER`` trains each network for a few steps on random images or tokens and
-captures the last one (needs PyTorch; some three minutes, 1.9 GB).  Values are those of an early step: half of
+captures the last one (needs PyTorch; some three minutes, 1.1 GB).  Values are those of an early step: half of
 what follows a ReLU is zero, and nine tenths of VGG16's gradients.
 """
 
