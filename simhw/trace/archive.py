@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -94,6 +95,11 @@ class Archive:
     def file_bytes(self) -> int:
         """Size of the whole file."""
         return self._identity[0]
+
+    @cached_property
+    def unpacked_bytes(self) -> int:
+        """Size of all members, unpacked."""
+        return sum(member.bytes for member in self.members.values())
 
     def error(self, problem: str) -> TraceError:
         """An error that names the file."""

@@ -7,6 +7,7 @@ The format is described in docs/trace-format.md; `simhw.trace.writer` writes it.
 import os
 from hashlib import sha256
 from math import prod
+from typing import Any
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import ShapeError, TraceError, quoted
@@ -23,18 +24,36 @@ from simhw.trace.trace import Trace
 # 3 x 3 x 3 on a single position makes 27 of it.
 PADDING_BYTES, PADDING_RATIO = 32 << 20, 32
 OFFSET_BYTES = 8
+KEPT_BYTES = 64 << 20
+"""Blocks of a sample stay in memory once they are read where the whole file unpacks to no more: every machine takes all
+of them, and unpacking a member takes as long as simulating it on some.
+"""
 
 
 class FileTensor:
-    """A tensor that lies in a trace file; every `read` reads it, and only it."""
+    """A tensor that lies in a trace file; every `read` reads it, and only it, unless its values are to be `kept`."""
 
-    def __init__(self, archive: Archive, member: str, shape: tuple[int, ...], where: str, nonfinite: NonFinite) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        member: str,
+        shape: tuple[int, ...],
+        where: str,
+        nonfinite: NonFinite,
+        kept: bool = False,
+    ) -> None:
         self._archive = archive
         self._member = member
         self._shape = shape
         self._where = where
         self._nonfinite = nonfinite
         self._finite = False
+        self._kept = kept
+        self._values: BF16Array | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process reads the file itself."""
+        return {**vars(self), "_values": None}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,12 +68,16 @@ class FileTensor:
         TraceError
             The member is damaged or not what the metadata says, or holds NaN or infinity and was not to be zeroed.
         """
+        if self._values is not None:
+            return self._values
         values = self._archive.array(self._member, self._shape, self._where)
-        if self._finite:
-            return values
-        checked = finite(values, self._nonfinite, lambda told: self._archive.error(f"{self._where}: {told}"), let_go)
-        self._finite = checked is values
-        return checked
+        if not self._finite:
+            read = values
+            values = finite(read, self._nonfinite, lambda told: self._archive.error(f"{self._where}: {told}"), let_go)
+            self._finite = values is read
+        if self._kept:
+            self._values = values
+        return values
 
 
 def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", limits: Limits | None = None) -> Trace:
@@ -98,11 +121,12 @@ def _metadata_bytes(archive: Archive) -> bytes:
 
 def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFinite, expected: set[str]) -> Layer:
     """A layer whose tensors stay in the file; the members it needs are added to ``expected``."""
+    small = archive.unpacked_bytes <= KEPT_BYTES
 
-    def source(member: str, shape: tuple[int, ...], where: str) -> FileTensor:
+    def source(member: str, shape: tuple[int, ...], where: str, kept: bool = False) -> FileTensor:
         archive.check_array_size(member, shape, where)
         expected.add(member)
-        return FileTensor(archive, member, shape, where, nonfinite)
+        return FileTensor(archive, member, shape, where, nonfinite, kept)
 
     held: dict[TensorName, TensorSource] = {
         tensor: source(
@@ -116,8 +140,9 @@ def _layer(archive: Archive, index: int, record: LayerRecord, nonfinite: NonFini
         blocks[operation] = []
         for number, entry in enumerate(entries):
             where = f"layer {record.name!r}, {operation} block {number}"
-            x = source(block_member(index, operation, number, "x"), (entry.x_rows, entry.reduction), f"{where}, X")
-            y = source(block_member(index, operation, number, "y"), (entry.y_rows, entry.reduction), f"{where}, Y")
+            x_shape, y_shape = (entry.x_rows, entry.reduction), (entry.y_rows, entry.reduction)
+            x = source(block_member(index, operation, number, "x"), x_shape, f"{where}, X", small)
+            y = source(block_member(index, operation, number, "y"), y_shape, f"{where}, Y", small)
             blocks[operation].append(ProductBlock(entry.family, entry.product, entry.x_start, entry.y_start, x, y))
     try:
         layer = Layer(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from simhw import Layer, Trace, load_trace
 from simhw.bfloat16 import BF16Array
 from simhw.errors import SimhwError, TraceError
-from simhw.trace.archive import let_go
+from simhw.trace.archive import Archive, Limits, let_go
 from simhw.trace.layer import InMemory, ProductBlock
 from simhw.trace.metadata import Metadata
 from simhw.trace.reader import trace_hash
@@ -268,6 +268,28 @@ def test_nothing_is_kept_between_reads(tmp_path: Path) -> None:
     first = layer.a
     first[:] = 0
     assert layer.a.any()
+
+
+def test_blocks_of_a_small_sample_are_read_once_and_travel_without_their_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.npz"
+    sampled_trace().save(path, compress=True)
+
+    def block(trace: Trace) -> ProductBlock:
+        return next(layer for layer in trace.layers if layer.sampled).blocks["forward"][0]
+
+    kept = block(load_trace(path))
+    expected = kept.x.read().copy()
+    path.rename(tmp_path / "away.npz")
+    np.testing.assert_array_equal(kept.x.read(), expected)
+    for unread in (kept.y, pickle.loads(pickle.dumps(kept.x))):
+        with pytest.raises(TraceError, match="No such file"):
+            unread.read()
+    (tmp_path / "away.npz").rename(path)
+    monkeypatch.setattr("simhw.trace.reader.KEPT_BYTES", Archive(path, Limits()).unpacked_bytes - 1)
+    large = block(load_trace(path))
+    assert large.x.read() is not large.x.read()
 
 
 def test_trace_travels_to_another_process(good: Path) -> None:
