@@ -152,6 +152,20 @@ def cached(tmp_path_factory) -> Path:
     return folder
 
 
+def test_cached_kernels_load_no_compiler_and_go_well_with_those_that_compile(tmp_path, cached):
+    other = """
+import sys
+{check}
+import numpy as np
+from simhw.machine.tiles import longest_first
+print(longest_first(np.array([1, 2, 3]), np.array([0, 3]), 2).tolist(), sum(longest_first.stats.cache_hits.values()))
+"""
+    alone = SMALL_KERNEL + other.format(check="assert 'numba.np.arrayobj' not in sys.modules")
+    shutil.copytree(cached, tmp_path, dirs_exist_ok=True)
+    for hits in (0, 1):
+        assert run_kernel(alone, NUMBA_CACHE_DIR=str(tmp_path))[1:] == ["[0, 2]", "1 0", f"[3, 3] {hits}"]
+
+
 def test_folder_in_the_place_of_a_cache_file_is_no_obstacle(tmp_path, cached):
     folder = shutil.copytree(cached, tmp_path / "cache")
     for suffix in ("nbi", "nbc"):
