@@ -20,6 +20,7 @@ from simhw.pe.reals import (
     unit_rounder,
     words_of_bits,
 )
+from simhw.pe.straight import straight
 from simhw.pe.vector import (
     lane_bits,
     leading_zeros,
@@ -76,14 +77,14 @@ def normalise(s, emax, fraction_bits):
     return s, narrow(where_zero(s, zero, widen(emax) + up + carry))
 
 
-@numba.njit(inline="always")
+@straight
 def aligned(s, exponent, emax):
     """`align` of S held in floating point, with `unit_rounder` added: what is added to it is rounded with it, once."""
     distance = unsigned_min(emax - exponent, spread(lane_bits(emax) - 1, emax))
     return fused(s, negative_power(distance), unit_rounder(emax))
 
 
-@numba.njit(inline="always")
+@straight
 def normalised(s, emax, fraction_bits):
     """`normalise` of S held in floating point, whose own form says where its highest bit is."""
     bits, fraction = bits_of(s), fraction_bits_of(s)
@@ -101,7 +102,7 @@ def normalised(s, emax, fraction_bits):
     return real_of_bits(where_zero(kept, kept, unit)), where_zero(size, size, size + base)
 
 
-@numba.njit(inline="always")
+@straight
 def folded(s, exponent, fraction_bits, sums):
     """`fold_chunk` of S held in floating point."""
     return plus_scaled(sums, s, exponent, _TRUE_EXPONENT + fraction_bits)

@@ -16,9 +16,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
 
 from simhw.pe.stack import StackType, vectors_of
+from simhw.pe.straight import operation
 from simhw.pe.vector import LLVM_INDEX, WIDTH, LongSums, LongWords, Sums, VectorType, Words, llvm_vector
 
 _HALF = WIDTH // 2
@@ -109,7 +110,7 @@ def _constant(kind: Any, value: Any) -> Any:
 # ---- to and from words, sums and bits -------------------------------------------------------------------------------
 
 
-@intrinsic
+@operation
 def real(typing: Any, value: Any, words: Any) -> Any:
     """A float in every element of a vector that goes with `words`."""
     kind = _OF_WORDS[words]
@@ -123,7 +124,7 @@ def real(typing: Any, value: Any, words: Any) -> Any:
     return kind(value, words), generate
 
 
-@intrinsic
+@operation
 def unit_rounder(typing: Any, words: Any) -> Any:
     """1.5 * 2**23 (2**52): a sum with it has no room for fractions, for either sign of a number up to 2**22 (2**51)."""
     kind = _OF_WORDS[words]
@@ -134,7 +135,7 @@ def unit_rounder(typing: Any, words: Any) -> Any:
     return kind(words), generate
 
 
-@intrinsic
+@operation
 def negative_power(typing: Any, words: Any) -> Any:
     """2**-word of every word, which is at most 126."""
     kind = _OF_WORDS[words]
@@ -149,7 +150,7 @@ def negative_power(typing: Any, words: Any) -> Any:
     return kind(words), generate
 
 
-@intrinsic
+@operation
 def bits_of(typing: Any, reals: Any) -> Any:
     """The bits of every number, as `Sums` (`LongSums`) in the order of the numbers."""
 
@@ -159,7 +160,7 @@ def bits_of(typing: Any, reals: Any) -> Any:
     return reals.sums(reals), generate
 
 
-@intrinsic
+@operation
 def real_of_bits(typing: Any, bits: Any) -> Any:
     """What `bits_of` takes apart."""
     kind = _OF_SUMS[bits]
@@ -170,7 +171,7 @@ def real_of_bits(typing: Any, bits: Any) -> Any:
     return kind(bits), generate
 
 
-@intrinsic
+@operation
 def words_of_bits(typing: Any, bits: Any) -> Any:
     """`Words` (`LongWords`) from the low halves of integers in the order of `Reals` (`LongReals`)."""
     target = Words if bits is Sums else LongWords
@@ -185,7 +186,7 @@ def words_of_bits(typing: Any, bits: Any) -> Any:
     return target(bits), generate
 
 
-@intrinsic
+@operation
 def from_whole_numbers(typing: Any, sums: Any) -> Any:
     """Integers in the order of the words as floating-point numbers."""
     kind = _OF_SUMS[sums]
@@ -197,7 +198,7 @@ def from_whole_numbers(typing: Any, sums: Any) -> Any:
     return kind(sums), generate
 
 
-@intrinsic
+@operation
 def whole_numbers(typing: Any, reals: Any) -> Any:
     """Floating-point numbers without fractions as integers in the order of the words."""
 
@@ -210,7 +211,7 @@ def whole_numbers(typing: Any, reals: Any) -> Any:
     return reals.sums(reals), generate
 
 
-@intrinsic
+@operation
 def fraction_bits_of(typing: Any, reals: Any) -> Any:
     """Stored fraction bits of a number, a constant of the vector's type."""
 
@@ -220,7 +221,7 @@ def fraction_bits_of(typing: Any, reals: Any) -> Any:
     return types.int64(reals), generate
 
 
-@intrinsic
+@operation
 def bias_of(typing: Any, reals: Any) -> Any:
     """What is added to a number's exponent, a constant of the vector's type; the field holds up to twice that + 1."""
 
@@ -230,7 +231,7 @@ def bias_of(typing: Any, reals: Any) -> Any:
     return types.int64(reals), generate
 
 
-@intrinsic
+@operation
 def load_singles(typing: Any, array: Any, words: Any) -> Any:
     """The float32 numbers of a contiguous array, one for each of `words`."""
     kind = _OF_WORDS[words]
@@ -244,7 +245,7 @@ def load_singles(typing: Any, array: Any, words: Any) -> Any:
     return kind(array, words), generate
 
 
-@intrinsic
+@operation
 def store_singles(typing: Any, array: Any, reals: Any) -> Any:
     """Put numbers into a contiguous array of float32."""
 
@@ -267,7 +268,7 @@ def _singles(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
 # ---- arithmetic -----------------------------------------------------------------------------------------------------
 
 
-@intrinsic
+@operation
 def fused(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """X * Y + Z, rounded once."""
 
@@ -284,7 +285,7 @@ def _fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.call(function, [x, y, z])
 
 
-@intrinsic
+@operation
 def plus_scaled(typing: Any, sums: Any, reals: Any, exponents: Any, offset: Any) -> Any:
     """Sums + reals * 2**(exponents - offset), in float64, rounded to float32."""
 
@@ -305,7 +306,7 @@ def plus_scaled(typing: Any, sums: Any, reals: Any, exponents: Any, offset: Any)
     return sums(sums, reals, exponents, types.int64), generate
 
 
-@intrinsic
+@operation
 def products(typing: Any, values: Any, significands: Any) -> Any:
     """The sum over the lanes of two stacks of their words' products, taken as signed.
 

@@ -12,8 +12,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
 
+from simhw.pe.straight import operation
 from simhw.pe.vector import (
     INSTRUCTIONS,
     LLVM_INDEX,
@@ -59,14 +60,14 @@ def _joint(kinds: tuple[types.Type, ...]) -> StackType | None:
     return stacks[0]
 
 
-def _each(builder: Any, sig: Any, args: Any, operation: Callable[..., Any]) -> Any:
-    """The operation on every vector of the stacks among the arguments."""
+def _each(builder: Any, sig: Any, args: Any, act: Callable[..., Any]) -> Any:
+    """What `act` does to one vector, done to every vector of the stacks among the arguments."""
     depth = sig.return_type.depth
     operands = [
         vectors_of(builder, value) if isinstance(kind, StackType) else [value] * depth
         for kind, value in zip(sig.args, args, strict=True)
     ]
-    return _stacked(builder, [operation(*vectors) for vectors in zip(*operands, strict=True)])
+    return _stacked(builder, [act(*vectors) for vectors in zip(*operands, strict=True)])
 
 
 # ---- operators ------------------------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ for _function, _names in INSTRUCTIONS.items():
 # ---- memory ---------------------------------------------------------------------------------------------------------
 
 
-@intrinsic
+@operation
 def data(typing: Any, array: Any) -> Any:
     """Where a contiguous array's elements begin.
 
@@ -109,7 +110,7 @@ def data(typing: Any, array: Any) -> Any:
     return types.CPointer(array.dtype)(array), generate
 
 
-@intrinsic
+@operation
 def element(typing: Any, elements: Any, at: Any) -> Any:
     """One element, with ``elements`` as from `data`."""
 
@@ -119,7 +120,7 @@ def element(typing: Any, elements: Any, at: Any) -> Any:
     return elements.dtype(elements, types.intp), generate
 
 
-@intrinsic(prefer_literal=True)
+@operation(prefer_literal=True)
 def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) -> Any:
     """The vectors of `elements` that begin at ``offsets[at]``, ``offsets[at + 1]``, and so on; both as from `data`.
 
@@ -142,7 +143,7 @@ def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) ->
     return stack(elements, offsets, types.intp, depth), generate
 
 
-@intrinsic(prefer_literal=True)
+@operation(prefer_literal=True)
 def spread_stack(typing: Any, scalars: Any, at: Any, like: Any, depth: Any) -> Any:
     """A stack of vectors of ``like``'s type, each with one of the scalars from index ``at`` in every lane.
 
@@ -180,16 +181,16 @@ def _stackwise(name: str, operands: int) -> Any:
             return None
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            def operation(*vectors: Any) -> Any:
+            def each(*vectors: Any) -> Any:
                 return llvm_intrinsic(builder, name, llvm_vector(joint.vector), list(vectors))
 
-            return _each(builder, sig, args, operation)
+            return _each(builder, sig, args, each)
 
         return joint(*kinds), generate
 
     if operands == 1:
-        return intrinsic(lambda typing, x: build(x))
-    return intrinsic(lambda typing, x, y: build(x, y))
+        return operation(lambda typing, x: build(x))
+    return operation(lambda typing, x, y: build(x, y))
 
 
 popcount_each = _stackwise("ctpop", 1)
@@ -214,8 +215,8 @@ def _selecting(condition: Callable[..., Any], operands: int) -> Any:
         return joint(*kinds), generate
 
     if operands == 1:
-        return intrinsic(lambda typing, x, yes, no: build(x, yes, no))
-    return intrinsic(lambda typing, x, y, yes, no: build(x, y, yes, no))
+        return operation(lambda typing, x, yes, no: build(x, yes, no))
+    return operation(lambda typing, x, y, yes, no: build(x, y, yes, no))
 
 
 where_negative_each = _selecting(lambda builder, x: builder.icmp_signed("<", x, ir.Constant(x.type, None)), 1)
@@ -223,7 +224,7 @@ where_at_most_each = _selecting(lambda builder, x, y: builder.icmp_unsigned("<="
 """``yes`` where ``x``, taken as unsigned, is at most ``y``."""
 
 
-@intrinsic(prefer_literal=True)
+@operation(prefer_literal=True)
 def exchange_each(typing: Any, stack: Any, distance: Any) -> Any:
     """`exchange` in every vector."""
     if not isinstance(distance, types.IntegerLiteral):
@@ -236,7 +237,7 @@ def exchange_each(typing: Any, stack: Any, distance: Any) -> Any:
     return stack(stack, distance), generate
 
 
-@intrinsic(prefer_literal=True)
+@operation(prefer_literal=True)
 def load_next(typing: Any, elements: Any, at: Any, depth: Any) -> Any:
     """A stack of the vectors from index ``at`` of ``elements``, as from `data`, one after another."""
     if not isinstance(depth, types.IntegerLiteral):
@@ -254,7 +255,7 @@ def load_next(typing: Any, elements: Any, at: Any, depth: Any) -> Any:
     return stack(elements, types.intp, depth), generate
 
 
-@intrinsic
+@operation
 def store_next(typing: Any, elements: Any, at: Any, stack: Any) -> Any:
     """Put a stack where `load_next` finds it."""
 
@@ -268,20 +269,20 @@ def store_next(typing: Any, elements: Any, at: Any, stack: Any) -> Any:
     return types.void(elements, types.intp, stack), generate
 
 
-def _over_lanes(operation: Callable[[Any, Any, Any], Any]) -> Any:
+def _over_lanes(joined: Callable[[Any, Any, Any], Any]) -> Any:
     """A vector made of all those of a stack, two at a time: a tree, so that no operation waits for all before it."""
 
     def build(typing: Any, stack: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             level = vectors_of(builder, args[0])
             while len(level) > 1:
-                paired = [operation(builder, x, y) for x, y in zip(level[::2], level[1::2], strict=False)]
+                paired = [joined(builder, x, y) for x, y in zip(level[::2], level[1::2], strict=False)]
                 level = paired + level[len(level) // 2 * 2 :]
             return level[0]
 
         return stack.vector(stack), generate
 
-    return intrinsic(build)
+    return operation(build)
 
 
 or_over = _over_lanes(lambda builder, x, y: builder.or_(x, y))
@@ -292,7 +293,7 @@ max_over = _over_lanes(lambda builder, x, y: llvm_intrinsic(builder, "smax", x.t
 # ---- square blocks --------------------------------------------------------------------------------------------------
 
 
-@intrinsic
+@operation
 def transpose_block(typing: Any, words: Any) -> Any:
     """Transpose WIDTH x WIDTH 16-bit words in place, ``words`` as from `data`.
 
@@ -327,7 +328,7 @@ def _zipped(builder: Any, one: Any, other: Any, first: int) -> Any:
     return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), order))
 
 
-@intrinsic
+@operation
 def store_signed(typing: Any, elements: Any, at: Any, vector: Any) -> Any:
     """Put a vector, taken as signed, into elements, as from `data`, of at least its width from index ``at``."""
     target = VECTOR_OF_ELEMENT[elements.dtype]

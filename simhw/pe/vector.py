@@ -17,7 +17,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
+
+from simhw.pe.straight import operation
 
 WIDTH = 32
 """PEs in a vector: a multiple of the tile's rows or columns, and one AVX-512 register of 16-bit words."""
@@ -114,7 +116,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index]), llvm_vector(vector).as_pointer())
 
 
-@intrinsic
+@operation
 def load(typing: Any, array: Any, index: Any) -> Any:
     """The WIDTH elements from ``index`` of a 1-D contiguous integer array."""
     vector: VectorType = VECTOR_OF_ELEMENT[array.dtype]
@@ -126,7 +128,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     return vector(array, types.intp), generate
 
 
-@intrinsic
+@operation
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
     if value != VECTOR_OF_ELEMENT.get(array.dtype):
@@ -140,7 +142,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), generate
 
 
-@intrinsic
+@operation
 def spread(typing: Any, scalar: Any, like: Any) -> Any:
     """A vector of ``like``'s type with ``scalar``, cut to the lane's width, in every lane."""
 
@@ -170,8 +172,8 @@ def _lanewise(name: str, operands: int, flag: bool = False) -> Any:
         return vector(vector, *others), generate
 
     if operands == 1:
-        return intrinsic(lambda typing, x: build(x))
-    return intrinsic(lambda typing, x, y: build(x, y))
+        return operation(lambda typing, x: build(x))
+    return operation(lambda typing, x, y: build(x, y))
 
 
 popcount = _lanewise("ctpop", 1)
@@ -181,7 +183,7 @@ unsigned_min = _lanewise("umin", 2)
 magnitude = _lanewise("abs", 1, flag=True)
 
 
-@intrinsic
+@operation
 def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
     """``yes`` in the lanes where ``condition`` is zero, ``no`` elsewhere."""
 
@@ -192,7 +194,7 @@ def where_zero(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
     return yes(condition, yes, no), generate
 
 
-@intrinsic
+@operation
 def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
     """``yes`` in the lanes where ``condition``, taken as signed, is negative, ``no`` elsewhere."""
 
@@ -203,7 +205,7 @@ def where_negative(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
     return yes(condition, yes, no), generate
 
 
-@intrinsic
+@operation
 def any_lane(typing: Any, vector: Any) -> Any:
     """True where any lane is not zero."""
 
@@ -215,7 +217,7 @@ def any_lane(typing: Any, vector: Any) -> Any:
     return types.boolean(vector), generate
 
 
-@intrinsic
+@operation
 def total(typing: Any, vector: Any) -> Any:
     """The sum over the lanes, wrapping around at the lane's width, as int64 (unsigned lanes count as unsigned)."""
 
@@ -228,7 +230,7 @@ def total(typing: Any, vector: Any) -> Any:
     return types.int64(vector), generate
 
 
-@intrinsic
+@operation
 def widen(typing: Any, vector: Any) -> Any:
     """Words, taken as signed, as sums of twice the width."""
     target = _SUM_OF[vector]
@@ -239,7 +241,7 @@ def widen(typing: Any, vector: Any) -> Any:
     return target(vector), generate
 
 
-@intrinsic(prefer_literal=True)
+@operation(prefer_literal=True)
 def exchange(typing: Any, vector: Any, distance: Any) -> Any:
     """Lane ``i`` gets the value of lane ``i ^ distance``; ``distance`` is a literal power of two below WIDTH."""
     if not isinstance(distance, types.IntegerLiteral):
@@ -252,7 +254,7 @@ def exchange(typing: Any, vector: Any, distance: Any) -> Any:
     return vector(vector, distance), generate
 
 
-@intrinsic
+@operation
 def nonzero_bits(typing: Any, vector: Any) -> Any:
     """A bit a lane, as int64: bit ``i`` is set where lane ``i`` is not zero."""
 
@@ -263,7 +265,7 @@ def nonzero_bits(typing: Any, vector: Any) -> Any:
     return types.int64(vector), generate
 
 
-@intrinsic
+@operation
 def positions(typing: Any, words: Any) -> Any:
     """Words, taken as unsigned, as positions in an array: `LongSums`."""
 
@@ -273,7 +275,7 @@ def positions(typing: Any, words: Any) -> Any:
     return LongSums(words), generate
 
 
-@intrinsic
+@operation
 def four_words(typing: Any, array: Any, offset: Any, places: Any) -> Any:
     """The elements at ``places`` (`LongSums`) + ``offset`` of a 1-D contiguous array of 16-bit words, and the three
     behind each of them: four vectors.
@@ -302,7 +304,7 @@ def four_words(typing: Any, array: Any, offset: Any, places: Any) -> Any:
     return result(array, types.intp, places), generate
 
 
-@intrinsic
+@operation
 def bits_at_most(typing: Any, vector: Any, limit: Any) -> Any:
     """An int64 with a bit per lane, the first lane's lowest: set where ``vector``, unsigned, is at most ``limit``."""
 
@@ -313,7 +315,7 @@ def bits_at_most(typing: Any, vector: Any, limit: Any) -> Any:
     return types.int64(vector, limit), generate
 
 
-@intrinsic
+@operation
 def where_bits(typing: Any, bits: Any, yes: Any, no: Any) -> Any:
     """``yes`` in the lanes whose bit of the int64 ``bits`` is set, ``no`` elsewhere."""
 
@@ -324,7 +326,7 @@ def where_bits(typing: Any, bits: Any, yes: Any, no: Any) -> Any:
     return yes(types.int64, yes, no), generate
 
 
-@intrinsic
+@operation
 def count_bits(typing: Any, bits: Any) -> Any:
     """How many lanes' bits of the int64 ``bits`` are set."""
 
@@ -334,7 +336,7 @@ def count_bits(typing: Any, bits: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic
+@operation
 def narrow(typing: Any, vector: Any) -> Any:
     """Sums as words of half the width: the low bits of each lane."""
     target = next(half for half, double in _SUM_OF.items() if double is vector)
@@ -345,7 +347,7 @@ def narrow(typing: Any, vector: Any) -> Any:
     return target(vector), generate
 
 
-@intrinsic
+@operation
 def lane_bits(typing: Any, vector: Any) -> Any:
     """Bits of a lane, a constant of the vector's type."""
 
@@ -355,7 +357,7 @@ def lane_bits(typing: Any, vector: Any) -> Any:
     return types.int64(vector), generate
 
 
-@intrinsic
+@operation
 def rotate_left(typing: Any, vector: Any, count: Any) -> Any:
     """Each lane's bits rotated towards the high end by the same count, taken modulo the lane's width."""
 

@@ -24,7 +24,7 @@ def _slowest_rows(finish, rows):
             finish[lane] = latest
 
 
-@numba.njit
+@numba.njit(inline="always")
 def _tile_columns(x, serial, walk, exponents, significands, setup, waiting, coupled, s, exponent, sums, finish):
     """Tile passes of rows `x` (n, K), a column each, against WIDTH parallel rows; gives the lane-cycles by class.
 

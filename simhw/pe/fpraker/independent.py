@@ -32,6 +32,7 @@ from simhw.pe.stack import (
     sum_over,
     unsigned_min_each,
 )
+from simhw.pe.straight import straight
 from simhw.pe.vector import WIDTH, any_lane, lane_bits, load, signed_max, spread, store, total, unsigned_min, widen
 
 
@@ -47,12 +48,10 @@ class Lanes(NamedTuple):
     significands: Any
 
 
-@numba.njit(inline="always")
-def _run_set(depth, at, lanes, setup, one, to_unit, s, exponent, useful, pending):
-    """One set of `depth` lanes from index `at` of the serial rows.
-
-    Gives the accumulators, the largest exponent, the cycles that each PE takes, and both counts with the set's terms
-    and its lane-cycles with a term pending added.
+@straight
+def _met(depth, at, lanes, s, exponent):
+    """A set of `depth` lanes as it begins: of the products the largest exponent, of the lanes what is left of their
+    values and terms, and the accumulator beside them.
     """
     exponent_sums = load_stack(lanes.parallel_exponents, lanes.offsets, at, depth) + spread_stack(
         lanes.exponents, at, exponent, depth
@@ -63,28 +62,52 @@ def _run_set(depth, at, lanes, setup, one, to_unit, s, exponent, useful, pending
     negative = spread_stack(lanes.negative, at, exponent, depth) >> distances
     values = (spread_stack(lanes.positive, at, exponent, depth) >> distances) - negative
     terms = spread_stack(lanes.terms, at, exponent, depth) << distances
+    return largest, emax, distances, values, negative, terms, aligned(s, exponent, emax)
+
+
+@straight
+def _added(depth, at, lanes, values, to_unit, s):
+    """The accumulator with all products of a set."""
+    return fused(products(values, load_stack(lanes.significands, lanes.offsets, at, depth)), to_unit, s)
+
+
+@straight
+def _added_fired(depth, at, lanes, fired, negative, to_unit, rounder, s):
+    """The accumulator with the terms that fire in a cycle, rounded."""
+    # A term's place grows with K, its weight shrinks with K: reversing the word turns one into the other.
+    weights = reverse_bits_each(fired)
+    taken = weights & negative
+    added = products(weights - taken - taken, load_stack(lanes.significands, lanes.offsets, at, depth))
+    return s + (fused(added, to_unit, rounder) - rounder)
+
+
+@straight
+def _cycle(terms, waiting, past, one, cycles, pending):
+    """A cycle of the lanes: the terms that are left, and both counts with it."""
+    left = terms & ((terms - one) | ((waiting & -waiting) * past))
+    return left, cycles + unsigned_min(waiting, one), pending + sum_over(unsigned_min_each(terms, one))
+
+
+@numba.njit(inline="always")
+def _run_set(depth, at, lanes, setup, one, past, to_unit, s, exponent, useful, pending):
+    """One set of `depth` lanes from index `at` of the serial rows.
+
+    Gives the accumulators, the largest exponent, the cycles that each PE takes, and both counts with the set's terms
+    and its lane-cycles with a term pending added.
+    """
+    largest, emax, distances, values, negative, terms, s = _met(depth, at, lanes, s, exponent)
     if setup.on_position:
         terms = terms >> distances
     rounder = unit_rounder(exponent)
-    s = aligned(s, exponent, emax)
     if not setup.per_cycle:
-        s = fused(products(values, load_stack(lanes.significands, lanes.offsets, at, depth)), to_unit, s)
+        s = _added(depth, at, lanes, values, to_unit, s)
     useful = useful + sum_over(popcount_each(terms))
     cycles = spread(0, exponent)
-    # Everything beyond the window of a lowest bit is the bit times this.
-    past = spread(-1 - setup.reach, exponent)
     waiting = or_over(terms)
     while any_lane(waiting):
-        cycles = cycles + unsigned_min(waiting, one)
-        pending = pending + sum_over(unsigned_min_each(terms, one))
-        left = terms & ((terms - one) | ((waiting & -waiting) * past))
+        left, cycles, pending = _cycle(terms, waiting, past, one, cycles, pending)
         if setup.per_cycle:
-            # A term's place grows with K, its weight shrinks with K: reversing the word turns one into the other.
-            weights = reverse_bits_each(terms ^ left)
-            taken = weights & negative
-            fired = weights - taken - taken
-            added = products(fired, load_stack(lanes.significands, lanes.offsets, at, depth))
-            s = s + (fused(added, to_unit, rounder) - rounder)
+            s = _added_fired(depth, at, lanes, terms ^ left, negative, to_unit, rounder, s)
         terms = left
         waiting = or_over(terms)
     s, exponent = normalised(s - rounder, emax, setup.fraction_bits)
@@ -122,6 +145,8 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
     # From products, with 7 + T fraction bits, to the accumulator's F.
     to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), own_exponent)
     one = spread(setup.one, own_exponent)
+    # Everything beyond the window of a lowest bit is the bit times this.
+    past = spread(-1 - setup.reach, own_exponent)
     sharing = 1 if setup.own_pace else setup.column
     step = setup.chunk_sets if setup.chunk_sets else last - first
     # Words hold a round's counts: every cycle ends a place of all lanes, so that a set has at most lane_bits of them.
@@ -138,19 +163,19 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
             if depth > 4:
                 if depth > 6:
                     own_s, own_exponent, largest, cycles, useful, pending = _run_set(
-                        8, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
+                        8, slot, lanes, setup, one, past, to_unit, own_s, own_exponent, useful, pending
                     )
                 else:
                     own_s, own_exponent, largest, cycles, useful, pending = _run_set(
-                        6, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
+                        6, slot, lanes, setup, one, past, to_unit, own_s, own_exponent, useful, pending
                     )
             elif depth > 2:
                 own_s, own_exponent, largest, cycles, useful, pending = _run_set(
-                    4, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
+                    4, slot, lanes, setup, one, past, to_unit, own_s, own_exponent, useful, pending
                 )
             else:
                 own_s, own_exponent, largest, cycles, useful, pending = _run_set(
-                    2, slot, lanes, setup, one, to_unit, own_s, own_exponent, useful, pending
+                    2, slot, lanes, setup, one, past, to_unit, own_s, own_exponent, useful, pending
                 )
             charged = signed_max(cycles, least_cycles(largest, floor, setup))
             busy = busy + cycles
