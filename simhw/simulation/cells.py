@@ -21,7 +21,9 @@ from simhw.trace.layer import BLOCK_ROWS
 
 UNIT_VALUES = 4_000_000
 """Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""
-LEAST_UNIT_MACS, MOST_UNIT_MACS = 20_000_000, 100_000_000
+SHARING_GROUPS = 8
+"""Groups of Y that each row of X should meet at the least, since it is laid out for all that it meets in a unit."""
+LEAST_UNIT_MACS, MOST_UNIT_MACS = 20_000_000, 400_000_000
 """Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second, and Python, which one thread
 runs at a time, up to half a millisecond a unit.
 """
@@ -74,21 +76,30 @@ def split_strips(products: Sequence[int], tiles: int, size: int) -> Iterator[tup
 
 
 def exact_units(plan: PassPlan, macs: int) -> Iterator[WorkUnit]:
-    """Units of at most so many multiply-accumulates that cover every tile pass once."""
+    """Units of about so many multiply-accumulates, alike in size, that cover every tile pass once."""
     x_tiles, y_tiles = plan.tiles
     tile, reduction = plan.tile, plan.reduction
     for xs, ys in plan.clusters():
-        per_group = plan.y_tiles_per_cell
-        if per_group is None:
-            y_size = len(ys) * y_tiles
-        else:
-            groups = max(1, min(8, UNIT_VALUES // (per_group * tile.tile_y * reduction)))
-            y_size = groups * per_group
-        y_rows = min(y_size, len(ys) * y_tiles) * tile.tile_y if tile.needs_y else 1
-        x_rows = min(UNIT_VALUES // reduction, macs // (reduction * y_rows))
+        all_xs, all_ys = len(xs) * x_tiles, len(ys) * y_tiles
+        x_macs = tile.tile_x * reduction
+        y_size = all_ys
+        if plan.y_tiles_per_cell is not None:
+            group_rows = plan.y_tiles_per_cell * tile.tile_y
+            groups = max(SHARING_GROUPS, macs // (all_xs * x_macs * group_rows))
+            groups = min(groups, UNIT_VALUES // (group_rows * reduction))
+            y_size = plan.y_tiles_per_cell * _even(-(-all_ys // plan.y_tiles_per_cell), groups, groups)
+        y_rows = min(y_size, all_ys) * tile.tile_y if tile.needs_y else 1
+        x_size = _even(all_xs, macs // (x_macs * y_rows), UNIT_VALUES // x_macs)
         for y_strips in split_strips(ys, y_tiles, y_size):
-            for x_strips in split_strips(xs, x_tiles, max(1, x_rows // tile.tile_x)):
+            for x_strips in split_strips(xs, x_tiles, x_size):
                 yield WorkUnit(x_strips, y_strips)
+
+
+def _even(number: int, wanted: int, most: int) -> int:
+    """Size of parts of a number that are alike: about as large as is wanted, no larger than `most`, and at least 1."""
+    wanted, most = max(1, wanted), max(1, most)
+    parts = max(1, round(number / wanted), -(-number // most))
+    return -(-number // parts)
 
 
 @dataclass(frozen=True, eq=False)

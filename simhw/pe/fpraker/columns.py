@@ -4,11 +4,12 @@ import numba
 import numpy as np
 
 from simhw.jit import kernel
+from simhw.pe.accumulator import read_out_all
 from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
 from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks, walks
 from simhw.pe.fpraker.independent import independent_sets
-from simhw.pe.fpraker.kernel import LANES, Counts
-from simhw.pe.fpraker.serial import ROUND_VALUES, lay_out_serial, serial_rows
+from simhw.pe.fpraker.kernel import LANES, Counts, serial_code
+from simhw.pe.fpraker.serial import lay_out_serial, serial_rows
 from simhw.pe.layout import CACHE_LINE_BYTES
 from simhw.pe.vector import WIDTH
 
@@ -85,33 +86,58 @@ def _tile_columns(x, serial, walk, exponents, significands, setup, waiting, coup
     return Counts(useful, shift_range, no_term, short)
 
 
+@numba.njit
+def _terms(x, counts, nonzero_rows):
+    """Terms of rows x (n, K), each for every parallel row that is not zero at its k."""
+    terms = 0
+    for row in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            terms += counts[serial_code(x[row, k])[1]] * nonzero_rows[k]
+    return terms
+
+
 @kernel
-def tile_groups(x, exponents, significands, tables, setup, waiting, coupled, s, exponent, sums, finish):
-    """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups.
+def tile_groups(
+    x, exponents, significands, nonzero_rows, tables, setup, waiting, coupled, s, exponent, sums, finish, outputs, keep
+):
+    """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups, and the read-out;
+    gives the lane-cycles by class, the overflows and the terms.
 
     `x` (products, n, K) has the rows that meet them: each product as many groups in turn.  Rows of x are laid out some
-    tiles at a time, and these meet every group before the next ones do.
+    tiles at a time, and these meet every group before the next ones do.  `s`, `exponent` and `sums` are room for the
+    accumulators of so many tiles of x.  `outputs` (groups, n, WIDTH) is filled, or where they are not to be kept, room
+    for as many rows of one group.
     """
-    useful, shift_range, no_term, short = 0, 0, 0, 0
-    tiles = max(1, ROUND_VALUES // (x.shape[2] * waiting.columns))
+    useful, shift_range, no_term, short, overflows, terms = 0, 0, 0, 0, 0, 0
+    tiles = s.shape[0] // waiting.columns
     groups = exponents.shape[0] // x.shape[0]
-    values = min(x.shape[1], tiles * waiting.columns) * x.shape[2]
+    values = s.shape[0] * x.shape[2]
     serial = serial_rows(values)
     walk = None if coupled is None else walks(values, tables.unary)
     for product in range(x.shape[0]):
         own = x[product]
+        terms += _terms(own, tables.counts, nonzero_rows[product])
         for tile in range(0, finish.shape[1], tiles):
             rows = slice(tile * waiting.columns, (tile + tiles) * waiting.columns)
             lay_out_serial(own[rows], tables, serial)
             if coupled is not None:
                 lay_out_walks(own[rows], tables, serial, walk)
+            used = own[rows].shape[0]
             for group in range(product * groups, (product + 1) * groups):
+                for row in range(used):
+                    for lane in range(WIDTH):
+                        s[row, lane], exponent[row, lane], sums[row, lane] = 0, 0, 0
                 counts = _tile_columns(
                     own[rows], serial, walk, exponents[group], significands[group], setup, waiting, coupled,
-                    s[group, rows], exponent[group, rows], sums[group, rows], finish[group, tile : tile + tiles],
+                    s, exponent, sums, finish[group, tile : tile + tiles],
                 )  # fmt: skip
                 useful += counts.useful
                 shift_range += counts.shift_range
                 no_term += counts.no_term
                 short += counts.exponent
-    return Counts(useful, shift_range, no_term, short)
+                first = tile * waiting.columns if keep else 0
+                overflows += read_out_all(
+                    s, exponent, sums, setup.chunk_sets != 0, setup.fraction_bits,
+                    outputs[group if keep else 0, first : first + used],
+                )  # fmt: skip
+    return Counts(useful, shift_range, no_term, short), overflows, terms

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
-from simhw.jit import kernel
-from simhw.pe.accumulator import read_out_all
 from simhw.pe.fpraker.clock import Waiting
 from simhw.pe.fpraker.columns import tile_groups
-from simhw.pe.fpraker.kernel import LANES, Setup, recoding, serial_code
+from simhw.pe.fpraker.kernel import LANES, Setup, recoding
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerPE, FPRakerTileParameters
+from simhw.pe.fpraker.serial import ROUND_VALUES
 from simhw.pe.layout import Prepared, lay_out, lay_out_stacked
 from simhw.pe.passes import ParallelRows, TilePasses
 from simhw.pe.vector import WIDTH
@@ -85,47 +84,39 @@ class FPRakerTile:
 
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
-        passes, read = self._run(x[None], prepared)
+        passes, read = self._run(x[None], prepared, outputs)
         return replace(passes, outputs=prepared.real_outputs(read)) if outputs else passes
 
     def run_stacked(self, x: BF16Array, y: BF16Array, real: npt.NDArray[np.bool_]) -> TilePasses:
         """Run every product's rows of X against its rows of Y; see `simhw.pe.passes.StackingTile`."""
-        return self._run(x, lay_out_stacked(y, real, self._tables.terms.dtype))[0]
+        return self._run(x, lay_out_stacked(y, real, self._tables.terms.dtype), False)[0]
 
-    def _run(self, x: BF16Array, prepared: Prepared) -> tuple[TilePasses, BF16Array]:
-        """Run rows of X (products, n, K); gives the outputs (groups, n, WIDTH) as well."""
+    def _run(self, x: BF16Array, prepared: Prepared, outputs: bool) -> tuple[TilePasses, BF16Array]:
+        """Run rows of X (products, n, K); gives the outputs (groups, n, WIDTH) as well, where they are asked for."""
         tile, setup = self.tile, self._setup
         products, x_rows, reduction = x.shape
         sets = reduction // LANES
         x_tiles = -(-x_rows // tile.cols)
-        word = self._tables.terms.dtype
-        sum_type = np.int32 if self.pe.narrow else np.int64
-        shape = (prepared.groups, x_rows, WIDTH)
-        s, exponent = np.zeros(shape, sum_type), np.zeros(shape, word)
-        sums = np.zeros(shape, np.float32)
+        # Room for a round's accumulators: those of all rows would be fresh memory in every unit.
+        tiles = max(1, min(x_tiles, ROUND_VALUES // (reduction * tile.cols)))
+        room = tiles * tile.cols, WIDTH
+        read = np.empty((prepared.groups, x_rows, WIDTH) if outputs else (1, *room), np.uint16)
         finish = np.empty((prepared.groups, x_tiles, WIDTH), np.int64)
-        counts = tile_groups(
+        counts, overflows, terms = tile_groups(
             x,
             prepared.exponents,
             prepared.significands,
+            prepared.nonzero_rows,
             self._tables,
             setup,
             self._waiting,
             self._coupled,
-            s,
-            exponent,
-            sums,
+            np.empty(room, np.int32 if self.pe.narrow else np.int64),
+            np.empty(room, self._tables.terms.dtype),
+            np.empty(room, np.float32),
             finish,
-        )
-        read = np.empty(shape, np.uint16)
-        flat = -1, WIDTH
-        overflows = read_out_all(
-            s.reshape(flat),
-            exponent.reshape(flat),
-            sums.reshape(flat),
-            bool(setup.chunk_sets),
-            setup.fraction_bits,
-            read.reshape(flat),
+            read,
+            outputs,
         )
         rows = len(prepared.real)
         # The kernel charged an empty set's cost to lanes that belong to no tile, and to no column without a row of X.
@@ -147,19 +138,7 @@ class FPRakerTile:
         busy = sum(counters[name] for name in ("useful", "shift_range", "no_term", "exponent"))
         counters["inter_pe"] = tile.rows * tile.cols * LANES * int(times.sum()) - busy
         pairs = products * x_rows * int(prepared.real.sum()) * reduction
-        terms = _terms(x, self._tables.counts, prepared.nonzero_rows)
         counters["processed"] = counters["useful"]
         counters["skipped_zero"] = BIT_SLOTS * pairs - terms
         counters["skipped_oob"] = terms - counters["useful"]
         return TilePasses(times, counters), read
-
-
-@kernel
-def _terms(x: BF16Array, counts: npt.NDArray[np.int64], nonzero_rows: npt.NDArray[np.int64]) -> int:
-    """Terms of the rows of X (products, n, K), each for every row of Y that is not zero at its k."""
-    terms = 0
-    for product in range(x.shape[0]):
-        for row in range(x.shape[1]):
-            for k in range(x.shape[2]):
-                terms += counts[serial_code(x[product, row, k])[1]] * nonzero_rows[product, k]
-    return terms
