@@ -136,6 +136,25 @@ def test_units_are_smaller_towards_the_end_and_never_too_small_or_large():
     assert unit_macs(400_000_000, 4) == 50_000_000
 
 
+def test_units_of_a_cluster_are_alike_in_size():
+    machine = load_machine("fpraker")
+    # 100 tiles of X and 24 groups of Y.
+    (family,) = lower_for(layer("linear", (800, 64), (768, 64), (800, 768)), "forward", machine).families
+    plan = PassPlan(family, False, (0,), machine.tile)
+
+    def sizes(macs):
+        return [simulator_macs(plan, unit) for unit in exact_units(plan, macs)]
+
+    whole = 800 * 768 * 64
+    assert sizes(whole) == [whole]
+    assert sizes(whole // 2) == [whole // 2] * 2  # by groups of Y: every row of X still meets eight of them
+    assert sizes(whole * 33 // 100) == [whole // 3] * 3
+    # A third of Y each, and of that 26, 25 or 24 tiles of X.
+    tile = 8 * 256 * 64
+    assert sizes(26 * tile) == 3 * [25 * tile] * 4
+    assert sizes(75 * tile) == 3 * [100 * tile]  # about so many: no leftover of a quarter, nor two halves
+
+
 def test_small_units_go_together_in_order_up_to_a_units_size():
     machine = load_machine("fpraker")
     (family,) = lower_for(layer("matmul", (12, 16, 8), (12, 8, 32), (12, 16, 32)), "forward", machine).families
