@@ -18,7 +18,7 @@ from numba import types
 from numba.core.extending import _Intrinsic
 
 
-class Operation(_Intrinsic):
+class Operation(_Intrinsic):  # type: ignore[misc]  # Numba calls it final
     """An operation that kernels call, and functions that are recorded too."""
 
     def __call__(self, *args: Any) -> Any:
