@@ -84,7 +84,7 @@ class Archive:
         self.limits = limits
         try:
             with open(path, "rb") as file:
-                self._identity = _identity(file)
+                self._identity = identity_of(os.fstat(file.fileno()))
                 self.members = self._directory(file)
         except OSError as error:
             raise self.error(f"cannot be read: {reason(error)}") from error
@@ -167,7 +167,7 @@ class Archive:
             file = open(self.path, "rb")  # noqa: SIM115  the caller closes it
         except OSError as error:
             raise self.error(f"cannot be read: {reason(error)}") from error
-        if _identity(file) != self._identity:
+        if identity_of(os.fstat(file.fileno())) != self._identity:
             file.close()
             raise self.error("has changed since it was opened; load it anew")
         return file
@@ -345,6 +345,6 @@ def let_go(values: BF16Array) -> None:
         owner.madvise(mmap.MADV_DONTNEED, first, begin + values.nbytes - first)
 
 
-def _identity(file: BinaryIO) -> tuple[int, int, int]:
-    status = os.fstat(file.fileno())
+def identity_of(status: os.stat_result) -> tuple[int, int, int]:
+    """What tells a file from another one and from itself before it was written to."""
     return status.st_size, status.st_mtime_ns, status.st_ino

@@ -5,13 +5,15 @@ The format is described in docs/trace-format.md; `simhw.trace.writer` writes it.
 """
 
 import os
+from functools import lru_cache
 from hashlib import sha256
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from simhw.bfloat16 import BF16Array
 from simhw.errors import ShapeError, TraceError, quoted
-from simhw.trace.archive import Archive, Limits, let_go
+from simhw.trace.archive import Archive, Limits, identity_of, let_go
 from simhw.trace.find import find_trace
 from simhw.trace.geometry import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from simhw.trace.layer import Layer, Operation, ProductBlock, TensorName, TensorSource
@@ -101,14 +103,29 @@ def load_trace(path: str | os.PathLike[str], nonfinite: NonFinite = "error", lim
     if nonfinite not in ("error", "zero"):
         raise TraceError(f"nonfinite={nonfinite!r}: give 'error' or 'zero'")
     found = find_trace(path)
-    archive = Archive(found, limits or Limits.from_environment())
-    record = parse(_metadata_bytes(archive), found.name)
+    archive, metadata = _opened(found, limits or Limits.from_environment())
+    record = parse(metadata, found.name)
     expected = {METADATA}
     layers = [_layer(archive, index, layer, nonfinite, expected) for index, layer in enumerate(record.layers)]
     extra = sorted(set(archive.members) - expected)
     if extra:
         raise archive.error(f"holds {len(extra)} members that its metadata does not name, the first {quoted(extra[0])}")
     return Trace(layers, record.metadata(), str(found))
+
+
+def _opened(path: Path, limits: Limits) -> tuple[Archive, bytes]:
+    """A trace file's directory and the text of its metadata, read once for loading it and for each hash of it."""
+    try:
+        identity = identity_of(os.stat(path))
+    except OSError:
+        identity = None
+    return _read(path, limits, identity)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, limits: Limits, identity: tuple[int, ...] | None) -> tuple[Archive, bytes]:  # noqa: ARG001 - a file that has changed is another
+    archive = Archive(path, limits)
+    return archive, _metadata_bytes(archive)
 
 
 def _metadata_bytes(archive: Archive) -> bytes:
@@ -223,8 +240,8 @@ def trace_hash(path: str | os.PathLike[str]) -> str:
     TraceError
         The file is not there or is no trace.
     """
-    archive = Archive(find_trace(path), Limits.from_environment())
-    digest = sha256(_metadata_bytes(archive))
+    archive, metadata = _opened(find_trace(path), Limits.from_environment())
+    digest = sha256(metadata)
     for name in sorted(archive.members):
         member = archive.members[name]
         digest.update(f"\n{name} {member.bytes} {member.crc:08x}".encode())
