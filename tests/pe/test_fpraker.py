@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simhw.bfloat16 import ENCODERS
+from simhw.bfloat16 import ENCODERS, from_float32
 from simhw.errors import MachineError
 from simhw.machine.machine import Machine, load_machine
 from simhw.pe.fpraker.kernel import recoding
 from simhw.pe.fpraker.parameters import NARROW_LIMIT, FPRakerPE
+from simhw.pe.passes import whole_tiles
 from tests import kernel_runs
 from tests.kernel_runs import assert_equals_oracle, draw, draw_blocks, draw_inputs, every_value
 from tests.oracles.inputs import exactly, gaussian, sparse
@@ -335,3 +336,25 @@ def test_mean_terms_of_the_recoding_tables(encoder, mean):  # spec page, section
     counts = recoding(pe).counts
     assert counts[:128].mean() == counts[128:256].mean() == mean
     assert counts[256] == 0
+
+
+@pytest.mark.parametrize("chunk", [64, "off"])
+def test_rounds_of_a_few_rows_give_what_one_round_gives_with_and_without_outputs(chunk, monkeypatch):
+    tile = load_machine("fpraker", **{"pe.chunk": chunk}).tile
+    rng = np.random.default_rng(0)
+    # Five tiles and a part of one meet a full vector and a part of one.
+    x, y = (from_float32(rng.standard_normal(shape).astype(np.float32)) for shape in ((43, 136), (40, 136)))
+    # Products of 2**64 by itself overflow, in some columns and in one row of each vector.
+    x[[1, 17, 42], :8] = y[[3, 35], :8] = 0x5F80
+    x[rng.random(x.shape) < 0.3] = 0
+    prepared = tile.prepare(whole_tiles([y], tile.tile_y))
+    whole = tile.run(x, prepared, outputs=True)
+    assert whole.counters["overflows"] == 6
+    for tiles in (1, 2, 4):
+        monkeypatch.setattr("simhw.pe.fpraker.tile.ROUND_VALUES", tiles * 8 * 136)
+        kept, dropped = tile.run(x, prepared, outputs=True), tile.run(x, prepared)
+        assert np.array_equal(kept.outputs, whole.outputs)
+        assert dropped.outputs is None
+        for passes in (kept, dropped):
+            assert np.array_equal(passes.durations, whole.durations)
+            assert passes.counters == whole.counters
