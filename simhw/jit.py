@@ -24,12 +24,18 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     """
     if numba.config.DISABLE_JIT:
         return _refusing(function)
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     folder = cache_folder(function.__module__.partition(".")[0])
     if folder is not None:
         # What `dispatcher.enable_caching()` does, with a cache that checks what it loads.
         dispatcher._cache = KernelCache(function, folder)
     return cast(Callable[Parameters, Result], dispatcher)
+
+
+def part(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile as a function of its own that kernels alone call: without what Python or C would call it through."""
+    options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Callable[Parameters, Result], numba.njit(**options)(function))
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

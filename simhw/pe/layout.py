@@ -20,14 +20,16 @@ CACHE_LINE_BYTES = 64
 
 
 @kernel
-def encode_parallel(rows: BF16Array, exponents: npt.NDArray[np.generic], significands: npt.NDArray[np.generic]) -> None:
+def encode_parallel(
+    rows: BF16Array, exponents: npt.NDArray[np.generic], significands: npt.NDArray[np.generic], block: BF16Array
+) -> None:
     """Lay rows (n, K) of the parallel operand side by side, WIDTH a group.
 
     `exponents` and `significands`, unsigned (groups, K * WIDTH), are filled with two's complement values: the biased
     exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.
+    `block` is room for WIDTH * WIDTH values.
     """
     count, reduction = rows.shape
-    block = np.empty(WIDTH * WIDTH, np.uint16)
     for group in range(exponents.shape[0]):
         used = min(WIDTH, count - group * WIDTH)
         own_exponents, own_significands = data(exponents[group]), data(significands[group])
@@ -104,8 +106,11 @@ def lay_out_stacked(rows: BF16Array, real: npt.NDArray[np.bool_], word: npt.DTyp
     shape = products * -(-count // WIDTH), reduction * WIDTH
     # In one piece: from 4 MiB on NumPy asks for huge pages, and most of the time goes into first touches of pages.
     exponents, significands = _aligned((2, *shape), word)
-    encode_parallel(rows.reshape(products * count, reduction), exponents, significands)
-    return Prepared(exponents, significands, real, _nonzero_rows(rows))
+    # Kernels that allocate arrays take longer to compile.
+    block, nonzero = np.empty(WIDTH * WIDTH, np.uint16), np.zeros((products, reduction), np.int64)
+    encode_parallel(rows.reshape(products * count, reduction), exponents, significands, block)
+    _count_nonzero_rows(rows, nonzero)
+    return Prepared(exponents, significands, real, nonzero)
 
 
 def _aligned(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
@@ -118,12 +123,10 @@ def _aligned(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsi
 
 
 @kernel
-def _nonzero_rows(rows: BF16Array) -> npt.NDArray[np.int64]:
-    """How many rows of each product (products, rows, K) have a non-zero value at each k."""
+def _count_nonzero_rows(rows: BF16Array, nonzero: npt.NDArray[np.int64]) -> None:
+    """Add to `nonzero` (products, K) how many of the rows (products, rows, K) are not zero at each k."""
     products, count, reduction = rows.shape
-    nonzero = np.zeros((products, reduction), np.int64)
     for product in range(products):
         for row in range(count):
             for k in range(reduction):
                 nonzero[product, k] += (rows[product, row, k] & 0x7F80) != 0
-    return nonzero

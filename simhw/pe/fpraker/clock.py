@@ -7,8 +7,7 @@ buffers of both.  Source: spec page fpraker.md, sections 3 and 6.
 
 from typing import NamedTuple
 
-import numba
-
+from simhw.jit import part
 from simhw.pe.fpraker.kernel import column_max
 from simhw.pe.vector import WIDTH, load, signed_max, spread, store, widen
 
@@ -37,7 +36,7 @@ class Waiting(NamedTuple):
     own_pace: bool
 
 
-@numba.njit
+@part
 def advance_columns(times, used, first, count, waiting, finished, slowest):
     """Move the clocks of the tile's first `used` columns over `count` sets from set number `first`.
 
@@ -58,7 +57,7 @@ def advance_columns(times, used, first, count, waiting, finished, slowest):
         store(slowest, slot, latest)
 
 
-@numba.njit
+@part
 def advance_pes(times, used, first, count, waiting, rows, finished, slowest, slowest_of_column):
     """The same for PEs at their own pace, `rows` of them in a column; every lane of a vector is one PE.
 

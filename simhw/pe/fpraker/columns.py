@@ -9,12 +9,12 @@ from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
 from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks, walks
 from simhw.pe.fpraker.independent import independent_sets
 from simhw.pe.fpraker.kernel import LANES, Counts, serial_code
-from simhw.pe.fpraker.serial import lay_out_serial, serial_rows
+from simhw.pe.fpraker.serial import lay_out_serial
 from simhw.pe.layout import CACHE_LINE_BYTES
 from simhw.pe.vector import WIDTH
 
 
-@numba.njit
+@numba.njit(inline="always")
 def _slowest_rows(finish, rows):
     """Each PE of a vector gets the latest of its tile's `rows` finish times."""
     for first in range(0, WIDTH, rows):
@@ -98,22 +98,21 @@ def _terms(x, counts, nonzero_rows):
 
 @kernel
 def tile_groups(
-    x, exponents, significands, nonzero_rows, tables, setup, waiting, coupled, s, exponent, sums, finish, outputs, keep
-):
+    x, serial, exponents, significands, nonzero_rows, tables, setup, waiting, coupled, s, exponent, sums, finish,
+    outputs, keep,
+):  # fmt: skip
     """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups, and the read-out;
     gives the lane-cycles by class, the overflows and the terms.
 
     `x` (products, n, K) has the rows that meet them: each product as many groups in turn.  Rows of x are laid out some
-    tiles at a time, and these meet every group before the next ones do.  `s`, `exponent` and `sums` are room for the
-    accumulators of so many tiles of x.  `outputs` (groups, n, WIDTH) is filled, or where they are not to be kept, room
-    for as many rows of one group.
+    tiles at a time into `serial`, and these meet every group before the next ones do.  `s`, `exponent` and `sums` are
+    room for the accumulators of so many tiles of x.  `outputs` (groups, n, WIDTH) is filled, or where they are not to
+    be kept, room for as many rows of one group.
     """
     useful, shift_range, no_term, short, overflows, terms = 0, 0, 0, 0, 0, 0
     tiles = s.shape[0] // waiting.columns
     groups = exponents.shape[0] // x.shape[0]
-    values = s.shape[0] * x.shape[2]
-    serial = serial_rows(values)
-    walk = None if coupled is None else walks(values, tables.unary)
+    walk = None if coupled is None else walks(len(serial.terms), tables.unary)
     for product in range(x.shape[0]):
         own = x[product]
         terms += _terms(own, tables.counts, nonzero_rows[product])

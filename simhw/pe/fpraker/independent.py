@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numba
 
+from simhw.jit import part
 from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.kernel import LANES, Counts, column_max, least_cycles
 from simhw.pe.reals import (
@@ -114,7 +115,7 @@ def _run_set(depth, at, lanes, setup, one, past, to_unit, s, exponent, useful, p
     return s, exponent, largest, cycles, useful, pending
 
 
-@numba.njit
+@part
 def independent_sets(rows, first, last, start, exponents, significands, setup, s, exponent, sums, times, at):
     """Sets `first` to `last` of WIDTH PEs that wait for nobody inside a set; gives the lane-cycles by class.
 

@@ -17,7 +17,7 @@ from simhw.pe.fpraker.clock import Waiting
 from simhw.pe.fpraker.columns import tile_groups
 from simhw.pe.fpraker.kernel import LANES, Setup, recoding
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerPE, FPRakerTileParameters
-from simhw.pe.fpraker.serial import ROUND_VALUES
+from simhw.pe.fpraker.serial import ROUND_VALUES, serial_rows
 from simhw.pe.layout import Prepared, lay_out, lay_out_stacked
 from simhw.pe.passes import ParallelRows, TilePasses
 from simhw.pe.vector import WIDTH
@@ -104,6 +104,7 @@ class FPRakerTile:
         finish = np.empty((prepared.groups, x_tiles, WIDTH), np.int64)
         counts, overflows, terms = tile_groups(
             x,
+            serial_rows(room[0] * reduction),
             prepared.exponents,
             prepared.significands,
             prepared.nonzero_rows,
