@@ -33,9 +33,8 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
 
 def part(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile as a function of its own that kernels alone call: without what Python or C would call it through."""
-    options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(Callable[Parameters, Result], numba.njit(**options)(function))
+    """Compile as a function of its own that kernels call: without what C would call it through."""
+    return cast(Callable[Parameters, Result], numba.njit(error_model="numpy", no_cfunc_wrapper=True)(function))
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
