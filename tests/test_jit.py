@@ -21,10 +21,12 @@ PACKAGE = Path(simhw.__file__).parent
 SMALL_KERNEL = """
 import numpy as np
 from simhw.kernel_cache import cache_folder
-from simhw.pe.passes import nonzero_per_k
+from simhw.pe.passes import count_nonzero_rows
 print(cache_folder())
-print(nonzero_per_k(np.array([[0, 0x3F80], [0x8000, 0x4000]], np.uint16)).tolist())
-print(sum(nonzero_per_k.stats.cache_hits.values()), sum(nonzero_per_k.stats.cache_misses.values()))
+nonzero = np.zeros((1, 2), np.int64)
+count_nonzero_rows(np.array([[[0, 0x3F80], [0x8000, 0x4000]]], np.uint16), nonzero)
+print(nonzero[0].tolist())
+print(sum(count_nonzero_rows.stats.cache_hits.values()), sum(count_nonzero_rows.stats.cache_misses.values()))
 """
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT
-from simhw.pe.passes import ParallelRows
+from simhw.pe.passes import ParallelRows, nonzero_per_k
 from simhw.pe.stack import data, store_signed, transpose_block
 from simhw.pe.vector import WIDTH, load, spread, store, where_negative, where_zero
 
@@ -107,10 +107,9 @@ def lay_out_stacked(rows: BF16Array, real: npt.NDArray[np.bool_], word: npt.DTyp
     # In one piece: from 4 MiB on NumPy asks for huge pages, and most of the time goes into first touches of pages.
     exponents, significands = _aligned((2, *shape), word)
     # Kernels that allocate arrays take longer to compile.
-    block, nonzero = np.empty(WIDTH * WIDTH, np.uint16), np.zeros((products, reduction), np.int64)
+    block = np.empty(WIDTH * WIDTH, np.uint16)
     encode_parallel(rows.reshape(products * count, reduction), exponents, significands, block)
-    _count_nonzero_rows(rows, nonzero)
-    return Prepared(exponents, significands, real, nonzero)
+    return Prepared(exponents, significands, real, nonzero_per_k(rows))
 
 
 def _aligned(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
@@ -120,13 +119,3 @@ def _aligned(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsi
     room = np.empty(size + CACHE_LINE_BYTES, np.uint8)
     first = -room.ctypes.data % CACHE_LINE_BYTES
     return room[first : first + size].view(kind).reshape(shape)
-
-
-@kernel
-def _count_nonzero_rows(rows: BF16Array, nonzero: npt.NDArray[np.int64]) -> None:
-    """Add to `nonzero` (products, K) how many of the rows (products, rows, K) are not zero at each k."""
-    products, count, reduction = rows.shape
-    for product in range(products):
-        for row in range(count):
-            for k in range(reduction):
-                nonzero[product, k] += (rows[product, row, k] & 0x7F80) != 0
