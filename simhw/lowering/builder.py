@@ -96,8 +96,8 @@ class FamilyBuilder:
     @property
     def weights_stay(self) -> bool:
         """Whether the products with W read it as it lies: W is large, and has one kernel position."""
-        size = self.view.outputs * self.group_in * prod(self.view.kernel)
-        return self.view.shared_weights and prod(self.view.kernel) == 1 and 2 * size >= LARGE_BYTES
+        view = self.view
+        return view.shared_weights and prod(view.kernel) == 1 and 2 * view.outputs * self.group_in >= LARGE_BYTES
 
     def weights(self) -> Callable[[], BF16Array]:
         """W as it lies, (outputs, channels of a group), 1-D; operations that run at the same time share it."""

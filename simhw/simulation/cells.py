@@ -153,8 +153,8 @@ def cell_strata(plan: PassPlan) -> list[CellStratum]:
 
 def simulator_macs(plan: PassPlan, unit: WorkUnit) -> int:
     """Multiply-accumulates that a unit costs the simulator; values of X where Y does not matter."""
-    x_tiles, y_tiles = (sum(strip.last - strip.first for strip in strips) for strips in (unit.xs, unit.ys))
-    return x_tiles * plan.tile.tile_x * plan.reduction * (y_tiles * plan.tile.tile_y if plan.tile.needs_y else 1)
+    x_rows, y_rows = _tile_rows(plan, unit)
+    return x_rows * plan.reduction * (y_rows if plan.tile.needs_y else 1)
 
 
 def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit, ...]]:
@@ -175,10 +175,15 @@ def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit, ...]]:
 
 def _values(plan: PassPlan, unit: WorkUnit) -> int:
     """Operand values of a unit's larger side, with Y filled up to whole vectors."""
-    tile = plan.tile
+    x_rows, y_rows = _tile_rows(plan, unit)
+    vector = plan.tile.vector_rows or 1
+    return max(x_rows, -(-y_rows // vector) * vector) * plan.reduction
+
+
+def _tile_rows(plan: PassPlan, unit: WorkUnit) -> tuple[int, int]:
+    """Rows of X and of Y in a unit, tiles filled up."""
     x_tiles, y_tiles = (sum(strip.last - strip.first for strip in strips) for strips in (unit.xs, unit.ys))
-    y_rows = -(-y_tiles * tile.tile_y // (tile.vector_rows or 1)) * (tile.vector_rows or 1)
-    return max(x_tiles * tile.tile_x, y_rows) * plan.reduction
+    return x_tiles * plan.tile.tile_x, y_tiles * plan.tile.tile_y
 
 
 def stacked_rows(

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from simhw.lowering import Family, Operand, Side, lower, multiply_accumulates
+from simhw.lowering import Family, Side, lower, multiply_accumulates
 from simhw.machine.machine import Machine
 from simhw.pe.passes import Tile
 from simhw.trace.layer import Layer, Operation
@@ -63,11 +63,6 @@ class PassPlan:
     def sides(self) -> tuple[Side, Side]:
         """X and Y of all products as the machine takes them."""
         x, y = self.family.sides
-        return (y, x) if self.swapped else (x, y)
-
-    def operands(self, product: int) -> tuple[Operand, Operand]:
-        """X and Y of a product as the machine takes them."""
-        x, y = self.family.product(product)
         return (y, x) if self.swapped else (x, y)
 
     def cluster_sizes(self) -> Counter[tuple[int, int]]:
