@@ -10,6 +10,7 @@ import numpy as np
 
 from simhw.jit import kernel
 from simhw.pe.reals import (
+    LongReals,
     bias_of,
     bits_of,
     fraction_bits_of,
@@ -38,7 +39,7 @@ EXPONENT_OFFSET = 64
 NO_EXPONENT = -8192
 """Stands for the exponent of a zero operand: its lane never sets the maximum, and all its terms are out of bounds."""
 _TRUE_EXPONENT = 2 * 127 + EXPONENT_OFFSET
-_FLOAT64_BIAS, _FLOAT64_FRACTION_BITS = 1023, 52
+_FLOAT64_BIAS, _FLOAT64_FRACTION_BITS = LongReals.bias, LongReals.fraction_bits
 
 
 @numba.njit(inline="always")

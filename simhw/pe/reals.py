@@ -20,7 +20,7 @@ from numba.extending import lower_builtin, models, register_model
 
 from simhw.pe.stack import StackType, vectors_of
 from simhw.pe.straight import operation
-from simhw.pe.vector import LLVM_INDEX, WIDTH, LongSums, LongWords, Sums, VectorType, Words, llvm_vector
+from simhw.pe.vector import WIDTH, LongSums, LongWords, Sums, VectorType, Words, llvm_shuffle, llvm_splat, llvm_vector
 
 _HALF = WIDTH // 2
 _ORDER = [*range(0, WIDTH, 2), *range(1, WIDTH, 2)]
@@ -68,24 +68,14 @@ _register(operator.sub, "fsub")
 # ---- shuffles and constants -----------------------------------------------------------------------------------------
 
 
-def _shuffled(builder: Any, one: Any, other: Any, order: list[int]) -> Any:
-    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(LLVM_INDEX, len(order)), order))
-
-
-def _spread(builder: Any, kind: Any, scalar: Any) -> Any:
-    undefined = ir.Constant(kind, ir.Undefined)
-    lone = builder.insert_element(undefined, scalar, ir.Constant(LLVM_INDEX, 0))
-    return _shuffled(builder, lone, undefined, [0] * WIDTH)
-
-
 def _joined(builder: Any, even: Any, odd: Any) -> Any:
-    return _shuffled(builder, even, odd, list(range(WIDTH)))
+    return llvm_shuffle(builder, even, odd, list(range(WIDTH)))
 
 
 def _halves(builder: Any, vector: Any) -> tuple[Any, Any]:
     return (
-        _shuffled(builder, vector, vector, list(range(_HALF))),
-        _shuffled(builder, vector, vector, list(range(_HALF, WIDTH))),
+        llvm_shuffle(builder, vector, vector, list(range(_HALF))),
+        llvm_shuffle(builder, vector, vector, list(range(_HALF, WIDTH))),
     )
 
 
@@ -119,7 +109,7 @@ def real(typing: Any, value: Any, words: Any) -> Any:
         scalar = context.cast(builder, args[0], sig.args[0], types.float64)
         if kind is Reals:
             scalar = builder.fptrunc(scalar, kind.element)
-        return _spread(builder, _llvm_real(kind), scalar)
+        return llvm_splat(builder, _llvm_real(kind), scalar)
 
     return kind(value, words), generate
 
@@ -192,7 +182,7 @@ def from_whole_numbers(typing: Any, sums: Any) -> Any:
     kind = _OF_SUMS[sums]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        ordered = _shuffled(builder, args[0], args[0], _ORDER) if kind is Reals else args[0]
+        ordered = llvm_shuffle(builder, args[0], args[0], _ORDER) if kind is Reals else args[0]
         return builder.sitofp(ordered, _llvm_real(kind))
 
     return kind(sums), generate
@@ -206,7 +196,7 @@ def whole_numbers(typing: Any, reals: Any) -> Any:
         integers = builder.fptosi(args[0], llvm_vector(reals.sums))
         if reals is LongReals:
             return integers
-        return _shuffled(builder, integers, integers, [_ORDER.index(lane) for lane in range(WIDTH)])
+        return llvm_shuffle(builder, integers, integers, [_ORDER.index(lane) for lane in range(WIDTH)])
 
     return reals.sums(reals), generate
 
@@ -239,7 +229,7 @@ def load_singles(typing: Any, array: Any, words: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         singles = builder.load(_singles(context, builder, sig.args[0], args[0]), align=4)
         if kind is Reals:
-            return _shuffled(builder, singles, singles, _ORDER)
+            return llvm_shuffle(builder, singles, singles, _ORDER)
         return builder.fpext(singles, _llvm_real(kind))
 
     return kind(array, words), generate
@@ -251,7 +241,7 @@ def store_singles(typing: Any, array: Any, reals: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if reals is Reals:
-            singles = _shuffled(builder, args[1], args[1], [_ORDER.index(lane) for lane in range(WIDTH)])
+            singles = llvm_shuffle(builder, args[1], args[1], [_ORDER.index(lane) for lane in range(WIDTH)])
         else:
             singles = builder.fptrunc(args[1], _llvm_real(Reals))
         builder.store(singles, _singles(context, builder, sig.args[0], args[0]), align=4)
@@ -297,7 +287,7 @@ def plus_scaled(typing: Any, sums: Any, reals: Any, exponents: Any, offset: Any)
             else _unsigned(builder, args[2], reals)
         )
         bias = builder.sub(ir.Constant(ir.IntType(64), LongReals.bias), args[3])
-        places = builder.add(wide, _spread(builder, integer, bias))
+        places = builder.add(wide, llvm_splat(builder, integer, bias))
         power = builder.bitcast(builder.shl(places, _constant(integer, LongReals.fraction_bits)), double)
         terms = [x if reals is LongReals else builder.fpext(x, double) for x in args[:2]]
         rounded = builder.fptrunc(builder.fadd(terms[0], builder.fmul(terms[1], power)), _llvm_real(Reals))

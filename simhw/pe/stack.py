@@ -17,11 +17,13 @@ from numba.extending import lower_builtin, models, register_model
 from simhw.pe.straight import operation
 from simhw.pe.vector import (
     INSTRUCTIONS,
-    LLVM_INDEX,
     VECTOR_OF_ELEMENT,
     WIDTH,
     VectorType,
+    llvm_exchange,
     llvm_intrinsic,
+    llvm_shuffle,
+    llvm_splat,
     llvm_vector,
 )
 
@@ -157,12 +159,10 @@ def spread_stack(typing: Any, scalars: Any, at: Any, like: Any, depth: Any) -> A
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         first = builder.gep(args[0], [args[1]])
         count = WIDTH * like.bits // 32
-        undefined = ir.Constant(ir.VectorType(ir.IntType(32), count), ir.Undefined)
         vectors = []
         for index in range(stack.depth):
             scalar = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), index)]))
-            lone = builder.insert_element(undefined, scalar, ir.Constant(LLVM_INDEX, 0))
-            spread = builder.shuffle_vector(lone, undefined, ir.Constant(ir.VectorType(LLVM_INDEX, count), [0] * count))
+            spread = llvm_splat(builder, ir.VectorType(ir.IntType(32), count), scalar)
             vectors.append(builder.bitcast(spread, llvm_vector(like)))
         return _stacked(builder, vectors)
 
@@ -229,10 +229,10 @@ def exchange_each(typing: Any, stack: Any, distance: Any) -> Any:
     """`exchange` in every vector."""
     if not isinstance(distance, types.IntegerLiteral):
         return None
-    order = ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), [lane ^ distance.literal_value for lane in range(WIDTH)])
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _stacked(builder, [builder.shuffle_vector(x, x, order) for x in vectors_of(builder, args[0])])
+        exchanged = [llvm_exchange(builder, x, distance.literal_value) for x in vectors_of(builder, args[0])]
+        return _stacked(builder, exchanged)
 
     return stack(stack, distance), generate
 
@@ -325,7 +325,7 @@ def transpose_block(typing: Any, words: Any) -> Any:
 def _zipped(builder: Any, one: Any, other: Any, first: int) -> Any:
     """Lanes of two vectors in turn, from lane `first` on."""
     order = [lane + side for lane in range(first, first + WIDTH // 2) for side in (0, WIDTH)]
-    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), order))
+    return llvm_shuffle(builder, one, other, order)
 
 
 @operation

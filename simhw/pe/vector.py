@@ -45,7 +45,7 @@ VECTOR_OF_ELEMENT: dict[Any, VectorType] = {
     types.int64: LongSums,
 }
 _SUM_OF = {Words: Sums, LongWords: LongSums}
-LLVM_INDEX = ir.IntType(32)
+_INDEX = ir.IntType(32)
 
 
 def llvm_vector(vector: VectorType) -> ir.VectorType:
@@ -59,10 +59,21 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, llvm_vector(vector))
 
 
-def _splat(builder: Any, vector: VectorType, scalar: Any) -> Any:
-    undefined = ir.Constant(llvm_vector(vector), ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(LLVM_INDEX, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), [0] * WIDTH))
+def llvm_shuffle(builder: Any, one: Any, other: Any, order: list[int]) -> Any:
+    """The elements of two LLVM vectors, counted through both, in an order."""
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, len(order)), order))
+
+
+def llvm_splat(builder: Any, kind: Any, scalar: Any) -> Any:
+    """An LLVM vector of some kind with a scalar in every element."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    lone = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
+    return llvm_shuffle(builder, lone, undefined, [0] * kind.count)
+
+
+def llvm_exchange(builder: Any, vector: Any, distance: int) -> Any:
+    """What `exchange` does to an LLVM vector."""
+    return llvm_shuffle(builder, vector, vector, [lane ^ distance for lane in range(WIDTH)])
 
 
 def llvm_intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
@@ -148,7 +159,8 @@ def spread(typing: Any, scalar: Any, like: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lane = context.cast(builder, args[0], sig.args[0], types.int64)
-        return _splat(builder, like, lane if like.bits == 64 else builder.trunc(lane, ir.IntType(like.bits)))
+        cut = lane if like.bits == 64 else builder.trunc(lane, ir.IntType(like.bits))
+        return llvm_splat(builder, llvm_vector(like), cut)
 
     return like(scalar, like), generate
 
@@ -246,10 +258,9 @@ def exchange(typing: Any, vector: Any, distance: Any) -> Any:
     """Lane ``i`` gets the value of lane ``i ^ distance``; ``distance`` is a literal power of two below WIDTH."""
     if not isinstance(distance, types.IntegerLiteral):
         return None
-    order = [lane ^ distance.literal_value for lane in range(WIDTH)]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), order))
+        return llvm_exchange(builder, args[0], distance.literal_value)
 
     return vector(vector, distance), generate
 
@@ -289,16 +300,11 @@ def four_words(typing: Any, array: Any, offset: Any, places: Any) -> Any:
         quads = ir.Constant(llvm_vector(LongSums), ir.Undefined)
         # A load a lane: processors that have an instruction for all of them are not faster with it.
         for lane in range(WIDTH):
-            place = builder.gep(data, [builder.extract_element(args[2], ir.Constant(LLVM_INDEX, lane))])
+            place = builder.gep(data, [builder.extract_element(args[2], ir.Constant(_INDEX, lane))])
             quad = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=2)
-            quads = builder.insert_element(quads, quad, ir.Constant(LLVM_INDEX, lane))
+            quads = builder.insert_element(quads, quad, ir.Constant(_INDEX, lane))
         words = builder.bitcast(quads, ir.VectorType(ir.IntType(16), 4 * WIDTH))
-        vectors = [
-            builder.shuffle_vector(
-                words, words, ir.Constant(ir.VectorType(LLVM_INDEX, WIDTH), list(range(word, 4 * WIDTH, 4)))
-            )
-            for word in range(4)
-        ]
+        vectors = [llvm_shuffle(builder, words, words, list(range(word, 4 * WIDTH, 4))) for word in range(4)]
         return context.make_tuple(builder, result, vectors)
 
     return result(array, types.intp, places), generate
@@ -363,7 +369,8 @@ def rotate_left(typing: Any, vector: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         amount = context.cast(builder, args[1], sig.args[1], types.int64)
-        counts = _splat(builder, vector, builder.trunc(amount, ir.IntType(vector.bits)) if vector.bits < 64 else amount)
+        cut = builder.trunc(amount, ir.IntType(vector.bits)) if vector.bits < 64 else amount
+        counts = llvm_splat(builder, llvm_vector(vector), cut)
         return llvm_intrinsic(builder, "fshl", llvm_vector(vector), [args[0], args[0], counts])
 
     return vector(vector, count), generate
