@@ -17,15 +17,24 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.pe.accumulator import aligned, folded, normalised
-from simhw.pe.fpraker.independent import Lanes
-from simhw.pe.fpraker.kernel import BEYOND, GAP_BITS, LANES, POSITIONS, Counts, column_max, least_cycles, serial_code
+from simhw.pe.fpraker.kernel import (
+    BEYOND,
+    GAP_BITS,
+    LANES,
+    POSITIONS,
+    Counts,
+    column_max,
+    column_max_each,
+    least_cycles,
+    serial_code,
+)
+from simhw.pe.fpraker.lanes import exponent_sums, lanes_of, product_unit, values_left
 from simhw.pe.fpraker.serial import repeated
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
     load_singles,
     products,
-    real,
     store_singles,
     unit_rounder,
     whole_numbers,
@@ -33,7 +42,6 @@ from simhw.pe.reals import (
 from simhw.pe.stack import (
     data,
     element,
-    exchange_each,
     load_next,
     load_stack,
     max_over,
@@ -110,10 +118,7 @@ def coupled_sets(
     """
     s, exponent = from_whole_numbers(load(own_s, 0)), load(own_exponent, 0)
     own_sums = load_singles(sums, exponent)
-    lanes = Lanes(
-        data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
-        data(exponents), data(significands),
-    )  # fmt: skip
+    lanes = lanes_of(rows, exponents, significands)
     walk_positions, walk_first, walk_gaps = data(walk.positions), data(walk.first), data(walk.gaps)
     depths, room = data(rows.depths), data(scratch)
     shared, column = setup.shared_pointers, setup.column
@@ -128,8 +133,7 @@ def coupled_sets(
     # What an empty set takes: every product's exponent is that of a zero.
     empty = least_cycles(spread(-1, exponent), floor, setup)
     rounder = unit_rounder(exponent)
-    # From products, with 7 + T fraction bits, to the accumulator's F.
-    to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), exponent)
+    to_unit = product_unit(setup, exponent)
     zero = widen(nothing)
     useful_sum, slots_sum, busy_sum, short_sum = zero, zero, zero, zero
     # Lane-cycles in which a lane has a term left; with shared pointers, those in which it has not fired the pointer's.
@@ -146,7 +150,7 @@ def coupled_sets(
                 continue
             largest = spread(-1, exponent)
             for pair in range(slot, slot + depth, 2):
-                largest = signed_max(largest, max_over(_exponent_sums(lanes, pair, exponent)))
+                largest = signed_max(largest, max_over(exponent_sums(2, pair, lanes, exponent)))
             emax = signed_max(exponent, largest)
             s = aligned(s, exponent, emax)
             added = rounder - rounder
@@ -154,15 +158,14 @@ def coupled_sets(
             base = flag
             for lane in range(0, depth, 2):
                 pair = slot + lane
-                exponent_sums = _exponent_sums(lanes, pair, exponent)
-                offsets = emax - exponent_sums
+                sums_of_pair = exponent_sums(2, pair, lanes, exponent)
+                offsets = emax - sums_of_pair
                 distances = unsigned_min_each(offsets, last_bit)
                 if not setup.per_cycle:
-                    negative = spread_stack(lanes.negative, pair, exponent, 2) >> distances
-                    values = (spread_stack(lanes.positive, pair, exponent, 2) >> distances) - negative
+                    values, _ = values_left(2, pair, lanes, distances, exponent)
                     added = added + products(values, load_stack(lanes.significands, lanes.offsets, pair, 2))
                 useful = useful + sum_over(popcount_each(spread_stack(lanes.terms, pair, exponent, 2) << distances))
-                inside = _positions_inside(offsets, exponent_sums, setup, nothing)
+                inside = _positions_inside(offsets, sums_of_pair, setup, nothing)
                 if not own_bounds:
                     slot_terms = spread_stack(walk_positions, pair, exponent, 2) & ((one << inside) - one)
                     slots = slots + sum_over(popcount_each(slot_terms))
@@ -250,40 +253,16 @@ def coupled_sets(
 
 
 @numba.njit(inline="always")
-def _exponent_sums(lanes, pair, exponent):
-    """The exponents of two lanes' products, negative in a PE where the lane is empty."""
-    return load_stack(lanes.parallel_exponents, lanes.offsets, pair, 2) + spread_stack(
-        lanes.exponents, pair, exponent, 2
-    )
-
-
-@numba.njit(inline="always")
-def _positions_inside(offsets, exponent_sums, setup, nothing):
+def _positions_inside(offsets, sums, setup, nothing):
     """How many of the positions, from p = +1 on, are within the lanes' bounds; none in an empty lane."""
     most = spread(POSITIONS, nothing)
     if setup.no_bounds:
-        return where_negative_each(exponent_sums, nothing, most)
+        return where_negative_each(sums, nothing, most)
     # K <= T for the first T + 2 - d positions.
     inside = spread(setup.threshold + 2, nothing) - offsets
     if setup.column_bounds:
-        inside = where_negative_each(exponent_sums, nothing, _column_max_each(inside, setup.column))
+        inside = where_negative_each(sums, nothing, column_max_each(inside, setup.column))
     return unsigned_min_each(signed_max_each(inside, nothing), most)
-
-
-@numba.njit(inline="always")
-def _column_max_each(stack, column):
-    """`column_max` of every vector."""
-    if column >= 2:
-        stack = signed_max_each(stack, exchange_each(stack, 1))
-    if column >= 4:
-        stack = signed_max_each(stack, exchange_each(stack, 2))
-    if column >= 8:
-        stack = signed_max_each(stack, exchange_each(stack, 4))
-    if column >= 16:
-        stack = signed_max_each(stack, exchange_each(stack, 8))
-    if column >= 32:
-        stack = signed_max_each(stack, exchange_each(stack, 16))
-    return stack
 
 
 @numba.njit(inline="always")
@@ -312,8 +291,8 @@ def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
     last_bit = spread(lane_bits(emax) - 1, emax)
     room = data(scratch)
     for lane in range(0, depth, 2):
-        distances = unsigned_min_each(emax - _exponent_sums(lanes, slot + lane, emax), last_bit)
-        negative = spread_stack(lanes.negative, slot + lane, emax, 2) >> distances
+        distances = unsigned_min_each(emax - exponent_sums(2, slot + lane, lanes, emax), last_bit)
+        _, negative = values_left(2, slot + lane, lanes, distances, emax)
         places = load_next(room, PLACES + lane * WIDTH, 2)
         bounds = load_next(room, BOUNDS + lane * WIDTH, 2)
         offsets = places - spread(1, emax)

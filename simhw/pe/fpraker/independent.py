@@ -4,19 +4,17 @@ A set runs with as many lanes as have work: there is code for 8, 6, 4 and 2 of t
 without any costs its floor and nothing else.
 """
 
-from typing import Any, NamedTuple
-
 import numba
 
 from simhw.jit import part
 from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.kernel import LANES, Counts, column_max, least_cycles
+from simhw.pe.fpraker.lanes import exponent_sums, lanes_of, product_unit, values_left
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
     load_singles,
     products,
-    real,
     store_singles,
     unit_rounder,
     whole_numbers,
@@ -37,31 +35,16 @@ from simhw.pe.straight import straight
 from simhw.pe.vector import WIDTH, any_lane, lane_bits, load, signed_max, spread, store, total, unsigned_min, widen
 
 
-class Lanes(NamedTuple):
-    """The arrays of `SerialRows` and the parallel operands, as pointers."""
-
-    offsets: Any
-    exponents: Any
-    terms: Any
-    positive: Any
-    negative: Any
-    parallel_exponents: Any
-    significands: Any
-
-
 @straight
 def _met(depth, at, lanes, s, exponent):
     """A set of `depth` lanes as it begins: of the products the largest exponent, of the lanes what is left of their
     values and terms, and the accumulator beside them.
     """
-    exponent_sums = load_stack(lanes.parallel_exponents, lanes.offsets, at, depth) + spread_stack(
-        lanes.exponents, at, exponent, depth
-    )
-    largest = max_over(exponent_sums)
+    sums = exponent_sums(depth, at, lanes, exponent)
+    largest = max_over(sums)
     emax = signed_max(exponent, largest)
-    distances = unsigned_min_each(emax - exponent_sums, spread(lane_bits(emax) - 1, emax))
-    negative = spread_stack(lanes.negative, at, exponent, depth) >> distances
-    values = (spread_stack(lanes.positive, at, exponent, depth) >> distances) - negative
+    distances = unsigned_min_each(emax - sums, spread(lane_bits(emax) - 1, emax))
+    values, negative = values_left(depth, at, lanes, distances, exponent)
     terms = spread_stack(lanes.terms, at, exponent, depth) << distances
     return largest, emax, distances, values, negative, terms, aligned(s, exponent, emax)
 
@@ -132,10 +115,7 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
     times : 1-D array of words
         From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
     """
-    lanes = Lanes(
-        data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
-        data(exponents), data(significands),
-    )  # fmt: skip
+    lanes = lanes_of(rows, exponents, significands)
     depths = data(rows.depths)
     own_s, own_exponent = from_whole_numbers(load(s, 0)), load(exponent, 0)
     own_sums = load_singles(sums, own_exponent)
@@ -143,8 +123,7 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
     floor = spread(setup.floor, own_exponent)
     # What an empty set takes: every product's exponent is that of a zero.
     empty = least_cycles(spread(-1, own_exponent), floor, setup)
-    # From products, with 7 + T fraction bits, to the accumulator's F.
-    to_unit = real(2.0 ** (setup.fraction_bits - setup.threshold - 7), own_exponent)
+    to_unit = product_unit(setup, own_exponent)
     one = spread(setup.one, own_exponent)
     # Everything beyond the window of a lowest bit is the bit times this.
     past = spread(-1 - setup.reach, own_exponent)

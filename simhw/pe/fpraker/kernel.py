@@ -15,7 +15,7 @@ serial operand stand side by side in a vector, in groups of one tile column each
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import significand_terms
 from simhw.pe.accumulator import NO_EXPONENT
 from simhw.pe.fpraker.parameters import FPRakerPE
+from simhw.pe.stack import exchange_each, signed_max_each
 from simhw.pe.vector import exchange, signed_max, spread, where_negative
 
 LANES = 8
@@ -159,17 +160,27 @@ def least_cycles(largest, floor, setup):
     return floor
 
 
-@numba.njit(inline="always")
-def column_max(vector, column):
-    """Each lane gets the maximum over its column, a group of `column` neighbours (a power of two)."""
-    if column >= 2:
-        vector = signed_max(vector, exchange(vector, 1))
-    if column >= 4:
-        vector = signed_max(vector, exchange(vector, 2))
-    if column >= 8:
-        vector = signed_max(vector, exchange(vector, 4))
-    if column >= 16:
-        vector = signed_max(vector, exchange(vector, 8))
-    if column >= 32:
-        vector = signed_max(vector, exchange(vector, 16))
-    return vector
+def _over_columns(larger: Any, exchanged: Any) -> Any:
+    """The maximum over columns, of the operations that vectors, or stacks of them, have."""
+
+    @numba.njit(inline="always")
+    def over(vector, column):
+        if column >= 2:
+            vector = larger(vector, exchanged(vector, 1))
+        if column >= 4:
+            vector = larger(vector, exchanged(vector, 2))
+        if column >= 8:
+            vector = larger(vector, exchanged(vector, 4))
+        if column >= 16:
+            vector = larger(vector, exchanged(vector, 8))
+        if column >= 32:
+            vector = larger(vector, exchanged(vector, 16))
+        return vector
+
+    return over
+
+
+column_max = _over_columns(signed_max, exchange)
+"""Each lane gets the maximum over its column, a group of `column` neighbours (a power of two)."""
+column_max_each = _over_columns(signed_max_each, exchange_each)
+"""`column_max` of every vector of a stack."""

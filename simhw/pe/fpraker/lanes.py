@@ -1,0 +1,51 @@
+"""A set's lanes as kernels take them: the serial operand's values beside the parallel ones of WIDTH PEs."""
+
+from typing import Any, NamedTuple
+
+import numba
+
+from simhw.pe.reals import real
+from simhw.pe.stack import data, load_stack, spread_stack
+from simhw.pe.straight import straight
+
+
+class Lanes(NamedTuple):
+    """The arrays of `SerialRows` and the parallel operands, as pointers."""
+
+    offsets: Any
+    exponents: Any
+    terms: Any
+    positive: Any
+    negative: Any
+    parallel_exponents: Any
+    significands: Any
+
+
+@numba.njit(inline="always")
+def lanes_of(rows, exponents, significands):
+    """The lanes of serial rows and of parallel operands from `encode_parallel`."""
+    return Lanes(
+        data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
+        data(exponents), data(significands),
+    )  # fmt: skip
+
+
+@numba.njit(inline="always")
+def product_unit(setup, like):
+    """From products, with 7 + T fraction bits, to the accumulator's F."""
+    return real(2.0 ** (setup.fraction_bits - setup.threshold - 7), like)
+
+
+@straight
+def exponent_sums(depth, at, lanes, like):
+    """The exponents of the products of `depth` lanes, negative in a PE where the lane is empty."""
+    return load_stack(lanes.parallel_exponents, lanes.offsets, at, depth) + spread_stack(
+        lanes.exponents, at, like, depth
+    )
+
+
+@straight
+def values_left(depth, at, lanes, distances, like):
+    """(values, their negative digits) of `depth` lanes of the serial operand, of what is left at some distances."""
+    negative = spread_stack(lanes.negative, at, like, depth) >> distances
+    return (spread_stack(lanes.positive, at, like, depth) >> distances) - negative, negative
