@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simhw.errors import MachineError, ShapeError
 from simhw.memory import dram_kernel as columns
-from simhw.memory.dram_kernel import end_time, live_time, serve, serve_recorded
+from simhw.memory.dram_kernel import Job, end_time, live_time, serve, serve_recorded
 from simhw.memory.schedule_kernel import Floats, double_buffered
 
 PS_PER_NS = 1000
@@ -198,7 +198,7 @@ class Dram:
         bursts = -(-payload_bytes // (containers * self._burst_bytes))
         start = live_time(round(start_ns * PS_PER_NS), self._live, self._pause)
         start += int(self._clock[columns.CONTROLLER_LATENCY])
-        end = self._serve(first, runs, run, stride, bursts, write, start)
+        end = self._serve(Job(first, runs, run, stride, bursts, write, start))
         self._clock[columns.LAST_END] = max(self._clock[columns.LAST_END], end)
         return self._end_time(end) / PS_PER_NS
 
@@ -215,12 +215,11 @@ class Dram:
         """True where containers are to be recorded."""
         return len(self._record) > 1
 
-    def _serve(self, first: int, runs: int, run: int, stride: int, bursts: int, write: bool, start: int) -> int:
-        """Serve a job [ps, live]; gives when its last data have moved."""
-        state = self._setup, self._channels, self._banks
+    def _serve(self, job: Job) -> int:
+        """Serve a job; gives when its last data have moved [ps, live]."""
         if self.records:
-            return serve_recorded(*state, self._record, first, runs, run, stride, bursts, write, start)
-        return serve(*state, first, runs, run, stride, bursts, write, start)
+            return serve_recorded(self._setup, self._channels, self._banks, self._record, job)
+        return serve(self._setup, self._channels, self._banks, job)
 
     @property
     def activates(self) -> int:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simhw.jit import kernel
+from simhw.jit import inlined, kernel
 
 Int64s = npt.NDArray[np.int64]
 
@@ -251,21 +251,18 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
     return free
 
 
+@inlined
+def serve_job(setup: Setup, channel_state: Int64s, bank_state: Int64s, job: Job) -> int:
+    """Serve a job on every channel; gives when the last data have moved."""
+    finish = job.start
+    for channel in range(setup.channels):
+        finish = max(finish, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))
+    return finish
+
+
 @kernel
-def serve(
-    constants: Int64s,
-    channel_state: Int64s,
-    bank_state: Int64s,
-    first: int,
-    runs: int,
-    run: int,
-    stride: int,
-    bursts: int,
-    write: bool,
-    start: int,
-) -> int:
-    """Serve the containers ``first + r * stride + k`` (r < runs, k < run), `bursts` each; gives when the last data has
-    moved.
+def serve(constants: Int64s, channel_state: Int64s, bank_state: Int64s, job: Job) -> int:
+    """Serve a job; gives when the last data have moved.
 
     Parameters
     ----------
@@ -273,29 +270,12 @@ def serve(
         The elements of a `Setup`.
     channel_state : (channels, DATA + queue_depth) int64
     bank_state : (channels, banks, BANK_COLUMNS) int64
-    start : int
-        No command is issued before [ps, live].
     """
-    setup, job, finish = setup_of(constants), Job(first, runs, run, stride, bursts, write, start), start
-    for channel in range(setup.channels):
-        finish = max(finish, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))
-    return finish
+    return serve_job(setup_of(constants), channel_state, bank_state, job)
 
 
 @kernel
-def serve_recorded(
-    constants: Int64s,
-    channel_state: Int64s,
-    bank_state: Int64s,
-    record: Int64s,
-    first: int,
-    runs: int,
-    run: int,
-    stride: int,
-    bursts: int,
-    write: bool,
-    start: int,
-) -> int:
+def serve_recorded(constants: Int64s, channel_state: Int64s, bank_state: Int64s, record: Int64s, job: Job) -> int:
     """As `serve`, container by container.
 
     Parameters
@@ -303,24 +283,24 @@ def serve_recorded(
     record : (1 + capacity, INTERVAL_COLUMNS) int64
         Intervals are added until it is full.
     """
-    setup, finish = setup_of(constants), start
-    for place in range(runs * run):
-        container = first + place // run * stride + place % run
+    setup, finish = setup_of(constants), job.start
+    for place in range(job.runs * job.run):
+        container = job.first + place // job.run * job.stride + place % job.run
         block = container // setup.containers_per_row
         channel, bank = block % setup.channels, block // setup.channels % setup.banks
         own = channel_state[channel]
         hits = own[CHANNEL_HITS]
-        job = Job(container, 1, 1, 0, bursts, write, start)
-        end = serve_channel(setup, own, bank_state[channel], channel, job)
+        alone = Job(container, 1, 1, 0, job.bursts, job.write, job.start)
+        end = serve_channel(setup, own, bank_state[channel], channel, alone)
         finish = max(finish, end)
         record[0, SERVED] += 1
         if record[0, RECORDED] < record.shape[0] - 1:
             record[0, RECORDED] += 1
             interval = record[record[0, RECORDED]]
             interval[INTERVAL_CHANNEL] = channel
-            interval[INTERVAL_START] = end - bursts * setup.burst
+            interval[INTERVAL_START] = end - job.bursts * setup.burst
             interval[INTERVAL_END] = end
-            interval[INTERVAL_WRITE] = write
+            interval[INTERVAL_WRITE] = job.write
             interval[INTERVAL_BANK] = bank
             interval[INTERVAL_HIT] = own[CHANNEL_HITS] - hits
     return finish

@@ -18,7 +18,7 @@ from simhw.memory.dram_kernel import (
     Job,
     end_time,
     live_time,
-    serve_channel,
+    serve_job,
     setup_of,
 )
 
@@ -80,9 +80,7 @@ def double_buffered(
             for number in range(begin, end if moved < np.inf else begin):
                 each = jobs[number]
                 job = Job(each[FIRST], each[RUNS], each[RUN], each[STRIDE], each[BURSTS], each[WRITE] != 0, start)
-                last = start
-                for channel in range(setup.channels):
-                    last = max(last, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))
+                last = serve_job(setup, channel_state, bank_state, job)
                 clock[LAST_END] = max(clock[LAST_END], last)
                 moved = max(moved, end_time(last, live, clock[PAUSE]) / 1000)
             ready = max(ready, moved)

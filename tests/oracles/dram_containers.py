@@ -32,6 +32,7 @@ from simhw.memory.dram_kernel import (
     WRITE_END,
     WRITING,
     Int64s,
+    Job,
     Setup,
     setup_of,
 )
@@ -46,8 +47,8 @@ class DramOfContainers(Dram):
         super().__init__(parameters, container_bytes)
         self._channels = np.pad(self._channels, ((0, 0), (0, 1)))
 
-    def _serve(self, *job):
-        return serve(self._setup, self._channels, self._banks, *job)
+    def _serve(self, job):
+        return serve(self._setup, self._channels, self._banks, job)
 
 
 @njit
@@ -125,20 +126,8 @@ def move(setup: Setup, own: Int64s, state: Int64s, data: int, end: int, bursts: 
 
 
 @njit
-def serve(
-    constants: Int64s,
-    channel_state: Int64s,
-    bank_state: Int64s,
-    first: int,
-    runs: int,
-    run: int,
-    stride: int,
-    bursts: int,
-    write: bool,
-    start: int,
-) -> int:
-    """Serve the containers ``first + r * stride + k`` (r < runs, k < run), `bursts` each; gives when the last data has
-    moved.
+def serve(constants: Int64s, channel_state: Int64s, bank_state: Int64s, job: Job) -> int:
+    """Serve a job; gives when the last data has moved.
 
     Parameters
     ----------
@@ -147,9 +136,8 @@ def serve(
     channel_state : (channels, DATA + queue_depth + 1) int64
         The moment of the last refresh comes last.
     bank_state : (channels, banks, BANK_COLUMNS) int64
-    start : int
-        No command is issued before [ps, live].
     """
+    first, runs, run, stride, bursts, write, start = job
     setup = setup_of(constants)
     channels, banks, per_row = setup.channels, setup.banks, setup.containers_per_row
     finish = start
