@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from simhw.jit import kernel
+from simhw.jit import kernel, part
 from simhw.pe.accumulator import read_out_all
 from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
 from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks, walks
@@ -86,7 +86,7 @@ def _tile_columns(x, serial, walk, exponents, significands, setup, waiting, coup
     return Counts(useful, shift_range, no_term, short)
 
 
-@numba.njit
+@part
 def _terms(x, counts, nonzero_rows):
     """Terms of rows x (n, K), each for every parallel row that is not zero at its k."""
     terms = 0

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from simhw.jit import part
 from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.kernel import (
     BEYOND,
@@ -88,13 +89,13 @@ class Walks(NamedTuple):
     unary: bool
 
 
-@numba.njit
+@part
 def walks(values, unary):
     """Room for that many values."""
     return Walks(np.empty(values, np.uint32), np.empty(values, np.uint32), np.empty(values, np.uint32), unary)
 
 
-@numba.njit
+@part
 def lay_out_walks(x, tables, serial, walk):
     """Fill `walk` from x (n, K), in the order of `serial`."""
     narrow = tables.terms.itemsize == 2
@@ -108,7 +109,7 @@ def lay_out_walks(x, tables, serial, walk):
                 walk.gaps[slot] = repeated(tables.gaps[code], narrow)
 
 
-@numba.njit
+@part
 def coupled_sets(
     rows, walk, first, last, start, exponents, significands, setup, own_s, own_exponent, sums, times, at, scratch
 ):

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from simhw.jit import part
 from simhw.pe.fpraker.kernel import LANES, serial_code
 from simhw.pe.vector import WIDTH
 
@@ -50,7 +51,7 @@ def serial_rows(values: int) -> SerialRows:
     )
 
 
-@numba.njit
+@part
 def lay_out_serial(x, tables, rows):
     """Fill `rows` from x (n, K)."""
     narrow = tables.terms.itemsize == 2
