@@ -34,7 +34,7 @@ class Convolutions:
         product = self._product(x, weight, *shape, present=_GRADIENTS)
         self._ledger.add_forward(product, *(t for t in (x, weight, bias) if t is not None))
 
-    def record_backward(self, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, *shape_and_mask: Any) -> None:  # noqa: ARG002
+    def record_backward(self, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, *shape_and_mask: Any) -> None:  # noqa: ARG002  # the operator's signature
         """Record the gradients of one; the arguments are those of ``aten::convolution_backward``."""
         *shape, mask = shape_and_mask
         # The mask's third is the bias.

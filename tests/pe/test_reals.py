@@ -17,9 +17,8 @@ from simhw.pe.reals import (
 )
 from simhw.pe.stack import data, load_stack
 from simhw.pe.vector import WIDTH, load, store
-from tests.oracles.accumulator import Accumulator
 from tests.oracles.accumulator import shift_right_rne as rounded_shift
-from tests.pe.test_accumulator import numbers, register_values
+from tests.pe.test_accumulator import check_normalised, numbers, register_values
 
 KINDS = [(np.int32, np.uint16, 12), (np.int64, np.uint32, 29)]
 """Types of S and of exponents, and the widest accumulator and threshold: narrow and wide."""
@@ -93,13 +92,7 @@ def test_normalisation_is_the_oracles(sums, words, widest):
         emax = rng.integers(100, 500, len(s)).astype(words)
         out, exponents = np.zeros_like(s), np.zeros_like(emax)
         _normalise(s, emax, fraction_bits, out, exponents)
-        for value, exponent, got, got_exponent in zip(
-            s.tolist(), emax.tolist(), out.tolist(), exponents.tolist(), strict=True
-        ):
-            register = Accumulator(fraction_bits)
-            register.integer, register.exponent = value, exponent
-            register.normalise()
-            assert (got, got_exponent) == (register.integer, register.exponent), (value, exponent)
+        check_normalised(s, emax, fraction_bits, out, exponents)
 
 
 @pytest.mark.parametrize(("sums", "words", "widest"), KINDS)
