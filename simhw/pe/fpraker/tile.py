@@ -68,7 +68,6 @@ class FPRakerTile:
             own_pace=tile.sync == "pe",
             column_bounds=pe.oob == "column",
             no_bounds=pe.oob == "off",
-            one=1,
         )
         own_pace = self._setup.own_pace
         self._waiting = Waiting(
