@@ -19,7 +19,7 @@ from simhw.pe.passes import ParallelRows, whole_tiles
 from simhw.simulation.plan import PassPlan
 from simhw.trace.layer import BLOCK_ROWS
 
-UNIT_VALUES = 4_000_000
+UNIT_VALUES = 2_000_000
 """Operand values that a unit of work may hold on either side: bounds memory, and keeps a unit near the caches."""
 SHARING_GROUPS = 8
 """Groups of Y that each row of X should meet at the least, since it is laid out for all that it meets in a unit."""
