@@ -14,9 +14,7 @@ from simhw.jit import kernel
 from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT
 from simhw.pe.passes import ParallelRows, nonzero_per_k
 from simhw.pe.stack import data, store_signed, transpose_block
-from simhw.pe.vector import WIDTH, load, spread, store, where_negative, where_zero
-
-CACHE_LINE_BYTES = 64
+from simhw.pe.vector import CACHE_LINE_BYTES, WIDTH, load, spread, store, where_negative, where_zero
 
 
 @kernel

@@ -21,6 +21,7 @@ from numba.extending import lower_builtin, models, register_model
 
 from simhw.pe.straight import operation
 
+CACHE_LINE_BYTES = 64
 WIDTH = 32
 """PEs in a vector: a multiple of the tile's rows or columns, and one AVX-512 register of 16-bit words."""
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from simhw.pe.stack import (
+    align_frame,
     data,
     element,
     exchange_each,
@@ -24,6 +25,17 @@ from simhw.pe.stack import (
 )
 from simhw.pe.vector import WIDTH, load, store
 from tests.pe.test_vector import as_signed, as_unsigned, bits_of, lanes
+
+
+@numba.njit
+def _aligned(x):
+    align_frame()
+    return x
+
+
+def test_a_kernel_s_memory_begins_at_a_cache_line():
+    assert _aligned(1) == 1
+    assert "alignstack(64)" in _aligned.inspect_llvm(_aligned.signatures[0])
 
 
 def kernel_of(depth):

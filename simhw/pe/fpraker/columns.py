@@ -10,8 +10,7 @@ from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks,
 from simhw.pe.fpraker.independent import independent_sets
 from simhw.pe.fpraker.kernel import LANES, Counts, serial_code
 from simhw.pe.fpraker.serial import lay_out_serial
-from simhw.pe.layout import CACHE_LINE_BYTES
-from simhw.pe.vector import WIDTH
+from simhw.pe.vector import CACHE_LINE_BYTES, WIDTH
 
 
 @numba.njit(inline="always")

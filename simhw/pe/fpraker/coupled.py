@@ -41,6 +41,7 @@ from simhw.pe.reals import (
     whole_numbers,
 )
 from simhw.pe.stack import (
+    align_frame,
     data,
     element,
     load_next,
@@ -119,6 +120,7 @@ def coupled_sets(
     """
     s, exponent = from_whole_numbers(load(own_s, 0)), load(own_exponent, 0)
     own_sums = load_singles(sums, exponent)
+    align_frame()
     lanes = lanes_of(rows, exponents, significands)
     walk_positions, walk_first, walk_gaps = data(walk.positions), data(walk.first), data(walk.gaps)
     depths, room = data(rows.depths), data(scratch)

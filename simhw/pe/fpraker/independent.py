@@ -20,6 +20,7 @@ from simhw.pe.reals import (
     whole_numbers,
 )
 from simhw.pe.stack import (
+    align_frame,
     data,
     element,
     load_stack,
@@ -68,7 +69,7 @@ def _added_fired(depth, at, lanes, fired, negative, to_unit, rounder, s):
 @straight
 def _cycle(terms, waiting, past, one, cycles, pending):
     """A cycle of the lanes: the terms that are left, and both counts with it."""
-    left = terms & ((terms - one) | ((waiting & -waiting) * past))
+    left = terms & ((terms - one) | ((waiting | -waiting) << past))
     return left, cycles + unsigned_min(waiting, one), pending + sum_over(unsigned_min_each(terms, one))
 
 
@@ -115,6 +116,7 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
     times : 1-D array of words
         From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
     """
+    align_frame()
     lanes = lanes_of(rows, exponents, significands)
     depths = data(rows.depths)
     own_s, own_exponent = from_whole_numbers(load(s, 0)), load(exponent, 0)
@@ -125,8 +127,9 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
     empty = least_cycles(spread(-1, own_exponent), floor, setup)
     to_unit = product_unit(setup, own_exponent)
     one = spread(setup.one, own_exponent)
-    # Everything beyond the window of a lowest bit is the bit times this.
-    past = spread(-1 - setup.reach, own_exponent)
+    # The lowest bit and all above it, moved up by this, are what lies beyond the window.  No term has the lowest place
+    # of a word, so that the farthest move leaves nothing.
+    past = unsigned_min(spread(setup.window + 1, own_exponent), spread(lane_bits(own_exponent) - 1, own_exponent))
     sharing = 1 if setup.own_pace else setup.column
     step = setup.chunk_sets if setup.chunk_sets else last - first
     # Words hold a round's counts: every cycle ends a place of all lanes, so that a set has at most lane_bits of them.

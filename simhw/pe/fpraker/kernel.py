@@ -107,9 +107,9 @@ def _walk(
 class Setup(NamedTuple):
     """A PE's and its column's switches as plain integers, the form that kernels take.
 
-    `reach` is 2**(W + 1) - 1 cut to the word; `on_position` is window_on: position; `chunk_sets` is 0 where chunking is
-    off; `column` is the PEs that share a serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets:
-    skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds` oob: column, `no_bounds` oob: off.
+    `on_position` is window_on: position; `chunk_sets` is 0 where chunking is off; `column` is the PEs that share a
+    serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets: skip; `shared_pointers` is sync:
+    term, `own_pace` sync: pe, `column_bounds` oob: column, `no_bounds` oob: off.
 
     `per_cycle` is None where `independent_sets` rounds by set, and `on_position` where `coupled_sets` has the window on
     offsets.  Numba compiles anew for that type and leaves the other code out, which would cost speed there.  `one` is
@@ -118,7 +118,6 @@ class Setup(NamedTuple):
 
     threshold: int
     window: int
-    reach: int
     on_position: bool | None
     fraction_bits: int
     per_cycle: bool | None

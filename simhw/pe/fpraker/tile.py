@@ -44,11 +44,8 @@ class FPRakerTile:
         self.tile_x: int = tile.cols
         self.tile_y: int = tile.rows
         self._tables = recoding(pe)
-        word = self._tables.terms.dtype
-        bits = word.itemsize * 8
-        # Beyond the word's width a window reaches everything that is in bounds.  The coupled kernel compares offsets,
-        # also those out of bounds: products' exponents lie within 506 positions, and a register's not much above, so
-        # 1,024 reaches all.
+        # Kernels cut the window to what they hold.  The coupled one compares offsets, also those out of bounds: those of
+        # products lie within 506 positions, and a register's exponent not much above, so 1,024 reaches all.
         on_position, per_cycle = pe.window_on == "position", pe.rounding == "cycle"
         # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
         coupled = tile.sync == "term" or pe.oob != "pe" or (on_position and per_cycle)
@@ -56,7 +53,6 @@ class FPRakerTile:
         self._setup = Setup(
             threshold=pe.threshold,
             window=min(pe.shift_window, 1024),
-            reach=(1 << min(pe.shift_window + 1, bits)) - 1,
             on_position=on_position if on_position or not coupled else None,
             fraction_bits=pe.accumulator_fraction_bits,
             per_cycle=per_cycle if coupled or per_cycle else None,
