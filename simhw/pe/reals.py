@@ -10,7 +10,6 @@ which pairs of 16-bit words become 32-bit integers without crossing the register
 """
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -297,10 +296,10 @@ def plus_scaled(typing: Any, sums: Any, reals: Any, exponents: Any, offset: Any)
 
 
 @operation
-def products(typing: Any, values: Any, significands: Any) -> Any:
+def products(typing: Any, values: Any, significands: Any, bits: Any) -> Any:
     """The sum over the lanes of two stacks of their words' products, taken as signed.
 
-    Exact where it is below 2**24 (2**53).
+    ``bits`` is how many it takes, the sign included: exact up to 25 (54).
     """
     if not isinstance(values, StackType) or values != significands:
         return None
@@ -309,23 +308,39 @@ def products(typing: Any, values: Any, significands: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = list(zip(vectors_of(builder, args[0]), vectors_of(builder, args[1]), strict=True))
         if kind is LongReals:
-            # A register of 16 float64 products would take three operations each as integers.
-            wide = [[builder.sitofp(vector, _llvm_real(kind)) for vector in lane] for lane in lanes]
-            added = builder.fmul(*wide[0])
-            for value, significand in wide[1:]:
-                added = _fused(builder, value, significand, added)
-            return added
-        even, odd = (_sum_of_products(builder, lanes, half) for half in (_even_words, _odd_words))
+            return _long_products(builder, lanes, args[2])
+        even, odd = (
+            _sum_of_products(builder, [(half(builder, x), half(builder, y)) for x, y in lanes])
+            for half in (_even_words, _odd_words)
+        )
         return builder.sitofp(_joined(builder, even, odd), _llvm_real(kind))
 
-    return kind(values, significands), generate
+    return kind(values, significands, types.int64), generate
 
 
-def _sum_of_products(builder: Any, lanes: list[tuple[Any, Any]], half: Callable[[Any, Any], Any]) -> Any:
-    """Sum over the lanes of the products of one half of the words: LLVM makes one multiply-add of each."""
+def _long_products(builder: Any, lanes: list[tuple[Any, Any]], bits: Any) -> Any:
+    """`products` as `LongReals`: of integers where 32 bits hold the sum, which saves converting every operand."""
+    kind = _llvm_real(LongReals)
+    with builder.if_else(builder.icmp_signed("<=", bits, ir.Constant(bits.type, 32))) as (short, long):
+        with short:
+            whole, after_integers = builder.sitofp(_sum_of_products(builder, lanes), kind), builder.block
+        with long:
+            first, *others = [tuple(builder.sitofp(vector, kind) for vector in lane) for lane in lanes]
+            added = builder.fmul(*first)
+            for value, significand in others:
+                added = _fused(builder, value, significand, added)
+            after_reals = builder.block
+    chosen = builder.phi(kind)
+    chosen.add_incoming(whole, after_integers)
+    chosen.add_incoming(added, after_reals)
+    return chosen
+
+
+def _sum_of_products(builder: Any, lanes: list[tuple[Any, Any]]) -> Any:
+    """Sum over the lanes of the products of integers: LLVM makes one multiply-add of each that fit 16 bits."""
     added = None
     for lane in lanes:
-        product = builder.mul(*(half(builder, vector) for vector in lane))
+        product = builder.mul(*lane)
         added = product if added is None else builder.add(added, product)
     return added
 

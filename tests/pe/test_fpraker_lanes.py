@@ -79,7 +79,14 @@ def test_empty_sets_between_others_leave_the_accumulator_alone():
         assert_equals_oracle(machine, np.zeros_like(x), [finite(rng, 3, 8 * 20)], switches)
 
 
-EDGES = [*itertools.product((NARROW_LIMIT, NARROW_LIMIT + 1), (4, 7, 12, 13, 20)), (0, NARROW_LIMIT), (29, 29), (29, 4)]
+EDGES = [
+    *itertools.product((NARROW_LIMIT, NARROW_LIMIT + 1), (4, 7, 12, 13, 20)),
+    (0, NARROW_LIMIT),
+    (19, 20),
+    (20, 20),
+    (29, 29),
+    (29, 4),
+]
 
 
 @pytest.mark.parametrize(("threshold", "fraction_bits"), EDGES)

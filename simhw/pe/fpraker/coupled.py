@@ -29,13 +29,12 @@ from simhw.pe.fpraker.kernel import (
     least_cycles,
     serial_code,
 )
-from simhw.pe.fpraker.lanes import exponent_sums, lanes_of, product_unit, values_left
+from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, values_left
 from simhw.pe.fpraker.serial import repeated
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
     load_singles,
-    products,
     store_singles,
     unit_rounder,
     whole_numbers,
@@ -45,7 +44,6 @@ from simhw.pe.stack import (
     data,
     element,
     load_next,
-    load_stack,
     max_over,
     popcount_each,
     signed_max_each,
@@ -166,7 +164,7 @@ def coupled_sets(
                 distances = unsigned_min_each(offsets, last_bit)
                 if not setup.per_cycle:
                     values, _ = values_left(2, pair, lanes, distances, exponent)
-                    added = added + products(values, load_stack(lanes.significands, lanes.offsets, pair, 2))
+                    added = added + added_products(2, pair, lanes, values, setup)
                 useful = useful + sum_over(popcount_each(spread_stack(lanes.terms, pair, exponent, 2) << distances))
                 inside = _positions_inside(offsets, sums_of_pair, setup, nothing)
                 if not own_bounds:
@@ -305,5 +303,5 @@ def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
         weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(offsets, last_bit)
         weights = where_at_most_each(places, unsigned_min_each(bounds, limit), weights, spread(0, emax))
         taken = weights & negative
-        added = added + products(weights - taken - taken, load_stack(lanes.significands, lanes.offsets, slot + lane, 2))
+        added = added + added_products(2, slot + lane, lanes, weights - taken - taken, setup)
     return added

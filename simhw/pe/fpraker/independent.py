@@ -9,12 +9,11 @@ import numba
 from simhw.jit import part
 from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.kernel import LANES, Counts, column_max, least_cycles
-from simhw.pe.fpraker.lanes import exponent_sums, lanes_of, product_unit, values_left
+from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, values_left
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
     load_singles,
-    products,
     store_singles,
     unit_rounder,
     whole_numbers,
@@ -23,7 +22,6 @@ from simhw.pe.stack import (
     align_frame,
     data,
     element,
-    load_stack,
     max_over,
     or_over,
     popcount_each,
@@ -46,23 +44,16 @@ def _met(depth, at, lanes, s, exponent):
     emax = signed_max(exponent, largest)
     distances = unsigned_min_each(emax - sums, spread(lane_bits(emax) - 1, emax))
     values, negative = values_left(depth, at, lanes, distances, exponent)
-    terms = spread_stack(lanes.terms, at, exponent, depth) << distances
-    return largest, emax, distances, values, negative, terms, aligned(s, exponent, emax)
+    return largest, emax, distances, values, negative, aligned(s, exponent, emax)
 
 
 @straight
-def _added(depth, at, lanes, values, to_unit, s):
-    """The accumulator with all products of a set."""
-    return fused(products(values, load_stack(lanes.significands, lanes.offsets, at, depth)), to_unit, s)
-
-
-@straight
-def _added_fired(depth, at, lanes, fired, negative, to_unit, rounder, s):
+def _added_fired(depth, at, lanes, fired, negative, setup, to_unit, rounder, s):
     """The accumulator with the terms that fire in a cycle, rounded."""
     # A term's place grows with K, its weight shrinks with K: reversing the word turns one into the other.
     weights = reverse_bits_each(fired)
     taken = weights & negative
-    added = products(weights - taken - taken, load_stack(lanes.significands, lanes.offsets, at, depth))
+    added = added_products(depth, at, lanes, weights - taken - taken, setup)
     return s + (fused(added, to_unit, rounder) - rounder)
 
 
@@ -80,19 +71,21 @@ def _run_set(depth, at, lanes, setup, one, past, to_unit, s, exponent, useful, p
     Gives the accumulators, the largest exponent, the cycles that each PE takes, and both counts with the set's terms
     and its lane-cycles with a term pending added.
     """
-    largest, emax, distances, values, negative, terms, s = _met(depth, at, lanes, s, exponent)
-    if setup.on_position:
-        terms = terms >> distances
+    largest, emax, distances, values, negative, s = _met(depth, at, lanes, s, exponent)
     rounder = unit_rounder(exponent)
     if not setup.per_cycle:
-        s = _added(depth, at, lanes, values, to_unit, s)
+        s = fused(added_products(depth, at, lanes, values, setup), to_unit, s)
+    # Not before the products: those of long words leave no registers for it.
+    terms = spread_stack(lanes.terms, at, exponent, depth) << distances
+    if setup.on_position:
+        terms = terms >> distances
     useful = useful + sum_over(popcount_each(terms))
     cycles = spread(0, exponent)
     waiting = or_over(terms)
     while any_lane(waiting):
         left, cycles, pending = _cycle(terms, waiting, past, one, cycles, pending)
         if setup.per_cycle:
-            s = _added_fired(depth, at, lanes, terms ^ left, negative, to_unit, rounder, s)
+            s = _added_fired(depth, at, lanes, terms ^ left, negative, setup, to_unit, rounder, s)
         terms = left
         waiting = or_over(terms)
     s, exponent = normalised(s - rounder, emax, setup.fraction_bits)

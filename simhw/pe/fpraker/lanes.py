@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numba
 
-from simhw.pe.reals import real
+from simhw.pe.reals import products, real
 from simhw.pe.stack import data, load_stack, spread_stack
 from simhw.pe.straight import straight
 
@@ -34,6 +34,13 @@ def lanes_of(rows, exponents, significands):
 def product_unit(setup, like):
     """From products, with 7 + T fraction bits, to the accumulator's F."""
     return real(2.0 ** (setup.fraction_bits - setup.threshold - 7), like)
+
+
+@straight
+def added_products(depth, at, lanes, values, setup):
+    """The sum of the products of `depth` lanes, with some values of the serial operand."""
+    # They add up to less than 2**(T + 12): see `NARROW_LIMIT`.
+    return products(values, load_stack(lanes.significands, lanes.offsets, at, depth), setup.threshold + 13)
 
 
 @straight
