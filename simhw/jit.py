@@ -5,6 +5,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
 import numba
+from numba.extending import overload
 
 from simhw.errors import SimhwError
 from simhw.kernel_cache import KernelCache, cache_folder
@@ -33,8 +34,12 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
 
 def part(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile as a function of its own that kernels call: without what C would call it through."""
-    return cast(Callable[Parameters, Result], numba.njit(error_model="numpy", no_cfunc_wrapper=True)(function))
+    """Compile as a function of its own that kernels call.
+
+    Python sees the plain function: what it would call compiled code through takes long to compile for many arguments.
+    """
+    overload(function, jit_options={"error_model": "numpy"}, strict=False)(lambda *_arguments: function)
+    return function
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simhw.jit import inlined, kernel
+from simhw.jit import inlined, kernel, part
 
 Int64s = npt.NDArray[np.int64]
 
@@ -88,7 +88,7 @@ class Job(NamedTuple):
     start: int
 
 
-@kernel
+@inlined
 def setup_of(constants: Int64s) -> Setup:
     """The constants by name; they stand in the order of the names."""
     return Setup(
@@ -112,7 +112,7 @@ def setup_of(constants: Int64s) -> Setup:
     )
 
 
-@kernel
+@part
 def periods(time: int, period: int) -> int:
     """Whole periods in a time that is not negative.
 
@@ -122,20 +122,20 @@ def periods(time: int, period: int) -> int:
     return number - (number * period > time) + ((number + 1) * period <= time)
 
 
-@kernel
+@part
 def live_time(time: int, live: int, pause: int) -> int:
     """Live time at a time [ps]: a refresh is the last part of its tREFI, and live time stands still in it."""
     refreshes = periods(time, live + pause)
     return refreshes * live + min(time - refreshes * (live + pause), live)
 
 
-@kernel
+@part
 def end_time(time: int, live: int, pause: int) -> int:
     """When something ends that ends at a live time [ps]: at the moment of a refresh, before it."""
     return time + periods(max(0, time - 1), live) * pause
 
 
-@kernel
+@part
 def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: Job) -> int:
     """Serve the job's containers of one channel; gives when their last data have moved, or its start where it has none.
 
