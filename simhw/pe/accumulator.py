@@ -8,7 +8,7 @@ vectors are for kernels; `read_out` and `fold_chunk` see one PE at a time.  Sour
 import numba
 import numpy as np
 
-from simhw.jit import kernel
+from simhw.jit import inlined, kernel, part
 from simhw.pe.reals import (
     LongReals,
     bias_of,
@@ -21,6 +21,7 @@ from simhw.pe.reals import (
     unit_rounder,
     words_of_bits,
 )
+from simhw.pe.stack import data
 from simhw.pe.straight import straight
 from simhw.pe.vector import (
     lane_bits,
@@ -109,7 +110,7 @@ def folded(s, exponent, fraction_bits, sums):
     return plus_scaled(sums, s, exponent, _TRUE_EXPONENT + fraction_bits)
 
 
-@numba.njit
+@inlined
 def read_out(s, exponent, fraction_bits):
     """One accumulator rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
     if s == 0:
@@ -148,7 +149,7 @@ def fold_chunk(s, exponent, fraction_bits, running_sum):
     return np.float32(np.float64(running_sum) + np.float64(s) * np.int64(power).view(np.float64))
 
 
-@numba.njit
+@inlined
 def round_to_bfloat16(value):
     """A float32 rounded to a bfloat16 bit pattern: overflow is an infinity, underflow +0."""
     bits = np.int64(np.float32(value).view(np.uint32))
@@ -158,18 +159,24 @@ def round_to_bfloat16(value):
     return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 
 
-@kernel
-def read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):
-    """Read every accumulator (or running sum) out as bfloat16 bit patterns (n, WIDTH); gives the number of
-    overflows.
+@part
+def read_out_rows(s, exponent, sums, chunked, fraction_bits, outputs, count):
+    """Read `count` accumulators (or running sums) out as bfloat16 bit patterns; gives the number of overflows.
+
+    Arrays are pointers, as from `simhw.pe.stack.data`.
     """
     overflows = 0
-    for row in range(outputs.shape[0]):
-        for lane in range(outputs.shape[1]):
-            if chunked:
-                bits = round_to_bfloat16(sums[row, lane])
-            else:
-                bits = read_out(s[row, lane], np.int64(exponent[row, lane]), fraction_bits)
-            outputs[row, lane] = bits
-            overflows += (bits & 0x7FFF) == 0x7F80
+    for at in range(count):
+        if chunked:
+            bits = round_to_bfloat16(sums[at])
+        else:
+            bits = read_out(s[at], np.int64(exponent[at]), fraction_bits)
+        outputs[at] = bits
+        overflows += (bits & 0x7FFF) == 0x7F80
     return overflows
+
+
+@kernel
+def read_out_all(s, exponent, sums, chunked, fraction_bits, outputs):
+    """`read_out_rows` of contiguous arrays."""
+    return read_out_rows(data(s), data(exponent), data(sums), chunked, fraction_bits, data(outputs), outputs.size)

@@ -103,14 +103,14 @@ def lay_out_stacked(rows: BF16Array, real: npt.NDArray[np.bool_], word: npt.DTyp
     products, count, reduction = rows.shape
     shape = products * -(-count // WIDTH), reduction * WIDTH
     # In one piece: from 4 MiB on NumPy asks for huge pages, and most of the time goes into first touches of pages.
-    exponents, significands = _aligned((2, *shape), word)
+    exponents, significands = in_cache_lines((2, *shape), word)
     # Kernels that allocate arrays take longer to compile.
     block = np.empty(WIDTH * WIDTH, np.uint16)
     encode_parallel(rows.reshape(products * count, reduction), exponents, significands, block)
     return Prepared(exponents, significands, real, nonzero_per_k(rows))
 
 
-def _aligned(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
+def in_cache_lines(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
     """An array whose vectors each lie in one cache line, where they are as long as one: 4 to 8% of a kernel's time."""
     kind = np.dtype(word)
     size = math.prod(shape) * kind.itemsize

@@ -19,7 +19,18 @@ from numba.extending import lower_builtin, models, register_model
 
 from simhw.pe.stack import StackType, vectors_of
 from simhw.pe.straight import operation
-from simhw.pe.vector import WIDTH, LongSums, LongWords, Sums, VectorType, Words, llvm_shuffle, llvm_splat, llvm_vector
+from simhw.pe.vector import (
+    WIDTH,
+    LongSums,
+    LongWords,
+    Sums,
+    VectorType,
+    Words,
+    first_element,
+    llvm_shuffle,
+    llvm_splat,
+    llvm_vector,
+)
 
 _HALF = WIDTH // 2
 _ORDER = [*range(0, WIDTH, 2), *range(1, WIDTH, 2)]
@@ -222,7 +233,7 @@ def bias_of(typing: Any, reals: Any) -> Any:
 
 @operation
 def load_singles(typing: Any, array: Any, words: Any) -> Any:
-    """The float32 numbers of a contiguous array, one for each of `words`."""
+    """The float32 numbers of a contiguous array, or from a pointer on, one for each of `words`."""
     kind = _OF_WORDS[words]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -236,7 +247,7 @@ def load_singles(typing: Any, array: Any, words: Any) -> Any:
 
 @operation
 def store_singles(typing: Any, array: Any, reals: Any) -> Any:
-    """Put numbers into a contiguous array of float32."""
+    """Put numbers where `load_singles` finds them."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if reals is Reals:
@@ -249,9 +260,8 @@ def store_singles(typing: Any, array: Any, reals: Any) -> Any:
     return types.void(array, reals), generate
 
 
-def _singles(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(data, _llvm_real(Reals).as_pointer())
+def _singles(context: Any, builder: Any, kind: Any, elements: Any) -> Any:
+    return builder.bitcast(first_element(context, builder, kind, elements), _llvm_real(Reals).as_pointer())
 
 
 # ---- arithmetic -----------------------------------------------------------------------------------------------------

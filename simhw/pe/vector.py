@@ -123,14 +123,19 @@ for _function, _names in INSTRUCTIONS.items():
 # ---- memory and scalars ---------------------------------------------------------------------------------------------
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, vector: VectorType) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
+def first_element(context: Any, builder: Any, kind: Any, elements: Any) -> Any:
+    """Where the elements of an array begin; of a pointer, there."""
+    return elements if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, elements).data
+
+
+def _pointer(context: Any, builder: Any, kind: Any, elements: Any, index: Any, vector: VectorType) -> Any:
+    data = first_element(context, builder, kind, elements)
     return builder.bitcast(builder.gep(data, [index]), llvm_vector(vector).as_pointer())
 
 
 @operation
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """The WIDTH elements from ``index`` of a 1-D contiguous integer array."""
+    """The WIDTH elements from ``index`` of a 1-D contiguous integer array, or of a pointer as from `data`."""
     vector: VectorType = VECTOR_OF_ELEMENT[array.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -142,7 +147,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @operation
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Put a vector into the WIDTH elements from ``index`` of a 1-D contiguous array of the same element size."""
+    """Put a vector where `load` finds it; elements have its lanes' size."""
     if value != VECTOR_OF_ELEMENT.get(array.dtype):
         return None
 

@@ -10,7 +10,7 @@ import pytest
 from simhw.bfloat16 import ENCODERS, BF16Array
 from simhw.machine.machine import load_machine
 from simhw.pe.fpraker.coupled import _advance, _whole_columns
-from simhw.pe.fpraker.kernel import POSITIONS, ZERO_CODE, recoding
+from simhw.pe.fpraker.kernel import POSITIONS, ZERO_CODE, recoding, word_of
 from simhw.pe.vector import WIDTH, load, store
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
 from tests.oracles.inputs import exactly
@@ -40,16 +40,19 @@ def _steps(gaps, unary, steps):
 @pytest.mark.parametrize("threshold", [12, 20])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_walks_meet_every_term_and_then_leave_all_bounds(encoder, threshold):
-    tables = recoding(load_machine("fpraker", encoder=encoder, oob_threshold=threshold).values.pe)
+    pe = load_machine("fpraker", encoder=encoder, oob_threshold=threshold).values.pe
+    tables, word = recoding(pe), word_of(pe)
     # Eight terms of 255 / 128 in binary do not fit a word of 16 bits four bits a step.
     assert tables.unary == (encoder == "binary" and threshold == 12)
     for first in range(0, ZERO_CODE, WIDTH):
         codes = np.arange(first, first + WIDTH)
-        steps = np.empty((POSITIONS, WIDTH), tables.gaps.dtype)
-        _steps(np.ascontiguousarray(tables.gaps[codes]), tables.unary, steps)
+        steps = np.empty((POSITIONS, WIDTH), word)
+        _steps(tables.gaps[codes].astype(word), tables.unary, steps)
         for lane, code in enumerate(codes):
             places = [place for place in range(POSITIONS) if tables.positions[code] >> place & 1]
-            walked = list(itertools.accumulate(steps[:, lane].tolist(), initial=int(tables.first[code])))
+            walked = list(
+                itertools.accumulate(steps[:, lane].tolist(), initial=int(tables.first[code].astype(word)) - 1)
+            )
             assert walked[: len(places)] == places
             assert min(steps[len(places) - 1 :, lane], default=POSITIONS) >= POSITIONS
 

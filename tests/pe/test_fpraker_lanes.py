@@ -3,14 +3,17 @@
 import itertools
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from simhw.bfloat16 import BF16Array
 from simhw.machine.machine import load_machine
-from simhw.pe.fpraker.kernel import recoding
+from simhw.pe.accumulator import NO_EXPONENT
+from simhw.pe.fpraker.kernel import ZERO_CODE, recoding
 from simhw.pe.fpraker.parameters import NARROW_LIMIT
 from simhw.pe.fpraker.serial import SerialRows, lay_out_serial
+from simhw.pe.stack import data, pointers
 from simhw.pe.vector import WIDTH
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
 from tests.oracles.inputs import exactly
@@ -121,13 +124,20 @@ def test_rows_of_x_that_are_laid_out_in_several_rounds_equal_the_oracle():
         assert whole.counters[name] == sum(part.counters[name] for part in parts), name
 
 
+@numba.njit
+def _lay_out(x, nonzero_rows, tables, rows):
+    return lay_out_serial(data(x), *x.shape, data(nonzero_rows), pointers(tables), pointers(rows))
+
+
 def test_serial_rows_hold_the_live_lanes_first():
     rng = np.random.default_rng(6)
     pe = load_machine("fpraker", oob_threshold=7).values.pe
     tables = recoding(pe)
     x = with_live_lanes(rng, finite(rng, 3, 8 * SETS), rng.permutation(np.repeat(np.arange(9), 2)))
     rows = SerialRows(np.empty(x.size // 8, np.uint8), *(np.empty(x.size, np.uint32) for _ in range(5)))
-    lay_out_serial(x, tables, rows)
+    nonzero_rows = rng.integers(0, 5, x.shape[1])
+    terms = _lay_out(x, nonzero_rows, tables, rows)
+    assert terms == (tables.counts[np.where(x & 0x7F80, x & 0x7F, ZERO_CODE)] * nonzero_rows).sum()
     for index, lanes in enumerate(x.reshape(-1, 8)):
         live = [lane for lane in range(8) if lanes[lane] & 0x7F80]
         depth = int(rows.depths[index])
@@ -139,7 +149,9 @@ def test_serial_rows_hold_the_live_lanes_first():
         assert not any(lanes[lane] & 0x7F80 for lane in own[len(live) :])
         codes = [int(lanes[lane] & 0x7F | lanes[lane] >> 8 & 0x80) if lane in live else 256 for lane in own]
         for name in ("terms", "positive", "negative"):
-            assert getattr(rows, name)[slots].tolist() == [int(getattr(tables, name)[c]) * 0x10001 for c in codes], name
+            assert getattr(rows, name)[slots].tolist() == getattr(tables, name)[codes].tolist(), name
+        exponents = [(int(lanes[lane]) >> 7) & 0xFF if lane in live else NO_EXPONENT for lane in own]
+        assert rows.exponents[slots].tolist() == [(exponent & 0xFFFF) * 0x10001 for exponent in exponents]
 
 
 def test_a_lone_value_takes_its_terms_alone():

@@ -37,45 +37,32 @@ class Waiting(NamedTuple):
 
 
 @part
-def advance_columns(times, used, first, count, waiting, finished, slowest):
+def advance(times, used, first, count, waiting, rows, clocks):
     """Move the clocks of the tile's first `used` columns over `count` sets from set number `first`.
 
     start[c][s] = max(finish[c][s - 1], max over columns k of finish[k][s - 1 - b_depth]); a set takes its column's
-    time.  `finished` holds a vector of finish times per column; `slowest` is a ring of b_depth + 1 vectors, the maxima
-    over the columns after each of the last sets.
+    time.  PEs at their own pace, `rows` of them in a column, are each a lane of a vector, and their start is also no
+    sooner than the max over the column's rows q of finish[c][q][s - 1 - a_depth].
+
+    `clocks` holds, as pointers, vectors of finish times: one per column; a ring of b_depth + 1, the maxima over the
+    columns after each of the last sets; and a ring of a_depth + 1 per column, the maxima over its rows.
     """
+    finished, slowest, slowest_of_column = clocks
     for index in range(count):
         # The ring's slot of this set still holds the maximum of set s - b_depth - 1: what the columns wait for.
-        slot = (first + index) % (waiting.b_depth + 1) * WIDTH
-        released = load(slowest, slot)
-        latest = spread(0, released)
-        for column in range(used):
-            time = widen(load(times, (column * SETS_PER_ROUND + index) * WIDTH))
-            finish = signed_max(load(finished, column * WIDTH), released) + time
-            store(finished, column * WIDTH, finish)
-            latest = signed_max(latest, finish)
-        store(slowest, slot, latest)
-
-
-@part
-def advance_pes(times, used, first, count, waiting, rows, finished, slowest, slowest_of_column):
-    """The same for PEs at their own pace, `rows` of them in a column; every lane of a vector is one PE.
-
-    start[c][r][s] = max(finish[c][r][s - 1], max over rows q of finish[c][q][s - 1 - a_depth], max over columns k of
-    finish[k][r][s - 1 - b_depth]).  `slowest_of_column` holds a ring of a_depth + 1 vectors per column, the maxima over
-    its rows.
-    """
-    for index in range(count):
         slot = (first + index) % (waiting.b_depth + 1) * WIDTH
         own_slot = (first + index) % (waiting.a_depth + 1) * WIDTH
         released = load(slowest, slot)
         latest = spread(0, released)
         for column in range(used):
             time = widen(load(times, (column * SETS_PER_ROUND + index) * WIDTH))
+            start = signed_max(load(finished, column * WIDTH), released)
             at = column * (waiting.a_depth + 1) * WIDTH + own_slot
-            start = signed_max(signed_max(load(finished, column * WIDTH), released), load(slowest_of_column, at))
+            if waiting.own_pace:
+                start = signed_max(start, load(slowest_of_column, at))
             finish = start + time
             store(finished, column * WIDTH, finish)
-            store(slowest_of_column, at, column_max(finish, rows))
+            if waiting.own_pace:
+                store(slowest_of_column, at, column_max(finish, rows))
             latest = signed_max(latest, finish)
         store(slowest, slot, latest)

@@ -1,141 +1,148 @@
 """The columns of an FPRaker tile, compiled: each simulates its sets, then the tile's clock moves on over them."""
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+import numpy.typing as npt
 
-from simhw.jit import kernel, part
-from simhw.pe.accumulator import read_out_all
-from simhw.pe.fpraker.clock import SETS_PER_ROUND, advance_columns, advance_pes
-from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks, walks
+from simhw.jit import kernel
+from simhw.pe.accumulator import read_out_rows
+from simhw.pe.fpraker.clock import SETS_PER_ROUND, Waiting, advance
+from simhw.pe.fpraker.coupled import SCRATCH_WORDS, coupled_sets, lay_out_walks
 from simhw.pe.fpraker.independent import independent_sets
-from simhw.pe.fpraker.kernel import LANES, Counts, serial_code
+from simhw.pe.fpraker.kernel import LANES, Counts, column_max
 from simhw.pe.fpraker.serial import lay_out_serial
-from simhw.pe.vector import CACHE_LINE_BYTES, WIDTH
+from simhw.pe.layout import in_cache_lines
+from simhw.pe.stack import data, onward, pointers, store_signed
+from simhw.pe.vector import WIDTH, load, signed_max
 
 
-@numba.njit(inline="always")
-def _slowest_rows(finish, rows):
-    """Each PE of a vector gets the latest of its tile's `rows` finish times."""
-    for first in range(0, WIDTH, rows):
-        latest = finish[first]
-        for lane in range(first + 1, first + rows):
-            latest = max(latest, finish[lane])
-        for lane in range(first, first + rows):
-            finish[lane] = latest
+class Room(NamedTuple):
+    """Memory that the kernel works in: one that allocates its own takes 0.3 s more to compile.
 
-
-@numba.njit(inline="always")
-def _tile_columns(x, serial, walk, exponents, significands, setup, waiting, coupled, s, exponent, sums, finish):
-    """Tile passes of rows `x` (n, K), a column each, against WIDTH parallel rows; gives the lane-cycles by class.
-
-    Fills, per row of x and PE of the vector, `s` and `exponent` (the accumulators, (n, WIDTH)) and `sums` (the float32
-    running sums where chunking is on), and `finish` (tile passes of x, WIDTH): the time of each PE's tile.
-
-    `serial` and `walk` are x as the kernels take it.  `coupled` is None for `independent_sets`, True for
-    `coupled_sets`: Numba compiles anew for each of these types, and of a branch on None only the side that is taken.
-    Either kernel takes seconds to compile.
+    Attributes
+    ----------
+    s, exponent, sums : (rows * WIDTH,)
+        Accumulators of as many rows of x as are laid out at a time, and their float32 running sums.
+    times : (columns * SETS_PER_ROUND * WIDTH,) words
+        What each set takes.
+    clocks : integers of twice the words' width
+        As `simhw.pe.fpraker.clock.advance` takes them, one part behind the other.
+    lanes : (SCRATCH_WORDS,) words
+        Of a set in `coupled_sets`.
     """
-    sets, columns = x.shape[1] // LANES, waiting.columns
-    kind, sum_kind = exponent.dtype, s.dtype
-    times = np.empty(columns * SETS_PER_ROUND * WIDTH, kind)
-    scratch = np.empty(SCRATCH_WORDS + CACHE_LINE_BYTES, kind)
-    scratch = scratch[(-scratch.ctypes.data % CACHE_LINE_BYTES) // scratch.itemsize :]
-    finished = np.empty(columns * WIDTH, sum_kind)
-    slowest = np.empty((waiting.b_depth + 1) * WIDTH, sum_kind)
-    slowest_of_column = np.empty(columns * (waiting.a_depth + 1) * WIDTH, sum_kind)
+
+    s: npt.NDArray[np.signedinteger]
+    exponent: npt.NDArray[np.unsignedinteger]
+    sums: npt.NDArray[np.float32]
+    times: npt.NDArray[np.unsignedinteger]
+    clocks: npt.NDArray[np.signedinteger]
+    lanes: npt.NDArray[np.unsignedinteger]
+
+
+def room_for(rows: int, waiting: Waiting, word: np.dtype[np.unsignedinteger]) -> Room:
+    """Memory for so many rows of x at a time."""
+    twice = np.dtype(f"i{2 * word.itemsize}")
+    vectors = waiting.columns * (waiting.a_depth + 2) + waiting.b_depth + 1
+    return Room(
+        s=np.empty(rows * WIDTH, twice),
+        exponent=np.empty(rows * WIDTH, word),
+        sums=np.empty(rows * WIDTH, np.float32),
+        times=np.empty(waiting.columns * SETS_PER_ROUND * WIDTH, word),
+        clocks=np.empty(vectors * WIDTH, twice),
+        lanes=in_cache_lines((SCRATCH_WORDS,), word),
+    )
+
+
+@numba.njit(inline="always")
+def _run_tile(serial, walk, start, used, sets, exponents, significands, setup, waiting, room, clocks, row, finish):
+    """A tile pass of `used` rows of x, a column each, against WIDTH parallel rows; gives the lane-cycles by class.
+
+    The rows' sets begin with number `start` of `serial` and `walk`, and their accumulators with row number `row`.  Each
+    PE's `finish` is that of its tile.
+    """
     useful, shift_range, no_term, short = 0, 0, 0, 0
-    for tile in range(finish.shape[0]):
-        finished[:] = 0
-        slowest[:] = 0
-        slowest_of_column[:] = 0
-        row = tile * columns
+    for begin in range(0, sets, SETS_PER_ROUND):
+        end = min(begin + SETS_PER_ROUND, sets)
         # Columns without a row of x take the least that a set can and hold nobody up.
-        used = min(columns, x.shape[0] - row)
-        for begin in range(0, sets, SETS_PER_ROUND):
-            end = min(begin + SETS_PER_ROUND, sets)
-            for column in range(used):
-                own_s, own_exponent, own_sums = s[row + column], exponent[row + column], sums[row + column]
-                own_begin = column * SETS_PER_ROUND * WIDTH
-                if coupled is None:
-                    counts = independent_sets(
-                        serial, begin, end, (row + column) * sets, exponents, significands, setup,
-                        own_s, own_exponent, own_sums, times, own_begin,
-                    )  # fmt: skip
-                else:
-                    counts = coupled_sets(
-                        serial, walk, begin, end, (row + column) * sets, exponents, significands, setup,
-                        own_s, own_exponent, own_sums, times, own_begin, scratch,
-                    )  # fmt: skip
-                useful += counts.useful
-                shift_range += counts.shift_range
-                no_term += counts.no_term
-                short += counts.exponent
-            if waiting.own_pace:
-                advance_pes(
-                    times, used, begin, end - begin, waiting, setup.column, finished, slowest, slowest_of_column
+        for column in range(used):
+            at = (row + column) * WIDTH
+            s, exponent, sums = onward(room.s, at), onward(room.exponent, at), onward(room.sums, at)
+            first, own_begin = start + column * sets, column * SETS_PER_ROUND * WIDTH
+            if walk is None:
+                counts = independent_sets(
+                    serial, begin, end, first, exponents, significands, setup, s, exponent, sums, room.times, own_begin
                 )
             else:
-                advance_columns(times, used, begin, end - begin, waiting, finished, slowest)
-        for lane in range(WIDTH):
-            finish[tile, lane] = 0
-            for column in range(columns):
-                finish[tile, lane] = max(finish[tile, lane], finished[column * WIDTH + lane])
-        if waiting.own_pace:
-            _slowest_rows(finish[tile], setup.column)
+                counts = coupled_sets(
+                    serial, walk, begin, end, first, exponents, significands, setup, s, exponent, sums, room.times,
+                    own_begin, room.lanes,
+                )  # fmt: skip
+            useful += counts.useful
+            shift_range += counts.shift_range
+            no_term += counts.no_term
+            short += counts.exponent
+        advance(room.times, used, begin, end - begin, waiting, setup.column, clocks)
+    finished = clocks[0]
+    latest = load(finished, 0)
+    for column in range(1, used):
+        latest = signed_max(latest, load(finished, column * WIDTH))
+    store_signed(finish, 0, column_max(latest, setup.column) if waiting.own_pace else latest)
     return Counts(useful, shift_range, no_term, short)
-
-
-@part
-def _terms(x, counts, nonzero_rows):
-    """Terms of rows x (n, K), each for every parallel row that is not zero at its k."""
-    terms = 0
-    for row in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            terms += counts[serial_code(x[row, k])[1]] * nonzero_rows[k]
-    return terms
 
 
 @kernel
 def tile_groups(
-    x, serial, exponents, significands, nonzero_rows, tables, setup, waiting, coupled, s, exponent, sums, finish,
-    outputs, keep,
-):  # fmt: skip
-    """`_tile_columns` of every group of parallel rows, whose arrays have a leading axis of groups, and the read-out;
-    gives the lane-cycles by class, the overflows and the terms.
+    x, serial, walk, exponents, significands, nonzero_rows, tables, setup, waiting, room, finish, outputs, keep
+):
+    """Tile passes of rows x against every group of parallel rows, and the read-out; gives the lane-cycles by class, the
+    overflows and the terms.
 
-    `x` (products, n, K) has the rows that meet them: each product as many groups in turn.  Rows of x are laid out some
-    tiles at a time into `serial`, and these meet every group before the next ones do.  `s`, `exponent` and `sums` are
-    room for the accumulators of so many tiles of x.  `outputs` (groups, n, WIDTH) is filled, or where they are not to
-    be kept, room for as many rows of one group.
+    All arrays are contiguous.  `x` (products, n, K) has the rows that meet the groups: each product as many groups in
+    turn.  As many rows of x as `room` has accumulators for are laid out at a time into `serial` and `walk`, and these
+    meet every group before the next ones do.  `walk` is None for `independent_sets`, else `coupled_sets` runs: Numba
+    compiles anew for that type, and of a branch on None only the side that is taken.  Either takes seconds to compile.
+
+    Filled are `finish` (groups, tile passes of x, WIDTH), the time of each PE's tile, and `outputs` (groups, n, WIDTH),
+    or where they are not to be kept, room for as many rows of one group as `room` is for.
     """
     useful, shift_range, no_term, short, overflows, terms = 0, 0, 0, 0, 0, 0
-    tiles = s.shape[0] // waiting.columns
-    groups = exponents.shape[0] // x.shape[0]
-    walk = None if coupled is None else walks(len(serial.terms), tables.unary)
-    for product in range(x.shape[0]):
-        own = x[product]
-        terms += _terms(own, tables.counts, nonzero_rows[product])
-        for tile in range(0, finish.shape[1], tiles):
-            rows = slice(tile * waiting.columns, (tile + tiles) * waiting.columns)
-            lay_out_serial(own[rows], tables, serial)
-            if coupled is not None:
-                lay_out_walks(own[rows], tables, serial, walk)
-            used = own[rows].shape[0]
+    products, rows, reduction = x.shape
+    groups, sets, columns = finish.shape[0] // products, reduction // LANES, waiting.columns
+    clock_words, at_a_time = len(room.clocks), len(room.s) // WIDTH
+    serial, tables, room = pointers(serial), pointers(tables), pointers(room)
+    walk = None if walk is None else pointers(walk)
+    slowest = onward(room.clocks, columns * WIDTH)
+    clocks = room.clocks, slowest, onward(slowest, (waiting.b_depth + 1) * WIDTH)
+    for product in range(products):
+        for first in range(0, rows, at_a_time):
+            used = min(at_a_time, rows - first)
+            own = onward(data(x), (product * rows + first) * reduction)
+            terms += lay_out_serial(
+                own, used, reduction, onward(data(nonzero_rows), product * reduction), tables, serial
+            )
+            if walk is not None:
+                lay_out_walks(own, used, reduction, tables, serial, walk)
             for group in range(product * groups, (product + 1) * groups):
-                for row in range(used):
-                    for lane in range(WIDTH):
-                        s[row, lane], exponent[row, lane], sums[row, lane] = 0, 0, 0
-                counts = _tile_columns(
-                    own[rows], serial, walk, exponents[group], significands[group], setup, waiting, coupled,
-                    s, exponent, sums, finish[group, tile : tile + tiles],
-                )  # fmt: skip
-                useful += counts.useful
-                shift_range += counts.shift_range
-                no_term += counts.no_term
-                short += counts.exponent
-                first = tile * waiting.columns if keep else 0
-                overflows += read_out_all(
-                    s, exponent, sums, setup.chunk_sets != 0, setup.fraction_bits,
-                    outputs[group if keep else 0, first : first + used],
+                for at in range(used * WIDTH):
+                    room.s[at], room.exponent[at], room.sums[at] = 0, 0, 0
+                at = group * reduction * WIDTH
+                y_exponents, y_significands = onward(data(exponents), at), onward(data(significands), at)
+                for row in range(0, used, columns):
+                    for at in range(clock_words):
+                        room.clocks[at] = 0
+                    tile = group * finish.shape[1] + (first + row) // columns
+                    counts = _run_tile(
+                        serial, walk, row * sets, min(columns, used - row), sets, y_exponents, y_significands, setup,
+                        waiting, room, clocks, row, onward(data(finish), tile * WIDTH),
+                    )  # fmt: skip
+                    useful += counts.useful
+                    shift_range += counts.shift_range
+                    no_term += counts.no_term
+                    short += counts.exponent
+                overflows += read_out_rows(
+                    room.s, room.exponent, room.sums, setup.chunk_sets != 0, setup.fraction_bits,
+                    onward(data(outputs), (group * rows + first) * WIDTH if keep else 0), used * WIDTH,
                 )  # fmt: skip
     return Counts(useful, shift_range, no_term, short), overflows, terms

@@ -30,7 +30,6 @@ from simhw.pe.fpraker.kernel import (
     serial_code,
 )
 from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, values_left
-from simhw.pe.fpraker.serial import repeated
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
@@ -77,10 +76,7 @@ PLACES, GAPS, BOUNDS, SCRATCH_WORDS = (part * LANES * WIDTH for part in range(4)
 
 
 class Walks(NamedTuple):
-    """Beside `SerialRows`, what a walk along the terms of each of their lanes takes: see `Recoding`.
-
-    `first` has 1 added: the place of the first term in a lane at the distance 0.
-    """
+    """Beside `SerialRows`, what a walk along the terms of each of their lanes takes: see `Recoding`."""
 
     positions: npt.NDArray[np.uint32]
     first: npt.NDArray[np.uint32]
@@ -88,24 +84,21 @@ class Walks(NamedTuple):
     unary: bool
 
 
-@part
-def walks(values, unary):
+def walks(values: int, unary: bool) -> Walks:
     """Room for that many values."""
     return Walks(np.empty(values, np.uint32), np.empty(values, np.uint32), np.empty(values, np.uint32), unary)
 
 
 @part
-def lay_out_walks(x, tables, serial, walk):
-    """Fill `walk` from x (n, K), in the order of `serial`."""
-    narrow = tables.terms.itemsize == 2
-    sets = x.shape[1] // LANES
-    for row in range(x.shape[0]):
-        for index in range(row * sets, (row + 1) * sets):
-            for slot in range(index * LANES, index * LANES + serial.depths[index]):
-                _, code = serial_code(x[row, serial.offsets[slot] // WIDTH])
-                walk.positions[slot] = repeated(tables.positions[code], narrow)
-                walk.first[slot] = repeated(tables.first[code] + 1, narrow)
-                walk.gaps[slot] = repeated(tables.gaps[code], narrow)
+def lay_out_walks(x, count, reduction, tables, serial, walk):
+    """Fill `walk` from x, `count` rows of so many values, in the order of `serial`; all arrays are pointers."""
+    sets = reduction // LANES
+    for index in range(count * sets):
+        for slot in range(index * LANES, index * LANES + serial.depths[index]):
+            code = serial_code(x[index // sets * reduction + serial.offsets[slot] // WIDTH])
+            walk.positions[slot] = tables.positions[code]
+            walk.first[slot] = tables.first[code]
+            walk.gaps[slot] = tables.gaps[code]
 
 
 @part

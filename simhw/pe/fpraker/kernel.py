@@ -43,28 +43,37 @@ class Recoding(NamedTuple):
 
     `positions`: a bit per term, position p = +1 lowest; `terms`: the same, so high in the word that a term out of
     bounds is shifted out of it by its lane's distance; `positive`, `negative`: the value's signed digits as two
-    integers with T fraction bits; `counts`: the number of terms.
+    integers with T fraction bits; `counts`: the number of terms; `exponents`, indexed by the exponent field: the
+    exponent, `NO_EXPONENT` for a zero.
 
-    `first` and `gaps` walk along the terms: the first one's bit of `positions`, and the steps from each to the next.
-    A word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so that zeros follow
-    the last and step out of any bounds.  Where a word is too short for that, `unary` is true: a bit per further term,
-    and the distance of the lowest from the word's lower end is the step.
+    `first` and `gaps` walk along the terms: the place of the first one in a lane at the distance 0, and the steps from
+    each to the next.  A word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so
+    that zeros follow the last and step out of any bounds.  Where a word is too short for that, `unary` is true: a bit
+    per further term, and the distance of the lowest from the word's lower end is the step.
+
+    All but `counts` are 32 bits, in which a word of 16 stands twice: see `simhw.pe.stack.spread_stack`.
     """
 
-    positions: npt.NDArray[np.unsignedinteger]
-    terms: npt.NDArray[np.unsignedinteger]
-    positive: npt.NDArray[np.unsignedinteger]
-    negative: npt.NDArray[np.unsignedinteger]
+    positions: npt.NDArray[np.uint32]
+    terms: npt.NDArray[np.uint32]
+    positive: npt.NDArray[np.uint32]
+    negative: npt.NDArray[np.uint32]
     counts: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
-    gaps: npt.NDArray[np.unsignedinteger]
+    exponents: npt.NDArray[np.uint32]
+    first: npt.NDArray[np.uint32]
+    gaps: npt.NDArray[np.uint32]
     unary: bool
+
+
+def word_of(pe: FPRakerPE) -> np.dtype[np.unsignedinteger]:
+    """The words that kernels take for a PE."""
+    return np.dtype(np.uint16 if pe.narrow else np.uint32)
 
 
 def recoding(pe: FPRakerPE) -> Recoding:
     """The recoding tables of a PE."""
-    word = np.uint16 if pe.narrow else np.uint32
-    top = np.dtype(word).itemsize * 8 - 2 - pe.threshold
+    word = word_of(pe)
+    top = word.itemsize * 8 - 2 - pe.threshold
     positions, positive, negative = (np.zeros(ZERO_CODE + 1, dtype=np.uint64) for _ in range(3))
     counts = np.zeros(ZERO_CODE + 1, dtype=np.int64)
     for code in range(ZERO_CODE):
@@ -74,17 +83,24 @@ def recoding(pe: FPRakerPE) -> Recoding:
                 digits = positive if (sign > 0) == (code < 128) else negative
                 digits[code] |= np.uint64(1 << (pe.threshold + position))
             counts[code] += 1
-    terms = positions << np.uint64(top)
-    first, gaps, unary = _walk(positions, int(counts.max()), np.dtype(word).itemsize * 8)
+    first, gaps, unary = _walk(positions, int(counts.max()), word.itemsize * 8)
+    exponents = np.arange(256)
+    exponents[0] = NO_EXPONENT
+
+    def repeated(words: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
+        own = words.astype(word)
+        return np.repeat(own, 4 // own.itemsize).view(np.uint32)
+
     return Recoding(
-        positions.astype(word),
-        terms.astype(word),
-        positive.astype(word),
-        negative.astype(word),
-        counts,
-        first,
-        gaps.astype(word),
-        unary,
+        positions=repeated(positions),
+        terms=repeated(positions << np.uint64(top)),
+        positive=repeated(positive),
+        negative=repeated(negative),
+        counts=counts,
+        exponents=repeated(exponents),
+        first=repeated(first + 1),
+        gaps=repeated(gaps),
+        unary=unary,
     )
 
 
@@ -143,12 +159,9 @@ class Counts(NamedTuple):
 
 @numba.njit(inline="always")
 def serial_code(value):
-    """(exponent, row of the recoding tables) of a serial operand value."""
+    """Row of the recoding tables of a serial operand value."""
     bits = np.int64(value)
-    exponent = (bits >> 7) & 0xFF
-    if exponent == 0:
-        return NO_EXPONENT, ZERO_CODE
-    return exponent, (bits & 0x7F) | ((bits >> 8) & 0x80)
+    return (bits & 0x7F) | ((bits >> 8) & 0x80) if bits & 0x7F80 else ZERO_CODE
 
 
 @numba.njit(inline="always")

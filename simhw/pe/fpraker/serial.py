@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.jit import part
-from simhw.pe.fpraker.kernel import LANES, serial_code
+from simhw.pe.fpraker.kernel import LANES, ZERO_CODE, serial_code
 from simhw.pe.vector import WIDTH
 
 ROUND_VALUES = 65_536
@@ -52,37 +52,37 @@ def serial_rows(values: int) -> SerialRows:
 
 
 @part
-def lay_out_serial(x, tables, rows):
-    """Fill `rows` from x (n, K)."""
-    narrow = tables.terms.itemsize == 2
-    for row in range(x.shape[0]):
-        for index in range(x.shape[1] // LANES):
-            at = row * x.shape[1] + index * LANES
-            slot, zero = at, -1
-            for lane in range(LANES):
-                k = index * LANES + lane
-                if x[row, k] & 0x7F80:
-                    _fill(rows, slot, k, x[row, k], tables, narrow)
-                    slot += 1
-                else:
+def lay_out_serial(x, count, reduction, nonzero_rows, tables, rows):
+    """Fill `rows` from x, `count` rows of so many values; gives their terms, each for every parallel row that is not
+    zero at its k.
+
+    All arrays are pointers, as from `simhw.pe.stack.data` and `pointers`.
+    """
+    terms = 0
+    for row in range(count):
+        for first in range(0, reduction, LANES):
+            begin = row * reduction + first
+            slot, zero = begin, 0
+            for k in range(first, first + LANES):
+                value = np.int64(x[row * reduction + k])
+                code = serial_code(value)
+                if code == ZERO_CODE:
                     zero = k
-            if (slot - at) % 2:
-                _fill(rows, slot, zero, x[row, zero], tables, narrow)
+                else:
+                    terms += tables.counts[code] * nonzero_rows[k]
+                    _fill(rows, slot, k, (value >> 7) & 0xFF, code, tables)
+                    slot += 1
+            if (slot - begin) % 2:
+                _fill(rows, slot, zero, 0, ZERO_CODE, tables)
                 slot += 1
-            rows.depths[at // LANES] = slot - at
+            rows.depths[begin // LANES] = slot - begin
+    return terms
 
 
 @numba.njit(inline="always")
-def _fill(rows, slot, k, value, tables, narrow):
-    exponent, code = serial_code(value)
+def _fill(rows, slot, k, exponent, code, tables):
     rows.offsets[slot] = k * WIDTH
-    rows.exponents[slot] = repeated(exponent, narrow)
-    rows.terms[slot] = repeated(tables.terms[code], narrow)
-    rows.positive[slot] = repeated(tables.positive[code], narrow)
-    rows.negative[slot] = repeated(tables.negative[code], narrow)
-
-
-@numba.njit(inline="always")
-def repeated(word, narrow):
-    """A word as 32 bits: a 16-bit one twice."""
-    return np.uint32((np.int64(word) & 0xFFFF) * 0x10001 if narrow else np.int64(word) & 0xFFFFFFFF)
+    rows.exponents[slot] = tables.exponents[exponent]
+    rows.terms[slot] = tables.terms[code]
+    rows.positive[slot] = tables.positive[code]
+    rows.negative[slot] = tables.negative[code]

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from simhw.bfloat16 import BF16Array
 from simhw.pe.fpraker.clock import Waiting
-from simhw.pe.fpraker.columns import tile_groups
-from simhw.pe.fpraker.kernel import LANES, Setup, recoding
+from simhw.pe.fpraker.columns import room_for, tile_groups
+from simhw.pe.fpraker.coupled import walks
+from simhw.pe.fpraker.kernel import LANES, Setup, recoding, word_of
 from simhw.pe.fpraker.parameters import BIT_SLOTS, FPRakerPE, FPRakerTileParameters
 from simhw.pe.fpraker.serial import ROUND_VALUES, serial_rows
 from simhw.pe.layout import Prepared, lay_out, lay_out_stacked
@@ -43,13 +44,13 @@ class FPRakerTile:
         self.pe, self.tile = pe, tile
         self.tile_x: int = tile.cols
         self.tile_y: int = tile.rows
-        self._tables = recoding(pe)
-        # Kernels cut the window to what they hold.  The coupled one compares offsets, also those out of bounds:
-        # products' exponents lie within 506 positions, and a register's not much above, so 1,024 reaches all.
+        self._tables, self._word = recoding(pe), word_of(pe)
+        # Kernels cut the window to what they hold.  The coupled one compares offsets, also those out of bounds: those
+        # of products lie within 506 positions, and a register's exponent not much above, so 1,024 reaches all.
         on_position, per_cycle = pe.window_on == "position", pe.rounding == "cycle"
         # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
         coupled = tile.sync == "term" or pe.oob != "pe" or (on_position and per_cycle)
-        self._coupled = True if coupled else None
+        self._coupled = coupled
         self._setup = Setup(
             threshold=pe.threshold,
             window=min(pe.shift_window, 1024),
@@ -75,7 +76,7 @@ class FPRakerTile:
 
     def prepare(self, parallel: ParallelRows) -> Prepared:
         """Lay out rows of Y, WIDTH side by side."""
-        return lay_out(parallel, self._tables.terms.dtype)
+        return lay_out(parallel, self._word)
 
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
@@ -84,7 +85,7 @@ class FPRakerTile:
 
     def run_stacked(self, x: BF16Array, y: BF16Array, real: npt.NDArray[np.bool_]) -> TilePasses:
         """Run every product's rows of X against its rows of Y; see `simhw.pe.passes.StackingTile`."""
-        return self._run(x, lay_out_stacked(y, real, self._tables.terms.dtype), False)[0]
+        return self._run(x, lay_out_stacked(y, real, self._word), False)[0]
 
     def _run(self, x: BF16Array, prepared: Prepared, outputs: bool) -> tuple[TilePasses, BF16Array]:
         """Run rows of X (products, n, K); gives the outputs (groups, n, WIDTH) as well, where they are asked for."""
@@ -93,23 +94,20 @@ class FPRakerTile:
         sets = reduction // LANES
         x_tiles = -(-x_rows // tile.cols)
         # Room for a round's accumulators: those of all rows would be fresh memory in every unit.
-        tiles = max(1, min(x_tiles, ROUND_VALUES // (reduction * tile.cols)))
-        room = tiles * tile.cols, WIDTH
-        read = np.empty((prepared.groups, x_rows, WIDTH) if outputs else (1, *room), np.uint16)
+        at_a_time = max(1, min(x_tiles, ROUND_VALUES // (reduction * tile.cols))) * tile.cols
+        read = np.empty((prepared.groups, x_rows, WIDTH) if outputs else (1, at_a_time, WIDTH), np.uint16)
         finish = np.empty((prepared.groups, x_tiles, WIDTH), np.int64)
         counts, overflows, terms = tile_groups(
-            x,
-            serial_rows(room[0] * reduction),
+            np.ascontiguousarray(x),
+            serial_rows(at_a_time * reduction),
+            walks(at_a_time * reduction, self._tables.unary) if self._coupled else None,
             prepared.exponents,
             prepared.significands,
             prepared.nonzero_rows,
             self._tables,
             setup,
             self._waiting,
-            self._coupled,
-            np.empty(room, np.int32 if self.pe.narrow else np.int64),
-            np.empty(room, self._tables.terms.dtype),
-            np.empty(room, np.float32),
+            room_for(at_a_time, self._waiting, self._word),
             finish,
             read,
             outputs,
