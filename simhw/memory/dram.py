@@ -151,7 +151,7 @@ class Dram:
         self._clock = np.array([self._pause, _ps(parameters.controller_latency_ns), 0], np.int64)
         self._setup = _setup(parameters, parameters.row_bytes // container_bytes, self._live)
         self._channels = np.zeros((parameters.channels, columns.DATA + parameters.queue_depth), np.int64)
-        self._channels[:, [columns.READ_END, columns.WRITE_END]] = columns.LONG_AGO
+        self._channels[:, columns.READ_END] = self._channels[:, columns.WRITE_END] = columns.LONG_AGO
         self._channels[:, columns.ACTS :] = columns.LONG_AGO
         self._banks = np.full((parameters.channels, parameters.banks, columns.BANK_COLUMNS), columns.LONG_AGO, np.int64)
         self._banks[:, :, columns.ROW] = columns.CLOSED

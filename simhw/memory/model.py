@@ -19,7 +19,7 @@ from simhw.memory.protocol import Protocol, double_buffering
 from simhw.memory.schedule import Schedule, run_schedule
 from simhw.memory.search import fixed, search
 from simhw.memory.space import Space, space_of
-from simhw.memory.steps import BlockSteps, Int64s, Jobs, steps_of
+from simhw.memory.steps import BlockSteps, steps_of
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, Layer, Operation, TensorName, TensorStatistics
 from simhw.trace.statistics import statistics_of
@@ -191,14 +191,13 @@ def memory_cost(
         seen = run_schedule(steps, ratios, busy_ns(turned), dram, True, protocol)
         activities = [*seen.transfers, *seen.tile_work, *dram_activities(seen.transfers, dram, seen.end_ns)]
         complete_ns = recorded_ns(dram)
-    traffic, raw = _traffic(steps.jobs, steps.jobs.payload_bytes(ratios))
-    reads, writes = _buffer_accesses(steps.jobs, chip, memory)
+    reads, writes = _buffer_accesses(steps, chip, memory)
     return MemoryCost(
         blocking=blocking,
         cycles=schedule.end_ns / cycle_ns,
         shares=_shares(schedule, unturned, unfed, cycle_ns, compute),
-        traffic_bytes=traffic,
-        raw_bytes=raw,
+        traffic_bytes={**steps.traffic(ratios)},
+        raw_bytes={**steps.raw_bytes},
         buffer_reads=reads,
         buffer_writes=writes,
         on_chip=chip,
@@ -296,35 +295,31 @@ def _shares(
     return {name: time / cycle_ns for name, time in shares.items()}
 
 
-def _traffic(jobs: Jobs, payload_bytes: Int64s) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes per tensor and way, compressed and raw."""
-    traffic, raw = {}, {}
-    for number, tensor in enumerate(TENSORS):
-        for way, write in (("in", False), ("out", True)):
-            mine = (jobs.tensor == number) & (jobs.write == write)
-            traffic[f"{tensor}_{way}"] = int(payload_bytes[mine].sum())
-            raw[f"{tensor}_{way}"] = int(jobs.raw_bytes[mine].sum())
-    return traffic, raw
-
-
 def _buffer_accesses(
-    jobs: Jobs, chip: OnChip, memory: Memory
+    steps: BlockSteps, chip: OnChip, memory: Memory
 ) -> tuple[dict[TensorName, float], dict[TensorName, float]]:
     """Accesses of each global buffer: by the tiles, and by blocks that come and go."""
-    reads: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0) | chip.buffer_reads
-    writes: dict[TensorName, float] = dict.fromkeys(TENSORS, 0.0)
-    for number, tensor in enumerate(TENSORS):
-        mine = jobs.tensor == number
-        accesses = jobs.raw_bytes[mine] / getattr(memory.buffers, tensor).access_bytes
-        writes[tensor] = _added(0.0, accesses)
-        # What leaves was written by the tiles before; what comes in is written alone.
-        reads[tensor] = _added(reads[tensor], accesses[jobs.write[mine]])
-    return reads, writes
+    writes, leaving = _block_accesses(steps, tuple(getattr(memory.buffers, each).access_bytes for each in TENSORS))
+    # What leaves was written by the tiles before; what comes in is written alone.
+    reads = {tensor: _added(chip.buffer_reads.get(tensor, 0.0), leaving[tensor]) for tensor in TENSORS}
+    return reads, {**writes}
+
+
+@lru_cache(maxsize=1024)
+def _block_accesses(
+    steps: BlockSteps, access_bytes: tuple[int, ...]
+) -> tuple[dict[TensorName, float], dict[TensorName, npt.NDArray[np.float64]]]:
+    """Accesses of each global buffer by blocks that come and go in all, and by each that leaves."""
+    jobs, writes, leaving = steps.jobs, {}, {}
+    for number, (tensor, size) in enumerate(zip(TENSORS, access_bytes, strict=True)):
+        writes[tensor] = _added(0.0, jobs.raw_bytes[jobs.tensor == number] / size)
+        leaving[tensor] = jobs.raw_bytes[steps.moves[tensor, True]] / size
+    return writes, leaving
 
 
 def _added(start: float, numbers: npt.NDArray[np.float64]) -> float:
     """The sum, one number after another: in pairs it would be rounded otherwise."""
-    return float(np.cumsum(np.concatenate([[start], numbers]))[-1])
+    return float(np.cumsum(np.concatenate([[start], numbers]))[-1]) if len(numbers) else start
 
 
 def sram_instances(machine: "Machine") -> dict[str, int]:

@@ -11,6 +11,7 @@ from simhw.memory.activity import Activity
 from simhw.memory.dram import Dram
 from simhw.memory.hierarchy import Hierarchy
 from simhw.memory.protocol import Protocol, double_buffering
+from simhw.memory.schedule_kernel import BURSTS
 from simhw.memory.steps import BlockSteps, Step
 from simhw.trace.layer import TensorName
 
@@ -74,10 +75,6 @@ def run_schedule(
 
 
 def _double_buffered(steps: BlockSteps, ratios: Mapping[TensorName, float], busy_ns: float, dram: Dram) -> Schedule:
-    jobs, burst_bytes = steps.jobs, dram.parameters.burst_bytes
-    bursts = -(-jobs.payload_bytes(ratios) // (jobs.runs * jobs.run * burst_bytes))
-    # Runs that meet are one, which costs least.
-    meet = jobs.stride == jobs.run
-    runs, run = np.where(meet, 1, jobs.runs), np.where(meet, jobs.runs * jobs.run, jobs.run)
-    table = np.stack([jobs.first, runs, run, jobs.stride, bursts, jobs.write], axis=1)
-    return Schedule(*dram.double_buffered(table, steps.places, steps.shares, busy_ns))
+    transfers = steps.transfers.copy()
+    transfers[:, BURSTS] = -(-steps.jobs.payload_bytes(ratios) // (steps.containers * dram.parameters.burst_bytes))
+    return Schedule(*dram.double_buffered(transfers, steps.places, steps.shares, busy_ns))

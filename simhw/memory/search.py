@@ -3,7 +3,7 @@
 The rules are those of `simhw.memory.traffic`, worked out for all candidates together.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import permutations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from simhw.errors import MachineError
 from simhw.memory.blocking import Blocking
 from simhw.memory.parameters import Memory
-from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Sizes, Space
+from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, TensorName
 
@@ -24,48 +24,49 @@ MOST_BLOCKS = 1 << 16
 listed one by one.
 """
 
+Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+
+ORDERS: tuple[tuple[Dim, ...], ...] = tuple((DIMS[0], *inner) for inner in permutations(DIMS[1:]))
+"""Of loops, outermost first."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Per loop, the numbers of blocks that it can be cut into, and what each means for each tensor."""
+    """Per loop, the numbers of blocks that it can be cut into, and what each means for each tensor.
+
+    Attributes
+    ----------
+    counts : dict of loop to (cuts,) int64
+    sizes : dict of tensor and loop to (4, cuts) int64
+        Of the tensor's blocks: the total, the largest, the first and the last, as of `Sizes`.
+    """
 
     space: Space
-    counts: dict[Dim, tuple[int, ...]]
-    total: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
-    largest: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
-    first: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
-    last: dict[tuple[TensorName, Dim], npt.NDArray[np.int64]]
+    counts: dict[Dim, Int64s]
+    sizes: dict[tuple[TensorName, Dim], Int64s]
 
     @staticmethod
     @lru_cache(maxsize=4096)
     def of(space: Space) -> "_Table":
-        counts: dict[Dim, tuple[int, ...]] = {}
-        total, largest, first, last = {}, {}, {}, {}
+        counts, sizes = {}, {}
         for dim in DIMS:
             most = space.units[dim]
             wanted = {1, most, *(1 << power for power in range(most.bit_length()))}
             if dim == "p":
                 wanted |= {space.images}
-            wanted = {number for number in wanted if number <= MOST_BLOCKS}
-            cuts = {space.count(dim, number): number for number in sorted(wanted)}
-            counts[dim] = tuple(cuts)
-            found: dict[bool, list[Sizes]] = {}
+            found: dict[bool, Int64s] = {}
             for tensor in TENSORS:
                 if dim in TENSOR_DIMS[tensor]:
                     # Only positions of the windowed tensor are not those of the others.
                     windowed = dim == "p" and tensor == space.windowed
                     if windowed not in found:
-                        found[windowed] = [space.sizes(dim, number, tensor) for number in cuts.values()]
-                    sizes = found[windowed]
-                    total[tensor, dim] = np.array([each.total for each in sizes], np.int64)
-                    largest[tensor, dim] = np.array([each.largest for each in sizes], np.int64)
-                    first[tensor, dim] = np.array([each.first for each in sizes], np.int64)
-                    last[tensor, dim] = np.array([each.last for each in sizes], np.int64)
-        return _Table(space, counts, total, largest, first, last)
+                        each = (space.sizes(dim, number, tensor) for number in sorted(wanted) if number <= MOST_BLOCKS)
+                        cuts = {size.count: (size.total, size.largest, size.first, size.last) for size in each}
+                        counts[dim], found[windowed] = np.array([*cuts]), np.array([*cuts.values()]).T
+                    sizes[tensor, dim] = found[windowed]
+        return _Table(space, counts, sizes)
 
 
 @lru_cache(maxsize=4096)
@@ -91,7 +92,7 @@ def search(space: Space, memory: Memory) -> Blocking:
     # steps.
     cold = memory.value_bytes * sum(space.values(tensor) for tensor in TENSORS)
     best = _least(table, memory, memory.steps)
-    if best is None or best[0][0] > cold:
+    if best is None or best[0] > cold:
         best = _least(table, memory, prod(space.units.values()))
     if best is None:
         raise MachineError(
@@ -102,89 +103,63 @@ def search(space: Space, memory: Memory) -> Blocking:
     return best[1]
 
 
+def _least(table: _Table, memory: Memory, limit: int) -> tuple[float, Blocking] | None:
+    """The best blocking of at most `limit` steps, with the bytes that it moves off chip; None where none fits."""
+    places = np.indices([len(table.counts[dim]) for dim in DIMS]).reshape(len(DIMS), -1)
+    places = places[:, _product([table.counts[dim][place] for dim, place in zip(DIMS, places, strict=True)]) <= limit]
+    candidates = _Candidates(table, memory, dict(zip(DIMS, places, strict=True)))
+    steps = _product(list(candidates.counts.values()))
+    (fits, traffic, exposed), *others = (candidates.costs(tensor) for tensor in TENSORS)
+    for also_fits, moved, waited in others:
+        fits, traffic, exposed = fits & also_fits, traffic + moved, exposed + waited
+    choice = np.flatnonzero(fits)
+    if not len(choice):
+        return None
+    for costs in (traffic, np.where(steps > memory.steps, steps, 0), exposed, steps):
+        each = np.broadcast_to(costs, fits.shape).reshape(-1)[choice]
+        choice = choice[each == each.min()]
+    order, best = divmod(int(choice[0]), len(steps))
+    blocks = tuple(int(candidates.counts[dim][best]) for dim in ORDERS[order])
+    return float(traffic[order, best]), Blocking(ORDERS[order], blocks)
+
+
 class _Candidates:
-    """All blockings of at most so many steps, side by side, and what each tensor makes of them.
+    """Blockings side by side, each with its loops in every order.
 
     Attributes
     ----------
-    steps : (candidates,) int64
     counts : dict of loop to (candidates,) int64
         Blocks of each loop.
     """
 
-    def __init__(self, table: _Table, memory: Memory, limit: int) -> None:
-        grid = np.meshgrid(*(np.arange(len(table.counts[dim])) for dim in DIMS), indexing="ij")
-        steps = _product(np.array(table.counts[dim])[axis.reshape(-1)] for dim, axis in zip(DIMS, grid, strict=True))
-        few = steps <= limit
-        index = {dim: axis.reshape(-1)[few] for dim, axis in zip(DIMS, grid, strict=True)}
-        self.steps = steps[few]
-        self.counts = {dim: np.array(table.counts[dim])[index[dim]] for dim in DIMS}
-        self._memory, self._output = memory, table.space.output
-        self._tensors = {tensor: _TensorCandidates(table, memory, tensor, index) for tensor in TENSORS}
-        self._costs: dict[tuple[TensorName, tuple[Dim, ...]], tuple[Mask, Bytes]] = {}
+    def __init__(self, table: _Table, memory: Memory, places: dict[Dim, npt.NDArray[np.intp]]) -> None:
+        self._table, self._memory, self._places = table, memory, places
+        self.counts = {dim: table.counts[dim][place] for dim, place in places.items()}
 
-    @property
-    def exposed(self) -> Bytes:
-        """Bytes that tiles wait for: the first step's blocks in, and the last one's out."""
-        total = np.zeros(len(self.steps))
-        for tensor, each in self._tensors.items():
-            total += each.last if tensor == self._output else each.first
-        return total
-
-    def traffic(self, order: tuple[Dim, ...]) -> tuple[Mask, Bytes]:
-        """Which candidates fit the buffers with their loops in that order, and the bytes that each moves off chip."""
-        fits, total = np.ones(len(self.steps), np.bool_), np.zeros(len(self.steps))
-        for tensor in TENSORS:
-            inner = tuple(dim for dim in TENSOR_DIMS[tensor] if order.index(dim) > order.index(_missing(tensor)))
-            # Orders agree for a tensor where the same loops lie within the one that it does not run along.
-            if (tensor, inner) not in self._costs:
-                self._costs[tensor, inner] = self._tensor_traffic(tensor, inner)
-            fit, moved = self._costs[tensor, inner]
-            fits &= fit
-            total += moved
-        return fits, total
-
-    def _tensor_traffic(self, tensor: TensorName, inner: tuple[Dim, ...]) -> tuple[Mask, Bytes]:
-        """As `tensor_traffic` has it, of all candidates."""
-        each, memory, count = self._tensors[tensor], self._memory, self.counts[_missing(tensor)]
-        capacity = getattr(memory.buffers, tensor).capacity_bytes
-        again = (count > 1) & (_product([self.counts[dim] for dim in inner], len(self.steps)) > 1)
-        resident = ~again | (np.minimum(2 * each.kept(inner), each.whole) <= capacity)
-        fits = (again & resident) | (np.minimum(2 * each.block, each.whole) <= capacity)
+    def costs(self, tensor: TensorName) -> tuple[Mask, Bytes, Bytes]:
+        """As `tensor_traffic` has it: whether a tensor fits its buffer, the bytes of it that go off chip, both by
+        order, and those that tiles wait for: the first step's block in, or the last one's out.
+        """
+        table, memory, dims, inner = self._table, self._memory, TENSOR_DIMS[tensor], _INNER[tensor]
+        sizes = [table.sizes[tensor, dim][:, self._places[dim]] for dim in dims]
+        factor, capacity = (
+            float(memory.value_bytes * table.space.taps_of(tensor)),
+            getattr(memory.buffers, tensor).capacity_bytes,
+        )
+        whole, block, first, last = factor * _product(sizes)
+        kept = factor * _product(
+            [np.where(within, size[0], size[1]) for within, size in zip(inner, sizes, strict=True)]
+        )
+        counts, count = [self.counts[dim] for dim in dims], self.counts[_missing(tensor)]
+        replaced = reduce(np.logical_or, [within & (each > 1) for within, each in zip(inner, counts, strict=True)])
+        again = replaced & (count > 1)
+        resident = ~again | (np.minimum(2 * kept, whole) <= capacity)
+        fits = (again & resident) | (np.minimum(2 * block, whole) <= capacity)
         passes = np.where(resident, 1, count)
-        if tensor != self._output:
-            return fits, each.whole * passes
-        spilled = each.whole * memory.partial_value_bytes / memory.value_bytes
-        moved: Bytes = each.whole + 2 * (passes - 1) * spilled
-        return fits, moved
-
-
-class _TensorCandidates:
-    """Bytes of one tensor under each candidate: (candidates,) float64 all.
-
-    Attributes
-    ----------
-    block, whole, first, last
-        Of its largest block, of all blocks, of the first step's and of the last step's block.
-    """
-
-    def __init__(self, table: _Table, memory: Memory, tensor: TensorName, index: dict[Dim, Indices]) -> None:
-        self._factor = float(memory.value_bytes * table.space.taps_of(tensor))
-        self._total, self._largest, first, last = (
-            {dim: numbers[tensor, dim][index[dim]] for dim in TENSOR_DIMS[tensor]}
-            for numbers in (table.total, table.largest, table.first, table.last)
-        )
-        self.block, self.whole, self.first, self.last = (
-            self._bytes(extents) for extents in (self._largest, self._total, first, last)
-        )
-
-    def kept(self, inner: tuple[Dim, ...]) -> Bytes:
-        """Bytes of all blocks that one pass through the `inner` loops meets."""
-        return self._bytes({dim: self._total[dim] if dim in inner else self._largest[dim] for dim in self._total})
-
-    def _bytes(self, extents: dict[Dim, npt.NDArray[np.int64]]) -> Bytes:
-        found: Bytes = self._factor * prod(extents.values())  # type: ignore[assignment]  # of several arrays
-        return found
+        if tensor != table.space.output:
+            return fits, whole * passes, first
+        spilled = whole * memory.partial_value_bytes / memory.value_bytes
+        return fits, whole + 2 * (passes - 1) * spilled, last
 
 
 def _missing(tensor: TensorName) -> Dim:
@@ -193,30 +168,18 @@ def _missing(tensor: TensorName) -> Dim:
     return missing
 
 
-def _least(table: _Table, memory: Memory, limit: int) -> tuple[tuple[float, float, float, float], Blocking] | None:
-    """The best blocking of at most `limit` steps, with what it was chosen by; None where none fits."""
-    candidates = _Candidates(table, memory, limit)
-    steps, exposed = candidates.steps, candidates.exposed
-    over = np.where(steps > memory.steps, steps, 0)
-    best: tuple[tuple[float, float, float, float], Blocking] | None = None
-    for inner in permutations(DIMS[1:]):
-        order = (DIMS[0], *inner)
-        fits, traffic = candidates.traffic(order)
-        choice = np.flatnonzero(fits)
-        if not len(choice):
-            continue
-        for cost in (traffic, over, exposed, steps):
-            choice = choice[cost[choice] == cost[choice].min()]
-        first = choice[0]
-        key = (float(traffic[first]), float(over[first]), float(exposed[first]), float(steps[first]))
-        if best is None or key < best[0]:
-            best = key, Blocking(order, tuple(int(candidates.counts[dim][first]) for dim in order))
-    return best
+_INNER: dict[TensorName, Mask] = {
+    tensor: np.array(
+        [[[order.index(dim) > order.index(_missing(tensor))] for order in ORDERS] for dim in TENSOR_DIMS[tensor]]
+    )
+    for tensor in TENSORS
+}
+"""Whether a tensor's loops lie within the one that it does not run along: (loops, orders, 1)."""
 
 
-def _product(factors: Iterable[npt.NDArray[np.int64]], size: int = 1) -> npt.NDArray[np.int64]:
-    """Element by element; ones where there are no factors."""
-    return reduce(np.multiply, factors, np.ones(size, np.int64))
+def _product(factors: Sequence[Int64s]) -> Int64s:
+    """Element by element."""
+    return reduce(np.multiply, factors)
 
 
 def fixed(space: Space, memory: Memory, blocking: Blocking, where: str) -> Blocking:

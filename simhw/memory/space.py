@@ -198,7 +198,14 @@ class Space:
 
     def values(self, tensor: TensorName) -> int:
         """Values of a whole tensor."""
-        return prod(self.sizes(dim, 1, tensor).total for dim in TENSOR_DIMS[tensor]) * self.taps_of(tensor)
+        return self._values[tensor]
+
+    @cached_property
+    def _values(self) -> Mapping[TensorName, int]:
+        return {
+            tensor: prod(self.sizes(dim, 1, tensor).total for dim in dims) * self.taps_of(tensor)
+            for tensor, dims in TENSOR_DIMS.items()
+        }
 
 
 def _equal(units: int, size: int) -> list[tuple[tuple[int, int], int]]:

@@ -100,6 +100,8 @@ class Jobs(NamedTuple):
 
     def payload_bytes(self, ratios: Mapping[TensorName, float]) -> Int64s:
         """As `Job.payload_bytes`, of each."""
+        if all(ratio == 1 for ratio in ratios.values()):
+            return self.raw_bytes
         ratio = np.array([ratios[tensor] for tensor in TENSORS])[self.tensor]
         packed = np.maximum(1, np.ceil(self.raw_bytes * ratio).astype(np.int64))
         return np.where(self.partial, self.raw_bytes, packed)
@@ -147,6 +149,46 @@ class BlockSteps(Sequence[Step]):
         back = np.bincount(jobs.step[jobs.partial & ~jobs.write], minlength=count + 1) > 0
         return np.stack([loads, stores, back], axis=1)
 
+    @cached_property
+    def containers(self) -> Int64s:
+        """Of each job: (jobs,)."""
+        return self.jobs.runs * self.jobs.run
+
+    @cached_property
+    def transfers(self) -> Int64s:
+        """The jobs as `simhw.memory.schedule_kernel` takes them, their bursts left open: (jobs, 6)."""
+        jobs = self.jobs
+        # Runs that meet are one, which costs least.
+        meet = jobs.stride == jobs.run
+        runs, run = np.where(meet, 1, jobs.runs), np.where(meet, self.containers, jobs.run)
+        return np.stack([jobs.first, runs, run, jobs.stride, np.zeros_like(run), jobs.write], axis=1)
+
+    @cached_property
+    def moves(self) -> Mapping[tuple[TensorName, bool], Indices]:
+        """The jobs by tensor and whether they write."""
+        way = 2 * self.jobs.tensor + self.jobs.write
+        return {
+            (tensor, write): np.flatnonzero(way == 2 * number + write)
+            for number, tensor in enumerate(TENSORS)
+            for write in (False, True)
+        }
+
+    @cached_property
+    def raw_bytes(self) -> Mapping[str, int]:
+        """As of `traffic`, where nothing is compressed."""
+        return self._traffic(self.jobs.raw_bytes)
+
+    def traffic(self, ratios: Mapping[TensorName, float]) -> Mapping[str, int]:
+        """Bytes per tensor and way (``a_in``, ``g_out``, ...)."""
+        payload = self.jobs.payload_bytes(ratios)
+        return self.raw_bytes if payload is self.jobs.raw_bytes else self._traffic(payload)
+
+    def _traffic(self, job_bytes: Int64s) -> Mapping[str, int]:
+        return {
+            f"{tensor}_{'out' if write else 'in'}": int(job_bytes[jobs].sum())
+            for (tensor, write), jobs in self.moves.items()
+        }
+
 
 def steps_of(space: Space, blocking: Blocking, memory: Memory) -> BlockSteps:
     """The operation's block steps in order."""
@@ -156,41 +198,41 @@ def steps_of(space: Space, blocking: Blocking, memory: Memory) -> BlockSteps:
     layout, output = _Layout(space, memory), space.output
     reduced = block[space.reduction]
     last = reduced == len(cuts[space.reduction]) - 1
-    resident = {tensor: tensor_traffic(space, blocking, tensor, memory).resident for tensor in TENSORS}
 
     def jobs_of(tensor: TensorName, moves: Mask, write: bool, partial: Mask) -> Jobs:
         """Those of the steps in which the tensor's block moves; a block may hold nothing: rows that only padding or a
         stride's gaps would feed.
         """
-        values = np.full(len(moves), space.taps_of(tensor))
-        for dim in TENSOR_DIMS[tensor]:
-            values = values * np.array(space.extents(dim, cuts[dim].tolist(), tensor), np.int64)[block[dim]]
+        step, dims = np.flatnonzero(moves), TENSOR_DIMS[tensor]
+        place = {dim: block[dim][step] for dim in dims}
+        extents = [np.array(space.extents(dim, cuts[dim].tolist(), tensor), np.int64)[place[dim]] for dim in dims]
+        partial = partial[step]
+        values: Int64s = space.taps_of(tensor) * prod(extents)  # type: ignore[assignment]  # of arrays
         raw = values * np.where(partial, memory.partial_value_bytes, memory.value_bytes)
-        bounds = {dim: (cuts[dim][block[dim], 0], cuts[dim][block[dim], 1]) for dim in TENSOR_DIMS[tensor]}
-        number = np.full(len(moves), TENSORS.index(tensor))
+        bounds = {dim: (cuts[dim][place[dim], 0], cuts[dim][place[dim], 1]) for dim in dims}
         places = layout.containers(tensor, bounds, raw)
-        all_of_them = Jobs(np.arange(len(moves)), number, *places, raw, np.full(len(moves), write), partial)
-        return all_of_them.chosen(moves & (raw > 0))
+        number = np.full(len(step), TENSORS.index(tensor))
+        jobs = Jobs(step, number, *places, raw, np.full(len(step), write), partial)
+        return jobs if raw.all() else jobs.chosen(raw > 0)
 
-    never = np.zeros(len(last), np.bool_)
+    every, never = np.ones(len(last), np.bool_), np.zeros(len(last), np.bool_)
     loads, stores = [], []
     for tensor in TENSORS:
+        resident = tensor_traffic(space, blocking, tensor, memory).resident
         if tensor == output:
             # Incomplete outputs stay where all of a pass fit or no other block comes between; else they go out and
             # come back.
-            if resident[tensor]:
+            if resident:
                 stores.append(jobs_of(tensor, last, True, never))
             else:
-                loads.append(jobs_of(tensor, reduced > 0, False, ~never))
-                stores.append(jobs_of(tensor, ~never, True, ~last))
+                loads.append(jobs_of(tensor, reduced > 0, False, every))
+                stores.append(jobs_of(tensor, every, True, ~last))
+        elif resident:
+            (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
+            loads.append(jobs_of(tensor, block[missing] == 0, False, never))
         else:
-            sizes = [len(cuts[dim]) for dim in TENSOR_DIMS[tensor]]
-            key = np.ravel_multi_index([block[dim] for dim in TENSOR_DIMS[tensor]], sizes)
-            comes = np.concatenate([[True], key[1:] != key[:-1]])
-            if resident[tensor]:
-                comes = never.copy()
-                comes[np.unique(key, return_index=True)[1]] = True
-            loads.append(jobs_of(tensor, comes, False, never))
+            moved_on = [np.diff(block[dim], prepend=-1) != 0 for dim in TENSOR_DIMS[tensor]]
+            loads.append(jobs_of(tensor, np.logical_or.reduce(moved_on), False, never))
     jobs = _placed([*loads, *stores])
     return BlockSteps(jobs, _shares(space, cuts, block))
 
@@ -220,10 +262,11 @@ def _shares(space: Space, cuts: Mapping[Dim, Int64s], block: Mapping[Dim, Indice
     }
     total = prod(sum(each) for each in work.values())
     # Few blocks of a loop differ, so that products are worked out once for all that are alike, and exactly.
-    kinds = {dim: np.unique(np.array(each, np.int64), return_inverse=True) for dim, each in work.items()}
-    alike = [sizes.tolist() for sizes, _ in kinds.values()]
-    table = np.array([prod(sizes) / total for sizes in all_of(*alike)]).reshape([len(each) for each in alike])
-    shares: npt.NDArray[np.float64] = table[tuple(kinds[dim][1][block[dim]] for dim in DIMS)]
+    alike = {dim: list(dict.fromkeys(each)) for dim, each in work.items()}
+    table = np.array([prod(sizes) / total for sizes in all_of(*alike.values())])
+    table = table.reshape([len(each) for each in alike.values()])
+    kinds = {dim: np.array([alike[dim].index(size) for size in each]) for dim, each in work.items()}
+    shares: npt.NDArray[np.float64] = table[tuple(kinds[dim][block[dim]] for dim in DIMS)]
     return shares
 
 
