@@ -8,6 +8,8 @@ how much it varies.  Source: Booth, Butler and Hall, Bootstrap methods for finit
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -45,112 +47,127 @@ def estimate_makespan(
     loads : (tiles,) float64
         Cycles that each tile is busy: they add up to the estimated sum over the passes, and none exceeds `cycles`.
     """
-    parts = [stand_in(np.concatenate(tally.durations), tally) for tally in tallies if tally.durations]
-    durations = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    loads = tile_loads(durations, tiles)
     total = Estimate.total(estimate_cycles(tallies))
-    if all(tally.complete for tally in tallies) or not durations.any():
+    simulated = [tally for tally in tallies if tally.durations]
+    durations = [one for tally in simulated for one in tally.durations]
+    if all(tally.complete for tally in tallies) or not any(one.any() for one in durations):
+        loads = tile_loads(np.concatenate(durations) if durations else np.zeros(0, np.int64), tiles)
         return Estimate(float(loads.max(initial=0))), loads.astype(np.float64)
-    excess, variance = _excess(loads), 0.0
+    sample = _Sample.of(simulated)
+    (loads,) = sample.loads(sample.cells[None], tiles)
+    longest, excess, variance = int(sample.durations.max()), float(_excesses(loads)), 0.0
     # Longest first, the last pass to end starts while all tiles are busy.
-    if int(durations.max()) * tiles > NEGLIGIBLE * int(durations.sum()):
-        found = _replicates(tallies, tiles, np.random.default_rng([*key]))
+    if longest * tiles > NEGLIGIBLE * int(loads.sum()):
+        found = _replicates(sample, tiles, np.random.default_rng([*key]))
         bias = float(found.mean()) - excess
         # The correction is as uncertain as it is large.
         excess, variance = excess - bias, float(found.var(ddof=1)) + bias**2
     mean = max(total.value, 0.0) / tiles
-    longest = max(int(part.max()) for tally in tallies for part in tally.durations)
     value = max(mean * max(excess, 1.0), longest)
     relative = value / total.value if total.value > 0 else 1.0
     spread = total.variance * relative**2 + mean**2 * variance
     return Estimate(value, spread, total.degrees), _stretched(loads, mean, value)
 
 
-def stand_in(drawn: Durations, tally: StratumTally) -> Durations:
-    """As many durations as the stratum has passes: those drawn, and the missing ones evenly between them in size."""
-    missing = tally.passes - len(drawn)
-    if missing <= 0:
-        return drawn if tally.complete else _between(drawn, tally.passes)
-    return np.concatenate([drawn, _between(drawn, missing)])
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """The cells simulated of some strata.
+
+    Attributes
+    ----------
+    tallies : sequence of StratumTally
+        With at least a cell each.
+    durations, cell_of : (passes,) int64
+        Of the passes simulated, ascending within each stratum, and the cell that each is of.
+    ends : (strata,) int64
+        Where each stratum's end.
+    passes : (strata,) int64
+        Those of the stand-in.
+    """
+
+    tallies: Sequence[StratumTally]
+    durations: Durations
+    cell_of: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    passes: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(tallies: Sequence[StratumTally]) -> "_Sample":
+        durations = np.concatenate([one for tally in tallies for one in tally.durations])
+        sizes = [size for tally in tallies for size in tally.cell_passes]
+        simulated = [tally.simulated_passes for tally in tallies]
+        order = np.lexsort((durations, np.repeat(np.arange(len(tallies)), simulated)))
+        # Nothing is put between the durations of a stratum that is complete.
+        wanted = [max(tally.passes, tally.simulated_passes) if tally.complete else tally.passes for tally in tallies]
+        cell_of = np.repeat(np.arange(len(sizes)), sizes)
+        return _Sample(tallies, durations[order], cell_of[order], np.cumsum(simulated), np.array(wanted))
+
+    @property
+    def cells(self) -> npt.NDArray[np.int64]:
+        """All cells, numbered from stratum to stratum."""
+        return np.arange(sum(len(tally.durations) for tally in self.tallies))
+
+    def loads(self, samples: npt.NDArray[np.int64], tiles: int) -> Durations:
+        """(samples, tiles): cycles that each tile is busy with the stand-in of each of some samples of cells."""
+        return _stand_in_loads(self.durations, self.cell_of, self.ends, self.passes, samples, tiles)
 
 
-def _between(drawn: Durations, number: int) -> Durations:
-    """Quantiles of the durations drawn at `number` even steps, interpolated."""
-    found = np.empty(number, np.int64)
-    _write_quantiles(found, np.sort(drawn))
-    return found
+def _excesses(loads: Durations) -> npt.NDArray[np.float64]:
+    """The largest load over the mean, along the last axis; 1 where there is none."""
+    total = loads.sum(axis=-1)
+    return np.where(total > 0, loads.max(axis=-1) * loads.shape[-1] / np.maximum(total, 1), 1.0)
 
 
-@kernel
-def _write_quantiles(found: Durations, ascending: Durations) -> None:
-    """As many quantiles of the values given as there is room for."""
-    spacing, last = len(ascending) / len(found), len(ascending) - 1
-    for index in range(len(found)):
-        step = min(max((index + 0.5) * spacing - 0.5, 0.0), float(last))
-        below = min(int(step), max(last - 1, 0))
-        above = min(below + 1, last)
-        found[index] = np.rint((ascending[above] - ascending[below]) * (step - below) + ascending[below])
-
-
-def _excess(loads: Durations) -> float:
-    """The largest load over the mean."""
-    return float(loads.max() * len(loads) / loads.sum())
-
-
-def _replicates(tallies: Sequence[StratumTally], tiles: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _replicates(sample: _Sample, tiles: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """The excess of stand-ins of samples from a population in which each simulated cell stands for as many
     as another.
     """
-    tallies = [tally for tally in tallies if tally.durations]
-    cells, passes = [len(tally.durations) for tally in tallies], sum(tally.passes for tally in tallies)
-    drawn = np.tile(np.arange(sum(cells)), (int(np.clip(REPLICATED_PASSES // passes, *REPLICATES)), 1))
-    parts = [slice(end - number, end) for number, end in zip(cells, np.cumsum(cells), strict=True)]
-    sampled = [
-        (part, number, tally.cells)
-        for part, number, tally in zip(parts, cells, tallies, strict=True)
+    cells, passes = sample.cells, sum(tally.passes for tally in sample.tallies)
+    least, most = REPLICATES
+    drawn = np.tile(cells, (min(max(REPLICATED_PASSES // passes, least), most), 1))
+    ends = accumulate(len(tally.durations) for tally in sample.tallies)
+    # A stratum that is complete has one sample alone.
+    parts = [
+        (end - len(tally.durations), end, tally.cells)
+        for end, tally in zip(ends, sample.tallies, strict=True)
         if not tally.complete
     ]
-    for sample in drawn:
-        for part, number, population in sampled:
-            sample[part] = rng.choice(population, number, replace=False)
-    for part, number, population in sampled:
-        drawn[:, part] = drawn[:, part] * number // population + part.start
-    durations = np.concatenate([one for tally in tallies for one in tally.durations])
-    cell_of = np.repeat(np.arange(sum(cells)), [size for tally in tallies for size in tally.cell_passes])
-    simulated = [tally.simulated_passes for tally in tallies]
-    order = np.lexsort((durations, np.repeat(np.arange(len(tallies)), simulated)))
-    # Nothing is put between the durations of a stratum that is complete.
-    wanted = [max(tally.passes, tally.simulated_passes) if tally.complete else tally.passes for tally in tallies]
-    room = np.empty(sum(wanted), np.int64)
-    return _excesses(durations[order], cell_of[order], np.cumsum(simulated), np.array(wanted), drawn, room, tiles)
+    for one in drawn:
+        for begin, end, population in parts:
+            one[begin:end] = rng.choice(population, end - begin, replace=False)
+    for begin, end, population in parts:
+        drawn[:, begin:end] = drawn[:, begin:end] * (end - begin) // population + begin
+    return _excesses(sample.loads(drawn, tiles))
 
 
 @kernel
-def _excesses(
+def _stand_in_loads(
     durations: Durations,
     cell_of: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
     passes: npt.NDArray[np.int64],
     samples: npt.NDArray[np.int64],
-    stand_in: Durations,
     tiles: int,
-) -> npt.NDArray[np.float64]:
-    """The excess of the stand-in of each sample of cells.
+) -> Durations:
+    """Cycles that each tile is busy with the stand-in of each sample of cells: (samples, tiles).
 
-    `durations` ascend within a stratum; each stratum's end at `ends`, and its stand-in has so many `passes`.
-    `stand_in` is room for all of them.
+    A stratum's stand-in has as many passes as it: those of the sample, and the missing ones evenly between them in
+    size.  What else is given is as of `_Sample`.
     """
-    found = np.empty(len(samples), np.float64)
-    bounds = np.zeros(2 * len(passes) + 1, np.int64)
+    loads = np.empty((len(samples), tiles), np.int64)
+    bounds, size = np.zeros(2 * len(passes) + 1, np.int64), 0
+    for stratum in range(len(passes)):
+        size += passes[stratum]
+    stand_in = np.empty(size, np.int64)
     times = np.empty(samples.shape[1], np.int64)
     for sample in range(len(samples)):
         for cell in range(len(times)):
             times[cell] = 0
-        for cell in samples[sample]:
-            times[cell] += 1
+        for cell in range(len(times)):
+            times[samples[sample, cell]] += 1
         begin = filled = 0
         for stratum in range(len(passes)):
-            drawn = _repeated(durations[begin : ends[stratum]], cell_of[begin : ends[stratum]], times)
+            drawn = _repeated(durations, cell_of, begin, ends[stratum], times)
             kept = len(drawn) if len(drawn) <= passes[stratum] else 0
             for index in range(kept):
                 stand_in[filled + index] = drawn[index]
@@ -158,25 +175,43 @@ def _excesses(
             _write_quantiles(stand_in[filled + kept : full], drawn)
             bounds[2 * stratum + 1], bounds[2 * stratum + 2] = filled + kept, full
             filled = full
-        longest = total = 0
-        for load in longest_first(stand_in, bounds, tiles):
-            longest, total = max(longest, load), total + load
-        found[sample] = longest * tiles / total if longest > 0 else 1.0
-    return found
+        busy = longest_first(stand_in, bounds, tiles)
+        for tile in range(tiles):
+            loads[sample, tile] = busy[tile]
+    return loads
 
 
 @inlined
-def _repeated(durations: Durations, cell_of: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> Durations:
-    """Each duration as often as its cell was drawn."""
+def _repeated(
+    durations: Durations, cell_of: npt.NDArray[np.int64], begin: int, end: int, times: npt.NDArray[np.int64]
+) -> Durations:
+    """Each duration from `begin` to `end` as often as its cell was drawn."""
     size = 0
-    for cell in cell_of:
-        size += times[cell]
+    for index in range(begin, end):
+        size += times[cell_of[index]]
     found, filled = np.empty(size, np.int64), 0
-    for index in range(len(durations)):
+    for index in range(begin, end):
         for _ in range(times[cell_of[index]]):
             found[filled] = durations[index]
             filled += 1
     return found
+
+
+@inlined
+def _write_quantiles(found: Durations, ascending: Durations) -> None:
+    """As many quantiles of the values given as there is room for, at even steps, interpolated."""
+    spacing, last, begin = len(ascending) / len(found), len(ascending) - 1, 0
+    for below in range(max(last, 1)):
+        low, rise, end = ascending[below], ascending[min(below + 1, last)] - ascending[below], len(found)
+        if below + 1 < last:
+            # Those before the next value, sought from one that surely is.
+            end = max(begin, int((below + 1.5) / spacing - 0.5) - 1)
+            while end < len(found) and (end + 0.5) * spacing - 0.5 < below + 1:
+                end += 1
+        for index in range(begin, end):
+            step = min(max((index + 0.5) * spacing - 0.5, 0.0), float(last))
+            found[index] = np.rint(rise * (step - below) + low)
+        begin = end
 
 
 def _stretched(loads: Durations, mean: float, longest: float) -> npt.NDArray[np.float64]:

@@ -6,17 +6,20 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simhw.machine.tiles import tile_loads
 from simhw.simulation.makespan import (
     REPLICATED_PASSES,
     REPLICATES,
     _replicates,
+    _Sample,
     _stretched,
     estimate_makespan,
-    stand_in,
 )
 from simhw.simulation.sampling import StratumTally, estimate_cycles
+from tests.oracles.stand_in import stand_in
 
 
 def stratum(cells, passes_per_cell, drawn):
@@ -42,6 +45,24 @@ def test_a_stand_in_keeps_what_was_simulated_and_lies_between():
     # Six more at even steps of the quantiles: of three values, at -1/4, 1/4, 3/4, ... of the way from the first.
     assert found[3:].tolist() == [10, 12, 18, 22, 28, 30]
     assert stand_in(drawn, stratum(3, 1, [[10], [30], [20]])) is drawn
+
+
+@settings(max_examples=200)
+@given(
+    cells=st.lists(st.lists(st.integers(0, 1 << 40), min_size=1, max_size=5), min_size=1, max_size=6),
+    few=st.booleans(),
+    missing=st.integers(1, 70),
+    picks=st.lists(st.integers(0, 5), min_size=6, max_size=6),
+)
+def test_stand_ins_of_samples_are_those_of_the_oracle_pass_by_pass(cells, few, missing, picks):
+    # A tile for each pass: loads are durations.
+    cells = [[duration % 4 for duration in each] for each in cells] if few else cells
+    tally = stratum(len(cells), 1, cells)
+    tally.passes = sum(map(len, cells)) + missing
+    picked = np.array(picks[: len(cells)]) % len(cells)
+    (found,) = _Sample.of([tally]).loads(picked[None], tally.passes)
+    expected = stand_in(np.concatenate([tally.durations[cell] for cell in picked]), tally)
+    assert sorted(found.tolist()) == sorted(expected.tolist())
 
 
 def test_equal_passes_end_in_whole_rounds_whatever_is_drawn():
@@ -115,7 +136,7 @@ def test_bootstrap_samples_are_those_of_drawing_and_scheduling_them_one_by_one(s
             tally.add(rng.integers(0, scale + 1, size), Counter())
     assert [tally.complete for tally in tallies] == [False, False, True, True]
     for few in (tallies, tallies[:1], tallies[1:3]):
-        found = _replicates(few, tiles, np.random.default_rng(7))
+        found = _replicates(_Sample.of(few), tiles, np.random.default_rng(7))
         assert found.tolist() == replicated_one_by_one(few, tiles, np.random.default_rng(7))
 
 
@@ -123,7 +144,7 @@ def test_a_bootstrap_sample_may_have_more_passes_than_its_stratum():
     # Two of three cells of 9, 1 and 1 passes were drawn; a sample of the large one alone has 18 of the stratum's 11.
     tallies = [stratum(3, 1, [[5] * 8 + [90], [40]])]
     tallies[0].passes = 11
-    found = [_replicates(tallies, 4, np.random.default_rng(seed)).tolist() for seed in range(5)]
+    found = [_replicates(_Sample.of(tallies), 4, np.random.default_rng(seed)).tolist() for seed in range(5)]
     assert found == [replicated_one_by_one(tallies, 4, np.random.default_rng(seed)) for seed in range(5)]
 
 

@@ -11,9 +11,9 @@ from simhw import Trace, load_machine
 from simhw.machine.machine import parse_machine
 from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
-from simhw.simulation.makespan import stand_in
 from simhw.simulation.sampling import estimate_cycles
 from simhw.trace.reader import load_trace
+from tests.oracles.stand_in import stand_in
 from tests.simulation.resampled import attention, blocks_of, cells_of
 
 SEEDS = 200
