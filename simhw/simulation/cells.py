@@ -15,7 +15,7 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.errors import TraceError
 from simhw.lowering import SampledBlock, Side
-from simhw.pe.passes import ParallelRows, whole_tiles
+from simhw.pe.passes import ParallelRows, StackingTile, whole_tiles
 from simhw.simulation.plan import PassPlan
 from simhw.trace.layer import BLOCK_ROWS
 
@@ -27,17 +27,16 @@ LEAST_UNIT_MACS, MOST_UNIT_MACS = 20_000_000, 400_000_000
 """Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second, and Python, which one thread
 runs at a time, up to half a millisecond a unit.
 """
-SHARES = 2
-"""A unit is at most one of so many parts of what a worker has still to do if all do the same."""
 
 
 def unit_macs(left: int, workers: int) -> int:
     """Multiply-accumulates of a unit where so many are left of a trace.
 
-    Units are large, and smaller and smaller towards the end, so that no worker ends much later than the others.
-    Source: Polychronopoulos and Kuck, Guided self-scheduling, IEEE Transactions on Computers C-36 (1987).
+    Units are large, and towards the end no more than what a worker has still to do if all do the same, so that none
+    ends much later than the others.  Source: Polychronopoulos and Kuck, Guided self-scheduling, IEEE Transactions on
+    Computers C-36 (1987).
     """
-    return min(max(left // (SHARES * workers), LEAST_UNIT_MACS), MOST_UNIT_MACS)
+    return min(max(left // workers, LEAST_UNIT_MACS), MOST_UNIT_MACS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,19 @@ class WorkUnit:
 
     xs: tuple[Strip, ...]
     ys: tuple[Strip, ...]
+
+
+@dataclass(frozen=True)
+class WholeProducts:
+    """Every tile pass of some products that share nothing, which a `StackingTile` runs at once."""
+
+    products: Sequence[int]
+
+
+def whole_product(plan: PassPlan, product: int) -> WorkUnit:
+    """Every tile pass of a product that shares nothing."""
+    x_tiles, y_tiles = plan.tiles
+    return WorkUnit((Strip(product, 0, x_tiles),), (Strip(product, 0, y_tiles),))
 
 
 def split_strips(products: Sequence[int], tiles: int, size: int) -> Iterator[tuple[Strip, ...]]:
@@ -157,8 +169,14 @@ def simulator_macs(plan: PassPlan, unit: WorkUnit) -> int:
     return x_rows * plan.reduction * (y_rows if plan.tile.needs_y else 1)
 
 
-def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit, ...]]:
-    """The units of `exact_units`, small ones put together: Python costs a batch about as much as a unit."""
+def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit | WholeProducts, ...]]:
+    """All that there is to simulate of a plan, about so many multiply-accumulates at a time: small units go together,
+    since Python costs a batch about as much as a unit.
+    """
+    if (together := _stacked(plan, macs)) > 1:
+        for first in range(0, len(plan.products), together):
+            yield (WholeProducts(plan.products[first : first + together]),)
+        return
     batch: list[WorkUnit] = []
     macs_left, values_left = macs, UNIT_VALUES
     for unit in exact_units(plan, macs):
@@ -171,6 +189,18 @@ def batches(plan: PassPlan, macs: int) -> Iterator[tuple[WorkUnit, ...]]:
         values_left -= values
     if batch:
         yield tuple(batch)
+
+
+def _stacked(plan: PassPlan, macs: int) -> int:
+    """How many products of a plan are to run at once; 0 where the tile cannot or they share operands or leave out
+    sets.
+    """
+    count = len(plan.products)
+    apart = plan.family.border is None and plan.cluster_sizes() == {(1, 1): count}
+    if not (apart and isinstance(plan.tile, StackingTile)):
+        return 0
+    one = whole_product(plan, plan.products[0])
+    return min(count, macs // simulator_macs(plan, one), UNIT_VALUES // _values(plan, one))
 
 
 def _values(plan: PassPlan, unit: WorkUnit) -> int:
@@ -186,30 +216,11 @@ def _tile_rows(plan: PassPlan, unit: WorkUnit) -> tuple[int, int]:
     return x_tiles * plan.tile.tile_x, y_tiles * plan.tile.tile_y
 
 
-def stacked_rows(
-    plan: PassPlan, units: Sequence[WorkUnit | SampledBlock]
-) -> tuple[BF16Array, BF16Array, npt.NDArray[np.bool_]] | None:
-    """What `StackingTile.run_stacked` takes for some units; None where they are not whole products that share
-    nothing, or leave out sets.
-    """
-    x_tiles, y_tiles = plan.tiles
-    if plan.family.border is not None:
-        return None
-    products = []
-    for unit in units:
-        if not isinstance(unit, WorkUnit):
-            return None
-        product = unit.xs[0].product
-        if unit != WorkUnit((Strip(product, 0, x_tiles),), (Strip(product, 0, y_tiles),)):
-            return None
-        products.append(product)
-    x, y = (
-        side.gather([(product, 0, rows) for product in products], multiple)[0].reshape(
-            len(products), -1, plan.reduction
-        )
-        for side, rows, multiple in zip(plan.sides, plan.rows, (1, plan.tile.vector_rows or 1), strict=True)
-    )
-    return x, y, np.arange(y_tiles * plan.tile.tile_y) < plan.rows[1]
+def stacked_rows(plan: PassPlan, unit: WholeProducts) -> tuple[BF16Array, BF16Array, npt.NDArray[np.bool_]]:
+    """What `StackingTile.run_stacked` takes for some products."""
+    x_side, y_side = plan.sides
+    rows = np.arange(plan.tiles[1] * plan.tile.tile_y)
+    return x_side.stack(unit.products), y_side.stack(unit.products, plan.tile.vector_rows or 1), rows < plan.rows[1]
 
 
 def _tile_groups(
@@ -226,11 +237,17 @@ def _tile_groups(
     return list(groups.values())
 
 
-def unit_rows(plan: PassPlan, unit: WorkUnit, y_values: bool) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
+def unit_rows(
+    plan: PassPlan, unit: WorkUnit | WholeProducts, y_values: bool
+) -> Iterator[tuple[ParallelRows, Iterator[BF16Array]]]:
     """What a unit runs: rows of Y, each with the rows of X that meet them, as many in one array as are whole tiles.
 
     Without `y_values` the rows of Y are only counted: they have no columns.
     """
+    if isinstance(unit, WholeProducts):
+        for product in unit.products:
+            yield from unit_rows(plan, whole_product(plan, product), y_values)
+        return
     tile, (x_side, y_side) = plan.tile, plan.sides
     for y_live, y_strips in _tile_groups(y_side, unit.ys, tile.tile_y):
         for x_live, x_strips in _tile_groups(x_side, unit.xs, tile.tile_x):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from simhw.lowering import SampledBlock
 from simhw.pe.passes import StackingTile
-from simhw.simulation.cells import WorkUnit, batches, block_rows, stacked_rows, unit_rows
+from simhw.simulation.cells import WholeProducts, WorkUnit, batches, block_rows, stacked_rows, unit_rows
 from simhw.simulation.plan import PassPlan
 from simhw.simulation.strata import PassStratum
 
@@ -35,7 +35,7 @@ READ_AHEAD_VALUES = 1 << 25
 
 Check = Callable[..., None]
 """Replays tile passes, and raises where they differ: see `simhw.pe.check.check_passes`, the PE given."""
-Unit = WorkUnit | SampledBlock
+Unit = WorkUnit | WholeProducts | SampledBlock
 WorkItem = tuple[PassStratum, Sequence[Unit]]
 """Units to simulate, and the stratum that they are tallied in."""
 Simulated = tuple[npt.NDArray[np.int64], Counter[str]]
@@ -45,8 +45,11 @@ Simulated = tuple[npt.NDArray[np.int64], Counter[str]]
 def run_unit(plan: PassPlan, unit: Unit, check: Check | None = None) -> Simulated:
     """Simulate a unit or a sampled block; with `check`, replay every pass and compare."""
     tile = plan.tile
+    if isinstance(unit, WholeProducts) and isinstance(tile, StackingTile) and check is None:
+        passes = tile.run_stacked(*stacked_rows(plan, unit))
+        return passes.durations, passes.counters
     y_values = tile.needs_y or check is not None
-    rows = unit_rows(plan, unit, y_values) if isinstance(unit, WorkUnit) else block_rows(plan, unit)
+    rows = block_rows(plan, unit) if isinstance(unit, SampledBlock) else unit_rows(plan, unit, y_values)
     durations, counters = [], Counter[str]()
     for parallel, x_blocks in rows:
         prepared = tile.prepare(parallel)
@@ -119,13 +122,7 @@ def run_items(
 
 
 def run_units(plan: PassPlan, units: Sequence[Unit], check: Check | None = None) -> list[Simulated]:
-    """Simulate units or sampled blocks: small products all at once, where the tile can."""
-    tile = plan.tile
-    if len(units) > 1 and check is None and isinstance(tile, StackingTile):
-        stacked = stacked_rows(plan, units)
-        if stacked is not None:
-            passes = tile.run_stacked(*stacked)
-            return [(passes.durations, passes.counters)]
+    """Simulate units or sampled blocks."""
     return [run_unit(plan, unit, check) for unit in units]
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections import Counter
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -9,8 +10,18 @@ import numpy as np
 import pytest
 
 from simhw import Layer, Trace, load_machine, simulate
+from simhw.pe.passes import StackingTile
 from simhw.simulation import engine
-from simhw.simulation.cells import LEAST_UNIT_MACS, MOST_UNIT_MACS, batches, exact_units, simulator_macs, unit_macs
+from simhw.simulation.cells import (
+    LEAST_UNIT_MACS,
+    MOST_UNIT_MACS,
+    WholeProducts,
+    batches,
+    exact_units,
+    simulator_macs,
+    unit_macs,
+    whole_product,
+)
 from simhw.simulation.plan import PassPlan, lower_for
 from tests.slow_engine import layer, tensor
 
@@ -132,8 +143,8 @@ def test_units_are_smaller_towards_the_end_and_never_too_small_or_large():
     sizes = [unit_macs(left, 4) for left in range(10_000_000_000, 0, -1_000_000)]
     assert sizes == sorted(sizes, reverse=True)
     assert (sizes[0], sizes[-1]) == (MOST_UNIT_MACS, LEAST_UNIT_MACS)
-    # Half of what each of four workers has still to do.
-    assert unit_macs(400_000_000, 4) == 50_000_000
+    # What each of four workers has still to do.
+    assert unit_macs(400_000_000, 4) == 100_000_000
 
 
 def test_units_of_a_cluster_are_alike_in_size():
@@ -155,22 +166,51 @@ def test_units_of_a_cluster_are_alike_in_size():
     assert sizes(75 * tile) == 3 * [100 * tile]  # about so many: no leftover of a quarter, nor two halves
 
 
+def small_products(machine, rows=16, columns=32):
+    """A plan of 12 products that share nothing, each of so many rows of X and Y."""
+    shapes = (12, rows, 8), (12, 8, columns), (12, rows, columns)
+    (family,) = lower_for(layer("matmul", *shapes), "forward", machine).families
+    return PassPlan(family, False, range(12), machine.tile)
+
+
 def test_small_units_go_together_in_order_up_to_a_units_size():
-    machine = load_machine("fpraker")
-    (family,) = lower_for(layer("matmul", (12, 16, 8), (12, 8, 32), (12, 16, 32)), "forward", machine).families
-    plan = PassPlan(family, False, range(12), machine.tile)
+    plan = small_products(load_machine("tensordash"))
+    assert not isinstance(plan.tile, StackingTile)
     alone = simulator_macs(plan, next(exact_units(plan, 10**6)))
-    assert alone == 16 * 32 * 8
     found = list(batches(plan, 5 * alone))
     assert [len(batch) for batch in found] == [5, 5, 2]
     assert [unit for batch in found for unit in batch] == list(exact_units(plan, 5 * alone))
     assert [len(batch) for batch in batches(plan, 1)] == [1] * len(list(exact_units(plan, 1)))
 
 
+def test_small_products_that_share_nothing_are_stacked_up_to_a_units_size():
+    plan = small_products(load_machine("fpraker"))
+    alone = simulator_macs(plan, whole_product(plan, 0))
+    assert alone == 16 * 32 * 8
+    stacks = [(WholeProducts(range(first, min(first + 5, 12))),) for first in range(0, 12, 5)]
+    assert list(batches(plan, 5 * alone)) == stacks
+    # A single one is no stack, and may be cut.
+    assert list(batches(plan, 2 * alone - 1)) == [(unit,) for unit in exact_units(plan, alone)]
+    assert sum(len(batch) for batch in batches(plan, 1)) == len(list(exact_units(plan, 1)))
+
+
+@pytest.mark.parametrize("rows", [(16, 32), (13, 21), (40, 1)])
+def test_a_stack_is_its_products_one_by_one(rows):
+    plan = small_products(load_machine("fpraker"), *rows)
+    stack = WholeProducts((1, 4, 11))
+    durations, counters = engine.run_unit(plan, stack)
+    alone = [engine.run_unit(plan, whole_product(plan, product)) for product in stack.products]
+    assert sorted(durations) == sorted(np.concatenate([each for each, _ in alone]))
+    assert counters == sum((each for _, each in alone), Counter())
+    # A check replays each pass, and needs each product's rows.
+    replayed = []
+    again = engine.run_unit(plan, stack, lambda _x, parallel, *_: replayed.append(parallel.rows))
+    assert (sorted(again[0]), again[1]) == (sorted(durations), counters)
+    assert len(replayed) == 3
+
+
 def test_a_batch_holds_no_more_values_than_a_unit(monkeypatch):
-    machine = load_machine("fpraker")
     # One row of Y is filled up to a vector of 32, so that Y is the larger side: 32 x 8 values a product.
-    (family,) = lower_for(layer("matmul", (12, 8, 8), (12, 8, 1), (12, 8, 1)), "forward", machine).families
-    plan = PassPlan(family, False, range(12), machine.tile)
+    plan = small_products(load_machine("fpraker"), 8, 1)
     monkeypatch.setattr("simhw.simulation.cells.UNIT_VALUES", 3 * 32 * 8)
-    assert [len(batch) for batch in batches(plan, 10**9)] == [3, 3, 3, 3]
+    assert [len(stack.products) for (stack,) in batches(plan, 10**9)] == [3, 3, 3, 3]
