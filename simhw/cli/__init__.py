@@ -1,7 +1,6 @@
 """The command line: one module per command, each adding its parser and doing its heavy imports only when it runs."""
 
 import argparse
-import atexit
 import gc
 import shlex
 import sys
@@ -48,9 +47,9 @@ COMMANDS = (
 )
 
 
-NEW_OBJECTS = 20_000
-"""Objects that Python makes before it looks for garbage among them.  What it makes by default, 700, costs a run with
-two machines a tenth of its time: imports, machines and results make objects by the hundred thousand that stay.
+NEW_OBJECTS = 200_000
+"""Objects that Python makes before it looks for garbage among them: more than a short run does, and next to all of them
+stay.  What it makes by default, 700, costs a run with two machines a tenth of its time, 20,000 still a fortieth.
 """
 
 
@@ -87,13 +86,17 @@ def _executing(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPar
 
 
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
+def _seldom_collecting(own_process: bool) -> Iterator[None]:
     """Look for garbage seldom; who called the command keeps his own thresholds."""
     before = gc.get_threshold()
     gc.set_threshold(NEW_OBJECTS, *before[1:])
     try:
         yield
     finally:
+        if own_process:
+            # Else the process would look through all objects now and as it ends, several times: 0.3 s, for memory that
+            # goes anyway.
+            gc.freeze()
         gc.set_threshold(*before)
 
 
@@ -105,12 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         The command's words; by default those of this process, which is then taken to be the command's own.
     """
-    if argv is None:
-        # A process that ends looks through all objects for garbage, several times: 0.26 s, for memory that goes anyway.
-        atexit.register(gc.freeze)
     given = list(sys.argv[1:] if argv is None else argv)
     spell_out_what_cannot_be_encoded()
-    with _seldom_collecting():
+    with _seldom_collecting(argv is None):
         return _run(given)
 
 
