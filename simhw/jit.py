@@ -38,7 +38,9 @@ def part(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
 
     Python sees the plain function: what it would call compiled code through takes long to compile for many arguments.
     """
-    overload(function, jit_options={"error_model": "numpy"}, strict=False)(lambda *_arguments: function)
+    overload(function, jit_options={"error_model": "numpy", "no_cfunc_wrapper": True}, strict=False)(
+        lambda *_arguments: function
+    )
     return function
 
 
