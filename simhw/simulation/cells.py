@@ -27,6 +27,10 @@ LEAST_UNIT_MACS, MOST_UNIT_MACS = 20_000_000, 400_000_000
 """Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second, and Python, which one thread
 runs at a time, up to half a millisecond a unit.
 """
+UNIT_MACS_PER_WORKER = 1_000_000
+"""A unit has at least so many for each worker: what kernels do while Python, a third of a millisecond, has another
+worker's unit.  With smaller ones many workers wait for Python.
+"""
 
 
 def unit_macs(left: int, workers: int) -> int:
@@ -36,7 +40,7 @@ def unit_macs(left: int, workers: int) -> int:
     ends much later than the others.  Source: Polychronopoulos and Kuck, Guided self-scheduling, IEEE Transactions on
     Computers C-36 (1987).
     """
-    return min(max(left // workers, LEAST_UNIT_MACS), MOST_UNIT_MACS)
+    return min(max(left // workers, LEAST_UNIT_MACS, workers * UNIT_MACS_PER_WORKER), MOST_UNIT_MACS)
 
 
 @dataclass(frozen=True)

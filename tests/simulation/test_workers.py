@@ -15,6 +15,7 @@ from simhw.simulation import engine
 from simhw.simulation.cells import (
     LEAST_UNIT_MACS,
     MOST_UNIT_MACS,
+    UNIT_MACS_PER_WORKER,
     WholeProducts,
     batches,
     exact_units,
@@ -145,6 +146,9 @@ def test_units_are_smaller_towards_the_end_and_never_too_small_or_large():
     assert (sizes[0], sizes[-1]) == (MOST_UNIT_MACS, LEAST_UNIT_MACS)
     # What each of four workers has still to do.
     assert unit_macs(400_000_000, 4) == 100_000_000
+    # While 64 workers run a unit each, Python serves every other one of them once.
+    assert unit_macs(0, 64) == 64 * UNIT_MACS_PER_WORKER > LEAST_UNIT_MACS
+    assert unit_macs(0, 1000) == MOST_UNIT_MACS
 
 
 def test_units_of_a_cluster_are_alike_in_size():
