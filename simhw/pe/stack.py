@@ -89,13 +89,13 @@ def _register(function: Callable[..., Any], names: tuple[str, str]) -> None:
         return _each(builder, sig, args, getattr(builder, names[sig.return_type.vector.signed]))
 
     infer_global(function)(type("StackOperator", (_Operator,), {}))
-    for operands in ((StackType, StackType), (StackType, VectorType), (VectorType, StackType)):
+    both = (StackType, StackType), (StackType, VectorType), (VectorType, StackType)
+    for operands in ((StackType,),) if function in (operator.invert, operator.neg) else both:
         lower_builtin(function, *operands)(lower)
 
 
 for _function, _names in INSTRUCTIONS.items():
-    if _function not in (operator.invert, operator.neg):
-        _register(_function, _names)
+    _register(_function, _names)
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
@@ -265,6 +265,7 @@ def _selecting(condition: Callable[..., Any], operands: int) -> Any:
     return operation(lambda typing, x, y, yes, no: build(x, y, yes, no))
 
 
+where_zero_each = _selecting(lambda builder, x: builder.icmp_unsigned("==", x, ir.Constant(x.type, None)), 1)
 where_negative_each = _selecting(lambda builder, x: builder.icmp_signed("<", x, ir.Constant(x.type, None)), 1)
 where_at_most_each = _selecting(lambda builder, x, y: builder.icmp_unsigned("<=", x, y), 2)
 """``yes`` where ``x``, taken as unsigned, is at most ``y``."""

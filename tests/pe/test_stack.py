@@ -22,6 +22,7 @@ from simhw.pe.stack import (
     unsigned_min_each,
     where_at_most_each,
     where_negative_each,
+    where_zero_each,
 )
 from simhw.pe.vector import WIDTH, load, store
 from tests.pe.test_vector import as_signed, as_unsigned, bits_of, lanes
@@ -109,6 +110,8 @@ def _of_pairs(x, y, out):
     store_next(room, 8 * WIDTH, where_at_most_each(a, v, a, b))
     store_next(room, 10 * WIDTH, exchange_each(a, 1))
     store_next(room, 12 * WIDTH, exchange_each(a, 16))
+    store_next(room, 14 * WIDTH, where_zero_each(a & b, a, -v ^ b))
+    store_next(room, 16 * WIDTH, ~a - -b)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
@@ -117,13 +120,14 @@ def test_choices_and_exchanges_of_stacks_are_numpys(dtype):
     for _ in range(10):
         x, y = lanes(rng, dtype, 3 + 2 * WIDTH), lanes(rng, dtype, 2 * WIDTH)
         a, b, v = x[3:].reshape(2, WIDTH), y.reshape(2, WIDTH), y[:WIDTH]
-        out = np.zeros(14 * WIDTH, dtype)
+        out = np.zeros(18 * WIDTH, dtype)
+        a[:, ::4] &= ~b[:, ::4]
         _of_pairs(x, y, out)
         lane = np.arange(WIDTH)
         expected = [
             np.maximum(as_signed(a), as_signed(b)), np.maximum(as_signed(a), as_signed(v)),
             np.where(as_signed(a) < 0, b, v), np.where(a <= b, v, a), np.where(a <= v, a, b),
-            a[:, lane ^ 1], a[:, lane ^ 16],
+            a[:, lane ^ 1], a[:, lane ^ 16], np.where(a & b == 0, a, -v ^ b), ~a - -b,
         ]  # fmt: skip
         for index, values in enumerate(expected):
-            assert (out.reshape(7, 2, WIDTH)[index] == values.astype(dtype)).all(), index
+            assert (out.reshape(9, 2, WIDTH)[index] == values.astype(dtype)).all(), index

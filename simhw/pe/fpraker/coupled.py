@@ -29,7 +29,7 @@ from simhw.pe.fpraker.kernel import (
     least_cycles,
     serial_code,
 )
-from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, values_left
+from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, signed_weights, values_left
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
@@ -295,6 +295,5 @@ def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
         # K = -1 weighs 2**(T + 1); beyond T nothing is left.
         weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(offsets, last_bit)
         weights = where_at_most_each(places, unsigned_min_each(bounds, limit), weights, spread(0, emax))
-        taken = weights & negative
-        added = added + added_products(2, slot + lane, lanes, weights - taken - taken, setup)
+        added = added + added_products(2, slot + lane, lanes, signed_weights(weights, negative), setup)
     return added

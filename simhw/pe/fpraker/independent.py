@@ -9,7 +9,7 @@ import numba
 from simhw.jit import part
 from simhw.pe.accumulator import aligned, folded, normalised
 from simhw.pe.fpraker.kernel import LANES, Counts, column_max, least_cycles
-from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, values_left
+from simhw.pe.fpraker.lanes import added_products, exponent_sums, lanes_of, product_unit, signed_weights, values_left
 from simhw.pe.reals import (
     from_whole_numbers,
     fused,
@@ -51,9 +51,8 @@ def _met(depth, at, lanes, s, exponent):
 def _added_fired(depth, at, lanes, fired, negative, setup, to_unit, rounder, s):
     """The accumulator with the terms that fire in a cycle, rounded."""
     # A term's place grows with K, its weight shrinks with K: reversing the word turns one into the other.
-    weights = reverse_bits_each(fired)
-    taken = weights & negative
-    added = added_products(depth, at, lanes, weights - taken - taken, setup)
+    weights = signed_weights(reverse_bits_each(fired), negative)
+    added = added_products(depth, at, lanes, weights, setup)
     return s + (fused(added, to_unit, rounder) - rounder)
 
 
@@ -73,7 +72,8 @@ def _run_set(depth, at, lanes, setup, one, past, to_unit, s, exponent, useful, p
     """
     largest, emax, distances, values, negative, s = _met(depth, at, lanes, s, exponent)
     rounder = unit_rounder(exponent)
-    if not setup.per_cycle:
+    # None or True: LLVM has to know which, or it prepares the significands anew in every cycle.
+    if setup.per_cycle is None:
         s = fused(added_products(depth, at, lanes, values, setup), to_unit, s)
     # Not before the products: those of long words leave no registers for it.
     terms = spread_stack(lanes.terms, at, exponent, depth) << distances
@@ -84,7 +84,7 @@ def _run_set(depth, at, lanes, setup, one, past, to_unit, s, exponent, useful, p
     waiting = or_over(terms)
     while any_lane(waiting):
         left, cycles, pending = _cycle(terms, waiting, past, one, cycles, pending)
-        if setup.per_cycle:
+        if setup.per_cycle is not None:
             s = _added_fired(depth, at, lanes, terms ^ left, negative, setup, to_unit, rounder, s)
         terms = left
         waiting = or_over(terms)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numba
 
 from simhw.pe.reals import products, real
-from simhw.pe.stack import data, load_stack, spread_stack
+from simhw.pe.stack import data, load_stack, spread_stack, where_zero_each
 from simhw.pe.straight import straight
 
 
@@ -41,6 +41,12 @@ def added_products(depth, at, lanes, values, setup):
     """The sum of the products of `depth` lanes, with some values of the serial operand."""
     # They add up to less than 2**(T + 12): see `NARROW_LIMIT`.
     return products(values, load_stack(lanes.significands, lanes.offsets, at, depth), setup.threshold + 13)
+
+
+@straight
+def signed_weights(weights, negative):
+    """The weights of terms, one a lane at the most, with the signs of their digits."""
+    return where_zero_each(weights & negative, weights, -weights)
 
 
 @straight
