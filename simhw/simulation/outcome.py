@@ -14,7 +14,7 @@ from simhw.simulation.cost import ComputeCost, PowerDrawn, TileWork, Timing
 from simhw.simulation.growth import Growth, grow_layer
 from simhw.simulation.makespan import estimate_makespan
 from simhw.simulation.plan import PassPlan, lower_for
-from simhw.simulation.sampling import StratumTally, estimate_counter
+from simhw.simulation.sampling import StratumTally, estimate_counters
 from simhw.simulation.strata import OperandCandidate, OperationRun
 
 
@@ -166,4 +166,6 @@ def _timing(candidate: OperandCandidate, machine: Machine, key: Sequence[int]) -
 def _counters(tallies: Sequence[StratumTally], classes: Sequence[str]) -> dict[str, Estimate]:
     """Every counter's total: lane-cycle classes in their order, then the others by name."""
     others = {name for tally in tallies for counters in tally.counters for name in counters} - set(classes)
-    return {name: Estimate.total(estimate_counter(tallies, name)) for name in (*classes, *sorted(others))}
+    names = [*classes, *sorted(others)]
+    strata = estimate_counters(tallies, names)
+    return {name: Estimate.total([parts[index] for parts in strata]) for index, name in enumerate(names)}

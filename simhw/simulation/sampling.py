@@ -12,11 +12,14 @@ add up. Totals add up over strata.  Source of the formulas: Cochran, Sampling Te
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.results.estimate import Estimate
+
+Floats = npt.NDArray[np.float64]
 
 LEAST_CELLS_DRAWN = 8
 """Cells to draw from a stratum at the least: with few, an interval is wide, and holds too seldom where cells differ
@@ -67,42 +70,43 @@ class StratumTally:
         return self.exact or self.simulated_passes >= self.passes
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    """As `np.mean`, which for a few cells takes several times as long."""
-    return float(np.add.reduce(values)) / len(values)
+def _mean(values: Floats) -> Any:
+    """As `np.mean` along the last axis, which for a few cells takes several times as long."""
+    return np.add.reduce(values, axis=-1) / values.shape[-1]
 
 
-def _variance(values: npt.NDArray[np.float64]) -> float:
-    """As `np.var` with one degree of freedom less than there are values."""
-    centred = values - _mean(values)
-    return float(np.add.reduce(centred * centred)) / (len(values) - 1)
+def _variance(values: Floats) -> Any:
+    """As `np.var` along the last axis with one degree of freedom less than there are values."""
+    centred = values - _mean(values)[..., None]
+    return np.add.reduce(centred * centred, axis=-1) / (values.shape[-1] - 1)
 
 
-def _stratum_estimate(tally: StratumTally, values: npt.NDArray[np.float64], pooled: float) -> Estimate:
-    """Total of a quantity over a stratum from its value in each simulated cell.
+def _stratum_estimates(tally: StratumTally, values: Floats, pooled: Floats) -> list[Estimate]:
+    """Totals of quantities over a stratum from their values in each simulated cell: (quantities, cells).
 
-    `pooled` is the relative variance of a cell's value about its stratum's mean elsewhere, which stands in where a
-    stratum has a single cell.
+    `pooled` is the relative variance of each quantity's value of a cell about its stratum's mean elsewhere, which
+    stands in where a stratum has a single cell: (quantities,).
     """
     if tally.complete:
-        return Estimate(float(values.sum()))
+        return [Estimate(total) for total in values.sum(axis=-1).tolist()]
     sizes = np.array(tally.cell_passes, dtype=np.float64)
     drawn, cells, rates = len(sizes), tally.cells, values / sizes
-    value = cells * _mean(values)
+    totals = cells * _mean(values)
     if drawn > 1:
         # Hartley and Ross: r X + n (N - 1) / (n - 1) (y - r x), written so that nothing is added where cells are alike.
         rate, size = _mean(rates), _mean(sizes)
-        value += (cells - drawn) / (drawn - 1) * _mean(rates * (sizes - size))
-        value += rate * (tally.passes - cells * size)
-        deviation, degrees = _variance(values - rate * sizes), drawn - 1.0
+        totals += (cells - drawn) / (drawn - 1) * _mean(rates * (sizes - size))
+        totals += rate * (tally.passes - cells * size)
+        deviation, degrees = _variance(values - rate[:, None] * sizes), drawn - 1.0
     else:
         # Its size may be another than the mean by chance as well.
-        deviation = pooled * float(values[0]) ** 2 + float(rates[0] * (sizes[0] - tally.passes / cells)) ** 2
+        deviation = pooled * values[:, 0] ** 2 + (rates[:, 0] * (sizes[0] - tally.passes / cells)) ** 2
         degrees = 1.0
-    return Estimate(float(value), cells**2 * (1 - drawn / cells) * deviation / drawn, degrees)
+    variances = cells**2 * (1 - drawn / cells) * deviation / drawn
+    return [Estimate(*each, degrees) for each in zip(totals.tolist(), variances.tolist(), strict=True)]
 
 
-def _pooled_variance(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.float64]]) -> float:
+def _pooled_variance(tallies: Sequence[StratumTally], values: Sequence[Floats]) -> float:
     """Mean relative variance of a cell about its stratum's rate, over the strata with at least two cells.
 
     Where there is none, the strata with a single cell are collapsed into one, so that what they differ by counts as
@@ -118,27 +122,34 @@ def _pooled_variance(tallies: Sequence[StratumTally], values: Sequence[npt.NDArr
     if relative:
         return float(np.mean(relative))
     if len(single) > 1 and sum(single) > 0:
-        return _variance(np.array(single)) / _mean(np.array(single)) ** 2
+        return float(_variance(np.array(single)) / _mean(np.array(single)) ** 2)
     # Without any other cell to learn from, a cell may be off by all of its value.
     return 1.0
 
 
 def estimate_cycles(tallies: Sequence[StratumTally]) -> list[Estimate]:
     """Tile cycles of each stratum."""
-    return _estimates(tallies, [np.array(tally.cell_cycles, dtype=np.float64) for tally in tallies])
+    values = [np.array([tally.cell_cycles], dtype=np.float64) for tally in tallies]
+    return [cycles for (cycles,) in _estimates(tallies, values)]
 
 
-def estimate_counter(tallies: Sequence[StratumTally], name: str) -> list[Estimate]:
-    """A counter's total of each stratum."""
+def estimate_counters(tallies: Sequence[StratumTally], names: Sequence[str]) -> list[list[Estimate]]:
+    """Counters' totals of each stratum."""
     return _estimates(
-        tallies, [np.array([counters[name] for counters in tally.counters], dtype=np.float64) for tally in tallies]
+        tallies,
+        [
+            np.array([[counters[name] for counters in tally.counters] for name in names], dtype=np.float64)
+            for tally in tallies
+        ],
     )
 
 
-def _estimates(tallies: Sequence[StratumTally], values: Sequence[npt.NDArray[np.float64]]) -> list[Estimate]:
+def _estimates(tallies: Sequence[StratumTally], values: Sequence[Floats]) -> list[list[Estimate]]:
+    """Of each stratum those of some quantities, from their values (quantities, cells)."""
     lonely = any(len(tally.cell_passes) == 1 and not tally.complete for tally in tallies)
-    pooled = _pooled_variance(tallies, values) if lonely else 0.0
-    return [_stratum_estimate(tally, cells, pooled) for tally, cells in zip(tallies, values, strict=True)]
+    quantities = list(zip(*values, strict=True)) if lonely else []
+    pooled = np.array([_pooled_variance(tallies, cells) for cells in quantities])
+    return [_stratum_estimates(tally, cells, pooled) for tally, cells in zip(tallies, values, strict=True)]
 
 
 def cells_for_fraction(cells: int, fraction: float) -> int:
@@ -155,7 +166,10 @@ def cells_for_precision(tallies: Sequence[StratumTally], target: float) -> list[
     pooled = _pooled_variance(tallies, values)
     pilot = np.array([len(cells) for cells in values], dtype=np.float64)
     population = np.array([tally.cells for tally in tallies], dtype=np.float64)
-    estimates = [_stratum_estimate(tally, cells, pooled) for tally, cells in zip(tallies, values, strict=True)]
+    estimates = [
+        _stratum_estimates(tally, cells[None], np.array([pooled]))[0]
+        for tally, cells in zip(tallies, values, strict=True)
+    ]
     unseen = 1 - np.minimum(pilot / population, 1)
     one_cell = (
         np.array([part.variance for part in estimates]) * pilot / np.where(unseen > 0, unseen, 1)

@@ -18,7 +18,7 @@ from simhw.machine.tiles import tile_loads
 from simhw.results.estimate import Estimate
 from simhw.simulation.engine import run_unit
 from simhw.simulation.makespan import estimate_makespan
-from simhw.simulation.sampling import StratumTally, estimate_counter, estimate_cycles
+from simhw.simulation.sampling import StratumTally, estimate_counters, estimate_cycles
 from simhw.simulation.strata import plan_operation
 from simhw.trace.layer import InMemory, ProductBlock
 
@@ -66,7 +66,7 @@ class Population:
         return {
             "tile_cycles": Estimate.total(estimate_cycles(tallies)),
             "cycles": estimate_makespan(tallies, self.tiles, seed)[0],
-            "useful": Estimate.total(estimate_counter(tallies, "useful")),
+            "useful": Estimate.total([useful for (useful,) in estimate_counters(tallies, ["useful"])]),
         }
 
 

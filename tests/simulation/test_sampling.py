@@ -20,7 +20,7 @@ from simhw.simulation.sampling import (
     StratumTally,
     cells_for_fraction,
     cells_for_precision,
-    estimate_counter,
+    estimate_counters,
     estimate_cycles,
 )
 from simhw.trace.layer import InMemory, ProductBlock
@@ -315,7 +315,7 @@ def test_an_estimate_by_hand():
     assert part == Estimate(500.0, pytest.approx(8000), 1.0)
     assert part.half_width == pytest.approx(12.706 * np.sqrt(8000), rel=1e-4)
     assert part.relative_half_width == pytest.approx(part.half_width / 500)
-    (double,) = estimate_counter([tally(10, 40, [40, 60], [4, 4])], "double")
+    ((double,),) = estimate_counters([tally(10, 40, [40, 60], [4, 4])], ["double"])
     assert (double.value, double.variance) == (1000, pytest.approx(32000))
 
 
@@ -340,10 +340,24 @@ def test_the_mean_over_all_samples_is_exact_where_sizes_differ(number):
     assert np.mean(values) == pytest.approx(sum(UNEVEN_CYCLES), rel=1e-12)
 
 
+@pytest.mark.parametrize("cells", [1, 2, 30])
+def test_counters_together_are_estimated_as_each_alone(cells):
+    # To the last bit, with a stratum beside it that lends its variance to one of a single cell.
+    rng = np.random.default_rng(cells)
+    strata = [tally(40, 90, rng.integers(50, 900, number), rng.integers(1, 4, number)) for number in (cells, 3)]
+    for each in strata:
+        for counters in each.counters:
+            counters.update(half=int(rng.integers(1, 400)), none=0)
+    together = estimate_counters(strata, ["none", "half", "double"])
+    alone = [estimate_counters(strata, [name]) for name in ("none", "half", "double")]
+    assert together == [[one[stratum][0] for one in alone] for stratum in range(2)]
+    assert [parts[0] for parts in together] == [Estimate(0.0, 0.0, max(1.0, cells - 1.0)), Estimate(0.0, 0.0, 2.0)]
+
+
 def test_classes_add_up_where_sizes_differ():
     # The estimate is linear in the cells' values: twice the cycles in "double" come out as twice the cycles.
     sample = tally(9, 15, [40, 50, 58], [2, 1, 1])
-    (cycles,), (double,) = estimate_cycles([sample]), estimate_counter([sample], "double")
+    (cycles,), ((double,),) = estimate_cycles([sample]), estimate_counters([sample], ["double"])
     assert double.value == pytest.approx(2 * cycles.value)
     # By hand: rates 20, 50, 58 (mean 42.67), sizes of mean 4/3; rates times sizes about it: (20 x 2/3 - 108/3) / 3 =
     # -7.556. 9 x 49.333 + (9 - 3) / 2 x -7.556 + 42.667 x (15 - 9 x 4/3) = 444 - 22.667 + 128.
