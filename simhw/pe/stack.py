@@ -199,6 +199,16 @@ def spread_stack(typing: Any, scalars: Any, at: Any, like: Any, depth: Any) -> A
 
 
 @operation
+def stacked(typing: Any, first: Any, second: Any) -> Any:
+    """A stack of two vectors."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _stacked(builder, list(args))
+
+    return StackType(first, 2)(first, second), generate
+
+
+@operation
 def align_frame(typing: Any) -> Any:
     """Let a kernel's own memory begin at a cache line: vectors that find no register lie there.
 
@@ -267,8 +277,8 @@ def _selecting(condition: Callable[..., Any], operands: int) -> Any:
 
 where_zero_each = _selecting(lambda builder, x: builder.icmp_unsigned("==", x, ir.Constant(x.type, None)), 1)
 where_negative_each = _selecting(lambda builder, x: builder.icmp_signed("<", x, ir.Constant(x.type, None)), 1)
-where_at_most_each = _selecting(lambda builder, x, y: builder.icmp_unsigned("<=", x, y), 2)
-"""``yes`` where ``x``, taken as unsigned, is at most ``y``."""
+where_below_each = _selecting(lambda builder, x, y: builder.icmp_unsigned("<", x, y), 2)
+"""``yes`` where ``x``, taken as unsigned, is below ``y``."""
 
 
 @operation(prefer_literal=True)
@@ -335,6 +345,23 @@ def _over_lanes(joined: Callable[[Any, Any, Any], Any]) -> Any:
 or_over = _over_lanes(lambda builder, x, y: builder.or_(x, y))
 sum_over = _over_lanes(lambda builder, x, y: builder.add(x, y))
 max_over = _over_lanes(lambda builder, x, y: llvm_intrinsic(builder, "smax", x.type, [x, y]))
+
+
+min_over = _over_lanes(lambda builder, x, y: llvm_intrinsic(builder, "umin", x.type, [x, y]))
+
+
+@operation
+def count_below(typing: Any, stack: Any, limits: Any) -> Any:
+    """How many words of a stack, taken as unsigned, are below those of another, as int64."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = ir.Constant(ir.IntType(64), 0)
+        for x, y in zip(*(vectors_of(builder, own) for own in args), strict=True):
+            flags = builder.bitcast(builder.icmp_unsigned("<", x, y), ir.IntType(WIDTH))
+            count = builder.add(count, builder.zext(builder.ctpop(flags), ir.IntType(64)))
+        return count
+
+    return types.int64(stack, limits), generate
 
 
 # ---- square blocks --------------------------------------------------------------------------------------------------

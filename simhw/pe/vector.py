@@ -317,28 +317,6 @@ def four_words(typing: Any, array: Any, offset: Any, places: Any) -> Any:
 
 
 @operation
-def bits_at_most(typing: Any, vector: Any, limit: Any) -> Any:
-    """An int64 with a bit per lane, the first lane's lowest: set where ``vector``, unsigned, is at most ``limit``."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        flags = builder.icmp_unsigned("<=", args[0], args[1])
-        return builder.zext(builder.bitcast(flags, ir.IntType(WIDTH)), ir.IntType(64))
-
-    return types.int64(vector, limit), generate
-
-
-@operation
-def where_bits(typing: Any, bits: Any, yes: Any, no: Any) -> Any:
-    """``yes`` in the lanes whose bit of the int64 ``bits`` is set, ``no`` elsewhere."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        flags = builder.bitcast(builder.trunc(args[0], ir.IntType(WIDTH)), ir.VectorType(ir.IntType(1), WIDTH))
-        return builder.select(flags, args[1], args[2])
-
-    return yes(types.int64, yes, no), generate
-
-
-@operation
 def count_bits(typing: Any, bits: Any) -> Any:
     """How many lanes' bits of the int64 ``bits`` are set."""
 

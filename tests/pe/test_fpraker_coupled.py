@@ -9,8 +9,9 @@ import pytest
 
 from simhw.bfloat16 import ENCODERS, BF16Array
 from simhw.machine.machine import load_machine
-from simhw.pe.fpraker.coupled import _advance, _whole_columns
-from simhw.pe.fpraker.kernel import POSITIONS, ZERO_CODE, recoding, word_of
+from simhw.pe.fpraker.coupled import _advance
+from simhw.pe.fpraker.kernel import POSITIONS, ZERO_CODE, column_all, recoding, word_of
+from simhw.pe.stack import data, load_next, store_next
 from simhw.pe.vector import WIDTH, load, store
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
 from tests.oracles.inputs import exactly
@@ -31,10 +32,10 @@ READINGS: dict[str, dict[str, Any]] = {
 @numba.njit
 def _steps(gaps, unary, steps):
     """Step after step of every lane; gives nothing."""
-    rest = load(gaps, 0)
+    rest, like = load_next(data(gaps), 0, 2), load(gaps, 0)
     for index in range(steps.shape[0]):
-        step, rest = _advance(rest, unary)
-        store(steps[index], 0, step)
+        step, rest = _advance(rest, unary, like)
+        store_next(data(steps[index]), 0, step)
 
 
 @pytest.mark.parametrize("threshold", [12, 20])
@@ -44,36 +45,33 @@ def test_walks_meet_every_term_and_then_leave_all_bounds(encoder, threshold):
     tables, word = recoding(pe), word_of(pe)
     # Eight terms of 255 / 128 in binary do not fit a word of 16 bits four bits a step.
     assert tables.unary == (encoder == "binary" and threshold == 12)
-    for first in range(0, ZERO_CODE, WIDTH):
-        codes = np.arange(first, first + WIDTH)
-        steps = np.empty((POSITIONS, WIDTH), word)
+    for first in range(0, ZERO_CODE, 2 * WIDTH):
+        codes = np.arange(first, first + 2 * WIDTH)
+        steps = np.empty((POSITIONS, 2 * WIDTH), word)
         _steps(tables.gaps[codes].astype(word), tables.unary, steps)
         for lane, code in enumerate(codes):
             places = [place for place in range(POSITIONS) if tables.positions[code] >> place & 1]
-            walked = list(
-                itertools.accumulate(steps[:, lane].tolist(), initial=int(tables.first[code].astype(word)) - 1)
-            )
+            walked = list(itertools.accumulate(steps[:, lane].tolist(), initial=int(tables.first[code].astype(word))))
             assert walked[: len(places)] == places
             assert min(steps[len(places) - 1 :, lane], default=POSITIONS) >= POSITIONS
 
 
 @numba.njit
-def _whole(bits, column, lowest):
-    return _whole_columns(bits, column, lowest)
+def _all(words, column, out):
+    store(out, 0, column_all(load(words, 0), column))
 
 
 @pytest.mark.parametrize("column", [1, 2, 4, 8, 16, 32])
-def test_whole_columns_are_those_with_every_bit(column):
+def test_bits_of_a_column_are_those_that_all_its_pes_have(column):
     rng = np.random.default_rng(column)
-    lowest = sum(1 << at for at in range(0, WIDTH, column))
-    full = (1 << column) - 1
-    for _ in range(200):
-        columns = rng.choice([0, full, full >> 1, full & ~1, int(rng.integers(full + 1))], WIDTH // column).tolist()
-        bits = sum(own << (index * column) for index, own in enumerate(columns))
-        expected = sum(full << (index * column) for index, own in enumerate(columns) if own == full)
-        # The kernel's bits are those of an int64 whose upper half is anything.
-        for upper in (0, -1 << WIDTH):
-            assert _whole(bits | upper, column, lowest) & (1 << WIDTH) - 1 == expected
+    for _ in range(50):
+        # Each bit is absent from a few PEs, so that large columns keep some too.
+        words = np.bitwise_or(*rng.integers(0, 1 << 16, (2, WIDTH))).astype(np.uint16)
+        words[rng.random(WIDTH) < 0.7] = 0xFFFF
+        out = np.empty_like(words)
+        _all(words, column, out)
+        expected = np.bitwise_and.reduce(words.reshape(-1, column), axis=1)
+        assert (out.reshape(-1, column) == expected[:, np.newaxis]).all()
 
 
 @pytest.mark.parametrize("reading", READINGS)

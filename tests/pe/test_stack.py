@@ -6,21 +6,24 @@ import pytest
 
 from simhw.pe.stack import (
     align_frame,
+    count_below,
     data,
     element,
     exchange_each,
     load_next,
     load_stack,
     max_over,
+    min_over,
     or_over,
     popcount_each,
     reverse_bits_each,
     signed_max_each,
     spread_stack,
+    stacked,
     store_next,
     sum_over,
     unsigned_min_each,
-    where_at_most_each,
+    where_below_each,
     where_negative_each,
     where_zero_each,
 )
@@ -106,12 +109,14 @@ def _of_pairs(x, y, out):
     store_next(room, 0 * WIDTH, signed_max_each(a, b))
     store_next(room, 2 * WIDTH, signed_max_each(a, v))
     store_next(room, 4 * WIDTH, where_negative_each(a, b, v))
-    store_next(room, 6 * WIDTH, where_at_most_each(a, b, v, a))
-    store_next(room, 8 * WIDTH, where_at_most_each(a, v, a, b))
+    store_next(room, 6 * WIDTH, where_below_each(a, b, v, a))
+    store_next(room, 8 * WIDTH, where_below_each(a, v, a, b))
     store_next(room, 10 * WIDTH, exchange_each(a, 1))
     store_next(room, 12 * WIDTH, exchange_each(a, 16))
     store_next(room, 14 * WIDTH, where_zero_each(a & b, a, -v ^ b))
     store_next(room, 16 * WIDTH, ~a - -b)
+    store_next(room, 18 * WIDTH, stacked(v, min_over(a)))
+    return count_below(a, b)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
@@ -120,14 +125,15 @@ def test_choices_and_exchanges_of_stacks_are_numpys(dtype):
     for _ in range(10):
         x, y = lanes(rng, dtype, 3 + 2 * WIDTH), lanes(rng, dtype, 2 * WIDTH)
         a, b, v = x[3:].reshape(2, WIDTH), y.reshape(2, WIDTH), y[:WIDTH]
-        out = np.zeros(18 * WIDTH, dtype)
+        out = np.zeros(20 * WIDTH, dtype)
         a[:, ::4] &= ~b[:, ::4]
-        _of_pairs(x, y, out)
+        b[:, ::5] = a[:, ::5]
+        assert _of_pairs(x, y, out) == (a < b).sum()
         lane = np.arange(WIDTH)
         expected = [
             np.maximum(as_signed(a), as_signed(b)), np.maximum(as_signed(a), as_signed(v)),
-            np.where(as_signed(a) < 0, b, v), np.where(a <= b, v, a), np.where(a <= v, a, b),
-            a[:, lane ^ 1], a[:, lane ^ 16], np.where(a & b == 0, a, -v ^ b), ~a - -b,
+            np.where(as_signed(a) < 0, b, v), np.where(a < b, v, a), np.where(a < v, a, b),
+            a[:, lane ^ 1], a[:, lane ^ 16], np.where(a & b == 0, a, -v ^ b), ~a - -b, [v, a.min(axis=0)],
         ]  # fmt: skip
         for index, values in enumerate(expected):
-            assert (out.reshape(9, 2, WIDTH)[index] == values.astype(dtype)).all(), index
+            assert (out.reshape(10, 2, WIDTH)[index] == np.asarray(values, dtype)).all(), index

@@ -8,7 +8,6 @@ from simhw.pe import vector
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
-    bits_at_most,
     count_bits,
     exchange,
     four_words,
@@ -26,7 +25,6 @@ from simhw.pe.vector import (
     store,
     total,
     unsigned_min,
-    where_bits,
     where_negative,
     where_zero,
     widen,
@@ -53,7 +51,6 @@ def _arithmetic(a, b, out):
     store(out, 12 * WIDTH, popcount(x))
     store(out, 13 * WIDTH, leading_zeros(x))
     store(out, 14 * WIDTH, magnitude(x))
-    store(out, 15 * WIDTH, where_bits(bits_at_most(x, y), y, x))
 
 
 @numba.njit
@@ -81,7 +78,7 @@ def _exchanges(a, out):
 @numba.njit
 def _reductions(a):
     x = load(a, 0)
-    return any_lane(x), total(x), count_bits(bits_at_most(x, x ^ x)), nonzero_bits(x), lane_bits(x)
+    return any_lane(x), total(x), count_bits(nonzero_bits(x)), nonzero_bits(x), lane_bits(x)
 
 
 @numba.njit
@@ -147,7 +144,7 @@ def test_arithmetic_is_numpys_lane_by_lane(dtype):
     width = np.dtype(dtype).itemsize * 8
     for _ in range(50):
         x, y = lanes(rng, dtype), lanes(rng, dtype)
-        out = np.zeros(16 * WIDTH, dtype)
+        out = np.zeros(15 * WIDTH, dtype)
         _arithmetic(x, y, out)
         with np.errstate(over="ignore"):
             expected = [
@@ -157,10 +154,9 @@ def test_arithmetic_is_numpys_lane_by_lane(dtype):
                 np.array([bits_of(v, width).count("1") for v in x]),
                 np.array([width - len(bits_of(v, width).lstrip("0")) for v in x]),
                 np.where(as_signed(x) < 0, np.zeros_like(x) - x, x),
-                np.where(as_unsigned(x) <= as_unsigned(y), y, x),
             ]  # fmt: skip
         for index, values in enumerate(expected):
-            assert (out.reshape(16, WIDTH)[index] == values.astype(dtype)).all(), index
+            assert (out.reshape(15, WIDTH)[index] == values.astype(dtype)).all(), index
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -206,7 +202,7 @@ def test_reductions(dtype):
         if np.issubdtype(dtype, np.signedinteger) and wrapped >> (width - 1):
             wrapped -= 1 << width
         bits = sum(1 << lane for lane in range(WIDTH) if x[lane])
-        assert _reductions(x) == (bool(x.any()), wrapped, int((x == 0).sum()), bits, width)
+        assert _reductions(x) == (bool(x.any()), wrapped, int((x != 0).sum()), bits, width)
 
 
 @pytest.mark.parametrize(("word", "double"), [(np.uint16, np.int32), (np.uint32, np.int64)])

@@ -4,8 +4,8 @@ It is the general kernel: it also takes PEs that share nothing, which have no bo
 positions while every cycle rounds.  Source: spec page fpraker.md, sections 3 and 6.
 
 Out-of-bounds terms may need slots here, so offsets K have no small limit and do not fit a word of bits.  A lane is
-instead the place of its next term, K + 2 (window_on: position: its position p as 2 - p), the steps from there to its
-further ones, and a bound: a term at a greater place needs no slot.  The terms are those of the serial operand, which
+instead the place of its next term, K + 1 (window_on: position: its position p as 1 - p), the steps from there to its
+further ones, and a bound: terms from that place on need no slot.  The terms are those of the serial operand, which
 all PEs share, so that a step is a few bits of a word.  A set's lanes lie in memory, as many as have work: what a
 cycle does to a lane takes longer than to bring it.
 """
@@ -24,6 +24,7 @@ from simhw.pe.fpraker.kernel import (
     LANES,
     POSITIONS,
     Counts,
+    column_all,
     column_max,
     column_max_each,
     least_cycles,
@@ -40,24 +41,25 @@ from simhw.pe.reals import (
 )
 from simhw.pe.stack import (
     align_frame,
+    count_below,
     data,
     element,
     load_next,
     max_over,
+    min_over,
     popcount_each,
     signed_max_each,
     spread_stack,
+    stacked,
     store_next,
     sum_over,
     unsigned_min_each,
-    where_at_most_each,
+    where_below_each,
     where_negative_each,
 )
 from simhw.pe.vector import (
     WIDTH,
     any_lane,
-    bits_at_most,
-    count_bits,
     lane_bits,
     load,
     popcount,
@@ -66,7 +68,6 @@ from simhw.pe.vector import (
     store,
     total,
     unsigned_min,
-    where_bits,
     where_negative,
     widen,
 )
@@ -117,21 +118,21 @@ def coupled_sets(
     depths, room = data(rows.depths), data(scratch)
     shared, column = setup.shared_pointers, setup.column
     own_bounds = not (setup.column_bounds or setup.no_bounds)
-    # The lowest PE of each column.
-    lowest = ((1 << WIDTH) - 1) // ((1 << column) - 1)
     one, nothing = spread(1, exponent), spread(0, exponent)
+    two = one + one
     last_bit = spread(lane_bits(exponent) - 1, exponent)
     # Set in a place, it keeps the lane from firing.
     flag = one << last_bit
-    window, floor = spread(setup.window, exponent), spread(setup.floor, exponent)
+    window, floor = spread(setup.window + 1, exponent), spread(setup.floor, exponent)
     # What an empty set takes: every product's exponent is that of a zero.
     empty = least_cycles(spread(-1, exponent), floor, setup)
     rounder = unit_rounder(exponent)
     to_unit = product_unit(setup, exponent)
     zero = widen(nothing)
     useful_sum, slots_sum, busy_sum, short_sum = zero, zero, zero, zero
-    # Lane-cycles in which a lane has a term left; with shared pointers, those in which it has not fired the pointer's.
-    alive, waiting = 0, 0
+    # Lane-cycles in which a lane has a term left, with shared pointers one beyond the pointer's.  Beside them all
+    # lane-cycles, and in how many of those a PE has nothing (more) to fire at the pointer.
+    alive, lane_cycles, through_sum = 0, 0, zero
     chunk = setup.chunk_sets if setup.chunk_sets else last - first
     for begin in range(first, last, chunk):
         for index in range(begin, min(begin + chunk, last)):
@@ -148,7 +149,8 @@ def coupled_sets(
             emax = signed_max(exponent, largest)
             s = aligned(s, exponent, emax)
             added = rounder - rounder
-            useful, slots = nothing, nothing
+            useful, slots, lanes_through = nothing, nothing, nothing
+            to_highest = last_bit - spread(depth - 1, exponent)
             base = flag
             for lane in range(0, depth, 2):
                 pair = slot + lane
@@ -166,17 +168,12 @@ def coupled_sets(
                 places = spread_stack(walk_first, pair, exponent, 2)
                 if not setup.on_position:
                     places, inside = places + offsets, inside + offsets
+                alive += count_below(places, inside)
+                places = where_below_each(places, inside, places, places | flag)
+                base = unsigned_min(base, min_over(places))
                 store_next(room, PLACES + lane * WIDTH, places)
                 store_next(room, GAPS + lane * WIDTH, spread_stack(walk_gaps, pair, exponent, 2))
                 store_next(room, BOUNDS + lane * WIDTH, inside)
-            for lane in range(0, depth * WIDTH, WIDTH):
-                place = load(scratch, PLACES + lane)
-                within = bits_at_most(place, load(scratch, BOUNDS + lane))
-                alive += count_bits(within)
-                if shared:
-                    place = where_bits(within, place, place + flag)
-                    store(scratch, PLACES + lane, place)
-                base = where_bits(within, unsigned_min(base, place), base)
             if not setup.per_cycle:
                 # Before the cycles, which it does not depend on: the next set waits for it.
                 s, exponent = normalised(fused(added, to_unit, s) - rounder, emax, setup.fraction_bits)
@@ -185,38 +182,47 @@ def coupled_sets(
                 cycle = cycle + one
                 # With shared pointers a PE may have nothing to fire in a cycle and more to come.
                 busy = where_negative(base, busy, cycle)
-                limit = unsigned_min(base + window, flag - one)
+                end = unsigned_min(base + window, flag)
                 base = flag
                 if setup.per_cycle:
-                    added = _fired_now(lanes, slot, depth, scratch, emax, limit, setup)
+                    added = _fired_now(lanes, slot, depth, scratch, emax, end, setup)
                     s = s + (fused(added, to_unit, rounder) - rounder)
                 if shared:
+                    # A bit for each lane, the first one's highest: set where it has fired, now or before, or has ended.
+                    through = nothing
                     for lane in range(0, depth * WIDTH, WIDTH):
-                        place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
-                        step, rest = _advance(gaps, walk.unary)
-                        place = where_bits(bits_at_most(place, limit), place + flag, place)
-                        pending = bits_at_most(place, flag - one)
-                        # Takes the flag off where it is; that of a pending lane ends up beyond every bound.
-                        following = place + (step | flag)
-                        further = bits_at_most(following, load(scratch, BOUNDS + lane))
-                        waiting += count_bits(pending)
-                        alive += count_bits(further)
-                        moved = further & _whole_columns(~pending, column, lowest)
-                        place = where_bits(moved, following, place)
-                        base = unsigned_min(base, place)
-                        store(scratch, PLACES + lane, place)
-                        store(scratch, GAPS + lane, where_bits(moved, rest, gaps))
+                        place = load(scratch, PLACES + lane)
+                        through = (through << one) | ((place | (place - end)) >> last_bit)
+                    lanes_through = lanes_through + popcount(through)
+                    through = through << to_highest
+                    moving = column_all(through, column)
+                    for lane in range(0, depth * WIDTH, 2 * WIDTH):
+                        places, gaps = load_next(room, PLACES + lane, 2), load_next(room, GAPS + lane, 2)
+                        steps, rest = _advance(gaps, walk.unary, exponent)
+                        places = places | (stacked(through, through + through) & flag)
+                        # Takes the flag off where it is; what has yet to fire ends up beyond every bound.
+                        following = places + (steps | flag)
+                        bounds = load_next(room, BOUNDS + lane, 2)
+                        alive += count_below(following, bounds)
+                        moved = stacked(moving, moving + moving)
+                        rest = where_below_each(following, bounds, rest, gaps)
+                        store_next(room, GAPS + lane, where_negative_each(moved, rest, gaps))
+                        following = where_below_each(following, bounds, following, places)
+                        places = where_negative_each(moved, following, places)
+                        store_next(room, PLACES + lane, places)
+                        base = unsigned_min(base, min_over(places))
+                        through, moving = through << two, moving << two
+                    lane_cycles += depth
                 else:
-                    for lane in range(0, depth * WIDTH, WIDTH):
-                        place, gaps = load(scratch, PLACES + lane), load(scratch, GAPS + lane)
-                        step, rest = _advance(gaps, walk.unary)
-                        fired = bits_at_most(place, limit)
-                        place = where_bits(fired, place + step, place)
-                        within = bits_at_most(place, load(scratch, BOUNDS + lane))
-                        alive += count_bits(within)
-                        base = where_bits(within, unsigned_min(base, place), base)
-                        store(scratch, PLACES + lane, place)
-                        store(scratch, GAPS + lane, where_bits(fired, rest, gaps))
+                    for lane in range(0, depth * WIDTH, 2 * WIDTH):
+                        places, gaps = load_next(room, PLACES + lane, 2), load_next(room, GAPS + lane, 2)
+                        steps, rest = _advance(gaps, walk.unary, exponent)
+                        store_next(room, GAPS + lane, where_below_each(places, end, rest, gaps))
+                        places = where_below_each(places, end, places + steps, places)
+                        store_next(room, PLACES + lane, places)
+                        bounds = load_next(room, BOUNDS + lane, 2)
+                        alive += count_below(places, bounds)
+                        base = unsigned_min(base, min_over(where_below_each(places, bounds, places, flag)))
             if setup.per_cycle:
                 s, exponent = normalised(s - rounder, emax, setup.fraction_bits)
             least = least_cycles(largest, floor, setup)
@@ -226,6 +232,7 @@ def coupled_sets(
             at += WIDTH
             # Widened set by set: words would not hold a round's sums.
             useful_sum = useful_sum + widen(useful)
+            through_sum = through_sum + widen(lanes_through)
             slots_sum = slots_sum + widen(slots)
             busy_sum = busy_sum + widen(busy)
             short_sum = short_sum + widen(signed_max(least - own_time, nothing))
@@ -238,6 +245,7 @@ def coupled_sets(
     useful = total(useful_sum)
     slots = useful if own_bounds else total(slots_sum)
     if shared:
+        waiting = WIDTH * lane_cycles - total(through_sum)
         alive += waiting
     else:
         # Every slot fires once; in all other cycles its lane waits.
@@ -260,27 +268,18 @@ def _positions_inside(offsets, sums, setup, nothing):
 
 
 @numba.njit(inline="always")
-def _advance(gaps, unary):
-    """(step to the lane's next term, its further gaps)."""
+def _advance(gaps, unary, like):
+    """(step to the next term, further gaps) of each of a stack of lanes."""
     if unary:
-        one = spread(1, gaps)
-        step = popcount((gaps - one) & ~gaps) + one
-        return step, gaps >> unsigned_min(step, spread(lane_bits(gaps) - 1, gaps))
-    return ~gaps & spread(BEYOND, gaps), gaps >> spread(GAP_BITS, gaps)
+        one = spread(1, like)
+        steps = popcount_each((gaps - one) & ~gaps) + one
+        return steps, gaps >> unsigned_min_each(steps, spread(lane_bits(like) - 1, like))
+    return ~gaps & spread(BEYOND, like), gaps >> spread(GAP_BITS, like)
 
 
 @numba.njit(inline="always")
-def _whole_columns(bits, column, lowest):
-    """The bits of those columns, groups of `column` with their `lowest` bits, of which all are set."""
-    highest = lowest << (column - 1)
-    # Adding 1 at a group's lower end carries into its highest bit where all others are set.
-    whole = (((bits & ~highest) + lowest) & bits & highest) >> (column - 1)
-    return (whole << column) - whole
-
-
-@numba.njit(inline="always")
-def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
-    """What the terms within bounds and `limit` add."""
+def _fired_now(lanes, slot, depth, scratch, emax, end, setup):
+    """What the terms within bounds and before `end` add."""
     added = unit_rounder(emax) - unit_rounder(emax)
     last_bit = spread(lane_bits(emax) - 1, emax)
     room = data(scratch)
@@ -289,11 +288,9 @@ def _fired_now(lanes, slot, depth, scratch, emax, limit, setup):
         _, negative = values_left(2, slot + lane, lanes, distances, emax)
         places = load_next(room, PLACES + lane * WIDTH, 2)
         bounds = load_next(room, BOUNDS + lane * WIDTH, 2)
-        offsets = places - spread(1, emax)
-        if setup.on_position:
-            offsets = offsets + distances
         # K = -1 weighs 2**(T + 1); beyond T nothing is left.
-        weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(offsets, last_bit)
-        weights = where_at_most_each(places, unsigned_min_each(bounds, limit), weights, spread(0, emax))
+        drops = places + distances if setup.on_position else places
+        weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(drops, last_bit)
+        weights = where_below_each(places, unsigned_min_each(bounds, end), weights, spread(0, emax))
         added = added + added_products(2, slot + lane, lanes, signed_weights(weights, negative), setup)
     return added

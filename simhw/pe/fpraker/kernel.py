@@ -15,6 +15,7 @@ serial operand stand side by side in a vector, in groups of one tile column each
 """
 
 import itertools
+import operator
 from typing import Any, NamedTuple
 
 import numba
@@ -46,8 +47,7 @@ class Recoding(NamedTuple):
     integers with T fraction bits; `counts`: the number of terms; `exponents`, indexed by the exponent field: the
     exponent, `NO_EXPONENT` for a zero.
 
-    `first` and `gaps` walk along the terms: the place of the first one in a lane at the distance 0, and the steps from
-    each to the next.  A word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so
+    `first` and `gaps` walk along the terms: the first one's bit of `positions`, and the steps from each to the next.  A word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so
     that zeros follow the last and step out of any bounds.  Where a word is too short for that, `unary` is true: a bit
     per further term, and the distance of the lowest from the word's lower end is the step.
 
@@ -98,7 +98,7 @@ def recoding(pe: FPRakerPE) -> Recoding:
         negative=repeated(negative),
         counts=counts,
         exponents=repeated(exponents),
-        first=repeated(first + 1),
+        first=repeated(first),
         gaps=repeated(gaps),
         unary=unary,
     )
@@ -194,5 +194,7 @@ def _over_columns(larger: Any, exchanged: Any) -> Any:
 
 column_max = _over_columns(signed_max, exchange)
 """Each lane gets the maximum over its column, a group of `column` neighbours (a power of two)."""
+column_all = _over_columns(operator.and_, exchange)
+"""Each lane gets the bits that all lanes of its column have."""
 column_max_each = _over_columns(signed_max_each, exchange_each)
 """`column_max` of every vector of a stack."""

@@ -45,8 +45,8 @@ class FPRakerTile:
         self.tile_x: int = tile.cols
         self.tile_y: int = tile.rows
         self._tables, self._word = recoding(pe), word_of(pe)
-        # Kernels cut the window to what they hold.  The coupled one compares offsets, also those out of bounds: those
-        # of products lie within 506 positions, and a register's exponent not much above, so 1,024 reaches all.
+        # Kernels cut the window to what they hold.  The coupled one compares offsets, also those out of bounds:
+        # products' exponents lie within 506 positions, and a register's not much above, so 1,024 reaches all.
         on_position, per_cycle = pe.window_on == "position", pe.rounding == "cycle"
         # `independent_sets` holds no distances of lanes, which rounding cycles need with the window on positions.
         coupled = tile.sync == "term" or pe.oob != "pe" or (on_position and per_cycle)
