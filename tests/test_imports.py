@@ -23,6 +23,7 @@ FOUNDATION = {
     "jit",
     "kernel_cache",
     "plugins",
+    "pointers",
     "progress",
     "quantities",
     "sources",

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.jit import inlined, kernel, part
+from simhw.pointers import data, onward
 
 Int64s = npt.NDArray[np.int64]
 
@@ -141,7 +142,7 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
 
     Refreshes stand at whole multiples of the live time.  One since a row was last seen open has closed it, and one amid
     its data closes it again: the pause pays for the time of both, so all that is left to do is to count the activates.
-    Indices are unsigned, so that none is taken to count from an array's end.
+    The channel's `own` state and its `banks` are pointers.
     """
     channels, per_row, live = setup.channels, setup.containers_per_row, setup.live
     length = job.bursts * setup.burst
@@ -158,8 +159,8 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
         free = max(free, own[READ_END], own[WRITE_END] + setup.wtr + latency)
     refresh = (periods(free, live) + 1) * live
     act_slot, data_slot = own[ACT_SLOT], own[DATA_SLOT]
-    acts, starts = own[ACTS:DATA], own[DATA:]
-    newest = acts[np.uintp((act_slot + ACTIVATES_IN_WINDOW - 1) % ACTIVATES_IN_WINDOW)]
+    acts, starts = onward(own, ACTS), onward(own, DATA)
+    newest = acts[(act_slot + ACTIVATES_IN_WINDOW - 1) % ACTIVATES_IN_WINDOW]
     containers = misses = activates = 0
     # Where a run starts, and how far the next one starts from there.  Containers of a row are neighbours; rows go round
     # the channels, then round the banks.
@@ -185,22 +186,22 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
                 count -= column
             if visit == last:
                 count -= per_row - 1 - (column + rest - over * per_row)
-            state = np.uintp(bank)
-            open_row, last_open, precharge = banks[state, ROW], banks[state, LAST_OPEN], banks[state, PRECHARGE]
+            state = onward(banks, bank * BANK_COLUMNS)
+            open_row, last_open, precharge = state[ROW], state[LAST_OPEN], state[PRECHARGE]
             opens = open_row != row
             if opens:
                 # As far ahead of its data as the queue allows.
-                act = max(job.start, starts[np.uintp(data_slot)])
+                act = max(job.start, starts[data_slot])
                 if open_row != CLOSED:
                     act = max(act, precharge) + setup.rp
-                act = max(act, newest + setup.rrd, acts[np.uintp(act_slot)] + setup.faw)
-                newest = acts[np.uintp(act_slot)] = act
+                act = max(act, newest + setup.rrd, acts[act_slot] + setup.faw)
+                newest = acts[act_slot] = act
                 act_slot = (act_slot + 1) % ACTIVATES_IN_WINDOW
                 activates += 1
-                banks[state, ROW] = row
-                banks[state, OPENED] = act
+                state[ROW] = row
+                state[OPENED] = act
                 last_open, precharge = act, act + setup.ras
-            data = max(free, banks[state, OPENED] + to_data)
+            data = max(free, state[OPENED] + to_data)
             free = data + count * length
             if data >= refresh:
                 refresh = (periods(data, live) + 1) * live
@@ -216,11 +217,11 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
                     refresh += live
                 if count == 1:
                     refresh += crossed * live
-            banks[state, LAST_OPEN] = free - 1
-            banks[state, PRECHARGE] = max(precharge, free + to_precharge)
+            state[LAST_OPEN] = free - 1
+            state[PRECHARGE] = max(precharge, free + to_precharge)
             containers += count
             while data < free:
-                starts[np.uintp(data_slot)] = data
+                starts[data_slot] = data
                 data_slot += 1
                 if data_slot == setup.queue_depth:
                     data_slot = 0
@@ -253,10 +254,12 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
 
 @inlined
 def serve_job(setup: Setup, channel_state: Int64s, bank_state: Int64s, job: Job) -> int:
-    """Serve a job on every channel; gives when the last data have moved."""
+    """Serve a job on every channel, with the state of all as pointers; gives when the last data have moved."""
     finish = job.start
     for channel in range(setup.channels):
-        finish = max(finish, serve_channel(setup, channel_state[channel], bank_state[channel], channel, job))
+        own = onward(channel_state, channel * (DATA + setup.queue_depth))
+        banks = onward(bank_state, channel * setup.banks * BANK_COLUMNS)
+        finish = max(finish, serve_channel(setup, own, banks, channel, job))
     return finish
 
 
@@ -271,7 +274,7 @@ def serve(constants: Int64s, channel_state: Int64s, bank_state: Int64s, job: Job
     channel_state : (channels, DATA + queue_depth) int64
     bank_state : (channels, banks, BANK_COLUMNS) int64
     """
-    return serve_job(setup_of(constants), channel_state, bank_state, job)
+    return serve_job(setup_of(constants), data(channel_state), data(bank_state), job)
 
 
 @kernel
@@ -288,10 +291,10 @@ def serve_recorded(constants: Int64s, channel_state: Int64s, bank_state: Int64s,
         container = job.first + place // job.run * job.stride + place % job.run
         block = container // setup.containers_per_row
         channel, bank = block % setup.channels, block // setup.channels % setup.banks
-        own = channel_state[channel]
+        own = data(channel_state[channel])
         hits = own[CHANNEL_HITS]
         alone = Job(container, 1, 1, 0, job.bursts, job.write, job.start)
-        end = serve_channel(setup, own, bank_state[channel], channel, alone)
+        end = serve_channel(setup, own, data(bank_state[channel]), channel, alone)
         finish = max(finish, end)
         record[0, SERVED] += 1
         if record[0, RECORDED] < record.shape[0] - 1:

@@ -21,11 +21,13 @@ from simhw.memory.dram_kernel import (
     serve_job,
     setup_of,
 )
+from simhw.pointers import data, onward
 
 Floats = npt.NDArray[np.float64]
 
 # Columns of a job.
 FIRST, RUNS, RUN, STRIDE, BURSTS, WRITE = range(6)
+JOB_COLUMNS = 6
 # Columns of a step: its first load and its first store among the jobs, which go on to the next step's first load, and
 # whether it reads partial sums.
 LOADS, STORES, READS_BACK = range(3)
@@ -62,6 +64,7 @@ def double_buffered(
         No job can be handed over later: the end is infinite where one would be.
     """
     setup, live, count = setup_of(constants), constants[LIVE], len(shares)
+    channels, banks = data(channel_state), data(bank_state)
     first_ready = last_out = 0.0
     handed = ready = shared = computed = before_last = 0.0
     for index in range(count + 2):
@@ -78,9 +81,9 @@ def double_buffered(
             start = live_time(int(np.rint(handed * 1000)), live, clock[PAUSE]) + clock[CONTROLLER_LATENCY]
             moved = handed if begin == end or handed <= latest_ns else np.inf
             for number in range(begin, end if moved < np.inf else begin):
-                each = jobs[number]
+                each = onward(data(jobs), number * JOB_COLUMNS)
                 job = Job(each[FIRST], each[RUNS], each[RUN], each[STRIDE], each[BURSTS], each[WRITE] != 0, start)
-                last = serve_job(setup, channel_state, bank_state, job)
+                last = serve_job(setup, channels, banks, job)
                 clock[LAST_END] = max(clock[LAST_END], last)
                 moved = max(moved, end_time(last, live, clock[PAUSE]) / 1000)
             ready = max(ready, moved)

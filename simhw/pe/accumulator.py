@@ -21,7 +21,6 @@ from simhw.pe.reals import (
     unit_rounder,
     words_of_bits,
 )
-from simhw.pe.stack import data
 from simhw.pe.straight import straight
 from simhw.pe.vector import (
     lane_bits,
@@ -34,6 +33,7 @@ from simhw.pe.vector import (
     where_zero,
     widen,
 )
+from simhw.pointers import data
 
 EXPONENT_OFFSET = 64
 """Added to the sum of two biased exponents, so that cancellation down to the last fraction bit stays above zero."""
@@ -163,7 +163,7 @@ def round_to_bfloat16(value):
 def read_out_rows(s, exponent, sums, chunked, fraction_bits, outputs, count):
     """Read `count` accumulators (or running sums) out as bfloat16 bit patterns; gives the number of overflows.
 
-    Arrays are pointers, as from `simhw.pe.stack.data`.
+    Arrays are pointers, as from `simhw.pointers.data`.
     """
     overflows = 0
     for at in range(count):

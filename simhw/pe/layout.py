@@ -12,41 +12,64 @@ import numpy.typing as npt
 from simhw.bfloat16 import BF16Array
 from simhw.jit import kernel
 from simhw.pe.accumulator import EXPONENT_OFFSET, NO_EXPONENT
-from simhw.pe.passes import ParallelRows, nonzero_per_k
-from simhw.pe.stack import data, store_signed, transpose_block
-from simhw.pe.vector import CACHE_LINE_BYTES, WIDTH, load, spread, store, where_negative, where_zero
+from simhw.pe.passes import ParallelRows
+from simhw.pe.stack import store_signed, transpose_block
+from simhw.pe.vector import (
+    CACHE_LINE_BYTES,
+    WIDTH,
+    count_bits,
+    load,
+    nonzero_bits,
+    spread,
+    store,
+    where_negative,
+    where_zero,
+)
+from simhw.pointers import data, onward
 
 
 @kernel
 def encode_parallel(
-    rows: BF16Array, exponents: npt.NDArray[np.generic], significands: npt.NDArray[np.generic], block: BF16Array
+    rows: BF16Array,
+    exponents: npt.NDArray[np.generic],
+    significands: npt.NDArray[np.generic],
+    nonzero_rows: npt.NDArray[np.int64],
+    block: BF16Array,
 ) -> None:
-    """Lay rows (n, K) of the parallel operand side by side, WIDTH a group.
+    """Lay rows (products, n, K) of the parallel operand side by side, WIDTH a group, those of each product in groups of
+    their own.
 
     `exponents` and `significands`, unsigned (groups, K * WIDTH), are filled with two's complement values: the biased
-    exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.
-    `block` is room for WIDTH * WIDTH values.
+    exponent with the accumulator's offset, and the signed 8-bit significand; lanes beyond the rows hold zeros.  To
+    `nonzero_rows` (products, K) is added how many rows are not zero at each k.  `block` is room for WIDTH * WIDTH
+    values.  All are contiguous.
     """
-    count, reduction = rows.shape
-    for group in range(exponents.shape[0]):
-        used = min(WIDTH, count - group * WIDTH)
-        own_exponents, own_significands = data(exponents[group]), data(significands[group])
+    (products, count, reduction), all_groups = rows.shape, exponents.shape[0]
+    groups, square = all_groups // products, data(block)
+    for group in range(all_groups):
+        product, row = group // groups, group % groups * WIDTH
+        used = min(WIDTH, count - row)
+        values = onward(data(rows), (product * count + row) * reduction)
+        own_exponents = onward(data(exponents), group * reduction * WIDTH)
+        own_significands = onward(data(significands), group * reduction * WIDTH)
+        own_nonzero = onward(data(nonzero_rows), product * reduction)
         for first in range(0, reduction, WIDTH):
             size = min(WIDTH, reduction - first)
             for lane in range(used):
-                own = rows[group * WIDTH + lane]
+                at = lane * reduction + first
                 if size == WIDTH:
-                    store(block, lane * WIDTH, load(own, first))
+                    store(square, lane * WIDTH, load(values, at))
                 else:
                     for k in range(size):
-                        block[lane * WIDTH + k] = own[first + k]
+                        square[lane * WIDTH + k] = values[at + k]
             for at in range(used * WIDTH, WIDTH * WIDTH):
-                block[at] = 0
-            transpose_block(data(block))
+                square[at] = 0
+            transpose_block(square)
             for k in range(size):
-                exponent, significand = _encoded(load(block, k * WIDTH))
+                exponent, significand = _encoded(load(square, k * WIDTH))
                 store_signed(own_exponents, (first + k) * WIDTH, exponent)
                 store_signed(own_significands, (first + k) * WIDTH, significand)
+                own_nonzero[first + k] += count_bits(nonzero_bits(significand))
 
 
 @numba.njit(inline="always")
@@ -106,8 +129,9 @@ def lay_out_stacked(rows: BF16Array, real: npt.NDArray[np.bool_], word: npt.DTyp
     exponents, significands = in_cache_lines((2, *shape), word)
     # Kernels that allocate arrays take longer to compile.
     block = np.empty(WIDTH * WIDTH, np.uint16)
-    encode_parallel(rows.reshape(products * count, reduction), exponents, significands, block)
-    return Prepared(exponents, significands, real, nonzero_per_k(rows))
+    nonzero_rows = np.zeros((products, reduction), np.int64)
+    encode_parallel(np.ascontiguousarray(rows), exponents, significands, nonzero_rows, block)
+    return Prepared(exponents, significands, real, nonzero_rows)
 
 
 def in_cache_lines(shape: tuple[int, ...], word: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:

@@ -26,11 +26,11 @@ from simhw.pe.vector import (
     Sums,
     VectorType,
     Words,
-    first_element,
     llvm_shuffle,
     llvm_splat,
     llvm_vector,
 )
+from simhw.pointers import first_element
 
 _HALF = WIDTH // 2
 _ORDER = [*range(0, WIDTH, 2), *range(1, WIDTH, 2)]

@@ -11,7 +11,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
 
@@ -22,7 +21,6 @@ from simhw.pe.vector import (
     VECTOR_OF_ELEMENT,
     WIDTH,
     VectorType,
-    first_element,
     llvm_exchange,
     llvm_intrinsic,
     llvm_shuffle,
@@ -102,48 +100,8 @@ for _function, _names in INSTRUCTIONS.items():
 
 
 @operation
-def data(typing: Any, elements: Any) -> Any:
-    """Where a contiguous array's elements begin; a pointer is that already.
-
-    Numba counts references to arrays, even around every set of a kernel, and each count empties all vector registers;
-    of pointers it does not.  They also compile faster: an array is seven values and more.
-    """
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return first_element(context, builder, sig.args[0], args[0])
-
-    return types.CPointer(elements.dtype)(elements), generate
-
-
-@operation
-def pointers(typing: Any, arrays: Any) -> Any:
-    """A named tuple with the `data` of every array that is in it."""
-    kinds = [types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind for kind in arrays]
-    result = types.NamedTuple(kinds, arrays.instance_class)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        values = [
-            first_element(context, builder, kind, value) if isinstance(kind, types.Array) else value
-            for kind, value in zip(sig.args[0], cgutils.unpack_tuple(builder, args[0]), strict=True)
-        ]
-        return context.make_tuple(builder, result, values)
-
-    return result(arrays), generate
-
-
-@operation
-def onward(typing: Any, elements: Any, by: Any) -> Any:
-    """A pointer as from `data`, moved on by so many elements."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.gep(args[0], [args[1]])
-
-    return elements(elements, types.intp), generate
-
-
-@operation
 def element(typing: Any, elements: Any, at: Any) -> Any:
-    """One element, with ``elements`` as from `data`."""
+    """One element of a pointer's."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(builder.gep(args[0], [args[1]]))
@@ -153,7 +111,7 @@ def element(typing: Any, elements: Any, at: Any) -> Any:
 
 @operation(prefer_literal=True)
 def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) -> Any:
-    """The vectors of `elements` that begin at ``offsets[at]``, ``offsets[at + 1]``, and so on; both as from `data`.
+    """The vectors of `elements` that begin at ``offsets[at]``, ``offsets[at + 1]``, and so on; both are pointers.
 
     ``depth``, how many, is a literal.
     """
@@ -178,7 +136,7 @@ def load_stack(typing: Any, elements: Any, offsets: Any, at: Any, depth: Any) ->
 def spread_stack(typing: Any, scalars: Any, at: Any, like: Any, depth: Any) -> Any:
     """A stack of vectors of ``like``'s type, each with one of the scalars from index ``at`` in every lane.
 
-    The scalars, as from `data`, are 32 bits each, in which a shorter one stands as often as it fits: processors spread
+    The scalars of a pointer are 32 bits each, in which a shorter one stands as often as it fits: processors spread
     32 bits from memory at once, and 16 bits in two steps.
     """
     if not isinstance(depth, types.IntegerLiteral):
@@ -296,7 +254,7 @@ def exchange_each(typing: Any, stack: Any, distance: Any) -> Any:
 
 @operation(prefer_literal=True)
 def load_next(typing: Any, elements: Any, at: Any, depth: Any) -> Any:
-    """A stack of the vectors from index ``at`` of ``elements``, as from `data`, one after another."""
+    """A stack of the vectors from index ``at`` of ``elements``, a pointer, one after another."""
     if not isinstance(depth, types.IntegerLiteral):
         return None
     stack = StackType(VECTOR_OF_ELEMENT[elements.dtype], depth.literal_value)
@@ -369,7 +327,7 @@ def count_below(typing: Any, stack: Any, limits: Any) -> Any:
 
 @operation
 def transpose_block(typing: Any, words: Any) -> Any:
-    """Transpose WIDTH x WIDTH 16-bit words in place, ``words`` as from `data`.
+    """Transpose WIDTH x WIDTH 16-bit words in place, ``words`` is a pointer.
 
     Each step zips the first half of the rows with the second, which moves the row's highest bit to the column's lowest;
     after log2(WIDTH) steps rows and columns have changed places.
@@ -404,7 +362,7 @@ def _zipped(builder: Any, one: Any, other: Any, first: int) -> Any:
 
 @operation
 def store_signed(typing: Any, elements: Any, at: Any, vector: Any) -> Any:
-    """Put a vector, taken as signed, into elements, as from `data`, of at least its width from index ``at``."""
+    """Put a vector, taken as signed, into the elements of a pointer, of at least its width from index ``at``."""
     target = VECTOR_OF_ELEMENT[elements.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

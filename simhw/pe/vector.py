@@ -20,6 +20,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import lower_builtin, models, register_model
 
 from simhw.pe.straight import operation
+from simhw.pointers import first_element
 
 CACHE_LINE_BYTES = 64
 WIDTH = 32
@@ -123,11 +124,6 @@ for _function, _names in INSTRUCTIONS.items():
 # ---- memory and scalars ---------------------------------------------------------------------------------------------
 
 
-def first_element(context: Any, builder: Any, kind: Any, elements: Any) -> Any:
-    """Where the elements of an array begin; of a pointer, there."""
-    return elements if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, elements).data
-
-
 def _pointer(context: Any, builder: Any, kind: Any, elements: Any, index: Any, vector: VectorType) -> Any:
     data = first_element(context, builder, kind, elements)
     return builder.bitcast(builder.gep(data, [index]), llvm_vector(vector).as_pointer())
@@ -135,7 +131,7 @@ def _pointer(context: Any, builder: Any, kind: Any, elements: Any, index: Any, v
 
 @operation
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """The WIDTH elements from ``index`` of a 1-D contiguous integer array, or of a pointer as from `data`."""
+    """The WIDTH elements from ``index`` of a 1-D contiguous integer array, or of a pointer."""
     vector: VectorType = VECTOR_OF_ELEMENT[array.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -11,8 +11,9 @@ from simhw.bfloat16 import ENCODERS, BF16Array
 from simhw.machine.machine import load_machine
 from simhw.pe.fpraker.coupled import _advance
 from simhw.pe.fpraker.kernel import POSITIONS, ZERO_CODE, column_all, recoding, word_of
-from simhw.pe.stack import data, load_next, store_next
+from simhw.pe.stack import load_next, store_next
 from simhw.pe.vector import WIDTH, load, store
+from simhw.pointers import data
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
 from tests.oracles.inputs import exactly
 from tests.pe.test_fpraker_lanes import finite, with_live_lanes

@@ -13,8 +13,8 @@ from simhw.pe.accumulator import NO_EXPONENT
 from simhw.pe.fpraker.kernel import ZERO_CODE, recoding
 from simhw.pe.fpraker.parameters import NARROW_LIMIT
 from simhw.pe.fpraker.serial import SerialRows, lay_out_serial
-from simhw.pe.stack import data, pointers
 from simhw.pe.vector import WIDTH
+from simhw.pointers import data, pointers
 from tests.kernel_runs import INPUTS, assert_equals_oracle, run
 from tests.oracles.inputs import exactly
 

@@ -15,8 +15,9 @@ from simhw.pe.reals import (
     unit_rounder,
     whole_numbers,
 )
-from simhw.pe.stack import data, load_stack
+from simhw.pe.stack import load_stack
 from simhw.pe.vector import WIDTH, load, store
+from simhw.pointers import data
 from tests.oracles.accumulator import shift_right_rne as rounded_shift
 from tests.pe.test_accumulator import check_normalised, numbers, register_values
 

@@ -7,7 +7,6 @@ import pytest
 from simhw.pe.stack import (
     align_frame,
     count_below,
-    data,
     element,
     exchange_each,
     load_next,
@@ -28,6 +27,7 @@ from simhw.pe.stack import (
     where_zero_each,
 )
 from simhw.pe.vector import WIDTH, load, store
+from simhw.pointers import data
 from tests.pe.test_vector import as_signed, as_unsigned, bits_of, lanes
 
 

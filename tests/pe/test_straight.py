@@ -6,9 +6,10 @@ import numba
 import numpy as np
 import pytest
 
-from simhw.pe.stack import data, load_next, sum_over
+from simhw.pe.stack import load_next, sum_over
 from simhw.pe.straight import straight
 from simhw.pe.vector import WIDTH, any_lane, lane_bits, load, spread, store
+from simhw.pointers import data
 
 
 def _mixed(depth, vector, setup, count):

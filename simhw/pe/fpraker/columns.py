@@ -14,8 +14,9 @@ from simhw.pe.fpraker.independent import independent_sets
 from simhw.pe.fpraker.kernel import LANES, Counts, column_max
 from simhw.pe.fpraker.serial import lay_out_serial
 from simhw.pe.layout import in_cache_lines
-from simhw.pe.stack import data, onward, pointers, store_signed
+from simhw.pe.stack import store_signed
 from simhw.pe.vector import WIDTH, load, signed_max
+from simhw.pointers import data, onward, pointers
 
 
 class Room(NamedTuple):

@@ -42,7 +42,6 @@ from simhw.pe.reals import (
 from simhw.pe.stack import (
     align_frame,
     count_below,
-    data,
     element,
     load_next,
     max_over,
@@ -71,6 +70,7 @@ from simhw.pe.vector import (
     where_negative,
     widen,
 )
+from simhw.pointers import data
 
 PLACES, GAPS, BOUNDS, SCRATCH_WORDS = (part * LANES * WIDTH for part in range(4))
 """Where the lanes' places, steps and bounds begin in a kernel's scratch memory, a vector a lane; and its size."""

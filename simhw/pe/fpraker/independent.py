@@ -20,7 +20,6 @@ from simhw.pe.reals import (
 )
 from simhw.pe.stack import (
     align_frame,
-    data,
     element,
     max_over,
     or_over,
@@ -32,6 +31,7 @@ from simhw.pe.stack import (
 )
 from simhw.pe.straight import straight
 from simhw.pe.vector import WIDTH, any_lane, lane_bits, load, signed_max, spread, store, total, unsigned_min, widen
+from simhw.pointers import data
 
 
 @straight

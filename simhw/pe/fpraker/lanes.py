@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numba
 
 from simhw.pe.reals import products, real
-from simhw.pe.stack import data, load_stack, spread_stack, where_zero_each
+from simhw.pe.stack import load_stack, spread_stack, where_zero_each
 from simhw.pe.straight import straight
+from simhw.pointers import data
 
 
 class Lanes(NamedTuple):

@@ -56,7 +56,7 @@ def lay_out_serial(x, count, reduction, nonzero_rows, tables, rows):
     """Fill `rows` from x, `count` rows of so many values; gives their terms, each for every parallel row that is not
     zero at its k.
 
-    All arrays are pointers, as from `simhw.pe.stack.data` and `pointers`.
+    All arrays are pointers (`simhw.pointers`).
     """
     terms = 0
     for row in range(count):
