@@ -159,8 +159,8 @@ def test_cached_kernels_load_no_compiler_and_go_well_with_those_that_compile(tmp
 import sys
 {check}
 import numpy as np
-from simhw.machine.tiles import longest_first
-print(longest_first(np.array([1, 2, 3]), np.array([0, 3]), 2).tolist(), sum(longest_first.stats.cache_hits.values()))
+from simhw.machine.tiles import longest_first, place_longest_first as kernel
+print(longest_first(np.array([1, 2, 3]), np.array([0, 3]), 2).tolist(), sum(kernel.stats.cache_hits.values()))
 """
     alone = SMALL_KERNEL + other.format(check="assert 'numba.np.arrayobj' not in sys.modules")
     shutil.copytree(cached, tmp_path, dirs_exist_ok=True)

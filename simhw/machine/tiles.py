@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from simhw.jit import inlined, kernel
+from simhw.pointers import data
 
 
 @inlined
-def _place(free_at: npt.NDArray[np.int64], duration: int, number: int) -> None:
+def _place(free_at: npt.NDArray[np.int64], tiles: int, duration: int, number: int) -> None:
     """So many passes of one duration go one by one to the tile that is free first.
 
     `free_at` is a heap of when each tile is free and, where several are at once, its number: both in one integer.
     """
-    tiles = len(free_at)
     step = duration * tiles
     while number > 0:
         if number >= tiles:
             last = 0
-            for free in free_at:
-                last = max(last, free)
+            for tile in range(tiles):
+                last = max(last, free_at[tile])
             if last < free_at[0] + step:
                 # Every tile is free before the first one is again: they take turns.
                 for tile in range(tiles):
@@ -45,20 +45,24 @@ def _place(free_at: npt.NDArray[np.int64], duration: int, number: int) -> None:
 
 
 @kernel
-def longest_first(durations: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
-    """Time that each tile is busy when passes, longest first, go one by one to the tile that is free first.
-
-    Durations ascend from each bound to the next.
-    """
-    # Here and below a loop or an index takes 0.1 s less to compile than NumPy's function or an iterator.
-    free_at = np.empty(tiles, np.int64)
+def place_longest_first(
+    durations: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.int64],
+    marks: npt.NDArray[np.int64],
+    free_at: npt.NDArray[np.int64],
+    busy: npt.NDArray[np.int64],
+) -> None:
+    """`longest_first` into `busy`; `marks`, one a part, and `free_at`, one a tile, are room."""
+    parts, tiles = len(marks), len(free_at)
+    durations, bounds, marks, free_at, busy = data(durations), data(bounds), data(marks), data(free_at), data(busy)
     for tile in range(tiles):
         free_at[tile] = tile
     # What is left of each part lies below its mark.
-    marks = bounds[1:].copy()
+    for part in range(parts):
+        marks[part] = bounds[part + 1]
     while True:
         longest, part = -1, 0
-        for index in range(len(marks)):
+        for index in range(parts):
             mark = marks[index]
             if mark > bounds[index] and durations[mark - 1] > longest:
                 longest, part = durations[mark - 1], index
@@ -67,10 +71,19 @@ def longest_first(durations: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64
         before = marks[part]
         while marks[part] > bounds[part] and durations[marks[part] - 1] == longest:
             marks[part] -= 1
-        _place(free_at, longest, before - marks[part])
-    busy = np.zeros(tiles, np.int64)
-    for free in free_at:
-        busy[free % tiles] = free // tiles
+        _place(free_at, tiles, longest, before - marks[part])
+    for tile in range(tiles):
+        busy[free_at[tile] % tiles] = free_at[tile] // tiles
+
+
+def longest_first(durations: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64], tiles: int) -> npt.NDArray[np.int64]:
+    """Time that each tile is busy when passes, longest first, go one by one to the tile that is free first.
+
+    Durations ascend from each bound to the next.
+    """
+    # A kernel that allocates arrays takes longer to compile.
+    marks, free_at, busy = (np.empty(size, np.int64) for size in (len(bounds) - 1, tiles, tiles))
+    place_longest_first(durations, bounds, marks, free_at, busy)
     return busy
 
 

@@ -10,12 +10,14 @@ how much it varies.  Source: Booth, Butler and Hall, Bootstrap methods for finit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from simhw.jit import inlined, kernel
-from simhw.machine.tiles import longest_first, tile_loads
+from simhw.machine.tiles import place_longest_first, tile_loads
+from simhw.pointers import data, onward
 from simhw.results.estimate import Estimate
 from simhw.simulation.sampling import StratumTally, estimate_cycles
 
@@ -109,7 +111,14 @@ class _Sample:
 
     def loads(self, samples: npt.NDArray[np.int64], tiles: int) -> Durations:
         """(samples, tiles): cycles that each tile is busy with the stand-in of each of some samples of cells."""
-        return _stand_in_loads(self.durations, self.cell_of, self.ends, self.passes, samples, tiles)
+        parts, sizes = 2 * len(self.tallies), [len(tally.durations) * max(tally.cell_passes) for tally in self.tallies]
+        room = (int(self.passes.sum()), parts + 1, max(sizes), samples.shape[1], parts, tiles)
+        loads = np.empty((len(samples), tiles), np.int64)
+        _stand_in_loads(
+            self.durations, self.cell_of, self.ends, self.passes, samples,
+            _Room(*(np.empty(size, np.int64) for size in room)), loads,
+        )  # fmt: skip
+        return loads
 
 
 def _excesses(loads: Durations) -> npt.NDArray[np.float64]:
@@ -140,6 +149,21 @@ def _replicates(sample: _Sample, tiles: int, rng: np.random.Generator) -> npt.ND
     return _excesses(sample.loads(drawn, tiles))
 
 
+class _Room(NamedTuple):
+    """What a kernel works in, which takes longer to compile where it allocates arrays.
+
+    `stand_in` holds as many durations as the strata have passes, `drawn` as many as can be drawn of a stratum; `times`
+    is how often each cell was drawn; `marks` and `free_at` are as `place_longest_first` takes them.
+    """
+
+    stand_in: Durations
+    bounds: npt.NDArray[np.int64]
+    drawn: Durations
+    times: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int64]
+    free_at: npt.NDArray[np.int64]
+
+
 @kernel
 def _stand_in_loads(
     durations: Durations,
@@ -147,70 +171,59 @@ def _stand_in_loads(
     ends: npt.NDArray[np.int64],
     passes: npt.NDArray[np.int64],
     samples: npt.NDArray[np.int64],
-    tiles: int,
-) -> Durations:
+    room: _Room,
+    loads: Durations,
+) -> None:
     """Cycles that each tile is busy with the stand-in of each sample of cells: (samples, tiles).
 
     A stratum's stand-in has as many passes as it: those of the sample, and the missing ones evenly between them in
     size.  What else is given is as of `_Sample`.
     """
-    loads = np.empty((len(samples), tiles), np.int64)
-    bounds, size = np.zeros(2 * len(passes) + 1, np.int64), 0
-    for stratum in range(len(passes)):
-        size += passes[stratum]
-    stand_in = np.empty(size, np.int64)
-    times = np.empty(samples.shape[1], np.int64)
-    for sample in range(len(samples)):
-        for cell in range(len(times)):
+    strata, (number, cells) = len(passes), samples.shape
+    durations, cell_of, ends, passes = data(durations), data(cell_of), data(ends), data(passes)
+    stand_in, drawn, times, bounds = data(room.stand_in), data(room.drawn), data(room.times), data(room.bounds)
+    for sample in range(number):
+        for cell in range(cells):
             times[cell] = 0
-        for cell in range(len(times)):
-            times[samples[sample, cell]] += 1
+        own = onward(data(samples), sample * cells)
+        for cell in range(cells):
+            times[own[cell]] += 1
         begin = filled = 0
-        for stratum in range(len(passes)):
-            drawn = _repeated(durations, cell_of, begin, ends[stratum], times)
-            kept = len(drawn) if len(drawn) <= passes[stratum] else 0
-            for index in range(kept):
-                stand_in[filled + index] = drawn[index]
+        for stratum in range(strata):
+            # Each duration as often as its cell was drawn.
+            size = 0
+            for index in range(begin, ends[stratum]):
+                for _ in range(times[cell_of[index]]):
+                    drawn[size] = durations[index]
+                    size += 1
             begin, full = ends[stratum], filled + passes[stratum]
-            _write_quantiles(stand_in[filled + kept : full], drawn)
-            bounds[2 * stratum + 1], bounds[2 * stratum + 2] = filled + kept, full
+            kept = filled
+            if size <= passes[stratum]:
+                for index in range(size):
+                    stand_in[filled + index] = drawn[index]
+                kept += size
+            _write_quantiles(stand_in, kept, full - kept, drawn, size)
+            bounds[2 * stratum], bounds[2 * stratum + 1], bounds[2 * stratum + 2] = filled, kept, full
             filled = full
-        busy = longest_first(stand_in, bounds, tiles)
-        for tile in range(tiles):
-            loads[sample, tile] = busy[tile]
-    return loads
+        place_longest_first(room.stand_in, room.bounds, room.marks, room.free_at, loads[sample])
 
 
 @inlined
-def _repeated(
-    durations: Durations, cell_of: npt.NDArray[np.int64], begin: int, end: int, times: npt.NDArray[np.int64]
-) -> Durations:
-    """Each duration from `begin` to `end` as often as its cell was drawn."""
-    size = 0
-    for index in range(begin, end):
-        size += times[cell_of[index]]
-    found, filled = np.empty(size, np.int64), 0
-    for index in range(begin, end):
-        for _ in range(times[cell_of[index]]):
-            found[filled] = durations[index]
-            filled += 1
-    return found
-
-
-@inlined
-def _write_quantiles(found: Durations, ascending: Durations) -> None:
-    """As many quantiles of the values given as there is room for, at even steps, interpolated."""
-    spacing, last, begin = len(ascending) / len(found), len(ascending) - 1, 0
+def _write_quantiles(found: Durations, first: int, number: int, ascending: Durations, size: int) -> None:
+    """So many quantiles of the first values given, at even steps, interpolated; from index `first` of `found`."""
+    if number == 0:
+        return
+    spacing, last, begin = size / number, size - 1, 0
     for below in range(max(last, 1)):
-        low, rise, end = ascending[below], ascending[min(below + 1, last)] - ascending[below], len(found)
+        low, rise, end = ascending[below], ascending[min(below + 1, last)] - ascending[below], number
         if below + 1 < last:
             # Those before the next value, sought from one that surely is.
             end = max(begin, int((below + 1.5) / spacing - 0.5) - 1)
-            while end < len(found) and (end + 0.5) * spacing - 0.5 < below + 1:
+            while end < number and (end + 0.5) * spacing - 0.5 < below + 1:
                 end += 1
         for index in range(begin, end):
             step = min(max((index + 0.5) * spacing - 0.5, 0.0), float(last))
-            found[index] = np.rint(rise * (step - below) + low)
+            found[first + index] = np.rint(rise * (step - below) + low)
         begin = end
 
 
