@@ -47,9 +47,10 @@ class Recoding(NamedTuple):
     integers with T fraction bits; `counts`: the number of terms; `exponents`, indexed by the exponent field: the
     exponent, `NO_EXPONENT` for a zero.
 
-    `first` and `gaps` walk along the terms: the first one's bit of `positions`, and the steps from each to the next.  A word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so
-    that zeros follow the last and step out of any bounds.  Where a word is too short for that, `unary` is true: a bit
-    per further term, and the distance of the lowest from the word's lower end is the step.
+    `first` and `gaps` walk along the terms: the first one's bit of `positions`, and the steps from each to the next.  A
+    word of `gaps` has GAP_BITS a step, the first one lowest, that hold BEYOND minus the step, so that zeros follow the
+    last and step out of any bounds.  Where a word is too short for that, `unary` is true: a bit per further term, and
+    the distance of the lowest from the word's lower end is the step.
 
     All but `counts` are 32 bits, in which a word of 16 stands twice: see `simhw.pe.stack.spread_stack`.
     """
