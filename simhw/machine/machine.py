@@ -62,12 +62,12 @@ class Machine(Described[MachineValues]):
         """What area and power of a tile follow."""
         return tile_costs(self.values, self.overrides, self._element)
 
-    @property
+    @cached_property
     def tile_areas_um2(self) -> dict[str, float]:
         """Area of one tile by part [um^2]: that of the file, scaled where the tile is another one."""
         return self._scaled("tile_area_um2")
 
-    @property
+    @cached_property
     def tile_powers_mw(self) -> dict[str, float]:
         """Power of one tile by part [mW]: that of the file, scaled where the tile is another one."""
         return self._scaled("tile_power_mw")
@@ -76,7 +76,7 @@ class Machine(Described[MachineValues]):
         parts: dict[str, float] = getattr(self.values, cost)
         return {part: value * self.tile_costs.scale(cost, part).factor for part, value in parts.items()}
 
-    @property
+    @cached_property
     def tile_power(self) -> Range:
         """Power of one tile [mW], with the ends of its uncertainty: that of the file, and of how it is scaled."""
         ranges = []

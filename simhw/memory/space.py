@@ -168,10 +168,17 @@ class Space:
         """The extents of about `blocks` equal blocks, at a cost that does not depend on their number but within an
         image of a window.
         """
-        kinds = self._kinds(dim, blocks)
-        extents, numbers = self.extents(dim, [bounds for bounds, _ in kinds], tensor), [number for _, number in kinds]
-        total = sum(extent * number for extent, number in zip(extents, numbers, strict=True))
-        return Sizes(sum(numbers), total, max(extents), extents[0], extents[-1])
+        key = dim, blocks, dim == "p" and tensor == self.windowed
+        if key not in self._known_sizes:
+            kinds = self._kinds(dim, blocks)
+            extents, numbers = self.extents(dim, [bounds for bounds, _ in kinds], tensor), [each for _, each in kinds]
+            total = sum(extent * number for extent, number in zip(extents, numbers, strict=True))
+            self._known_sizes[key] = Sizes(sum(numbers), total, max(extents), extents[0], extents[-1])
+        return self._known_sizes[key]
+
+    @cached_property
+    def _known_sizes(self) -> dict[tuple[Dim, int, bool], Sizes]:
+        return {}
 
     def count(self, dim: Dim, blocks: int) -> int:
         """How many blocks `cuts` makes of about so many."""
@@ -198,14 +205,7 @@ class Space:
 
     def values(self, tensor: TensorName) -> int:
         """Values of a whole tensor."""
-        return self._values[tensor]
-
-    @cached_property
-    def _values(self) -> Mapping[TensorName, int]:
-        return {
-            tensor: prod(self.sizes(dim, 1, tensor).total for dim in dims) * self.taps_of(tensor)
-            for tensor, dims in TENSOR_DIMS.items()
-        }
+        return prod(self.sizes(dim, 1, tensor).total for dim in TENSOR_DIMS[tensor]) * self.taps_of(tensor)
 
 
 def _equal(units: int, size: int) -> list[tuple[tuple[int, int], int]]:
