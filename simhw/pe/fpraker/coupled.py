@@ -136,7 +136,7 @@ def coupled_sets(
     chunk = setup.chunk_sets if setup.chunk_sets else last - first
     for begin in range(first, last, chunk):
         for index in range(begin, min(begin + chunk, last)):
-            depth = np.int64(element(depths, start + index))
+            depth = int(element(depths, start + index))
             slot = (start + index) * LANES
             if depth == 0:
                 store(times, at, empty)
