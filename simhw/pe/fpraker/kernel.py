@@ -122,11 +122,12 @@ def _walk(
 
 
 class Setup(NamedTuple):
-    """A PE's and its column's switches as plain integers, the form that kernels take.
+    """A PE's and its column's switches as plain numbers, the form that kernels take.
 
-    `on_position` is window_on: position; `chunk_sets` is 0 where chunking is off; `column` is the PEs that share a
-    serial operand; `floor` the least cycles of a set and `skip_empty` empty_sets: skip; `shared_pointers` is sync:
-    term, `own_pace` sync: pe, `column_bounds` oob: column, `no_bounds` oob: off.
+    `on_position` is window_on: position; `product_unit` takes products, with 7 + T fraction bits, to the sum's F;
+    `chunk_sets` is 0 where chunking is off; `column` is the PEs that share a serial operand; `floor` the least cycles
+    of a set and `skip_empty` empty_sets: skip; `shared_pointers` is sync: term, `own_pace` sync: pe, `column_bounds`
+    oob: column, `no_bounds` oob: off.
 
     `per_cycle` is None where `independent_sets` rounds by set, and `on_position` where `coupled_sets` has the window on
     offsets.  Numba compiles anew for that type and leaves the other code out, which would cost speed there.  `one` is
@@ -137,6 +138,7 @@ class Setup(NamedTuple):
     window: int
     on_position: bool | None
     fraction_bits: int
+    product_unit: float
     per_cycle: bool | None
     chunk_sets: int
     column: int

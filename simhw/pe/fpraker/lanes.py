@@ -33,8 +33,8 @@ def lanes_of(rows, exponents, significands):
 
 @numba.njit(inline="always")
 def product_unit(setup, like):
-    """From products, with 7 + T fraction bits, to the accumulator's F."""
-    return real(2.0 ** (setup.fraction_bits - setup.threshold - 7), like)
+    """From products to the accumulator's fraction bits, as a vector."""
+    return real(setup.product_unit, like)
 
 
 @straight

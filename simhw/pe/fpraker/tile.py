@@ -56,6 +56,7 @@ class FPRakerTile:
             window=min(pe.shift_window, 1024),
             on_position=on_position if on_position or not coupled else None,
             fraction_bits=pe.accumulator_fraction_bits,
+            product_unit=2.0 ** (pe.accumulator_fraction_bits - pe.threshold - 7),
             per_cycle=per_cycle if coupled or per_cycle else None,
             chunk_sets=0 if pe.chunk == "off" else pe.chunk // LANES,
             column=tile.rows,
