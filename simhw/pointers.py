@@ -10,12 +10,17 @@ from typing import Any
 
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 
 def first_element(context: Any, builder: Any, kind: Any, elements: Any) -> Any:
-    """Where the elements of an array begin in LLVM; of a pointer, there."""
-    return elements if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, elements).data
+    """Where the elements of a contiguous array begin in LLVM; of a pointer, there."""
+    if isinstance(kind, types.CPointer):
+        return elements
+    if kind.layout != "C":
+        raise TypingError(f"a pointer is made of a contiguous array alone, not of {kind}")
+    return context.make_array(kind)(context, builder, elements).data
 
 
 @intrinsic
