@@ -23,9 +23,9 @@ import numpy as np
 from simhw.kernel_cache import cache_folder
 from simhw.pe.passes import count_nonzero_rows
 print(cache_folder())
-nonzero = np.zeros((1, 2), np.int64)
-count_nonzero_rows(np.array([[[0, 0x3F80], [0x8000, 0x4000]]], np.uint16), nonzero)
-print(nonzero[0].tolist())
+nonzero = np.zeros(2, np.int64)
+count_nonzero_rows(np.array([[0, 0x3F80], [0x8000, 0x4000]], np.uint16), nonzero)
+print(nonzero.tolist())
 print(sum(count_nonzero_rows.stats.cache_hits.values()), sum(count_nonzero_rows.stats.cache_misses.values()))
 """
 

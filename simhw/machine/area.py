@@ -6,6 +6,7 @@ FPRaker's 36 tiles of 317,068 um^2 take 11.414 mm^2, its baseline's 8 of 1,421,5
 "equal" needs a tolerance.  Source: spec pages fpraker.md section 4, tensordash.md section 3, energy.md.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import floor, isfinite
 from typing import Literal
@@ -79,14 +80,14 @@ class ChipArea:
     Attributes
     ----------
     tiles : int
-    tile_um2 : dict of part to float
+    tile_um2 : mapping of part to float
         What one tile consists of, its memories aside [um^2].
     memories : tuple of MemoryArea
         Empty where the machine's file has no memories.
     """
 
     tiles: int
-    tile_um2: dict[str, float]
+    tile_um2: Mapping[str, float]
     memories: tuple[MemoryArea, ...]
 
     @property

@@ -63,16 +63,16 @@ class Machine(Described[MachineValues]):
         return tile_costs(self.values, self.overrides, self._element)
 
     @cached_property
-    def tile_areas_um2(self) -> dict[str, float]:
+    def tile_areas_um2(self) -> Mapping[str, float]:
         """Area of one tile by part [um^2]: that of the file, scaled where the tile is another one."""
         return self._scaled("tile_area_um2")
 
     @cached_property
-    def tile_powers_mw(self) -> dict[str, float]:
+    def tile_powers_mw(self) -> Mapping[str, float]:
         """Power of one tile by part [mW]: that of the file, scaled where the tile is another one."""
         return self._scaled("tile_power_mw")
 
-    def _scaled(self, cost: Cost) -> dict[str, float]:
+    def _scaled(self, cost: Cost) -> Mapping[str, float]:
         parts: dict[str, float] = getattr(self.values, cost)
         return {part: value * self.tile_costs.scale(cost, part).factor for part, value in parts.items()}
 

@@ -201,10 +201,10 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
                 state[ROW] = row
                 state[OPENED] = act
                 last_open, precharge = act, act + setup.ras
-            data = max(free, state[OPENED] + to_data)
-            free = data + count * length
-            if data >= refresh:
-                refresh = (periods(data, live) + 1) * live
+            begins = max(free, state[OPENED] + to_data)
+            free = begins + count * length
+            if begins >= refresh:
+                refresh = (periods(begins, live) + 1) * live
             closed = last_open < refresh - live
             activates += closed
             misses += opens or closed
@@ -213,19 +213,19 @@ def serve_channel(setup: Setup, own: Int64s, banks: Int64s, channel: int, job: J
                 activates += crossed
                 # One that stands between the data of two containers closes the row for the second.
                 for _ in range(crossed if count > 1 else 0):
-                    misses += periods(refresh - data, length) * length == refresh - data
+                    misses += periods(refresh - begins, length) * length == refresh - begins
                     refresh += live
                 if count == 1:
                     refresh += crossed * live
             state[LAST_OPEN] = free - 1
             state[PRECHARGE] = max(precharge, free + to_precharge)
             containers += count
-            while data < free:
-                starts[data_slot] = data
+            while begins < free:
+                starts[data_slot] = begins
                 data_slot += 1
                 if data_slot == setup.queue_depth:
                     data_slot = 0
-                data += length
+                begins += length
             visit, row, bank = visit + channels, row + 1, bank + 1
             if bank == setup.banks:
                 bank = 0

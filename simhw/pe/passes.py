@@ -117,21 +117,20 @@ def whole_tiles(blocks: Sequence[BF16Array], tile_y: int) -> ParallelRows:
 
 
 def nonzero_per_k(rows: BF16Array) -> npt.NDArray[np.int64]:
-    """How many rows (products, n, K) of each product have a non-zero value at each k: (products, K)."""
+    """How many of the rows (n, K) have a non-zero value at each k: (K,)."""
     # Kernels that allocate arrays take longer to compile.
-    nonzero = np.zeros((rows.shape[0], rows.shape[2]), np.int64)
+    nonzero = np.zeros(rows.shape[1], np.int64)
     count_nonzero_rows(rows, nonzero)
     return nonzero
 
 
 @kernel
 def count_nonzero_rows(rows: BF16Array, nonzero: npt.NDArray[np.int64]) -> None:
-    """Add to `nonzero` (products, K) how many of the rows (products, n, K) are not zero at each k."""
-    products, count, reduction = rows.shape
-    for product in range(products):
-        for row in range(count):
-            for k in range(reduction):
-                nonzero[product, k] += (rows[product, row, k] & 0x7F80) != 0
+    """Add to `nonzero` (K,) how many of the rows (n, K) are not zero at each k."""
+    count, reduction = rows.shape
+    for row in range(count):
+        for k in range(reduction):
+            nonzero[k] += (rows[row, k] & 0x7F80) != 0
 
 
 @kernel

@@ -327,7 +327,7 @@ def count_below(typing: Any, stack: Any, limits: Any) -> Any:
 
 @operation
 def transpose_block(typing: Any, words: Any) -> Any:
-    """Transpose WIDTH x WIDTH 16-bit words in place, ``words`` is a pointer.
+    """Transpose WIDTH x WIDTH 16-bit words in place; ``words`` is a pointer.
 
     Each step zips the first half of the rows with the second, which moves the row's highest bit to the column's lowest;
     after log2(WIDTH) steps rows and columns have changed places.

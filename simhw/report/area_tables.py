@@ -1,5 +1,7 @@
 """Areas as tables and lines: what a chip consists of, and how the tile count of equal area comes about."""
 
+from collections.abc import Mapping
+
 from simhw.machine.area import ChipArea, Counted, IsoArea
 from simhw.machine.machine import Machine
 from simhw.report.result_reasons import lanes_per_tile
@@ -11,7 +13,7 @@ COUNTED_MEANINGS: dict[Counted, str] = {
 }
 
 
-def parts_sum(parts: dict[str, float]) -> str:
+def parts_sum(parts: Mapping[str, float]) -> str:
     """Parts added up, or the only one."""
     terms = " + ".join(f"{name} {_amount(value)}" for name, value in parts.items())
     return f"({terms} = {_amount(sum(parts.values()))})" if len(parts) > 1 else f"({terms})"

@@ -25,20 +25,20 @@ SHARING_GROUPS = 8
 """Groups of Y that each row of X should meet at the least, since it is laid out for all that it meets in a unit."""
 LEAST_UNIT_MACS, MOST_UNIT_MACS = 20_000_000, 400_000_000
 """Multiply-accumulates of a unit of work.  The kernels take 2 to 5 G of them a second, and Python, which one thread
-runs at a time, up to half a millisecond a unit.
+runs at a time, a third of a millisecond a unit.
 """
 UNIT_MACS_PER_WORKER = 1_000_000
-"""A unit has at least so many for each worker: what kernels do while Python, a third of a millisecond, has another
-worker's unit.  With smaller ones many workers wait for Python.
+"""A unit has at least so many for each worker: what kernels do while Python has another worker's unit.  With smaller
+ones many workers wait for Python.
 """
 
 
 def unit_macs(left: int, workers: int) -> int:
     """Multiply-accumulates of a unit where so many are left of a trace.
 
-    Units are large, and towards the end no more than what a worker has still to do if all do the same, so that none
-    ends much later than the others.  Source: Polychronopoulos and Kuck, Guided self-scheduling, IEEE Transactions on
-    Computers C-36 (1987).
+    Units are large, and towards the end no more than what a worker has still to do if all do the same, but for the
+    least size: so none ends much later than the others.  Source: Polychronopoulos and Kuck, Guided self-scheduling,
+    IEEE Transactions on Computers C-36 (1987).
     """
     return min(max(left // workers, LEAST_UNIT_MACS, workers * UNIT_MACS_PER_WORKER), MOST_UNIT_MACS)
 

@@ -70,9 +70,8 @@ from simhw.pe.vector import (
     where_negative,
     widen,
 )
-from simhw.pointers import data
 
-PLACES, GAPS, BOUNDS, SCRATCH_WORDS = (part * LANES * WIDTH for part in range(4))
+PLACES, GAPS, BOUNDS, SCRATCH_WORDS = (vectors * LANES * WIDTH for vectors in range(4))
 """Where the lanes' places, steps and bounds begin in a kernel's scratch memory, a vector a lane; and its size."""
 
 
@@ -114,8 +113,6 @@ def coupled_sets(
     own_sums = load_singles(sums, exponent)
     align_frame()
     lanes = lanes_of(rows, exponents, significands)
-    walk_positions, walk_first, walk_gaps = data(walk.positions), data(walk.first), data(walk.gaps)
-    depths, room = data(rows.depths), data(scratch)
     shared, column = setup.shared_pointers, setup.column
     own_bounds = not (setup.column_bounds or setup.no_bounds)
     one, nothing = spread(1, exponent), spread(0, exponent)
@@ -136,7 +133,7 @@ def coupled_sets(
     chunk = setup.chunk_sets if setup.chunk_sets else last - first
     for begin in range(first, last, chunk):
         for index in range(begin, min(begin + chunk, last)):
-            depth = int(element(depths, start + index))
+            depth = int(element(rows.depths, start + index))
             slot = (start + index) * LANES
             if depth == 0:
                 store(times, at, empty)
@@ -163,17 +160,17 @@ def coupled_sets(
                 useful = useful + sum_over(popcount_each(spread_stack(lanes.terms, pair, exponent, 2) << distances))
                 inside = _positions_inside(offsets, sums_of_pair, setup, nothing)
                 if not own_bounds:
-                    slot_terms = spread_stack(walk_positions, pair, exponent, 2) & ((one << inside) - one)
+                    slot_terms = spread_stack(walk.positions, pair, exponent, 2) & ((one << inside) - one)
                     slots = slots + sum_over(popcount_each(slot_terms))
-                places = spread_stack(walk_first, pair, exponent, 2)
+                places = spread_stack(walk.first, pair, exponent, 2)
                 if not setup.on_position:
                     places, inside = places + offsets, inside + offsets
                 alive += count_below(places, inside)
                 places = where_below_each(places, inside, places, places | flag)
                 base = unsigned_min(base, min_over(places))
-                store_next(room, PLACES + lane * WIDTH, places)
-                store_next(room, GAPS + lane * WIDTH, spread_stack(walk_gaps, pair, exponent, 2))
-                store_next(room, BOUNDS + lane * WIDTH, inside)
+                store_next(scratch, PLACES + lane * WIDTH, places)
+                store_next(scratch, GAPS + lane * WIDTH, spread_stack(walk.gaps, pair, exponent, 2))
+                store_next(scratch, BOUNDS + lane * WIDTH, inside)
             if not setup.per_cycle:
                 # Before the cycles, which it does not depend on: the next set waits for it.
                 s, exponent = normalised(fused(added, to_unit, s) - rounder, emax, setup.fraction_bits)
@@ -197,30 +194,30 @@ def coupled_sets(
                     through = through << to_highest
                     moving = column_all(through, column)
                     for lane in range(0, depth * WIDTH, 2 * WIDTH):
-                        places, gaps = load_next(room, PLACES + lane, 2), load_next(room, GAPS + lane, 2)
+                        places, gaps = load_next(scratch, PLACES + lane, 2), load_next(scratch, GAPS + lane, 2)
                         steps, rest = _advance(gaps, walk.unary, exponent)
                         places = places | (stacked(through, through + through) & flag)
                         # Takes the flag off where it is; what has yet to fire ends up beyond every bound.
                         following = places + (steps | flag)
-                        bounds = load_next(room, BOUNDS + lane, 2)
+                        bounds = load_next(scratch, BOUNDS + lane, 2)
                         alive += count_below(following, bounds)
                         moved = stacked(moving, moving + moving)
                         rest = where_below_each(following, bounds, rest, gaps)
-                        store_next(room, GAPS + lane, where_negative_each(moved, rest, gaps))
+                        store_next(scratch, GAPS + lane, where_negative_each(moved, rest, gaps))
                         following = where_below_each(following, bounds, following, places)
                         places = where_negative_each(moved, following, places)
-                        store_next(room, PLACES + lane, places)
+                        store_next(scratch, PLACES + lane, places)
                         base = unsigned_min(base, min_over(places))
                         through, moving = through << two, moving << two
                     lane_cycles += depth
                 else:
                     for lane in range(0, depth * WIDTH, 2 * WIDTH):
-                        places, gaps = load_next(room, PLACES + lane, 2), load_next(room, GAPS + lane, 2)
+                        places, gaps = load_next(scratch, PLACES + lane, 2), load_next(scratch, GAPS + lane, 2)
                         steps, rest = _advance(gaps, walk.unary, exponent)
-                        store_next(room, GAPS + lane, where_below_each(places, end, rest, gaps))
+                        store_next(scratch, GAPS + lane, where_below_each(places, end, rest, gaps))
                         places = where_below_each(places, end, places + steps, places)
-                        store_next(room, PLACES + lane, places)
-                        bounds = load_next(room, BOUNDS + lane, 2)
+                        store_next(scratch, PLACES + lane, places)
+                        bounds = load_next(scratch, BOUNDS + lane, 2)
                         alive += count_below(places, bounds)
                         base = unsigned_min(base, min_over(where_below_each(places, bounds, places, flag)))
             if setup.per_cycle:
@@ -282,12 +279,11 @@ def _fired_now(lanes, slot, depth, scratch, emax, end, setup):
     """What the terms within bounds and before `end` add."""
     added = unit_rounder(emax) - unit_rounder(emax)
     last_bit = spread(lane_bits(emax) - 1, emax)
-    room = data(scratch)
     for lane in range(0, depth, 2):
         distances = unsigned_min_each(emax - exponent_sums(2, slot + lane, lanes, emax), last_bit)
         _, negative = values_left(2, slot + lane, lanes, distances, emax)
-        places = load_next(room, PLACES + lane * WIDTH, 2)
-        bounds = load_next(room, BOUNDS + lane * WIDTH, 2)
+        places = load_next(scratch, PLACES + lane * WIDTH, 2)
+        bounds = load_next(scratch, BOUNDS + lane * WIDTH, 2)
         # K = -1 weighs 2**(T + 1); beyond T nothing is left.
         drops = places + distances if setup.on_position else places
         weights = spread(1 << (setup.threshold + 1), emax) >> unsigned_min_each(drops, last_bit)

@@ -31,7 +31,6 @@ from simhw.pe.stack import (
 )
 from simhw.pe.straight import straight
 from simhw.pe.vector import WIDTH, any_lane, lane_bits, load, signed_max, spread, store, total, unsigned_min, widen
-from simhw.pointers import data
 
 
 @straight
@@ -100,18 +99,17 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
 
     Parameters
     ----------
-    rows : SerialRows
+    rows : SerialRows of pointers
         The serial operand that the PEs share; the row's sets begin with set number `start`.
-    exponents, significands : (K * WIDTH,)
+    exponents, significands : pointers to K * WIDTH words
         The parallel operands, from `encode_parallel`.
-    s, exponent, sums : (WIDTH,)
+    s, exponent, sums : pointers to WIDTH elements
         The accumulators, and the float32 running sums where chunking is on.
-    times : 1-D array of words
+    times : pointer to words
         From index `at`, a vector per set: the cycles that it costs each PE's column (sync: pe: each PE).
     """
     align_frame()
     lanes = lanes_of(rows, exponents, significands)
-    depths = data(rows.depths)
     own_s, own_exponent = from_whole_numbers(load(s, 0)), load(exponent, 0)
     own_sums = load_singles(sums, own_exponent)
     nothing = spread(0, own_exponent)
@@ -129,7 +127,7 @@ def independent_sets(rows, first, last, start, exponents, significands, setup, s
     useful, pending, busy, short = nothing, nothing, nothing, nothing
     for begin in range(first, last, step):
         for index in range(begin, min(begin + step, last)):
-            depth = element(depths, start + index)
+            depth = element(rows.depths, start + index)
             slot = (start + index) * LANES
             if depth == 0:
                 store(times, at, empty)

@@ -10,8 +10,8 @@ How the kernels hold it.  A lane is one word with a bit per pending term, at a p
 out of bounds fall off the top by themselves.  Per cycle, the lanes OR-ed together show the smallest pending K as their
 lowest set bit, and a lane fires by losing its own lowest bit where that lies within the window.  With the window on
 positions (window_on: position) the word is moved back down after that, so that a bit's place is its term's position
-within the value.  WIDTH PEs that share a
-serial operand stand side by side in a vector, in groups of one tile column each.
+within the value.  WIDTH PEs that share a serial operand stand side by side in a vector, in groups of one tile column
+each.
 """
 
 import itertools

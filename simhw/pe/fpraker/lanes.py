@@ -7,7 +7,6 @@ import numba
 from simhw.pe.reals import products, real
 from simhw.pe.stack import load_stack, spread_stack, where_zero_each
 from simhw.pe.straight import straight
-from simhw.pointers import data
 
 
 class Lanes(NamedTuple):
@@ -24,10 +23,9 @@ class Lanes(NamedTuple):
 
 @numba.njit(inline="always")
 def lanes_of(rows, exponents, significands):
-    """The lanes of serial rows and of parallel operands from `encode_parallel`."""
+    """The lanes of serial rows and of parallel operands from `encode_parallel`, all pointers."""
     return Lanes(
-        data(rows.offsets), data(rows.exponents), data(rows.terms), data(rows.positive), data(rows.negative),
-        data(exponents), data(significands),
+        rows.offsets, rows.exponents, rows.terms, rows.positive, rows.negative, exponents, significands
     )  # fmt: skip
 
 

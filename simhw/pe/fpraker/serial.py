@@ -53,8 +53,8 @@ def serial_rows(values: int) -> SerialRows:
 
 @part
 def lay_out_serial(x, count, reduction, nonzero_rows, tables, rows):
-    """Fill `rows` from x, `count` rows of so many values; gives their terms, each for every parallel row that is not
-    zero at its k.
+    """Fill `rows` from x, `count` rows of so many values, which are whole sets; gives their terms, each for every
+    parallel row that is not zero at its k.
 
     All arrays are pointers (`simhw.pointers`).
     """

@@ -63,7 +63,7 @@ class TensorDashTile:
         if not self.two_sided:
             return Prepared(parallel)
         masks, _ = effectual_masks(parallel.rows, self.tile.cols)
-        return Prepared(parallel, masks, nonzero_per_k(parallel.rows[None])[0])
+        return Prepared(parallel, masks, nonzero_per_k(parallel.rows))
 
     def run(self, x: BF16Array, prepared: Prepared, outputs: bool = False) -> TilePasses:
         """Run every row of X against the prepared rows of Y."""
