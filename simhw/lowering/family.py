@@ -73,13 +73,9 @@ class Side:
         starts = offsets[0] if len(offsets) == 1 else np.concatenate(offsets)
         return self._padded_columns.gather(self.values(), starts), starts >= 0
 
-    def stack(self, products: Sequence[int], multiple: int = 1) -> BF16Array:
-        """All rows of some products: (products, rows, K) uint16, those of each filled up with rows of zeros to a
-        multiple of so many.
-        """
-        every = self.rows.offsets
-        starts = np.full((len(products), -(-every.size // multiple) * multiple), -1, np.int64)
-        starts[:, : every.size] = self.bases.offsets[list(products), None] + every
+    def stack(self, products: Sequence[int]) -> BF16Array:
+        """All rows of some products: (products, rows, K) uint16."""
+        starts = self.bases.offsets[list(products), None] + self.rows.offsets
         return self._padded_columns.gather(self.values(), starts.reshape(-1)).reshape(*starts.shape, -1)
 
     def live_sets(self, start: int, stop: int) -> npt.NDArray[np.bool_] | None:

@@ -27,7 +27,6 @@ Floats = npt.NDArray[np.float64]
 
 # Columns of a job.
 FIRST, RUNS, RUN, STRIDE, BURSTS, WRITE = range(6)
-JOB_COLUMNS = 6
 # Columns of a step: its first load and its first store among the jobs, which go on to the next step's first load, and
 # whether it reads partial sums.
 LOADS, STORES, READS_BACK = range(3)
@@ -81,7 +80,7 @@ def double_buffered(
             start = live_time(int(np.rint(handed * 1000)), live, clock[PAUSE]) + clock[CONTROLLER_LATENCY]
             moved = handed if begin == end or handed <= latest_ns else np.inf
             for number in range(begin, end if moved < np.inf else begin):
-                each = onward(data(jobs), number * JOB_COLUMNS)
+                each = onward(data(jobs), number * jobs.shape[1])
                 job = Job(each[FIRST], each[RUNS], each[RUN], each[STRIDE], each[BURSTS], each[WRITE] != 0, start)
                 last = serve_job(setup, channels, banks, job)
                 clock[LAST_END] = max(clock[LAST_END], last)

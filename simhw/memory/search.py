@@ -15,7 +15,7 @@ import numpy.typing as npt
 from simhw.errors import MachineError
 from simhw.memory.blocking import Blocking
 from simhw.memory.parameters import Memory
-from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
+from simhw.memory.space import DIMS, MISSING_DIM, TENSOR_DIMS, Dim, Space
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, TensorName
 
@@ -150,7 +150,7 @@ class _Candidates:
         kept = factor * _product(
             [np.where(within, size[0], size[1]) for within, size in zip(inner, sizes, strict=True)]
         )
-        counts, count = [self.counts[dim] for dim in dims], self.counts[_missing(tensor)]
+        counts, count = [self.counts[dim] for dim in dims], self.counts[MISSING_DIM[tensor]]
         replaced = reduce(np.logical_or, [within & (each > 1) for within, each in zip(inner, counts, strict=True)])
         again = replaced & (count > 1)
         resident = ~again | (np.minimum(2 * kept, whole) <= capacity)
@@ -162,15 +162,9 @@ class _Candidates:
         return fits, whole + 2 * (passes - 1) * spilled, last
 
 
-def _missing(tensor: TensorName) -> Dim:
-    """The loop that a tensor does not run along."""
-    (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
-    return missing
-
-
 _INNER: dict[TensorName, Mask] = {
     tensor: np.array(
-        [[[order.index(dim) > order.index(_missing(tensor))] for order in ORDERS] for dim in TENSOR_DIMS[tensor]]
+        [[[order.index(dim) > order.index(MISSING_DIM[tensor])] for order in ORDERS] for dim in TENSOR_DIMS[tensor]]
     )
     for tensor in TENSORS
 }

@@ -20,6 +20,10 @@ from simhw.trace.layer import Layer, Operation, TensorName
 Dim = Literal["g", "p", "c", "o"]
 DIMS: tuple[Dim, ...] = ("g", "p", "c", "o")
 TENSOR_DIMS: dict[TensorName, tuple[Dim, ...]] = {"a": ("g", "p", "c"), "w": ("g", "c", "o"), "g": ("g", "p", "o")}
+MISSING_DIM: dict[TensorName, Dim] = {
+    tensor: next(dim for dim in DIMS if dim not in dims) for tensor, dims in TENSOR_DIMS.items()
+}
+"""The loop that a tensor does not run along."""
 OUTPUTS: dict[Operation, TensorName] = {"forward": "g", "input_grad": "a", "weight_grad": "w"}
 """The tensor whose shape the output has."""
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from simhw.memory.blocking import Blocking
 from simhw.memory.parameters import Memory
-from simhw.memory.space import DIMS, TENSOR_DIMS, Dim, Space
+from simhw.memory.space import DIMS, MISSING_DIM, TENSOR_DIMS, Dim, Space
 from simhw.memory.traffic import tensor_traffic
 from simhw.trace.layer import TENSORS, TensorName
 
@@ -228,8 +228,7 @@ def steps_of(space: Space, blocking: Blocking, memory: Memory) -> BlockSteps:
                 loads.append(jobs_of(tensor, reduced > 0, False, every))
                 stores.append(jobs_of(tensor, every, True, ~last))
         elif resident:
-            (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
-            loads.append(jobs_of(tensor, block[missing] == 0, False, never))
+            loads.append(jobs_of(tensor, block[MISSING_DIM[tensor]] == 0, False, never))
         else:
             moved_on = [np.diff(block[dim], prepend=-1) != 0 for dim in TENSOR_DIMS[tensor]]
             loads.append(jobs_of(tensor, np.logical_or.reduce(moved_on), False, never))

@@ -11,7 +11,7 @@ from math import prod
 
 from simhw.memory.blocking import Blocking
 from simhw.memory.parameters import Memory
-from simhw.memory.space import DIMS, TENSOR_DIMS, Space
+from simhw.memory.space import MISSING_DIM, TENSOR_DIMS, Space
 from simhw.trace.layer import TensorName
 
 
@@ -40,7 +40,7 @@ def tensor_traffic(space: Space, blocking: Blocking, tensor: TensorName, memory:
     """
     sizes = {dim: space.sizes(dim, blocking.count(dim), tensor) for dim in TENSOR_DIMS[tensor]}
     capacity = getattr(memory.buffers, tensor).capacity_bytes
-    (missing,) = set(DIMS) - set(TENSOR_DIMS[tensor])
+    missing = MISSING_DIM[tensor]
     place = blocking.order.index(missing)
     inner = [dim for dim in TENSOR_DIMS[tensor] if blocking.order.index(dim) > place]
     factor = memory.value_bytes * space.taps_of(tensor)

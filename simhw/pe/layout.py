@@ -119,10 +119,7 @@ def lay_out(parallel: ParallelRows, word: npt.DTypeLike) -> Prepared:
 
 
 def lay_out_stacked(rows: BF16Array, real: npt.NDArray[np.bool_], word: npt.DTypeLike) -> Prepared:
-    """Lay out rows of Y (products, rows, K), those of each product in vectors of their own.
-
-    Where there are several products, their rows are a multiple of WIDTH.
-    """
+    """Lay out rows of Y (products, rows, K), those of each product in vectors of their own."""
     products, count, reduction = rows.shape
     shape = products * -(-count // WIDTH), reduction * WIDTH
     # In one piece: from 4 MiB on NumPy asks for huge pages, and most of the time goes into first touches of pages.

@@ -94,10 +94,9 @@ class StackingTile(Protocol):
         Parameters
         ----------
         x : (products, rows, K) uint16
-        y : (products, vectors * vector_rows, K) uint16
-            Rows that make whole tiles, filled up with rows of zeros to whole vectors (`Tile.vector_rows`).
-        real : (rows that make whole tiles,) bool
-            False for those of them that only fill a tile, in every product.
+        y : (products, rows, K) uint16
+        real : (rows of Y filled up to whole tiles,) bool
+            False for those that only fill a tile, in every product.
         """
 
 

@@ -224,7 +224,7 @@ def stacked_rows(plan: PassPlan, unit: WholeProducts) -> tuple[BF16Array, BF16Ar
     """What `StackingTile.run_stacked` takes for some products."""
     x_side, y_side = plan.sides
     rows = np.arange(plan.tiles[1] * plan.tile.tile_y)
-    return x_side.stack(unit.products), y_side.stack(unit.products, plan.tile.vector_rows or 1), rows < plan.rows[1]
+    return x_side.stack(unit.products), y_side.stack(unit.products), rows < plan.rows[1]
 
 
 def _tile_groups(

@@ -7,7 +7,6 @@ import pytest
 
 from simhw import load_machine
 from simhw.pe.passes import StackingTile, whole_tiles
-from simhw.pe.vector import WIDTH
 from tests.kernel_runs import draw_inputs, whole_sets
 
 MACHINES = {
@@ -25,11 +24,8 @@ def assert_stacked_equals_alone(machine, rng, products, x_rows, y_rows, k):
     xs, ys = (
         [whole_sets(draw_inputs(rng, rows, k)[1], tile.lanes) for _ in range(products)] for rows in (x_rows, y_rows)
     )
-    filled = np.zeros((products, -(-y_rows // WIDTH) * WIDTH, ys[0].shape[1]), np.uint16)
-    for product, y in enumerate(ys):
-        filled[product, :y_rows] = y
     parallel = [whole_tiles([y], tile.tile_y) for y in ys]
-    stacked = tile.run_stacked(np.stack(xs), filled, parallel[0].real)
+    stacked = tile.run_stacked(np.stack(xs), np.stack(ys), parallel[0].real)
     alone = [tile.run(x, tile.prepare(rows)) for x, rows in zip(xs, parallel, strict=True)]
     assert stacked.counters == sum((passes.counters for passes in alone), Counter())
     # In another order: the last vectors of all products, which may not be full, come last.
